@@ -1,0 +1,259 @@
+"""RunConfig: everything that defines one training run, and nothing that does not.
+
+Two runs with equal RunConfigs on the same data, code and number of workers end with the same
+weights. What cannot change a result (devices, folders, log verbosity) is therefore not here.
+Choices the paper leaves open are marked *our choice*; docs/method.md gives the reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from supclap.errors import InputError, nearest
+
+# The paper's eight languages, as ISO 639-3 codes.
+LANGUAGES = ("eng", "fra", "deu", "spa", "nld", "cat", "jpn", "zho")
+Language = Literal["eng", "fra", "deu", "spa", "nld", "cat", "jpn", "zho"]
+
+
+class Section(BaseModel):
+    """A part of a configuration: immutable, and a key it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _by_name(value: object) -> object:
+    """Lets ``audio: cnn`` stand for ``audio: {name: cnn}``."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+class DataConfig(Section):
+    """Which clips and captions a run sees. ``data: soundscenes`` is short for the defaults.
+
+    ``name`` is "soundscenes" (made on the spot) or "collection" (a folder that `supclap prepare`
+    has written). The fields that hold only for soundscenes say so.
+    """
+
+    name: Literal["soundscenes", "collection"] = "soundscenes"
+    folder: str | None = None  # collection: where it lies
+    train: str = "train"  # names of the splits
+    val: str = "val"
+    test: str = "test"
+    languages: tuple[Language, ...] = ("eng",)
+    limit: PositiveInt | None = None  # train on the first so many clips
+    seconds: PositiveFloat | None = (
+        None  # crop or pad to this length; default: 2 s, collection 10 s
+    )
+    clips: PositiveInt = 4000  # soundscenes: clips of the train split
+    seed: NonNegativeInt = 0  # soundscenes: another seed, another world
+    events: str | None = None  # soundscenes: a labelled collection's folder to take the sounds from
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataConfig:
+        if (self.name == "collection") != (self.folder is not None):
+            raise ValueError("'folder' goes with name: collection, and only with it")
+        return self
+
+
+class AudioConfig(Section):
+    """The audio encoder. ``name`` is looked up in `supclap.model.registry`."""
+
+    name: str = "cnn"
+    width: PositiveInt = 48  # channels of the first stage (cnn) or size of a token (transformer)
+    layers: PositiveInt = 4
+    freeze: bool = False
+
+
+class TextConfig(Section):
+    """The text encoder. ``name`` is looked up in `supclap.model.registry`."""
+
+    name: str = "transformer"
+    width: PositiveInt = 128
+    layers: PositiveInt = 2
+    vocabulary: PositiveInt = 2000  # of the tokenizer trained on the captions
+    freeze: bool = False
+
+
+class ModelConfig(Section):
+    """The dual encoder: two encoders, each under a Linear-ReLU-Linear head to ``dim``."""
+
+    audio: Annotated[AudioConfig, BeforeValidator(_by_name)] = AudioConfig()
+    text: Annotated[TextConfig, BeforeValidator(_by_name)] = TextConfig()
+    dim: PositiveInt = 256
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    start: str | None = None  # a model folder whose weights the run starts from
+
+
+class SVRConfig(Section):
+    """Support Vector Regularization (paper, section 3.2; METHOD in docs/method.md)."""
+
+    sides: Literal["text", "both"] = "both"
+    radius: Literal["static", "dynamic"] = "dynamic"
+    alpha: NonNegativeFloat = 1.0
+    constraint: NonNegativeFloat = 0.01  # beta; of the dynamic radius only
+    initial: float = 0.5  # radius at the start; our choice
+    width: PositiveInt = 128  # hidden width of the dynamic radius's predictor; our choice
+    order: Literal["batch", "sorted"] = "sorted"  # of the negatives in its input; our choice
+    detach: bool = True  # similarities enter the predictor without gradient; our choice
+
+
+class LossConfig(Section):
+    """The base loss and, where ``svr`` is given, its regularization."""
+
+    name: Literal["infonce", "siglip"] = "infonce"
+    temperature: PositiveFloat | None = None  # default: 0.07 (infonce), 0.1 (siglip, as published)
+    learn_temperature: bool | None = None  # default: no (infonce), yes (siglip)
+    bias: float = -10.0  # siglip's initial bias
+    same_clip: Literal["mask", "target"] | None = None  # captions of one clip in one batch
+    svr: SVRConfig | None = None
+
+
+class OptimizerConfig(Section):
+    """Adam, or AdamW where weight decay is given; linear warm-up, then constant or cosine."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    lr: PositiveFloat = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: NonNegativeFloat = 0.0
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup: NonNegativeFloat = 0.5  # epochs
+    clip_norm: PositiveFloat | None = 1.0
+    # The learnable scalars (temperature, SigLIP's bias, radius) and the radius predictor.
+    loss_lr: PositiveFloat | None = None  # default: lr
+
+
+class SelectConfig(Section):
+    """Which epoch is the result. The paper's own protocol is ``split: test`` (a leak; say so)."""
+
+    split: Literal["val", "test", "last"] = "val"
+    metric: str = "t2a.R@1"
+
+
+class RunConfig(Section):
+    """One training run."""
+
+    data: Annotated[DataConfig, BeforeValidator(_by_name)] = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: Annotated[LossConfig, BeforeValidator(_by_name)] = LossConfig()
+    optimizer: Annotated[OptimizerConfig, BeforeValidator(_by_name)] = OptimizerConfig()
+    select: SelectConfig = SelectConfig()
+    epochs: PositiveInt = 10
+    batch_size: Annotated[int, Field(ge=2)] = 128  # global: over all workers
+    chunk: PositiveInt | None = None  # clips per forward pass: exact accumulation (GradCache)
+    precision: Literal["float32", "bf16"] = "float32"
+    seed: NonNegativeInt = 0
+    checkpoint_steps: PositiveInt | None = None  # besides the one at the end of every epoch
+
+
+def parse_config(values: Mapping[str, Any], source: str = "configuration") -> RunConfig:
+    """A RunConfig from plain values.
+
+    Raises:
+        InputError: one line that names ``source``, the dotted key, what is wrong with it and, for
+            an unknown key, the nearest valid one.
+    """
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{source}: {explain(error, RunConfig)}") from None
+
+
+def load_config(path: Path) -> RunConfig:
+    """A RunConfig from a YAML file. Raises InputError as `parse_config` does."""
+    return parse_config(load_yaml(path), str(path))
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises InputError with the line of a syntax error."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not UTF-8 text") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = str(getattr(error, "problem", None) or error).splitlines()[0]
+        raise InputError(f"{where}: not valid YAML: {problem}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected a mapping of keys, found a {type(values).__name__}")
+    return values
+
+
+def override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with dotted keys replaced: ``{"loss.svr.radius": "static"}``.
+
+    A mapping replaces key by key, so ``{"loss": {"svr": {...}}}`` keeps the temperature. A string
+    on the way is a shorthand name and becomes ``{"name": ...}``.
+    """
+    result = deepcopy(dict(values))
+    for dotted, value in changes.items():
+        *path, last = str(dotted).split(".")
+        node = result
+        for key in path:
+            below = node.get(key)
+            if not isinstance(below, dict):
+                below = {"name": below} if isinstance(below, str) else {}
+                node[key] = below
+            node = below
+        if isinstance(value, Mapping):
+            below = node.get(last)
+            below = {"name": below} if isinstance(below, str) else below
+            node[last] = override(below if isinstance(below, dict) else {}, value)
+        else:
+            node[last] = deepcopy(value)
+    return result
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first fault of a pydantic error as one line, with the nearest valid key."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    dotted = ".".join(path)
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        section = _section(model, path[:-1])
+        valid = sorted(section.model_fields)
+        return f"unknown key '{dotted}'{nearest(path[-1], valid)} (valid: {', '.join(valid)}){more}"
+    message = first["msg"].removeprefix("Value error, ")
+    return (
+        f"{dotted or 'top level'}: {message[0].lower()}{message[1:]}, got {first['input']!r}{more}"
+    )
+
+
+def _section(model: type[BaseModel], path: list[str]) -> type[BaseModel]:
+    """The model class at ``path`` below ``model``."""
+    for key in path:
+        if key in model.model_fields:
+            model = _model_of(model.model_fields[key].annotation) or model
+    return model
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, UnionType, Annotated):
+        found = (_model_of(argument) for argument in get_args(annotation))
+        return next((model for model in found if model), None)
+    return None

@@ -1,0 +1,225 @@
+"""Clips on disk: one Arrow file per split, read through a memory map.
+
+A *collection* is a folder::
+
+    collection.json      name, format, splits with their clip counts and content hashes
+    train.arrow, ...     one Arrow IPC file per split, rows in a fixed order
+
+Audio is 16 kHz mono int16. The Arrow files are uncompressed, so that a clip's samples are a view
+into the page cache: however large the collection, reading costs no copy of it in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from supclap.errors import InputError
+
+SAMPLE_RATE = 16_000
+FORMAT = 1
+INDEX = "collection.json"
+ROWS_PER_BATCH = 64
+
+SCHEMA = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("audio", pa.large_list(pa.int16())),
+        ("captions", pa.list_(pa.struct([("text", pa.string()), ("language", pa.string())]))),
+        ("labels", pa.list_(pa.string())),
+        ("source", pa.string()),  # where it came from: a file, or a scene's description
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Caption:
+    text: str
+    language: str = "eng"  # ISO 639-3
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording with everything said of it. ``audio``: (samples,) int16 at 16 kHz, mono."""
+
+    clip_id: str
+    audio: np.ndarray
+    captions: tuple[Caption, ...] = ()
+    labels: tuple[str, ...] = ()
+    source: str = ""
+
+
+class Clips:
+    """The clips of one split, in order. Indexing reads one clip; nothing else is in memory."""
+
+    def __init__(self, path: Path, content_hash: str) -> None:
+        self.path = path
+        self.content_hash = content_hash
+        try:
+            with pa.memory_map(str(path)) as source:
+                table = pa.ipc.open_file(source).read_all()
+        except (OSError, pa.ArrowInvalid) as error:
+            raise InputError(f"{path}: not a readable Arrow file of clips: {error}") from None
+        if not table.schema.equals(SCHEMA):
+            raise InputError(f"{path}: its columns are not those of supclap clips, format {FORMAT}")
+        self._audio = table.column("audio")
+        self._batch_starts = np.cumsum([0] + [len(chunk) for chunk in self._audio.chunks])
+        self.clip_ids: list[str] = table.column("clip_id").to_pylist()
+        self.labels: list[list[str]] = table.column("labels").to_pylist()
+        self.sources: list[str] = table.column("source").to_pylist()
+        self.captions: list[tuple[Caption, ...]] = [
+            tuple(Caption(c["text"], c["language"]) for c in row)
+            for row in table.column("captions").to_pylist()
+        ]
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def audio(self, row: int) -> np.ndarray:
+        """Samples of one clip: (samples,) int16, a read-only view into the memory map."""
+        batch = int(np.searchsorted(self._batch_starts, row, side="right")) - 1
+        chunk = self._audio.chunk(batch)
+        start = row - int(self._batch_starts[batch])
+        offsets = chunk.offsets
+        first, last = offsets[start].as_py(), offsets[start + 1].as_py()
+        samples: np.ndarray = chunk.values.slice(first, last - first).to_numpy()
+        return samples
+
+    def __getitem__(self, row: int) -> Clip:
+        return Clip(
+            self.clip_ids[row],
+            self.audio(row),
+            self.captions[row],
+            tuple(self.labels[row]),
+            self.sources[row],
+        )
+
+    def __iter__(self) -> Iterator[Clip]:
+        return (self[row] for row in range(len(self)))
+
+
+class Collection:
+    """A folder of splits. Raises InputError where it is none, or of another format."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        index = folder / INDEX
+        if not index.is_file():
+            raise InputError(
+                f"{folder}: not a prepared collection (no {INDEX}); `supclap prepare` makes one"
+            )
+        try:
+            self._index: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{index}: not valid JSON: {error}") from None
+        if self._index.get("format") != FORMAT:
+            raise InputError(
+                f"{index}: format {self._index.get('format')} is not {FORMAT}; prepare it again"
+            )
+        self.name: str = self._index["name"]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self._index["splits"])
+
+    def content_hash(self, *splits: str) -> str:
+        """One hash over the content of the named splits (all, where none is named)."""
+        entries = self._index["splits"]
+        chosen = [f"{name}:{entries[name]['hash']}" for name in sorted(splits or entries)]
+        return hashlib.sha256("\n".join(chosen).encode()).hexdigest()[:16]
+
+    def split(self, name: str) -> Clips:
+        """The clips of a split. Raises InputError where there is none of that name."""
+        entry = self._index["splits"].get(name)
+        if entry is None:
+            raise InputError(
+                f"{self.folder}: no split '{name}'; it has {', '.join(self.splits) or 'none'}"
+            )
+        return Clips(self.folder / f"{name}.arrow", entry["hash"])
+
+
+def write_split(folder: Path, name: str, split: str, clips: Iterable[Clip]) -> int:
+    """Writes one split of the collection ``name`` and enters it in the index; returns its length.
+
+    The split becomes visible whole or not at all: an interrupted or failed write leaves the
+    folder as it was.
+
+    Raises:
+        InputError: a clip id twice, or audio that is not (samples,) int16 with samples > 0.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{split}.arrow"
+    scratch = folder / f".{split}.arrow.{os.getpid()}"
+    digest = hashlib.sha256()
+    seen: set[str] = set()
+    try:
+        with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+            rows: list[Clip] = []
+            for clip in clips:
+                _check(clip, seen, f"{folder}, split {split}")
+                digest.update(_fingerprint(clip))
+                rows.append(clip)
+                if len(rows) == ROWS_PER_BATCH:
+                    writer.write_batch(_record_batch(rows))
+                    rows = []
+            if rows:
+                writer.write_batch(_record_batch(rows))
+        os.replace(scratch, target)
+    finally:
+        scratch.unlink(missing_ok=True)
+    _enter(folder, name, split, {"clips": len(seen), "hash": digest.hexdigest()[:16]})
+    return len(seen)
+
+
+def _check(clip: Clip, seen: set[str], where: str) -> None:
+    if clip.clip_id in seen:
+        raise InputError(f"{where}: clip id '{clip.clip_id}' stands twice")
+    if clip.audio.dtype != np.int16 or clip.audio.ndim != 1 or not clip.audio.size:
+        raise InputError(
+            f"{where}: clip '{clip.clip_id}': expected (samples,) int16 audio that is not empty, "
+            f"found {clip.audio.dtype} of shape {clip.audio.shape}"
+        )
+    seen.add(clip.clip_id)
+
+
+def _fingerprint(clip: Clip) -> bytes:
+    """Content of a clip without its source: the same sounds in another folder are the same data."""
+    words = json.dumps(
+        [clip.clip_id, [[c.text, c.language] for c in clip.captions], list(clip.labels)],
+        ensure_ascii=False,
+    )
+    sound = hashlib.sha256(np.ascontiguousarray(clip.audio).data).digest()
+    return words.encode() + b"\0" + sound
+
+
+def _record_batch(rows: list[Clip]) -> pa.RecordBatch:
+    offsets = np.cumsum([0] + [len(clip.audio) for clip in rows])
+    samples = np.concatenate([clip.audio for clip in rows])
+    audio = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(samples))
+    captions = [[{"text": c.text, "language": c.language} for c in clip.captions] for clip in rows]
+    columns = [
+        pa.array([clip.clip_id for clip in rows], pa.string()),
+        audio,
+        pa.array(captions, SCHEMA.field("captions").type),
+        pa.array([list(clip.labels) for clip in rows], SCHEMA.field("labels").type),
+        pa.array([clip.source for clip in rows], pa.string()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def _enter(folder: Path, name: str, split: str, entry: dict[str, Any]) -> None:
+    index = folder / INDEX
+    known = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
+    splits = {**known.get("splits", {}), split: entry}
+    text = json.dumps({"name": name, "format": FORMAT, "splits": splits}, indent=1) + "\n"
+    scratch = folder / f".{INDEX}.{os.getpid()}"
+    scratch.write_text(text, encoding="utf-8")
+    os.replace(scratch, index)
