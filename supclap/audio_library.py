@@ -1,9 +1,9 @@
 """Imports torchaudio, also beside a CPU build of PyTorch.
 
-torchaudio's wheels link CUDA: beside a CPU-only PyTorch a plain ``import torchaudio`` raises OSError
-while it loads its compiled extension. The transforms and the functional part need no extension, so
-when, and only when, the plain import has failed, a stub stands in for the extension's module.
-Every module that wants torchaudio imports it from here: ``from supclap.audio_library import torchaudio``.
+torchaudio's wheels link CUDA: beside a CPU-only PyTorch a plain ``import torchaudio`` raises
+OSError while it loads its compiled extension. The transforms and the functional part need no
+extension, so when, and only when, the plain import has failed, a stub stands in for it. Every
+module that wants torchaudio takes it from here: ``from supclap.audio_library import torchaudio``.
 """
 
 import importlib
@@ -11,8 +11,8 @@ import sys
 from types import ModuleType
 
 
-def _no_alignment(function: object) -> object:
-    """Stands in for torchaudio's decorator of its forced-alignment functions, which we never call."""
+def _as_it_is(function: object) -> object:
+    """Stands in for the decorator of the forced-alignment functions, which we never call."""
     return function
 
 
@@ -21,7 +21,7 @@ def _stub_extension() -> ModuleType:
     stub.__dict__.update(
         _IS_TORCHAUDIO_EXT_AVAILABLE=False,
         _IS_ALIGN_AVAILABLE=False,
-        fail_if_no_align=_no_alignment,
+        fail_if_no_align=_as_it_is,
         _check_cuda_version=lambda: None,
     )
     return stub

@@ -59,9 +59,7 @@ class DataConfig(Section):
     test: str = "test"
     languages: tuple[Language, ...] = ("eng",)
     limit: PositiveInt | None = None  # train on the first so many clips
-    seconds: PositiveFloat | None = (
-        None  # crop or pad to this length; default: 2 s, collection 10 s
-    )
+    seconds: PositiveFloat | None = None  # crop or pad to; default 2 (collection: 10)
     clips: PositiveInt = 4000  # soundscenes: clips of the train split
     seed: NonNegativeInt = 0  # soundscenes: another seed, another world
     events: str | None = None  # soundscenes: a labelled collection's folder to take the sounds from

@@ -1,0 +1,63 @@
+"""What a training run reports, in order: Started, then one EpochEnded per epoch, then Finished.
+
+Metric names are flat and dotted: ``train.loss``, ``train.svr``, ``val.t2a.R@1``, ``test.a2t.mAP10``,
+``drift.text``, ``radius.text.mean``, ``similarity.positive``. Percentages are 0 to 100.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Started:
+    """The run begins, or goes on from ``step`` (0 for a fresh one)."""
+
+    config: dict[str, Any]
+    code: str  # content hash of the supclap package
+    data: str  # content hash of the collection
+    workers: int
+    epochs: int
+    steps_per_epoch: int
+    parameters: int
+    step: int = 0
+    kind: str = "started"
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """One epoch is trained, measured and checkpointed. ``epoch`` counts from 1."""
+
+    epoch: int
+    step: int
+    seconds: float
+    metrics: dict[str, float] = field(default_factory=dict)
+    kind: str = "epoch"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is whole; ``metrics`` are those of ``best_epoch``, test split included."""
+
+    best_epoch: int
+    step: int
+    seconds: float
+    metrics: dict[str, float] = field(default_factory=dict)
+    kind: str = "finished"
+
+
+Event = Started | EpochEnded | Finished
+_KINDS: dict[str, type[Event]] = {"started": Started, "epoch": EpochEnded, "finished": Finished}
+
+
+def to_line(event: Event) -> str:
+    """One line of JSON, without the newline. Infinities and NaN keep their JavaScript names."""
+    return json.dumps(asdict(event), ensure_ascii=False, sort_keys=True)
+
+
+def from_line(line: str) -> Event:
+    """The event that `to_line` wrote."""
+    values = json.loads(line)
+    return _KINDS[values["kind"]](**values)
