@@ -1,7 +1,7 @@
 """What a training run reports, in order: Started, then one EpochEnded per epoch, then Finished.
 
-Metric names are flat and dotted: ``train.loss``, ``train.svr``, ``val.t2a.R@1``, ``test.a2t.mAP10``,
-``drift.text``, ``radius.text.mean``, ``similarity.positive``. Percentages are 0 to 100.
+Metric names are flat and dotted: ``train.loss``, ``train.svr``, ``val.t2a.R@1``,
+``test.a2t.mAP10``, ``drift.text``, ``radius.text.mean``. Percentages are 0 to 100.
 """
 
 from __future__ import annotations
