@@ -109,7 +109,7 @@ class SVRConfig(Section):
     constraint: NonNegativeFloat = 0.01  # beta; of the dynamic radius only
     initial: float = 0.5  # radius at the start; our choice
     width: PositiveInt = 128  # hidden width of the dynamic radius's predictor; our choice
-    order: Literal["batch", "sorted"] = "sorted"  # of the negatives in its input; our choice
+    order: Literal["batch", "sorted", "pooled"] = "sorted"  # of the negatives in its input; our choice
     detach: bool = True  # similarities enter the predictor without gradient; our choice
 
 

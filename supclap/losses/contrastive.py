@@ -1,0 +1,139 @@
+"""The base losses: InfoNCE and SigLIP over a batch of pairs."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from supclap.losses.checks import check_clip_ids, check_embeddings, check_number
+from supclap.losses.pairs import Layout, Partition, full_precision, row_losses, widened
+
+SameClip = Literal["mask", "target"]
+
+# CLIP's bound on a learned temperature: below 0.01 the softmax is an argmax and gradients explode.
+TEMPERATURE_BOUNDS = (0.01, 10.0)
+
+
+class ContrastiveLoss(nn.Module):
+    """A loss on all N x N logits ``scale * cosine + bias`` of a batch.
+
+    ``partition`` names how logits become a loss: a softmax over each row and column, or a
+    sigmoid of every pair.
+    """
+
+    partition: Partition
+
+    def __init__(self, temperature: float, learn: bool, same_clip: SameClip) -> None:
+        super().__init__()
+        low, high = TEMPERATURE_BOUNDS
+        check_number("temperature", temperature, above=0.0)
+        if learn:
+            check_number("temperature", temperature, at_least=low, at_most=high)
+        if same_clip not in ("mask", "target"):
+            raise ValueError(f"same_clip: expected 'mask' or 'target', got {same_clip!r}")
+        self.same_clip = same_clip
+        log_scale = torch.tensor(-math.log(temperature))
+        self.log_scale: Tensor
+        if learn:
+            self.log_scale = nn.Parameter(log_scale)
+        else:
+            self.register_buffer("log_scale", log_scale)
+
+    @property
+    def learns_temperature(self) -> bool:
+        return isinstance(self.log_scale, nn.Parameter)
+
+    def scale(self) -> Tensor:
+        """1 / temperature: (), float32 or wider, within `TEMPERATURE_BOUNDS` where learned."""
+        if self.learns_temperature:
+            low, high = TEMPERATURE_BOUNDS
+            # The parameter itself is held, as a clamp of its value alone would have no gradient
+            # outside the bounds and never come back.
+            with torch.no_grad():
+                self.log_scale.clamp_(-math.log(high), -math.log(low))
+        return self.log_scale.exp()
+
+    def bias(self) -> Tensor:
+        """The logits' additive constant: ()."""
+        return torch.zeros_like(self.log_scale)
+
+    def forward(self, audio: Tensor, text: Tensor, clip_ids: Tensor | None = None) -> Tensor:
+        """The loss of a batch: ().
+
+        Args:
+            audio, text: (N, d), L2-normalised; row i of one belongs to row i of the other.
+            clip_ids: (N,) integers. Pairs of one clip are no negatives of each other: "mask"
+                leaves their logits out, "target" counts them as positives (as in ML-CLAP).
+
+        Raises:
+            ValueError: names the argument, what is expected and what was found.
+        """
+        check_embeddings(audio, text)
+        check_clip_ids(clip_ids, len(audio))
+        with full_precision(audio):
+            audio, text = widened(audio), widened(text)
+            loss, _ = row_losses(
+                self, Layout(len(audio)), text, audio, text, audio, None, None, clip_ids, clip_ids
+            )
+        return loss
+
+    def extra_repr(self) -> str:
+        learned = " (learned)" if self.learns_temperature else ""
+        return f"temperature={math.exp(-self.log_scale.item()):.4g}{learned}"
+
+
+class InfoNCE(ContrastiveLoss):
+    """Text-to-audio plus audio-to-text cross-entropy (METHOD: L_orig), each a mean over the batch.
+
+    The two directions are summed, as in the paper; CLIP's customary half is a factor of the
+    learning rate under Adam, but would halve L_orig against the regularization.
+
+    Args:
+        temperature: tau; the paper's 0.07.
+        learn_temperature: trains log(1 / tau), held within `TEMPERATURE_BOUNDS`.
+        same_clip: what ``clip_ids`` do: "mask" or "target".
+    """
+
+    partition = "softmax"
+
+    def __init__(
+        self,
+        temperature: float = 0.07,
+        learn_temperature: bool = False,
+        same_clip: SameClip = "mask",
+    ) -> None:
+        super().__init__(temperature, learn_temperature, same_clip)
+
+
+class SigLIP(ContrastiveLoss):
+    """The sigmoid loss of every pair, summed over the N x N pairs and divided by N.
+
+    Args:
+        temperature: 1 / scale at the start; SigLIP's own 0.1.
+        bias: additive constant at the start; SigLIP's own -10, as almost all pairs are negatives.
+        learn_temperature: trains scale and bias (SigLIP's way); else both are fixed.
+        same_clip: what ``clip_ids`` do: "mask" or "target".
+    """
+
+    partition = "sigmoid"
+
+    def __init__(
+        self,
+        temperature: float = 0.1,
+        bias: float = -10.0,
+        learn_temperature: bool = True,
+        same_clip: SameClip = "mask",
+    ) -> None:
+        super().__init__(temperature, learn_temperature, same_clip)
+        offset = torch.tensor(check_number("bias", bias))
+        self.offset: Tensor
+        if learn_temperature:
+            self.offset = nn.Parameter(offset)
+        else:
+            self.register_buffer("offset", offset)
+
+    def bias(self) -> Tensor:
+        return self.offset

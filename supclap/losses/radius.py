@@ -1,0 +1,125 @@
+"""The semantic radius R: how far a support vector lies from its anchor (paper, section 3.3)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from supclap.losses.checks import check_number
+
+Order = Literal["batch", "sorted", "pooled"]
+
+
+class StaticRadius(nn.Module):
+    """One learnable scalar for every anchor (StaticSVR, against global drift).
+
+    Args:
+        initial: R at the start, in units of the embedding space (two unit vectors are at most 2
+            apart). The paper does not give it; 0.5 is our choice.
+    """
+
+    def __init__(self, initial: float = 0.5) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(check_number("initial", initial)))
+
+    def forward(self, anchors: int) -> Tensor:
+        """R of every anchor: (anchors,), all equal."""
+        return self.value.expand(anchors)
+
+
+class DynamicRadius(nn.Module):
+    """R of each anchor, predicted from its similarities (DynamicSVR, against local drift).
+
+    A 3-layer MLP on S_i = [s(positive), s(negative_1), ...], s = cosine / temperature. Our choices
+    where the paper is silent: ReLU, one predictor for both sides, S without gradient, and a last
+    layer that starts at zero weights and bias ``initial``, so that Static and Dynamic start alike.
+
+    Args:
+        length: number of similarities the predictor reads. For "batch" and "sorted" this is the
+            batch size N (the global one when data-parallel); for "pooled" any number >= 2.
+        order: "batch" keeps the negatives as they stand in the batch; "sorted" puts them in
+            descending order, which makes the radius independent of the order of the batch;
+            "pooled" averages the sorted negatives into ``length - 1`` bins: any batch size fits.
+        initial: R at the start.
+        width: neurons of both hidden layers.
+        detach: keeps the gradient of R from reaching embeddings and temperature through S.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        order: Order = "sorted",
+        initial: float = 0.5,
+        width: int = 128,
+        detach: bool = True,
+    ) -> None:
+        super().__init__()
+        if order not in ("batch", "sorted", "pooled"):
+            raise ValueError(f"order: expected 'batch', 'sorted' or 'pooled', got {order!r}")
+        if length < 2:
+            raise ValueError(
+                f"length: expected at least 2, a positive and a negative, got {length}"
+            )
+        if width < 1:
+            raise ValueError(f"width: expected at least 1 neuron, got {width}")
+        self.length, self.order, self.detach = length, order, detach
+        self.predictor = nn.Sequential(
+            nn.Linear(length, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, 1),
+        )
+        last = self.predictor[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, check_number("initial", initial))
+
+    def check_batch(self, pairs: int) -> None:
+        """Raises ValueError where a batch of ``pairs`` does not fit the predictor's input."""
+        if self.order != "pooled" and pairs != self.length:
+            raise ValueError(
+                f"DynamicRadius: built for a batch of {self.length} pairs (order='{self.order}' "
+                f"reads every similarity), got {pairs}; drop the last uneven batch, build it with "
+                f"length={pairs}, or use order='pooled', which takes any batch size"
+            )
+
+    def forward(self, similarities: Tensor, offset: int = 0) -> Tensor:
+        """R of every anchor: (n,).
+
+        Args:
+            similarities: (n, N), anchor r against all N of the other side, divided by temperature.
+            offset: anchor r's positive stands in column ``offset + r``.
+        """
+        self.check_batch(similarities.shape[1])
+        weights = next(self.predictor.parameters())
+        inputs = positive_first(similarities.to(weights.dtype), offset)
+        if self.order != "batch":
+            positive, negatives = inputs[:, :1], inputs[:, 1:].sort(dim=1, descending=True).values
+            if self.order == "pooled":
+                negatives = F.adaptive_avg_pool1d(negatives, self.length - 1)
+            inputs = torch.cat([positive, negatives], dim=1)
+        radius: Tensor = self.predictor(inputs)
+        return radius.squeeze(1)
+
+
+Radius = StaticRadius | DynamicRadius
+
+
+def positive_first(similarities: Tensor, offset: int = 0) -> Tensor:
+    """Each row's positive, then its negatives in their order: (n, N).
+
+    Args:
+        similarities: (n, N) with the positive of row r in column ``offset + r``.
+    """
+    n, columns = similarities.shape
+    flat = similarities.reshape(-1)
+    # Between two successive positives of the flattened matrix lie exactly N negatives, so the
+    # diagonal is cut out with views alone: no index matrix of 8 bytes per similarity.
+    first, last = offset, offset + (n - 1) * (columns + 1)
+    between = flat[first + 1 : last + 1].view(n - 1, columns + 1)[:, :columns].reshape(-1)
+    negatives = torch.cat([flat[:first], between, flat[last + 1 :]]).view(n, columns - 1)
+    return torch.cat([similarities.diagonal(offset).unsqueeze(1), negatives], dim=1)
