@@ -6,3 +6,12 @@ The package is pure PyTorch. `import supclap` costs nothing; each part is import
 """
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """``supclap.load(folder)`` opens a model; its parts are imported only when it is asked for."""
+    if name == "load":
+        from supclap.model.clap import load
+
+        return load
+    raise AttributeError(f"module 'supclap' has no attribute '{name}'")

@@ -75,9 +75,17 @@ class AudioConfig(Section):
     """The audio encoder. ``name`` is looked up in `supclap.model.registry`."""
 
     name: str = "cnn"
-    width: PositiveInt = 48  # channels of the first stage (cnn) or size of a token (transformer)
+    # Channels of the first stage (cnn, default 32) or size of a token (transformer, default 128).
+    width: PositiveInt = 32
     layers: PositiveInt = 4
     freeze: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _width_of_its_kind(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("name") == "transformer":
+            return {"width": 128, **values}
+        return values
 
 
 class TextConfig(Section):
@@ -109,7 +117,9 @@ class SVRConfig(Section):
     constraint: NonNegativeFloat = 0.01  # beta; of the dynamic radius only
     initial: float = 0.5  # radius at the start; our choice
     width: PositiveInt = 128  # hidden width of the dynamic radius's predictor; our choice
-    order: Literal["batch", "sorted", "pooled"] = "sorted"  # of the negatives in its input; our choice
+    order: Literal["batch", "sorted", "pooled"] = (
+        "sorted"  # of the negatives in its input; our choice
+    )
     detach: bool = True  # similarities enter the predictor without gradient; our choice
 
 

@@ -1,0 +1,124 @@
+"""Two small audio encoders, trained from scratch: a CNN and a transformer, both on log-mels."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from supclap.config import AudioConfig
+from supclap.errors import InputError
+from supclap.model.blocks import HEAD_WIDTH, Block
+from supclap.model.features import BANDS, LogMel
+from supclap.model.registry import Source, audio_encoder
+
+GROUP = 8  # channels that GroupNorm normalises together
+PATCH_BANDS, PATCH_FRAMES = 16, 8
+
+
+@audio_encoder("cnn")
+class AudioCNN(nn.Module):
+    """Strided convolutions with GroupNorm, then a linear layer over a coarse grid of their output.
+
+    Every stage halves time and frequency and doubles the channels. The last map is averaged into
+    `GRID` x `GRID` cells of frequency x time instead of one mean: "a bell, then a dog" and "a dog,
+    then a bell" must differ. `config.width` are the channels of the first stage, `config.layers`
+    the stages.
+    """
+
+    GRID = 4
+
+    def __init__(self, config: AudioConfig, source: Source) -> None:
+        super().__init__()
+        if config.width % GROUP:
+            raise InputError(f"model.audio.width: {config.width} is no multiple of {GROUP} (cnn)")
+        if 2**config.layers > BANDS // self.GRID:
+            raise InputError(
+                f"model.audio.layers: {config.layers} halvings leave too few of {BANDS} bands "
+                f"(cnn); at most {(BANDS // self.GRID).bit_length() - 1}"
+            )
+        self.log_mel = LogMel(hop=320)
+        self.shortest = self.GRID * 2**config.layers  # frames; so that no cell of the grid is empty
+        stages: list[nn.Module] = []
+        before, channels = 1, config.width
+        for stage in range(config.layers):
+            size = 5 if stage == 0 else 3
+            stages += [
+                nn.Conv2d(before, channels, size, stride=2, padding=size // 2, bias=False),
+                nn.GroupNorm(channels // GROUP, channels),
+                nn.ReLU(),
+            ]
+            before, channels = channels, 2 * channels
+        self.stages = nn.Sequential(*stages)
+        self.width = before
+        self.gather = nn.Sequential(
+            nn.Dropout(source.dropout), nn.Linear(before * self.GRID**2, self.width), nn.ReLU()
+        )
+
+    def features(self, waveforms: Tensor) -> Tensor:
+        """(N, samples) -> (N, 64, frames) float32."""
+        spectrograms: Tensor = self.log_mel(waveforms)
+        return spectrograms
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, 64, frames) -> (N, width)."""
+        missing = self.shortest - features.shape[-1]
+        if missing > 0:
+            features = F.pad(features, (0, missing), mode="constant", value=float(features.min()))
+        cells = self.stages(features.unsqueeze(1))
+        # Means of slices, not adaptive pooling: its backward pass on CUDA is not deterministic.
+        for axis in (-2, -1):
+            parts = cells.tensor_split(self.GRID, dim=axis)
+            cells = torch.stack([part.mean(axis) for part in parts], dim=axis)
+        outputs: Tensor = self.gather(cells.flatten(1))
+        return outputs
+
+
+@audio_encoder("transformer")
+class AudioTransformer(nn.Module):
+    """A transformer over patches of the log-mel, with separate position embeddings for time and
+    frequency, as CED has them (section 5 of its paper's layout: 16 kHz, 64 bands).
+
+    A clip longer than the one the model was made for has no position embedding; it is an error.
+    `config.width` is the size of a token, `config.layers` the number of blocks.
+    """
+
+    def __init__(self, config: AudioConfig, source: Source) -> None:
+        super().__init__()
+        if config.width % HEAD_WIDTH:
+            raise InputError(
+                f"model.audio.width: {config.width} is no multiple of {HEAD_WIDTH} (transformer)"
+            )
+        self.log_mel = LogMel(hop=320)
+        self.width = config.width
+        self.longest = -(-self.log_mel.frames(source.seconds) // PATCH_FRAMES)  # patches in time
+        patch = (PATCH_BANDS, PATCH_FRAMES)
+        self.patches = nn.Conv2d(1, self.width, patch, stride=patch)
+        self.time = nn.Parameter(torch.randn(1, self.width, 1, self.longest) * 0.02)
+        self.frequency = nn.Parameter(torch.randn(1, self.width, BANDS // PATCH_BANDS, 1) * 0.02)
+        self.drop = nn.Dropout(source.dropout)
+        self.blocks = nn.ModuleList(Block(self.width, source.dropout) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(self.width)
+
+    def features(self, waveforms: Tensor) -> Tensor:
+        """(N, samples) -> (N, 64, frames) float32."""
+        spectrograms: Tensor = self.log_mel(waveforms)
+        return spectrograms
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, 64, frames) -> (N, width). Raises InputError for a clip longer than the model's."""
+        short = -features.shape[-1] % PATCH_FRAMES
+        if short:
+            features = F.pad(features, (0, short), mode="replicate")
+        tokens = self.patches(features.unsqueeze(1))
+        if tokens.shape[-1] > self.longest:
+            raise InputError(
+                f"audio of {features.shape[-1]} frames: this transformer was made for at most "
+                f"{self.longest * PATCH_FRAMES}; crop the clips to the model's seconds"
+            )
+        tokens = tokens + self.time[..., : tokens.shape[-1]] + self.frequency
+        tokens = self.drop(tokens.flatten(2).transpose(1, 2))
+        for block in self.blocks:
+            tokens = block(tokens)
+        outputs: Tensor = self.norm(tokens).mean(1)
+        return outputs

@@ -1,0 +1,290 @@
+"""CLAP: two encoders, each under a projection head, in one embedding space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from supclap.config import LANGUAGES, ModelConfig
+from supclap.data.clips import SAMPLE_RATE
+from supclap.errors import InputError, nearest
+from supclap.model import audio as _audio  # noqa: F401  registers this package's own encoders
+from supclap.model import text as _text  # noqa: F401
+from supclap.model.folder import SavedModel, content_hash, read_model, save_model
+from supclap.model.registry import AudioEncoder, Source, TextEncoder, make_audio, make_text
+from supclap.model.tokens import Tokens
+from supclap.model.waveform import as_waveform, fit, read_audio
+
+AudioInput = str | Path | np.ndarray | Tensor
+Level = Literal["waveforms", "features", "outputs"]
+
+
+class Tower(nn.Module):
+    """One side: an encoder and the projection Linear-ReLU-Linear onto the unit sphere.
+
+    A frozen encoder gets no gradient and stays in evaluation mode (no dropout), so that its outputs
+    are a function of its input and can be computed once per data set (`supclap.model.frozen`).
+    """
+
+    def __init__(self, encoder: Any, dim: int, freeze: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Sequential(nn.Linear(encoder.width, dim), nn.ReLU(), nn.Linear(dim, dim))
+        self.frozen = freeze
+        if freeze:
+            encoder.requires_grad_(False)
+            encoder.eval()
+
+    def train(self, mode: bool = True) -> Tower:
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
+
+    def project(self, outputs: Tensor) -> Tensor:
+        """Encoder outputs (N, width) -> unit vectors (N, dim), float32."""
+        return F.normalize(self.head(outputs).float(), dim=-1)
+
+
+class AudioTower(Tower):
+    encoder: AudioEncoder
+
+    def features(self, waveforms: Tensor) -> Tensor:
+        """(N, samples) float32 in [-1, 1] at 16 kHz -> (N, ...): the encoder's input.
+
+        Parameter-free and row by row: a loop without waveform augmentation may compute it once per
+        data set, keep it, and train on ``model(features, tokens, level="features")``.
+        """
+        with torch.no_grad():
+            return self.encoder.features(waveforms)
+
+    def outputs(self, audio: Tensor, level: Level = "waveforms") -> Tensor:
+        """Waveforms (N, samples) or features (N, ...) -> encoder outputs (N, width)."""
+        if level == "outputs":
+            return audio
+        return self.encoder(self.features(audio) if level == "waveforms" else audio)
+
+    def forward(self, audio: Tensor, level: Level = "waveforms") -> Tensor:
+        """Waveforms, features or encoder outputs, N of them -> unit vectors (N, dim)."""
+        return self.project(self.outputs(audio, level))
+
+
+class TextTower(Tower):
+    encoder: TextEncoder
+
+    def tokenize(self, texts: Sequence[str], languages: Sequence[str] | str = "eng") -> Tokens:
+        """N texts -> tokens of shape (N, L). Raises InputError: an empty text, no such language."""
+        spoken = [languages] * len(texts) if isinstance(languages, str) else list(languages)
+        if len(spoken) != len(texts):
+            raise InputError(f"{len(texts)} texts with {len(spoken)} languages")
+        for row, (text, language) in enumerate(zip(texts, spoken, strict=True)):
+            if language not in LANGUAGES:
+                raise InputError(
+                    f"text {row}: unknown language '{language}'{nearest(language, LANGUAGES)} "
+                    f"(known: {', '.join(LANGUAGES)})"
+                )
+            if not isinstance(text, str) or not text.strip():
+                raise InputError(f"text {row}: expected words, found {text!r}")
+        return self.encoder.tokenize(list(texts), spoken)
+
+    def outputs(self, text: Tokens | Tensor) -> Tensor:
+        """Tokens (N, L), or encoder outputs (N, width) as they are -> outputs (N, width)."""
+        return text if isinstance(text, Tensor) else self.encoder(text)
+
+    def forward(self, text: Tokens | Tensor) -> Tensor:
+        """Tokens (N, L), or kept encoder outputs (N, width) -> unit vectors (N, dim)."""
+        return self.project(self.outputs(text))
+
+
+class CLAP(nn.Module):
+    """The dual encoder. ``model.audio`` and ``model.text`` are its sides.
+
+    Attributes:
+        config: the configuration it was built from.
+        seconds: length of the clips it is made for; `encode_audio` pads or crops to it.
+    """
+
+    def __init__(self, config: ModelConfig, seconds: float, audio: Any, text: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.seconds = seconds
+        self.audio = AudioTower(audio, config.dim, config.audio.freeze)
+        self.text = TextTower(text, config.dim, config.text.freeze)
+
+    @property
+    def samples(self) -> int:
+        """Samples of a clip of `seconds`."""
+        return round(self.seconds * SAMPLE_RATE)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def forward(
+        self, audio: Tensor, text: Tokens | Tensor, level: Level = "waveforms"
+    ) -> tuple[Tensor, Tensor]:
+        """N pairs -> audio and text embeddings, both (N, dim), float32, of length 1.
+
+        Args:
+            audio: ``level`` says what: waveforms (N, samples) float32 in [-1, 1] at 16 kHz;
+                features (N, ...) as `model.audio.features` returns them; or outputs (N, width) of a
+                frozen encoder.
+            text: tokens of shape (N, L), or outputs (N, width) of a frozen encoder.
+        """
+        return self.audio(audio, level), self.text(text)
+
+    @torch.inference_mode()
+    def encode_audio(
+        self, audio: AudioInput | Sequence[AudioInput], batch_size: int = 64
+    ) -> np.ndarray:
+        """Sounds -> unit vectors (N, dim) float32, without dropout; N = 1 for a single sound.
+
+        Args:
+            audio: paths of sound files (any rate, mono or stereo), or arrays (samples,) at 16 kHz,
+                int16 or float in [-1, 1]; one or a list, or one array (N, samples). Each is cropped
+                to its first `seconds` or padded with silence.
+
+        Raises:
+            InputError: a file that cannot be read, an empty or non-finite sound; it names the row.
+        """
+        items = _listed(audio)
+        found: list[Tensor] = []
+        for start in range(0, len(items), batch_size):
+            rows = [
+                fit(_samples(item, start + row), self.samples)
+                for row, item in enumerate(items[start : start + batch_size])
+            ]
+            waveforms = torch.from_numpy(np.stack(rows)).to(self.device)
+            found.append(self._evaluating(self.audio, waveforms))
+        return _stacked(found, self.config.dim)
+
+    @torch.inference_mode()
+    def encode_text(
+        self,
+        texts: str | Sequence[str],
+        language: str | Sequence[str] = "eng",
+        batch_size: int = 256,
+    ) -> np.ndarray:
+        """Texts -> unit vectors (N, dim) float32, without dropout; N = 1 for a single text.
+
+        Args:
+            language: ISO 639-3 code of all the texts, or one code for each.
+
+        Raises:
+            InputError: an empty text or an unknown language; it names the row.
+        """
+        tokens_of = self.text.tokenize([texts] if isinstance(texts, str) else texts, language)
+        found = [
+            self._evaluating(self.text, tokens_of[start : start + batch_size].to(self.device))
+            for start in range(0, len(tokens_of), batch_size)
+        ]
+        return _stacked(found, self.config.dim)
+
+    def save(self, folder: Path) -> None:
+        """Writes the model folder whole, or not at all (`supclap.model.folder`)."""
+        save_model(self, folder)
+
+    def content_hash(self) -> str:
+        """16 hexadecimal digits over weights, configuration and the encoders' own files."""
+        return content_hash(self, self.config.model_dump_json(), str(self.seconds))
+
+    def _evaluating(self, side: Tower, batch: Tensor | Tokens) -> Tensor:
+        """The side's embeddings with dropout off; the mode it was in is restored."""
+        training = side.training
+        side.eval()
+        try:
+            embeddings: Tensor = side(batch)
+        finally:
+            side.train(training)
+        return embeddings
+
+
+def build_model(config: ModelConfig, captions: Iterable[str], seconds: float, seed: int) -> CLAP:
+    """A new model, on the CPU; equal arguments give equal weights, and no global state changes.
+
+    Args:
+        captions: texts that a tokenizer may learn from (those of the train split).
+        seconds: length of the clips it will be trained on.
+        seed: of the initial weights.
+
+    Raises:
+        InputError: an unknown encoder, an impossible size.
+    """
+    if config.start is not None:
+        return _continued(config, Path(config.start), seconds)
+    source = Source(seconds, config.dropout, captions)
+    return _assemble(config, source, source, seed)
+
+
+def load(folder: Path | str) -> CLAP:
+    """The model in a folder that `CLAP.save` wrote; on the CPU, in evaluation mode.
+
+    Nothing of the folder is executed: it holds numbers, and text that is read as data.
+
+    Raises:
+        InputError: no such folder, another format, a missing, truncated or altered file, an encoder
+            that nobody registered.
+    """
+    saved = read_model(Path(folder))
+    return _restored(saved, saved.config, saved.seconds).eval()
+
+
+def _assemble(config: ModelConfig, audio: Source, text: Source, seed: int) -> CLAP:
+    # Only the CPU's generator: seeding all of them would disturb a GPU that is at work.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        encoders = make_audio(config.audio, audio), make_text(config.text, text)
+        return CLAP(config, audio.seconds, *encoders)
+
+
+def _restored(saved: SavedModel, config: ModelConfig, seconds: float) -> CLAP:
+    audio = Source(seconds, config.dropout, files=saved.files_of("audio"))
+    text = Source(seconds, config.dropout, files=saved.files_of("text"))
+    model = _assemble(config, audio, text, seed=0)
+    saved.pour_into(model)
+    return model
+
+
+def _continued(config: ModelConfig, start: Path, seconds: float) -> CLAP:
+    """A model with the weights of ``start``; dropout and freezing are the new configuration's."""
+    saved = read_model(start)
+    for key in ("audio", "text", "dim"):
+        wanted, found = (_shape(getattr(c, key)) for c in (config, saved.config))
+        if wanted != found:
+            raise InputError(
+                f"model.start: {start} has {key} {found}, the configuration asks for {wanted}"
+            )
+    return _restored(saved, config, seconds)
+
+
+def _shape(section: Any) -> Any:
+    """What of an encoder's section decides the shapes of its weights."""
+    return section.model_dump(exclude={"freeze"}) if hasattr(section, "model_dump") else section
+
+
+def _listed(audio: AudioInput | Sequence[AudioInput]) -> Sequence[AudioInput]:
+    if isinstance(audio, str | Path):
+        return [audio]
+    if isinstance(audio, np.ndarray | Tensor):
+        return [audio] if audio.ndim == 1 else list(audio)
+    return audio
+
+
+def _samples(item: AudioInput, row: int) -> np.ndarray:
+    if isinstance(item, str | Path):
+        return read_audio(Path(item))
+    array = item.cpu().numpy() if isinstance(item, Tensor) else item
+    return as_waveform(array, f"audio {row}")
+
+
+def _stacked(found: list[Tensor], dim: int) -> np.ndarray:
+    if not found:
+        return np.zeros((0, dim), np.float32)
+    embeddings: np.ndarray = torch.cat(found).cpu().numpy()
+    return embeddings
