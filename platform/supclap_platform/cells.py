@@ -1,0 +1,180 @@
+"""Cells: one training run for each variant and seed, and the signature that names it.
+
+A signature is a hash of the fully resolved RunConfig, defaults included, so that a changed default
+changes it. Left out is what cannot change a result: resources (but for the number of workers) and
+how often a checkpoint is written. Folders (a collection, recorded events, a model to start from)
+enter by their content, so that a signature is the same wherever they lie.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from supclap.config import DataConfig, RunConfig
+from supclap.errors import InputError
+from supclap_platform.experiment import Experiment, Init, Variant
+from supclap_platform.rows import RESERVED
+from supclap_platform.schema import Resources
+
+INIT = RESERVED  # the variant name of cells that only train the stage of `init`
+CELL = "cell:"  # model.start of a cell that starts from another: "cell:<signature>"
+_CANNOT_CHANGE_A_RESULT = ("checkpoint_steps",)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run. Cells with equal signatures are the same run, whatever their variant."""
+
+    variant: str
+    seed: int
+    config: RunConfig
+    signature: str
+    resources: Resources
+    start: str | None = None  # signature of the cell whose model it starts from
+
+    @property
+    def label(self) -> str:
+        return f"{self.variant}, seed {self.seed}"
+
+
+def cells_of(experiment: Experiment) -> list[Cell]:
+    """All cells: those of the init stage first, then variant by variant, seed by seed.
+
+    Raises InputError where a folder that the configuration names cannot be read.
+    """
+    content = Contents()
+    stages = _stages(experiment, content)
+    cells = list(stages.values()) if experiment.init and not experiment.init.variant else []
+    for variant in experiment.variants:
+        for seed in experiment.seeds:
+            stage = None
+            if variant.from_init and experiment.init is not None:
+                stage = stages[seed if experiment.init.per_seed else None]
+            cells.append(_cell(variant, seed, stage, content))
+    return cells
+
+
+def signature(config: RunConfig, workers: int = 1, content: Contents | None = None) -> str:
+    """The signature of a run: 16 hexadecimal digits.
+
+    Raises InputError where a folder that the configuration names cannot be read.
+    """
+    values = config.model_dump(mode="json", exclude=set(_CANNOT_CHANGE_A_RESULT))
+    content = content or Contents()
+    if config.data.folder is not None:
+        values["data"]["folder"] = content.collection(config.data)
+    if config.data.events is not None:
+        values["data"]["events"] = content.folder(config.data.events, "data.events")
+    start = config.model.start
+    if start is not None and not start.startswith(CELL):
+        values["model"]["start"] = content.folder(start, "model.start")
+    return digest({"run": values, "workers": workers})
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """A hash of plain values that depends on nothing but them: 16 hexadecimal digits."""
+    text = json.dumps(
+        _canonical(values),
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=True,
+        allow_nan=False,
+    )
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
+
+
+class Contents:
+    """Content hashes of folders, each computed once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], str] = {}
+
+    def collection(self, data: DataConfig) -> str:
+        """Of the splits of a prepared collection that a run reads; its index holds the hashes."""
+        assert data.folder is not None
+        wanted = (data.train, data.val, data.test)
+        return self._once(("collection", data.folder, *wanted), lambda: _collection(data, wanted))
+
+    def folder(self, path: str, key: str) -> str:
+        """Of any folder: the names, sizes and small files' bytes of all that lies below it."""
+        return self._once(("folder", path), lambda: _folder(Path(path), key))
+
+    def _once(self, key: tuple[str, ...], compute: Callable[[], str]) -> str:
+        if key not in self._known:
+            self._known[key] = compute()
+        return self._known[key]
+
+
+def _collection(data: DataConfig, wanted: tuple[str, ...]) -> str:
+    from supclap.data.clips import Collection  # needs numpy and pyarrow: only where there is one
+
+    collection = Collection(Path(str(data.folder)))
+    if data.train not in collection.splits:
+        raise InputError(
+            f"{data.folder}: no split '{data.train}'; it has {', '.join(collection.splits)}"
+        )
+    present = sorted({name for name in wanted if name in collection.splits})
+    return "content:" + collection.content_hash(*present)
+
+
+def _folder(path: Path, key: str) -> str:
+    if not path.is_dir():
+        raise InputError(f"{key}: {path} is not a folder")
+    state = hashlib.sha256()
+    for file in sorted(path.rglob("*"), key=lambda p: p.relative_to(path).as_posix()):
+        if not file.is_file():
+            continue
+        size = file.stat().st_size
+        state.update(f"{file.relative_to(path).as_posix()}\0{size}\0".encode())
+        if file.suffix in (".json", ".csv", ".safetensors"):
+            state.update(hashlib.sha256(file.read_bytes()).digest())
+    return "content:" + state.hexdigest()[:16]
+
+
+def _stages(experiment: Experiment, content: Contents) -> dict[int | None, Cell]:
+    """The init cells by seed, or the only one under None where all seeds share it."""
+    init = experiment.init
+    if init is None:
+        return {}
+    if init.variant is not None:
+        own = experiment.variant(init.variant)
+    else:
+        own = Variant(INIT, init.config, init.resources, {})
+    if init.per_seed:
+        return {seed: _cell(own, seed, None, content) for seed in experiment.seeds}
+    return {None: _cell(own, _shared_seed(init, experiment), None, content)}
+
+
+def _shared_seed(init: Init, experiment: Experiment) -> int:
+    """Its own stage keeps seed 0 when the seeds are edited; a variant's must be among them."""
+    return experiment.seeds[0] if init.variant is not None else 0
+
+
+def _cell(variant: Variant, seed: int, stage: Cell | None, content: Contents) -> Cell:
+    changes: dict[str, Any] = {"seed": seed}
+    if stage is not None:
+        start = {"start": f"{CELL}{stage.signature}"}
+        changes["model"] = variant.config.model.model_copy(update=start)
+    config = variant.config.model_copy(update=changes)
+    return Cell(
+        variant.name,
+        seed,
+        config,
+        signature(config, variant.resources.workers, content),
+        variant.resources,
+        stage.signature if stage else None,
+    )
+
+
+def _canonical(value: Any) -> Any:
+    """Minus zero is zero, and a float is what it is, not how it was written."""
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    return value + 0.0 if isinstance(value, float) else value

@@ -1,0 +1,74 @@
+"""The command line. Each command is imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from supclap.errors import InputError
+
+# name -> "module:attribute" of a click command.
+COMMANDS = {
+    "plan": "supclap_platform.plan_command:plan",
+    "table": "supclap_platform.table_command:table",
+}
+METHOD = "supclap.commands"  # holds the method's own commands, in its list COMMANDS
+
+
+class Group(click.Group):
+    """Commands by name; a mistake in the input is one line and exit code 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*COMMANDS, *_method()])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            module, _, attribute = COMMANDS[cmd_name].partition(":")
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+            return command
+        return _method().get(cmd_name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            click.echo(f"supclap: {error}", err=True)
+            ctx.exit(2)
+
+
+def _method() -> dict[str, click.Command]:
+    try:
+        commands: Sequence[click.Command] = importlib.import_module(METHOD).COMMANDS
+    except ModuleNotFoundError as error:
+        if error.name != METHOD:
+            raise
+        return {}
+    return {str(command.name): command for command in commands}
+
+
+@click.group(cls=Group)
+@click.version_option(package_name="supclap")
+def main() -> None:
+    """SupCLAP: audio-text contrastive learning under test. Start with `supclap run FILE`."""
+
+
+def experiment_options(command: Any) -> Any:
+    """FILE, --profile, --set and --storage: what every command on an experiment file takes."""
+    command = click.option(
+        "--storage",
+        envvar="SUPCLAP_STORAGE",
+        default="supclap-results",
+        show_default=True,
+        help="Folder or URI (s3://, gs://) of all results; also $SUPCLAP_STORAGE.",
+    )(command)
+    command = click.option(
+        "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override the file's base."
+    )(command)
+    command = click.option(
+        "--profile", default="laptop", show_default=True, help="One of the file's profiles."
+    )(command)
+    return click.argument("file", type=click.Path(path_type=Path))(command)

@@ -1,0 +1,192 @@
+"""A YAML file with the line of every key, so that a mistake can be told where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from supclap.errors import InputError
+
+Key = tuple[str, ...]  # ("variants", "InfoNCE", "loss.svr"): keys from the top, list places as text
+
+# An alias is expanded where it stands. Ten nested lists of ten aliases each are a few hundred
+# bytes of text and ten thousand million values: a file may be large, an expansion may not.
+MOST_VALUES = 50_000
+MOST_DEPTH = 50
+MOST_BYTES = 2_000_000
+
+
+class Document:
+    """The mapping in a YAML file, and where each of its keys stands."""
+
+    def __init__(self, path: Path, values: dict[str, Any], lines: dict[Key, int]) -> None:
+        self.path = path
+        self.values = values
+        self._lines = lines
+
+    def line(self, key: Iterable[str]) -> int:
+        """The line (from 1) of a key, or of the nearest key above it that is in the file."""
+        parts = tuple(key)
+        while parts and parts not in self._lines:
+            parts = parts[:-1]
+        return self._lines.get(parts, 1)
+
+    def error(self, key: Iterable[str], message: str) -> InputError:
+        """An InputError ``file:line: message``, always of one line."""
+        return InputError(f"{self.path}:{self.line(key)}: {_one_line(message)}")
+
+    def setting(self, places: Iterable[Key], dotted: str) -> Key:
+        """The key that set the configuration value ``dotted``: the last of ``places`` to name it.
+
+        Each place is a mapping of overrides, whose keys may be dotted or nested or both. Where no
+        place names the value itself, one that names a part above it is taken, else the last place.
+        """
+        wanted = tuple(dotted.split(".")) if dotted else ()
+        best: Key = ()
+        reach = -1
+        for place in places:
+            best = best or place
+            for key, named in self._settings(place):
+                shared = _shared(named, wanted)
+                if shared == min(len(named), len(wanted)) and shared >= reach:
+                    best, reach = key, shared
+        return best
+
+    def _settings(self, place: Key) -> Iterator[tuple[Key, tuple[str, ...]]]:
+        """Every key below ``place`` with the dotted path it sets, as parts."""
+        depth = len(place)
+        for key in self._lines:
+            if len(key) > depth and key[:depth] == place:
+                yield key, tuple(part for name in key[depth:] for part in name.split("."))
+
+
+def read_document(path: Path) -> Document:
+    """Reads a YAML mapping. Raises InputError with the line: syntax, a key twice, alias bombs."""
+    try:
+        content = path.read_bytes()
+        if len(content) > MOST_BYTES:
+            raise InputError(f"{path}: larger than {MOST_BYTES} bytes: not an experiment file")
+        text = content.decode("utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}:{line}: is not UTF-8 text") from None
+    try:
+        return _compose(path, text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = _one_line(str(error.problem or error.context or "cannot be read"))
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise InputError(f"{where}: not valid YAML: {problem}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {_one_line(str(error))}") from None
+    except RecursionError:
+        raise InputError(f"{path}: nested deeper than {MOST_DEPTH} levels") from None
+
+
+def _compose(path: Path, text: str) -> Document:
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            raise InputError(f"{path}: is empty")
+        if not isinstance(root, yaml.MappingNode):
+            raise InputError(f"{path}:1: expected a mapping of keys, found a {root.id}")
+        _bound(path, root)
+        lines: dict[Key, int] = {}
+        _walk(path, root, (), lines)
+        try:
+            values = loader.construct_document(root)
+        except (ValueError, AttributeError, TypeError, OverflowError, KeyError) as error:
+            # A scalar that looks like a date or carries a tag, and cannot be read as one.
+            raise InputError(f"{path}: a value cannot be read: {_one_line(str(error))}") from None
+    finally:
+        loader.dispose()
+    return Document(path, values, lines)
+
+
+def _bound(path: Path, root: yaml.Node) -> None:
+    """Refuses what expands to too many values, too deep, or into itself."""
+    sizes: dict[int, tuple[int, int]] = {}
+    open_nodes: set[int] = set()
+
+    def measure(node: yaml.Node) -> tuple[int, int]:
+        known = sizes.get(id(node))
+        if known:
+            return known
+        line = node.start_mark.line + 1
+        if id(node) in open_nodes:
+            raise InputError(f"{path}:{line}: an anchor that contains itself")
+        open_nodes.add(id(node))
+        size, depth = 1, 1
+        for child in _children(node):
+            below, deep = measure(child)
+            size, depth = size + below, max(depth, deep + 1)
+            if size > MOST_VALUES or depth > MOST_DEPTH:
+                raise InputError(
+                    f"{path}:{line}: its aliases expand to more than {MOST_VALUES} values "
+                    f"or {MOST_DEPTH} levels"
+                )
+        open_nodes.discard(id(node))
+        sizes[id(node)] = (size, depth)
+        return size, depth
+
+    measure(root)
+
+
+def _children(node: yaml.Node) -> Iterator[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield key
+            yield value
+    elif isinstance(node, yaml.SequenceNode):
+        yield from node.value
+
+
+def _walk(path: Path, node: yaml.Node, at: Key, lines: dict[Key, int]) -> None:
+    """Notes the line of every key below ``node``. Raises InputError where one stands twice."""
+    if isinstance(node, yaml.SequenceNode):
+        for place, child in enumerate(node.value):
+            lines.setdefault((*at, str(place)), child.start_mark.line + 1)
+            _walk(path, child, (*at, str(place)), lines)
+        return
+    if not isinstance(node, yaml.MappingNode):
+        return
+    own: dict[str, int] = {}
+    merged: list[yaml.Node] = []
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if key.tag == "tag:yaml.org,2002:merge":
+            merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
+            continue
+        if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
+            shown = _one_line(str(key.value)) if isinstance(key, yaml.ScalarNode) else key.id
+            raise InputError(f"{path}:{line}: the key {shown} is not text; put it in quotes")
+        if key.value in own:
+            raise InputError(
+                f"{path}:{line}: the key '{_one_line(key.value)}' stands twice "
+                f"(first in line {own[key.value]})"
+            )
+        own[key.value] = line
+        lines.setdefault((*at, key.value), line)
+        _walk(path, value, (*at, key.value), lines)
+    for source in merged:  # what a merge brings stands where the anchor is written
+        _walk(path, source, at, lines)
+
+
+def _shared(first: tuple[str, ...], second: tuple[str, ...]) -> int:
+    count = 0
+    for one, other in zip(first, second, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
+
+
+def _one_line(text: str, most: int = 400) -> str:
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= most else line[: most - 1] + "…"

@@ -1,0 +1,160 @@
+"""Leases: who works on a cell, so that two runs at once share the work and never a cell.
+
+A lease is a small file in the cell's folder whose name says who holds it; its modification time is
+the heartbeat. It needs no more than a file system that lists what was just written (local disks,
+S3, GCS): whoever wants a cell writes a lease, then lists. Of two who write at the same time at
+least one sees the other, and whoever sees a live lease of another withdraws. Both may withdraw,
+never may both stay.
+
+A holder that is dead (its process on this machine is gone, or its heartbeat is older than
+``STALE_AFTER`` seconds of the storage's own clock) is taken over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import socket
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+
+import pyarrow.fs as pafs
+
+from supclap.storage import Folder
+
+PREFIX = "lease~"
+HEARTBEAT = 10.0  # seconds
+STALE_AFTER = 60.0  # seconds
+_NAME = re.compile(r"^lease~([A-Za-z0-9._-]+)~(\d+)~(\d+)~([0-9a-f]+)$")
+
+
+@dataclass(frozen=True)
+class LeaseName:
+    """The holder of a lease: a process on a host. ``born``: when it started, against pid reuse."""
+
+    host: str
+    pid: int
+    born: int
+    nonce: str
+
+    def __str__(self) -> str:
+        return f"{PREFIX}{self.host}~{self.pid}~{self.born}~{self.nonce}"
+
+    @classmethod
+    def own(cls) -> LeaseName:
+        """A new name for this process."""
+        return cls(_host(), os.getpid(), _born(os.getpid()) or 0, secrets.token_hex(4))
+
+    def gone(self) -> bool:
+        """Whether the holder is known to be dead: a process of this host that no longer runs."""
+        return self.host == _host() and _born(self.pid) != self.born
+
+
+def parse_lease(name: str) -> LeaseName | None:
+    """The holder that a file's name tells, or None where it is no lease."""
+    match = _NAME.match(name)
+    return LeaseName(match[1], int(match[2]), int(match[3]), match[4]) if match else None
+
+
+class Lease:
+    """A held lease; a thread renews it until `release`. Use it as a context manager."""
+
+    def __init__(self, cell: Folder, name: LeaseName, heartbeat: float = HEARTBEAT) -> None:
+        self.name = name
+        self.lost = False  # another process has taken it over: stop writing to the cell's folder
+        self._cell = cell
+        self._heartbeat = heartbeat
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._thread.start()
+
+    def release(self) -> None:
+        """Gives the cell back. Nothing happens where it is released already."""
+        self._stopped.set()
+        self._thread.join()
+        self._cell.delete(str(self.name))
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(self._heartbeat):
+            # A storage that is away for a moment is no reason to stop: the next beat tries again.
+            with contextlib.suppress(OSError):
+                if not self._cell.exists(str(self.name)):
+                    self.lost = True
+                    return
+                _write(self._cell, self.name)
+
+
+def acquire(cell: Folder, heartbeat: float = HEARTBEAT) -> Lease | None:
+    """A lease on a cell's folder, or None where a live process holds or is taking one.
+
+    Leases of dead holders are removed on the way. Raises OSError where the storage is away.
+    """
+    name = LeaseName.own()
+    _write(cell, name)
+    try:
+        present = leases_in(cell)
+        now = present.get(name)
+        for other, beat in present.items():
+            if other == name:
+                continue
+            if other.gone() or (now is not None and (now - beat).total_seconds() > STALE_AFTER):
+                cell.delete(str(other))
+                continue
+            cell.delete(str(name))
+            return None
+    except BaseException:
+        with contextlib.suppress(OSError):
+            cell.delete(str(name))
+        raise
+    return Lease(cell, name, heartbeat)
+
+
+def leases_in(cell: Folder) -> dict[LeaseName, datetime]:
+    """Every lease in a cell's folder, with its last heartbeat on the storage's clock."""
+    selector = pafs.FileSelector(cell.base, allow_not_found=True)
+    found = ((parse_lease(i.base_name), i.mtime) for i in cell.filesystem.get_file_info(selector))
+    return {name: beat or datetime.now(UTC) for name, beat in found if name is not None}
+
+
+def alive(name: LeaseName, beat: datetime | None) -> bool:
+    """Whether a listed lease is still held, by this machine's clock."""
+    age = (datetime.now(UTC) - beat).total_seconds() if beat is not None else 0.0
+    return not name.gone() and age <= STALE_AFTER
+
+
+def _write(cell: Folder, name: LeaseName) -> None:
+    content = {"host": name.host, "pid": name.pid}
+    cell.write(str(name), json.dumps(content).encode())
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()) or "host"
+
+
+def _born(pid: int) -> int | None:
+    """When a process of this host started, in milliseconds; None where there is no such process."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return int(process.create_time() * 1000)
+    except psutil.Error:
+        return None

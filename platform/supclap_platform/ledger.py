@@ -1,0 +1,279 @@
+"""The ledger: the durable state of every cell, and the only judge of "finished".
+
+    <storage>/cells/<signature>/config.json, events.jsonl, checkpoints/, model/, ranks.npz
+    <storage>/cells/<signature>/result.json      written last: the cell is done
+    <storage>/cells/<signature>/failure.json     the last attempt failed: error, log, attempts
+    <storage>/cells/<signature>/lease~…          a process works on it (see `leases`)
+    <storage>/experiments/<name>/cells-….json    the cells each run of the experiment asked for
+
+States come from one listing of names; files are read only for what is asked of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import pyarrow.fs as pafs
+
+from supclap.errors import InputError
+from supclap.events import Event, from_line
+from supclap.storage import Folder
+from supclap_platform.cells import Cell
+from supclap_platform.leases import Lease, LeaseName, acquire, alive, parse_lease
+
+CELLS = "cells"
+EXPERIMENTS = "experiments"
+RESULT = "result.json"
+FAILURE = "failure.json"
+EVENTS = "events.jsonl"
+POINTER = "checkpoints/latest.json"
+RANKS = "ranks.npz"
+MODEL = "model"
+_READERS = 16  # files read at once: an object store answers each in tens of milliseconds
+
+
+class State(StrEnum):
+    """What the ledger says of a cell."""
+
+    DONE = "done"
+    RUNNING = "running"
+    FAILED = "failed"
+    RESUMABLE = "resumable"
+    TO_RUN = "to run"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why the last attempt at a cell ended. ``log``: the last lines of its log."""
+
+    error: str
+    log: tuple[str, ...] = ()
+    attempts: int = 1
+    configuration: bool = False  # a mistake in the input: trying again cannot help
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished cell reports (`supclap.events.Finished`), and what it came from."""
+
+    signature: str
+    metrics: dict[str, float]
+    seconds: float
+    best_epoch: int
+    step: int
+    epochs: int
+    workers: int
+    code: str
+    data: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """A cell that some run of an experiment has asked for."""
+
+    variant: str
+    seed: int
+    signature: str
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The states of many cells at one moment."""
+
+    states: dict[str, State] = field(default_factory=dict)
+    leases: dict[str, LeaseName] = field(default_factory=dict)  # of running cells: who
+
+    def of(self, signature: str) -> State:
+        return self.states.get(signature, State.TO_RUN)
+
+
+class Ledger:
+    """The ledger below a storage folder. Any number of processes may use it at once."""
+
+    def __init__(self, storage: Folder) -> None:
+        self.storage = storage
+        self._cells = storage.below(CELLS)
+
+    def folder(self, signature: str) -> Folder:
+        """The folder of a cell: what `supclap.training.fit` is given."""
+        return self._cells.below(signature)
+
+    def state(self, signature: str) -> State:
+        """The state of one cell."""
+        return self.overview([signature]).of(signature)
+
+    def overview(self, signatures: Iterable[str] | None = None) -> Overview:
+        """The states of the named cells, or of all that the ledger knows, from one listing."""
+        wanted = None if signatures is None else set(signatures)
+        if wanted is not None and len(wanted) == 1:
+            place = self.folder(next(iter(wanted))).base
+        else:
+            place = self._cells.base
+        selector = pafs.FileSelector(place, allow_not_found=True, recursive=True)
+        names: dict[str, set[str]] = {}
+        beats: dict[str, dict[LeaseName, Any]] = {}
+        start = len(self._cells.base) + 1
+        for info in self.storage.filesystem.get_file_info(selector):
+            if info.type == pafs.FileType.Directory:
+                continue
+            signature, _, name = info.path.lstrip("/")[start - self._lead :].partition("/")
+            if wanted is not None and signature not in wanted:
+                continue
+            names.setdefault(signature, set()).add(name)
+            lease = parse_lease(name)
+            if lease is not None and alive(lease, info.mtime):
+                beats.setdefault(signature, {})[lease] = info.mtime
+        states = {s: _state(files, s in beats) for s, files in names.items()}
+        running = {s: next(iter(beats[s])) for s in beats if states[s] is State.RUNNING}
+        return Overview(states, running)
+
+    @property
+    def _lead(self) -> int:
+        return len(self._cells.base) - len(self._cells.base.lstrip("/"))
+
+    def take(self, signature: str) -> Lease | None:
+        """The right to work on a cell, or None: it is done, or a live process works on it.
+
+        Call it in the process that trains, which the lease names; see `leases`.
+        """
+        lease = acquire(self.folder(signature))
+        if lease is not None and self.folder(signature).exists(RESULT):
+            lease.release()
+            return None
+        return lease
+
+    def record_failure(
+        self, signature: str, error: str, log: Sequence[str] = (), configuration: bool = False
+    ) -> Failure:
+        """Notes that an attempt ended in ``error``; counts the attempts. Returns what is noted."""
+        before = self.failure(signature)
+        failure = Failure(error, tuple(log), (before.attempts if before else 0) + 1, configuration)
+        text = json.dumps(asdict(failure), ensure_ascii=False, indent=1, sort_keys=True)
+        self.folder(signature).write(FAILURE, text.encode())
+        return failure
+
+    def failure(self, signature: str) -> Failure | None:
+        """What `record_failure` noted last, or None."""
+        values = self._json(signature, FAILURE)
+        if values is None:
+            return None
+        return Failure(
+            values["error"], tuple(values["log"]), values["attempts"], values["configuration"]
+        )
+
+    def clear_failure(self, signature: str) -> None:
+        """Forgets failed attempts, so that the cell counts as to run (or resumable) again."""
+        self.folder(signature).delete(FAILURE)
+
+    def discard(self, signature: str) -> None:
+        """Removes a cell whole, so that it runs from the start. Its result goes first."""
+        self.folder(signature).delete(RESULT)
+        self._cells.delete(signature)
+
+    def result(self, signature: str) -> Result | None:
+        """What a finished cell reports, or None where it is not done."""
+        values = self._json(signature, RESULT)
+        return None if values is None else _result(signature, values)
+
+    def results(self, signatures: Iterable[str]) -> dict[str, Result]:
+        """The results of those that are done."""
+        wanted = list(dict.fromkeys(signatures))
+        with ThreadPoolExecutor(_READERS) as readers:
+            found = zip(wanted, readers.map(self.result, wanted), strict=True)
+            return {signature: result for signature, result in found if result is not None}
+
+    def events(self, signature: str) -> list[Event]:
+        """What a cell has reported so far, in order; a line that is being written is left out."""
+        try:
+            text = self.folder(signature).read(EVENTS).decode("utf-8", errors="replace")
+        except FileNotFoundError:
+            return []
+        return [from_line(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+    def ranks(self, signature: str) -> dict[str, Any]:
+        """The arrays of per-query ranks that a finished cell keeps: name -> (queries,) integers."""
+        import io
+
+        import numpy as np
+
+        try:
+            content = self.folder(signature).read(RANKS)
+        except FileNotFoundError:
+            return {}
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    def remember(self, experiment: str, profile: str, cells: Sequence[Cell]) -> None:
+        """Notes which cells a run of an experiment asks for. Cells no longer asked for stay known.
+
+        One file for each distinct list, named by its content: runs at once lose nothing.
+        """
+        known = [{"variant": c.variant, "seed": c.seed, "signature": c.signature} for c in cells]
+        text = json.dumps({"profile": profile, "cells": known}, ensure_ascii=False, sort_keys=True)
+        name = hashlib.sha256(text.encode()).hexdigest()[:16]
+        folder = self.experiment_folder(experiment)
+        if not folder.exists(f"cells-{name}.json"):
+            folder.write(f"cells-{name}.json", text.encode())
+
+    def known(self, experiment: str, profile: str) -> list[Known]:
+        """Every cell that a run of the experiment under this profile has asked for, each once."""
+        folder = self.experiment_folder(experiment)
+        found: dict[str, Known] = {}
+        for name in folder.names():
+            if not (name.startswith("cells-") and name.endswith(".json")):
+                continue
+            values = _parsed(folder.read(name), f"{folder.uri}/{name}")
+            if values["profile"] == profile:
+                for cell in values["cells"]:
+                    known = Known(cell["variant"], cell["seed"], cell["signature"])
+                    found.setdefault(known.signature, known)
+        return list(found.values())
+
+    def experiment_folder(self, experiment: str) -> Folder:
+        """Where an experiment's own files go: its cells, tables, figures, report."""
+        return self.storage.below(f"{EXPERIMENTS}/{experiment}")
+
+    def _json(self, signature: str, name: str) -> dict[str, Any] | None:
+        folder = self.folder(signature)
+        try:
+            return _parsed(folder.read(name), f"{folder.uri}/{name}")
+        except FileNotFoundError:
+            return None
+
+
+def _state(names: set[str], leased: bool) -> State:
+    if RESULT in names:
+        return State.DONE
+    if leased:
+        return State.RUNNING
+    if FAILURE in names:
+        return State.FAILED
+    return State.RESUMABLE if POINTER in names else State.TO_RUN
+
+
+def _parsed(content: bytes, where: str) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(content)
+    except ValueError as error:
+        raise InputError(f"{where}: damaged ({error}); remove it and run again") from None
+    return values
+
+
+def _result(signature: str, values: dict[str, Any]) -> Result:
+    return Result(
+        signature=signature,
+        metrics=values["metrics"],
+        seconds=values["seconds"],
+        best_epoch=values["best_epoch"],
+        step=values["step"],
+        epochs=values["epochs"],
+        workers=values["workers"],
+        code=values["code"],
+        data=values["data"],
+    )
