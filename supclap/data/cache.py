@@ -1,0 +1,75 @@
+"""Where made data are kept, and how they get there whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+from supclap.errors import InputError
+
+
+def cache_folder() -> Path:
+    """$SUPCLAP_CACHE, else $XDG_CACHE_HOME/supclap, else ~/.cache/supclap; it may not exist yet."""
+    own = os.environ.get("SUPCLAP_CACHE")
+    if own:
+        return Path(own).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared).expanduser() if shared else Path.home() / ".cache") / "supclap"
+
+
+def build_once(target: Path, build: Callable[[Path], None]) -> Path:
+    """The folder ``target``, made by ``build(scratch folder)`` where it is not there yet.
+
+    Of several processes that ask at once, one builds and the others wait for it. The folder gets
+    its name only when it is whole and on disk. A build that fails leaves nothing; what a killed
+    one left is removed by the next.
+
+    Raises:
+        InputError: the cache's folder cannot be written to, or its disk is full.
+    """
+    if target.is_dir():
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(target.parent / f".{target.name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it however this process ends
+            if not target.is_dir():
+                _build(target, build)
+    except OSError as error:
+        raise InputError(
+            f"{target.parent}: cannot keep made data here: {error.strerror or error}; "
+            "make room, or set SUPCLAP_CACHE to another folder"
+        ) from error
+    return target
+
+
+def _build(target: Path, build: Callable[[Path], None]) -> None:
+    for left in target.parent.glob(f".{target.name}.building-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    # A random name: where a network file system ignores locks, two builds still do not meet.
+    scratch = target.parent / f".{target.name}.building-{uuid4().hex[:8]}"
+    scratch.mkdir()
+    try:
+        build(scratch)
+        _flush(scratch)
+        try:
+            os.rename(scratch, target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    """A power cut must not leave a folder whose name promises content that never reached disk."""
+    for path in (*folder.rglob("*"), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

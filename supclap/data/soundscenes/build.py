@@ -1,0 +1,86 @@
+"""From a configuration to a collection in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache as remember
+from pathlib import Path
+
+import numpy as np
+
+from supclap.config import DataConfig
+from supclap.data.cache import build_once, cache_folder
+from supclap.data.clips import FORMAT, Collection, write_split
+from supclap.data.soundscenes.compose import Composer
+from supclap.data.soundscenes.events import synthesize
+from supclap.data.soundscenes.kinds import SYNTHETIC
+from supclap.data.soundscenes.processes import available_cores, ordered_map
+from supclap.data.soundscenes.scenes import SPLITS, Event, plan
+from supclap.data.soundscenes.waves import Array
+from supclap.errors import InputError
+
+NAME = "soundscenes"
+SECONDS = 2.0
+_SHORTEST = 1.0
+_CLIPS_PER_WORKER = 200  # a process takes half a second to start: fewer are not worth one
+
+
+def soundscenes_collection(
+    config: DataConfig, cache: Path | None = None, workers: int | None = None
+) -> Collection:
+    """The soundscenes that a configuration means, made where the cache does not hold them yet.
+
+    The clips depend on ``seed``, ``clips``, ``seconds`` and ``events`` of the configuration and
+    on the code of this package; not on the number of processes. Every collection holds all
+    languages and all splits.
+
+    Args:
+        cache: where collections are kept; default `supclap.data.cache.cache_folder`.
+        workers: processes that make clips; default: one per available core.
+
+    Raises:
+        InputError: a folder of events that cannot be used, too few kinds of events for the number
+            of clips, clips shorter than a second, or a cache that cannot be written to.
+    """
+    seconds = config.seconds or SECONDS
+    if seconds < _SHORTEST:
+        raise InputError(
+            f"data.seconds: {seconds:g} is too short for a scene; give {_SHORTEST:g} or more"
+        )
+    determining = {
+        "seed": config.seed,
+        "clips": config.clips,
+        "seconds": seconds,
+        "code": code_hash(),
+        "format": FORMAT,
+    }
+    key = hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()[:16]
+    folder = (cache or cache_folder()) / f"{NAME}-{key}"
+    return Collection(build_once(folder, lambda scratch: _build(scratch, config, seconds, workers)))
+
+
+@remember
+def code_hash() -> str:
+    """A hash over the code of this package: other code makes other clips."""
+    digest = hashlib.sha256()
+    here = Path(__file__).parent
+    for path in sorted(here.rglob("*.py")):
+        digest.update(path.relative_to(here).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _build(folder: Path, config: DataConfig, seconds: float, workers: int | None) -> None:
+    kinds = dict.fromkeys(("train", "val", "test"), SYNTHETIC)
+    composer = Composer(config.seed, seconds, _synthetic)
+    plans = plan(config.clips, config.seed, kinds)
+    total = sum(len(planned) for planned in plans.values())
+    if workers is None:
+        workers = max(1, min(available_cores(), total // _CLIPS_PER_WORKER))
+    clips = ordered_map(composer.clip, [one for split in SPLITS for one in plans[split]], workers)
+    for split in SPLITS:
+        write_split(folder, NAME, split, (next(clips) for _ in plans[split]))
+
+
+def _synthetic(event: Event, samples: int, split: str, rng: np.random.Generator) -> Array:
+    return synthesize(event, samples, rng)
