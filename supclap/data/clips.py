@@ -14,8 +14,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ SAMPLE_RATE = 16_000
 FORMAT = 1
 INDEX = "collection.json"
 ROWS_PER_BATCH = 64
+SAMPLES_PER_BATCH = 2**25  # at most, but for one longer clip: what a writer holds in memory
 
 SCHEMA = pa.schema(
     [
@@ -70,28 +73,33 @@ class Clips:
             raise InputError(f"{path}: not a readable Arrow file of clips: {error}") from None
         if not table.schema.equals(SCHEMA):
             raise InputError(f"{path}: its columns are not those of supclap clips, format {FORMAT}")
-        self._audio = table.column("audio")
-        self._batch_starts = np.cumsum([0] + [len(chunk) for chunk in self._audio.chunks])
+        # One view of all samples per record batch, and each clip's batch, start and length.
+        chunks = table.column("audio").chunks
+        self._samples = [chunk.values.to_numpy() for chunk in chunks]
+        bounds = [chunk.offsets.to_numpy() for chunk in chunks]
+        sizes = [len(chunk) for chunk in chunks]
+        self._batch = np.repeat(np.arange(len(chunks)), sizes)
+        self._first = np.concatenate([np.zeros(0, np.int64), *(b[:-1] for b in bounds)])
+        self._last = np.concatenate([np.zeros(0, np.int64), *(b[1:] for b in bounds)])
         self.clip_ids: list[str] = table.column("clip_id").to_pylist()
         self.labels: list[list[str]] = table.column("labels").to_pylist()
         self.sources: list[str] = table.column("source").to_pylist()
         self.captions: list[tuple[Caption, ...]] = [
-            tuple(Caption(c["text"], c["language"]) for c in row)
-            for row in table.column("captions").to_pylist()
+            row for chunk in table.column("captions").chunks for row in _captions(chunk)
         ]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Samples of every clip: (clips,) int64."""
+        return self._last - self._first
 
     def __len__(self) -> int:
         return len(self.clip_ids)
 
     def audio(self, row: int) -> np.ndarray:
         """Samples of one clip: (samples,) int16, a read-only view into the memory map."""
-        batch = int(np.searchsorted(self._batch_starts, row, side="right")) - 1
-        chunk = self._audio.chunk(batch)
-        start = row - int(self._batch_starts[batch])
-        offsets = chunk.offsets
-        first, last = offsets[start].as_py(), offsets[start + 1].as_py()
-        samples: np.ndarray = chunk.values.slice(first, last - first).to_numpy()
-        return samples
+        samples: np.ndarray = self._samples[self._batch[row]]
+        return samples[self._first[row] : self._last[row]]
 
     def __getitem__(self, row: int) -> Clip:
         return Clip(
@@ -104,6 +112,15 @@ class Clips:
 
     def __iter__(self) -> Iterator[Clip]:
         return (self[row] for row in range(len(self)))
+
+
+def _captions(column: pa.ListArray) -> list[tuple[Caption, ...]]:
+    """The captions of one record batch. By column: ten times as fast as row by row."""
+    spoken = column.values
+    texts, languages = (spoken.field(name).to_pylist() for name in ("text", "language"))
+    said = [Caption(text, sys.intern(word)) for text, word in zip(texts, languages, strict=True)]
+    bounds = column.offsets.to_pylist()
+    return [tuple(said[first:last]) for first, last in pairwise(bounds)]
 
 
 class Collection:
@@ -163,15 +180,21 @@ def write_split(folder: Path, name: str, split: str, clips: Iterable[Clip]) -> i
     try:
         with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
             rows: list[Clip] = []
+            held = 0
             for clip in clips:
                 _check(clip, seen, f"{folder}, split {split}")
                 digest.update(_fingerprint(clip))
-                rows.append(clip)
-                if len(rows) == ROWS_PER_BATCH:
+                if rows and (
+                    len(rows) == ROWS_PER_BATCH or held + len(clip.audio) > SAMPLES_PER_BATCH
+                ):
                     writer.write_batch(_record_batch(rows))
-                    rows = []
+                    rows, held = [], 0
+                rows.append(clip)
+                held += len(clip.audio)
             if rows:
                 writer.write_batch(_record_batch(rows))
+        with open(scratch, "rb") as written:
+            os.fsync(written.fileno())  # before the rename, or a power cut leaves an empty file
         os.replace(scratch, target)
     finally:
         scratch.unlink(missing_ok=True)

@@ -1,0 +1,54 @@
+"""Collections in their official layouts, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from supclap.data.sources import (
+    audiocaps,
+    captions_csv,
+    clotho,
+    esc50,
+    urbansound8k,
+    vggsound,
+    wavcaps,
+)
+from supclap.data.sources.listing import Listing
+from supclap.errors import InputError, nearest
+
+Reader = Callable[[Path, Mapping[str, Path]], Listing]
+
+SOURCES: dict[str, Reader] = {
+    "audiocaps": audiocaps.read,
+    "clotho": clotho.read,
+    "esc50": esc50.read,
+    "urbansound8k": urbansound8k.read,
+    "vggsound": vggsound.read,
+    "wavcaps": wavcaps.read,
+    "captions": captions_csv.read,
+}
+# Collections whose captions exist in further languages, as files of the same names.
+TRANSLATED = ("audiocaps", "clotho")
+
+
+def read_source(name: str, source: Path, captions: Mapping[str, Path] | None = None) -> Listing:
+    """What the index of a collection lists, and which files belong to it.
+
+    ``captions``: a folder of caption files for each further language.
+
+    Raises:
+        InputError: there is no such collection or folder, or its index is not as it should be.
+    """
+    if name not in SOURCES:
+        raise InputError(
+            f"unknown collection '{name}'{nearest(name, SOURCES)} (valid: {', '.join(SOURCES)})"
+        )
+    if not source.is_dir():
+        raise InputError(f"{source}: there is no such folder")
+    if captions and name not in TRANSLATED:
+        raise InputError(f"--captions goes with {' and '.join(TRANSLATED)}, not with {name}")
+    listing = SOURCES[name](source, captions or {})
+    if not listing.entries:
+        raise InputError(f"{source}: the index of {name} lists no clip")
+    return listing

@@ -1,0 +1,129 @@
+"""`supclap prepare`: a real collection, read to the format that training opens."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from supclap.data.prepare import PrepareReport, Progress, prepare
+from supclap.data.sources.listing import LOSSES
+from supclap.errors import InputError
+
+
+@click.command("prepare")
+@click.argument("name", metavar="NAME")
+@click.option("--source", required=True, type=click.Path(path_type=Path), help="Where it lies.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--splits", default="", help="Only these, separated by commas.  [default: all]")
+@click.option("--into", metavar="SPLIT", help="Put all clips into one split of this name.")
+@click.option("--languages", default="", help="Keep only captions in these, as eng,jpn.")
+@click.option(
+    "--captions",
+    multiple=True,
+    metavar="LANGUAGE=DIR",
+    help="Captions in a further language: files of the official names. May be repeated.",
+)
+@click.option("--seconds", type=float, help="Keep so much of each clip.  [default: all]")
+@click.option("--workers", type=int, help="Processes that decode.  [default: one per core]")
+@click.option(
+    "--max-loss",
+    default=0.05,
+    show_default=True,
+    help="Share of a split's clips that may be lost; above it nothing is written.",
+)
+def prepare_command(
+    name: str,
+    source: Path,
+    out: Path,
+    splits: str,
+    into: str | None,
+    languages: str,
+    captions: tuple[str, ...],
+    seconds: float | None,
+    workers: int | None,
+    max_loss: float,
+) -> None:
+    """Read the collection NAME in its official layout.
+
+    NAME is audiocaps, clotho, esc50, urbansound8k, vggsound, wavcaps, or captions: a plain folder
+    with captions.csv. Sound in any format that libsndfile reads becomes 16 kHz mono. After an
+    interruption the same command goes on where it was.
+    """
+    with _shown() as progress:
+        report = prepare(
+            name,
+            source,
+            out,
+            splits=_listed(splits),
+            into=into,
+            languages=_listed(languages),
+            captions=dict(_translation(text) for text in captions),
+            seconds=seconds,
+            workers=workers or len(os.sched_getaffinity(0)),
+            max_loss=max_loss,
+            progress=progress,
+        )
+    _print(report)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _translation(text: str) -> tuple[str, Path]:
+    language, mark, folder = text.partition("=")
+    if not mark or not folder:
+        raise InputError(f"--captions {text}: expected LANGUAGE=DIR, such as jpn=captions-ja")
+    return language, Path(folder)
+
+
+@contextmanager
+def _shown() -> Iterator[Progress]:
+    """A bar on a terminal, else a line every ten seconds."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Bar(TextColumn("{task.description}"), *columns, console=console) as bar:
+            task = bar.add_task("reading the index", total=None)
+            yield lambda stage, done, total: bar.update(
+                task, description=stage, completed=done, total=total
+            )
+        return
+    last = time.monotonic()
+
+    def line(stage: str, done: int, total: int) -> None:
+        nonlocal last
+        if done == total or time.monotonic() - last >= 10:
+            last = time.monotonic()
+            click.echo(f"{stage}: {done:,} of {total:,}", err=True)
+
+    yield line
+
+
+def _print(report: PrepareReport) -> None:
+    table = Table(title=f"{report.name}: {report.out}", title_justify="left", box=None)
+    for column in ("split", "listed", "read", *LOSSES, "hours"):
+        table.add_column(column, justify="left" if column == "split" else "right")
+    for split, part in report.splits.items():
+        lost = [f"{part.lost.get(kind, 0):,}" for kind in LOSSES]
+        hours = f"{part.seconds / 3600:.2f}"
+        table.add_row(split, f"{part.listed:,}", f"{part.read:,}", *lost, hours)
+    Console(soft_wrap=True).print(table)
+    notes = []
+    if report.captions_dropped:
+        notes.append(f"{report.captions_dropped:,} empty captions left out")
+    if report.renamed:
+        notes.append(f"{report.renamed:,} files found under another spelling of their name")
+    lost = sum(sum(part.lost.values()) for part in report.splits.values())
+    if lost or notes:
+        notes.append(f"each with its reason in {report.skipped_file}")
+        click.echo("; ".join(notes))

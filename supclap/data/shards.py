@@ -1,0 +1,177 @@
+"""Decodes many files at once into small Arrow files, each of which is whole or absent.
+
+A shard holds the sound of a few clips, or the reason why a clip has none. Its name is a hash of
+what went in (the files' names, sizes and times, and how they are decoded), so that a shard found
+on disk is one that need not be made again, whoever made it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from supclap.data.decode import VERSION, Silent, Unreadable, decode
+from supclap.data.sources.listing import SILENT, UNREADABLE
+from supclap.errors import InputError
+
+CLIPS_PER_SHARD = 16
+
+_SCHEMA = pa.schema(
+    [("audio", pa.large_list(pa.int16())), ("kind", pa.string()), ("reason", pa.string())]
+)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """One decoded file: (samples,) int16, or a ``kind`` of loss and its ``reason``."""
+
+    audio: np.ndarray
+    kind: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The files that are decoded together, and where the result lies."""
+
+    target: Path
+    paths: tuple[Path, ...]
+    seconds: float | None
+
+    @property
+    def done(self) -> bool:
+        try:
+            with pa.memory_map(str(self.target)) as source:
+                return bool(pa.ipc.open_file(source).num_record_batches == len(self.paths))
+        except (OSError, pa.ArrowInvalid):  # absent, or cut off by a power cut
+            return False
+
+    def sounds(self) -> Iterator[Sound]:
+        """The sounds in the order of ``paths``; the audio is a view into a memory map."""
+        with pa.memory_map(str(self.target)) as source:
+            reader = pa.ipc.open_file(source)
+            for number in range(reader.num_record_batches):
+                batch = reader.get_batch(number)
+                audio = batch.column("audio").values.to_numpy()
+                yield Sound(
+                    audio, batch.column("kind")[0].as_py(), batch.column("reason")[0].as_py()
+                )
+
+
+def plan(work: Path, root: Path, paths: Sequence[Path], seconds: float | None) -> list[Shard]:
+    """The shards of these files, to lie in the folder ``work``."""
+    shards = []
+    for at in range(0, len(paths), CLIPS_PER_SHARD):
+        chosen = tuple(paths[at : at + CLIPS_PER_SHARD])
+        facts = [file_facts(root, path) for path in chosen]
+        digest = hashlib.sha256(json.dumps([VERSION, seconds, facts]).encode()).hexdigest()
+        shards.append(Shard(work / f"{digest[:32]}.arrow", chosen, seconds))
+    return shards
+
+
+def file_facts(root: Path, path: Path) -> tuple[str, int, int]:
+    """What tells whether a file is still the one it was: name, bytes, time of change."""
+    status = path.stat()
+    return os.path.relpath(path, root), status.st_size, status.st_mtime_ns
+
+
+def make(shards: Sequence[Shard], workers: int) -> Iterator[int]:
+    """Decodes the shards, in ``workers`` processes; yields the clips of each as it is done.
+
+    One worker works in this process.
+
+    Raises:
+        OSError: a shard could not be written, as on a full disk; the others are kept.
+    """
+    if workers == 1 or len(shards) == 1:
+        for shard in shards:
+            yield _make(shard)
+        return
+    with _one_thread_each():
+        pool = ProcessPoolExecutor(
+            min(workers, len(shards)), multiprocessing.get_context("spawn"), _end_with_parent
+        )
+        try:
+            # A few ahead of the workers only: half a million futures are no use to anybody.
+            waiting = iter(shards)
+            running = {pool.submit(_make, shard) for shard in islice(waiting, 4 * workers)}
+            while running:
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    yield future.result()
+                    running |= {pool.submit(_make, shard) for shard in islice(waiting, 1)}
+        except BrokenProcessPool:
+            raise InputError(
+                "a decoding process was killed, as happens where memory runs out; run the same "
+                "command again to go on, with fewer --workers"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _make(shard: Shard) -> int:
+    scratch = shard.target.with_suffix(f".{os.getpid()}.part")
+    try:
+        with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
+            for path in shard.paths:
+                writer.write_batch(_record_batch(_decode(path, shard.seconds)))
+        os.replace(scratch, shard.target)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return len(shard.paths)
+
+
+def _decode(path: Path, seconds: float | None) -> Sound:
+    try:
+        return Sound(decode(path, seconds))
+    except Silent as silence:
+        return Sound(np.zeros(0, np.int16), SILENT, str(silence))
+    except Unreadable as fault:
+        return Sound(np.zeros(0, np.int16), UNREADABLE, str(fault))
+
+
+def _record_batch(sound: Sound) -> pa.RecordBatch:
+    offsets = pa.array([0, len(sound.audio)], pa.int64())
+    audio = pa.LargeListArray.from_arrays(offsets, pa.array(sound.audio, pa.int16()))
+    return pa.RecordBatch.from_arrays(
+        [audio, pa.array([sound.kind]), pa.array([sound.reason])], schema=_SCHEMA
+    )
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """The processes started meanwhile use one thread each: they are as many as there is work for.
+
+    The variables are read when the libraries are loaded, which is before any initializer runs.
+    """
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever; this ends it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

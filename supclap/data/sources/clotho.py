@@ -1,0 +1,75 @@
+"""Clotho v2.1: clotho_captions_<part>.csv and a folder of clips for each part.
+
+Drossos et al., "Clotho: an Audio Captioning Dataset" (ICASSP 2020). Five captions per clip in the
+columns caption_1 to caption_5. The parts development, validation and evaluation become the splits
+train, val and test. The official archives unpack to clotho_audio_development/development/ and so
+on; both spellings of the folder are found, at any depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from supclap.data.sources.files import Files, stem
+from supclap.data.sources.listing import Entry, Listing, english_and
+from supclap.data.sources.tables import Row, rows
+from supclap.errors import InputError
+
+PARTS = {"train": "development", "val": "validation", "test": "evaluation"}
+TEXTS = tuple(f"caption_{i}" for i in range(1, 6))
+
+
+def read(source: Path, captions: Mapping[str, Path]) -> Listing:
+    """The clips of Clotho below ``source``, with captions of further languages.
+
+    Raises:
+        InputError: no csv file is there, or one is not as it should be.
+    """
+    files = Files(source)
+    listing = Listing("clotho")
+    tables = {
+        split: path
+        for split, part in PARTS.items()
+        if (path := files.locate(f"clotho_captions_{part}.csv"))
+    }
+    if not tables:
+        raise InputError(
+            f"{source}: no clotho_captions_development.csv, ..._validation.csv or "
+            f"..._evaluation.csv below it"
+        )
+    folders = {language: Files(place) for language, place in english_and(captions, source)}
+    for split, path in tables.items():
+        table = list(rows(path, ("file_name", *TEXTS)))
+        said = {"eng": {row["file_name"]: (where, row) for where, row in table}}
+        for language, place in folders.items():
+            other = place.locate(path.name)
+            if language != "eng" and other is not None:
+                said[language] = _translations(other, language, said["eng"], path)
+        part = PARTS[split]
+        places = files.folders(part, f"clotho_audio_{part}")
+        within = files.inside(places[0]) if places else files.inside("")
+        matches = within.match([(row["file_name"], where) for where, row in table])
+        for (where, row), match in zip(table, matches, strict=True):
+            file = row["file_name"]
+            clip_id = f"{split}/{stem(file).strip()}"  # four names stand in two parts
+            texts = {
+                language: [(found[file][1][column], found[file][0]) for column in TEXTS]
+                for language, found in said.items()
+                if file in found
+            }
+            spoken = listing.captions(texts, split, clip_id, file)
+            entry = Entry(split, clip_id, file, where, match.path, spoken, reason=match.reason)
+            listing.add(entry, match.unusual)
+    return listing
+
+
+def _translations(
+    path: Path, language: str, known: Mapping[str, tuple[str, Row]], original: Path
+) -> dict[str, tuple[str, Row]]:
+    found = {}
+    for where, row in rows(path, ("file_name", *TEXTS)):
+        if row["file_name"] not in known:
+            raise InputError(f"{where} ({language}): '{row['file_name']}' is not in {original}")
+        found[row["file_name"]] = (where, row)
+    return found
