@@ -7,11 +7,16 @@ from supclap.evaluation.retrieval import (
     retrieval,
     retrieval_by_language,
 )
+from supclap.evaluation.zero_shot import TEMPLATES, ZeroShotResult, class_embeddings, zero_shot
 
 __all__ = [
+    "TEMPLATES",
     "MultilingualResult",
     "RetrievalResult",
+    "ZeroShotResult",
+    "class_embeddings",
     "mean_rank_variance",
     "retrieval",
     "retrieval_by_language",
+    "zero_shot",
 ]

@@ -46,7 +46,7 @@ class MultilingualResult:
     Attributes:
         metrics: every metric of `RetrievalResult`, averaged over the languages (``t2a.R@1``) and,
             where K > 1, each language's own (``fra.t2a.R@1``) and the mean rank variance
-            (``t2a.MRV``, ``a2t.MRV``).
+            (``MRV`` of the captions, ``a2t.MRV`` of the clips).
         by_language: each language's result. Its ``t2a_ranks`` follow the order in which the
             language's captions were given.
     """
@@ -116,7 +116,7 @@ def retrieval_by_language(
         for language, result in by_language.items():
             metrics |= {f"{language}.{name}": value for name, value in result.metrics.items()}
         owners = [owner[spoken == language] for language in by_language]
-        metrics["t2a.MRV"] = mean_rank_variance(
+        metrics["MRV"] = mean_rank_variance(
             *_aligned([result.t2a_ranks for result in results], owners)
         )
         metrics["a2t.MRV"] = mean_rank_variance(*(result.a2t_ranks for result in results))

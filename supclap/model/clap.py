@@ -47,6 +47,10 @@ class Tower(nn.Module):
             self.encoder.eval()
         return self
 
+    def outputs(self, given: Any) -> Tensor:
+        """N inputs of this side -> encoder outputs (N, width)."""
+        raise NotImplementedError
+
     def project(self, outputs: Tensor) -> Tensor:
         """Encoder outputs (N, width) -> unit vectors (N, dim), float32."""
         return F.normalize(self.head(outputs).float(), dim=-1)
@@ -112,7 +116,8 @@ class CLAP(nn.Module):
 
     def __init__(self, config: ModelConfig, seconds: float, audio: Any, text: Any) -> None:
         super().__init__()
-        self.config = config
+        # Where a run started from is its history; the model that it ends with stands on its own.
+        self.config = config.model_copy(update={"start": None})
         self.seconds = seconds
         self.audio = AudioTower(audio, config.dim, config.audio.freeze)
         self.text = TextTower(text, config.dim, config.text.freeze)
@@ -157,7 +162,7 @@ class CLAP(nn.Module):
         found: list[Tensor] = []
         for start in range(0, len(items), batch_size):
             rows = [
-                fit(_samples(item, start + row), self.samples)
+                fit(self._samples(item, start + row), self.samples)
                 for row, item in enumerate(items[start : start + batch_size])
             ]
             waveforms = torch.from_numpy(np.stack(rows)).to(self.device)
@@ -193,6 +198,12 @@ class CLAP(nn.Module):
     def content_hash(self) -> str:
         """16 hexadecimal digits over weights, configuration and the encoders' own files."""
         return content_hash(self, self.config.model_dump_json(), str(self.seconds))
+
+    def _samples(self, item: AudioInput, row: int) -> np.ndarray:
+        if isinstance(item, str | Path):
+            return as_waveform(read_audio(Path(item), self.seconds), str(item))
+        array = item.cpu().numpy() if isinstance(item, Tensor) else item
+        return as_waveform(array, f"audio {row}")
 
     def _evaluating(self, side: Tower, batch: Tensor | Tokens) -> Tensor:
         """The side's embeddings with dropout off; the mode it was in is restored."""
@@ -274,13 +285,6 @@ def _listed(audio: AudioInput | Sequence[AudioInput]) -> Sequence[AudioInput]:
     if isinstance(audio, np.ndarray | Tensor):
         return [audio] if audio.ndim == 1 else list(audio)
     return audio
-
-
-def _samples(item: AudioInput, row: int) -> np.ndarray:
-    if isinstance(item, str | Path):
-        return read_audio(Path(item))
-    array = item.cpu().numpy() if isinstance(item, Tensor) else item
-    return as_waveform(array, f"audio {row}")
 
 
 def _stacked(found: list[Tensor], dim: int) -> np.ndarray:

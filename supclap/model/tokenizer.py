@@ -23,6 +23,10 @@ class CaptionTokenizer:
         self._tokenizer = tokenizer
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_TOKENS - 1)
+        start = tokenizer.token_to_id(START)
+        if start is None:
+            raise InputError(f"tokenizer.json: has no token '{START}'; not one of this package's")
+        self._start: int = start
 
     @property
     def vocabulary(self) -> int:
@@ -61,9 +65,8 @@ class CaptionTokenizer:
 
     def __call__(self, texts: list[str]) -> Tokens:
         """N texts -> tokens of shape (N, L), L <= 128; each row begins with the start token."""
-        start = self._tokenizer.token_to_id(START)
         encoded = self._tokenizer.encode_batch(texts, add_special_tokens=False)
-        return Tokens.pad([[start, *row.ids] for row in encoded])
+        return Tokens.pad([[self._start, *row.ids] for row in encoded])
 
     def to_json(self) -> bytes:
         text: str = self._tokenizer.to_str(pretty=True)
@@ -74,5 +77,7 @@ class CaptionTokenizer:
         """Raises InputError where the content is not what `to_json` returned."""
         try:
             return cls(Tokenizer.from_str(content.decode()))
+        except InputError:
+            raise
         except Exception as error:  # the library raises bare Exception
             raise InputError(f"tokenizer.json: not a tokenizer: {error}") from None

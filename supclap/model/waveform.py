@@ -5,33 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import torch
 
-from supclap.audio_library import torchaudio
-from supclap.data.clips import SAMPLE_RATE
+from supclap.data.decode import Unreadable, decode
 from supclap.errors import InputError
 
 
-def read_audio(path: Path) -> np.ndarray:
-    """A sound file of any rate and number of channels -> (samples,) float32 at 16 kHz, mono.
+def read_audio(path: Path, seconds: float | None = None) -> np.ndarray:
+    """A sound file of any rate and number of channels -> (samples,) int16 at 16 kHz, mono.
+
+    It is read exactly as `supclap prepare` reads it, so that a file and the prepared clip of it
+    have the same embedding. ``seconds``: no more than so much from its beginning.
 
     Raises:
-        InputError: no such file, not a readable sound, empty, not finite, or digital silence.
+        InputError: no such file, not a readable sound, truncated, empty, not finite, or silent.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
-        raise InputError(f"{path}: not a readable sound file: {error}") from None
-    mono = as_waveform(samples.mean(1), str(path))
-    if not np.any(mono):
-        raise InputError(f"{path}: is silent (every sample is zero)")
-    if rate != SAMPLE_RATE:
-        resampled = torchaudio.functional.resample(torch.from_numpy(mono), rate, SAMPLE_RATE)
-        mono = resampled.numpy()
-    return mono
+        return decode(path, seconds)
+    except Unreadable as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def as_waveform(samples: np.ndarray, where: str) -> np.ndarray:
@@ -60,3 +53,14 @@ def fit(waveform: np.ndarray, length: int) -> np.ndarray:
     if len(waveform) >= length:
         return waveform[:length]
     return np.pad(waveform, (0, length - len(waveform)))
+
+
+def windows(samples: np.ndarray, length: int) -> list[tuple[int, np.ndarray]]:
+    """Cuts (samples,) into windows of ``length`` that cover it: (start, window) of each.
+
+    They stand side by side; the last one ends where the sound ends and may overlap the one before.
+    A sound shorter than ``length`` is one window, as it is.
+    """
+    last = max(len(samples) - length, 0)
+    starts = [*range(0, last, length), last]
+    return [(start, samples[start : start + length]) for start in starts]

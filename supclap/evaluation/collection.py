@@ -1,0 +1,122 @@
+"""A trained model measured on the clips of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from supclap.data.clips import Clips
+from supclap.errors import InputError
+from supclap.evaluation.chance import retrieval_chance
+from supclap.evaluation.retrieval import MultilingualResult, retrieval_by_language
+from supclap.evaluation.zero_shot import TEMPLATES, ZeroShotResult, class_embeddings, zero_shot
+from supclap.model.clap import CLAP
+
+CLIPS_AT_ONCE = 256  # audio in memory at once, in clips
+
+
+@dataclass(frozen=True)
+class RetrievalReport:
+    """Retrieval on M clips with Q captions, what guessing scores, and what was not asked.
+
+    ``uncaptioned`` clips have no caption in the languages: candidates that ask nothing.
+    """
+
+    result: MultilingualResult
+    chance: dict[str, float]
+    clips: int
+    captions: int
+    uncaptioned: int
+
+
+@dataclass(frozen=True)
+class ZeroShotReport:
+    """Zero-shot classification; ``left_out`` clips do not have exactly one label."""
+
+    result: ZeroShotResult
+    chance: dict[str, float]
+    clips: int
+    left_out: int
+
+
+def evaluate_retrieval(
+    model: CLAP, clips: Clips, languages: Sequence[str] | None = None
+) -> RetrievalReport:
+    """Retrieval over a whole split, each language on its own.
+
+    Args:
+        languages: which captions to ask with; all that the split has, where None.
+
+    Raises:
+        InputError: a language in which the split has no caption, or no captions at all.
+    """
+    spoken = _languages(clips, languages)
+    asked = [
+        (row, caption)
+        for row, captions in enumerate(clips.captions)
+        for caption in captions
+        if caption.language in spoken
+    ]
+    owner = np.array([row for row, _ in asked])
+    language_of = [caption.language for _, caption in asked]
+    # By language, in its declared order, so that tables and averages list them in that order.
+    order = np.argsort([spoken.index(language) for language in language_of], kind="stable")
+    owner, language_of = owner[order], [language_of[i] for i in order]
+    texts = model.encode_text([asked[i][1].text for i in order], language_of)
+    sounds = encode_clips(model, clips, range(len(clips)))
+    result = retrieval_by_language(sounds, texts, owner, language_of)
+    chances = [
+        retrieval_chance(np.bincount(owner[np.array(language_of) == one], minlength=len(clips)))
+        for one in spoken
+    ]
+    chance = {name: float(np.mean([c[name] for c in chances])) for name in chances[0]}
+    silent = len(clips) - len(np.unique(owner))
+    return RetrievalReport(result, chance, len(clips), len(owner), silent)
+
+
+def evaluate_zero_shot(
+    model: CLAP, clips: Clips, templates: Sequence[str] = TEMPLATES, language: str = "eng"
+) -> ZeroShotReport:
+    """Zero-shot classification of the clips of a split that have exactly one label.
+
+    The classes are the labels that occur in the split, in alphabetical order.
+
+    Raises:
+        InputError: fewer than two classes.
+    """
+    rows = [row for row, labels in enumerate(clips.labels) if len(labels) == 1]
+    labels = sorted({clips.labels[row][0] for row in rows})
+    if len(labels) < 2:
+        raise InputError(
+            f"{clips.path}: zero-shot classification needs clips of at least two classes with one "
+            f"label each, found {len(rows)} clips of {len(labels)}"
+        )
+    classes = class_embeddings(partial(model.encode_text, language=language), labels, templates)
+    truth = [labels.index(clips.labels[row][0]) for row in rows]
+    result = zero_shot(encode_clips(model, clips, rows), truth, classes, labels)
+    chance = dict.fromkeys(result.metrics, 100 / len(labels))
+    return ZeroShotReport(result, chance, len(rows), len(clips) - len(rows))
+
+
+def encode_clips(model: CLAP, clips: Clips, rows: Sequence[int]) -> np.ndarray:
+    """Embeddings (N, d) of some clips; bounded memory however many there are."""
+    found = [np.zeros((0, model.config.dim), np.float32)]
+    for start in range(0, len(rows), CLIPS_AT_ONCE):
+        some = rows[start : start + CLIPS_AT_ONCE]
+        found.append(model.encode_audio([clips.audio(row) for row in some]))
+    return np.concatenate(found)
+
+
+def _languages(clips: Clips, wanted: Sequence[str] | None) -> list[str]:
+    present = dict.fromkeys(caption.language for row in clips.captions for caption in row)
+    if not present:
+        raise InputError(f"{clips.path}: has no captions, so retrieval cannot be measured on it")
+    for language in wanted or ():
+        if language not in present:
+            raise InputError(
+                f"{clips.path}: has no caption in '{language}' (it has {', '.join(present)})"
+            )
+    return list(wanted or present)

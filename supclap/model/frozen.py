@@ -1,0 +1,126 @@
+"""A frozen encoder's outputs: computed once per data set, kept on disk, read through a memory map.
+
+With the encoder frozen only the projection head trains on that side, so an epoch costs a matrix
+product per batch. A loop uses it so::
+
+    outputs = frozen_outputs(
+        model.audio, f"{clips.content_hash}-first-{model.samples}", len(clips), waveforms_of_rows
+    )
+    ...
+    model(torch.from_numpy(outputs[rows]), tokens, level="outputs")
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from supclap.data.cache import build_once, cache_folder
+from supclap.errors import InputError
+from supclap.model.clap import Tower
+from supclap.model.folder import content_hash
+from supclap.model.tokens import Tokens
+from supclap.version import hash_of_code
+
+ROWS = 64
+FILE = "outputs.arrow"
+
+
+def frozen_outputs(
+    tower: Tower,
+    content: str,
+    count: int,
+    items: Callable[[range], Tensor | Tokens],
+    rows_per_batch: int = ROWS,
+) -> np.ndarray:
+    """Outputs of a frozen encoder for a whole data set: (count, width) float32, memory-mapped.
+
+    They are computed in float32, without dropout, and kept in the cache folder under a key of the
+    encoder's weights and files, of this package's model code and of ``content``. Of several
+    processes that ask at once, one computes.
+
+    Args:
+        tower: a side of the model whose encoder is frozen.
+        content: what identifies the items: the data's content hash, and whatever else decides
+            what ``items`` returns (split, crop, language).
+        count: number of items.
+        items: the inputs of some rows: waveforms (n, samples), or tokens of shape (n, L).
+
+    Raises:
+        InputError: an output that is not finite, a cache folder that cannot be written, or kept
+            outputs that cannot be read (which file to delete is named).
+        ValueError: the encoder is not frozen: its outputs would be stale after one step.
+    """
+    if not tower.frozen:
+        raise ValueError("only a frozen encoder's outputs can be kept")
+    width = int(tower.encoder.width)
+    identity = (
+        content_hash(tower.encoder, type(tower.encoder).__qualname__),
+        hash_of_code(Path(__file__).parent),
+        content,
+        str(count),
+    )
+    key = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:24]
+
+    def build(scratch: Path) -> None:
+        raw = scratch / "outputs.raw"
+        kept = np.memmap(raw, dtype=np.float32, mode="w+", shape=(count, width))
+        for start in range(0, count, rows_per_batch):
+            rows = range(start, min(start + rows_per_batch, count))
+            kept[rows.start : rows.stop] = _compute(tower, items(rows), rows)
+        _write(scratch / FILE, kept)
+        del kept
+        raw.unlink()
+
+    if count == 0:
+        return np.zeros((0, width), np.float32)
+    folder = build_once(cache_folder() / "frozen" / key, build)
+    return _read(folder / FILE, count, width)
+
+
+@torch.inference_mode()
+def _compute(tower: Tower, batch: Tensor | Tokens, rows: range) -> np.ndarray:
+    device = next(tower.parameters()).device
+    training = tower.training
+    tower.eval()
+    try:
+        with torch.autocast(device.type, enabled=False):
+            outputs: Tensor = tower.outputs(batch.to(device)).float()
+    finally:
+        tower.train(training)
+    broken = (~torch.isfinite(outputs).all(1)).nonzero().flatten()
+    if len(broken):
+        raise InputError(
+            f"the frozen encoder's output for item {rows.start + int(broken[0])} is not finite"
+        )
+    found: np.ndarray = outputs.cpu().numpy()
+    return found
+
+
+def _write(path: Path, outputs: np.ndarray) -> None:
+    """One record batch, so that the reader's memory map is one array without a copy."""
+    count, width = outputs.shape
+    values = pa.Array.from_buffers(pa.float32(), count * width, [None, pa.py_buffer(outputs)])
+    column = pa.FixedSizeListArray.from_arrays(values, width)
+    batch = pa.record_batch([column], names=["outputs"])
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+
+
+def _read(path: Path, count: int, width: int) -> np.ndarray:
+    try:
+        with pa.memory_map(str(path)) as source:
+            batch = pa.ipc.open_file(source).get_batch(0)
+        outputs: np.ndarray = batch.column(0).values.to_numpy().reshape(count, width)
+    except (OSError, pa.ArrowInvalid, ValueError) as error:
+        raise InputError(
+            f"{path}: kept outputs of a frozen encoder cannot be read ({error}); delete the "
+            "folder of this file, and they are computed again"
+        ) from None
+    return outputs
