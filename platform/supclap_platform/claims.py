@@ -36,6 +36,10 @@ class Greater:
     metric: str
     margin: float = 0.0
 
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return (self.greater, self.lesser)
+
 
 @dataclass(frozen=True)
 class Trend:
@@ -45,6 +49,10 @@ class Trend:
     variant: str
     metric: str
     way: Literal["falls", "rises"]
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return (self.variant,)
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,10 @@ class Within:
     other: str
     metric: str
     percent: float
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return (self.variant, self.other)
 
 
 Claim = Greater | Trend | Within

@@ -95,7 +95,7 @@ def _compose(path: Path, text: str) -> Document:
         if root is None:
             raise InputError(f"{path}: is empty")
         if not isinstance(root, yaml.MappingNode):
-            raise InputError(f"{path}:1: expected a mapping of keys, found a {root.id}")
+            raise InputError(f"{path}:1: expected a mapping of keys, found a {_kind(root)}")
         _bound(path, root)
         lines: dict[Key, int] = {}
         _walk(path, root, (), lines)
@@ -164,7 +164,7 @@ def _walk(path: Path, node: yaml.Node, at: Key, lines: dict[Key, int]) -> None:
             merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
             continue
         if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
-            shown = _one_line(str(key.value)) if isinstance(key, yaml.ScalarNode) else key.id
+            shown = _one_line(key.value) if isinstance(key, yaml.ScalarNode) else _kind(key)
             raise InputError(f"{path}:{line}: the key {shown} is not text; put it in quotes")
         if key.value in own:
             raise InputError(
@@ -176,6 +176,12 @@ def _walk(path: Path, node: yaml.Node, at: Key, lines: dict[Key, int]) -> None:
         _walk(path, value, (*at, key.value), lines)
     for source in merged:  # what a merge brings stands where the anchor is written
         _walk(path, source, at, lines)
+
+
+def _kind(node: yaml.Node) -> str:
+    if isinstance(node, yaml.SequenceNode):
+        return "list"
+    return "mapping" if isinstance(node, yaml.MappingNode) else "single value"
 
 
 def _shared(first: tuple[str, ...], second: tuple[str, ...]) -> int:

@@ -21,7 +21,7 @@ from supclap.config import RunConfig, explain, override
 from supclap.errors import InputError, nearest
 from supclap_platform.claims import Claim, parse_claim
 from supclap_platform.document import Document, Key, read_document
-from supclap_platform.metrics import full_name
+from supclap_platform.metrics import full_name, why_not_reported
 from supclap_platform.results.published import published_table
 from supclap_platform.rows import Row, rows_of
 from supclap_platform.schema import (
@@ -141,9 +141,9 @@ class _Reader:
             seeds=tuple(seeds),
             baseline=file.baseline,
             init=init,
-            columns=self._columns(),
+            columns=self._columns(variants),
             published=self._published(names),
-            claims=self._claims(names),
+            claims=self._claims(variants),
             figures=self._figures(),
         )
 
@@ -306,21 +306,24 @@ class _Reader:
             )
         return result
 
-    def _columns(self) -> tuple[str, ...]:
+    def _columns(self, variants: list[Variant]) -> tuple[str, ...]:
         columns = self.file.table.columns
+        seen: set[str] = set()
         for position, column in enumerate(columns):
-            self._checked(column, ("table", "columns", str(position)))
-            if full_name(column) in [full_name(other) for other in columns[:position]]:
+            key: Key = ("table", "columns", str(position))
+            try:
+                name = full_name(column)
+            except InputError as error:
+                raise self.document.error(key, str(error)) from None
+            if name in seen:
+                raise self.document.error(key, f"the column '{column}' stands twice")
+            seen.add(name)
+            reasons = [why_not_reported(name, variant.config) for variant in variants]
+            if all(reasons):
                 raise self.document.error(
-                    ("table", "columns", str(position)), f"the column '{column}' stands twice"
+                    key, f"no variant reports '{column}': {variants[0].name}: {reasons[0]}"
                 )
         return columns
-
-    def _checked(self, metric: str, key: Key) -> None:
-        try:
-            full_name(metric)
-        except InputError as error:
-            raise self.document.error(key, str(error)) from None
 
     def _published(self, names: list[str]) -> PublishedSection | None:
         section = self.file.table.published
@@ -346,14 +349,21 @@ class _Reader:
                 key, f"no {what} '{name}'{nearest(name, valid)} (valid: {', '.join(valid)})"
             )
 
-    def _claims(self, names: list[str]) -> tuple[Claim, ...]:
+    def _claims(self, variants: list[Variant]) -> tuple[Claim, ...]:
         claims: list[Claim] = []
+        configs = {variant.name: variant.config for variant in variants}
         for position, text in enumerate(self.file.claims):
             key: Key = ("claims", str(position))
             try:
-                claim = parse_claim(text, names)
+                claim = parse_claim(text, list(configs))
             except InputError as error:
                 raise self.document.error(key, str(error)) from None
+            for name in claim.variants:
+                reason = why_not_reported(claim.metric, configs[name])
+                if reason:
+                    raise self.document.error(
+                        key, f"claim '{claim.text}': {name} reports no {claim.metric}: {reason}"
+                    )
             if claim in claims:
                 raise self.document.error(key, f"the claim '{claim.text}' stands twice")
             claims.append(claim)

@@ -12,11 +12,14 @@ States come from one listing of names; files are read only for what is asked of 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Iterable, Sequence
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import pyarrow.fs as pafs
@@ -24,7 +27,6 @@ import pyarrow.fs as pafs
 from supclap.errors import InputError
 from supclap.events import Event, from_line
 from supclap.storage import Folder
-from supclap_platform.cells import Cell
 from supclap_platform.leases import Lease, LeaseName, acquire, alive, parse_lease
 
 CELLS = "cells"
@@ -80,6 +82,7 @@ class Known:
     variant: str
     seed: int
     signature: str
+    shape: str  # what decides how long it takes (`plan.shape`)
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,30 @@ class Overview:
 
     def of(self, signature: str) -> State:
         return self.states.get(signature, State.TO_RUN)
+
+
+def open_ledger(place: str | Path, writing: bool = False) -> Ledger:
+    """The ledger in a storage folder (path or URI), tried out before anything relies on it.
+
+    Args:
+        writing: also try to write there.
+
+    Raises:
+        InputError: no such file system, not reachable, not a folder, or not writable.
+    """
+    storage = Folder.at(place)
+    try:
+        found = storage.filesystem.get_file_info(storage.base)
+        if found.type == pafs.FileType.File:
+            raise InputError(f"storage '{place}': is a file, not a folder")
+        if writing:
+            probe = f"probe-{secrets.token_hex(4)}"
+            storage.write(probe, b"")
+            storage.delete(probe)
+    except OSError as error:
+        reason = " ".join(str(error.strerror or error).split())
+        raise InputError(f"storage '{place}': cannot be used: {reason}") from None
+    return Ledger(storage)
 
 
 class Ledger:
@@ -198,8 +225,6 @@ class Ledger:
 
     def ranks(self, signature: str) -> dict[str, Any]:
         """The arrays of per-query ranks that a finished cell keeps: name -> (queries,) integers."""
-        import io
-
         import numpy as np
 
         try:
@@ -209,12 +234,12 @@ class Ledger:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
 
-    def remember(self, experiment: str, profile: str, cells: Sequence[Cell]) -> None:
+    def remember(self, experiment: str, profile: str, cells: Sequence[Known]) -> None:
         """Notes which cells a run of an experiment asks for. Cells no longer asked for stay known.
 
         One file for each distinct list, named by its content: runs at once lose nothing.
         """
-        known = [{"variant": c.variant, "seed": c.seed, "signature": c.signature} for c in cells]
+        known = [asdict(cell) for cell in cells]
         text = json.dumps({"profile": profile, "cells": known}, ensure_ascii=False, sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()[:16]
         folder = self.experiment_folder(experiment)
@@ -223,17 +248,27 @@ class Ledger:
 
     def known(self, experiment: str, profile: str) -> list[Known]:
         """Every cell that a run of the experiment under this profile has asked for, each once."""
-        folder = self.experiment_folder(experiment)
         found: dict[str, Known] = {}
-        for name in folder.names():
-            if not (name.startswith("cells-") and name.endswith(".json")):
-                continue
-            values = _parsed(folder.read(name), f"{folder.uri}/{name}")
-            if values["profile"] == profile:
-                for cell in values["cells"]:
-                    known = Known(cell["variant"], cell["seed"], cell["signature"])
-                    found.setdefault(known.signature, known)
+        for listed, cell in self._remembered(experiment):
+            if listed == profile:
+                found.setdefault(cell.signature, cell)
         return list(found.values())
+
+    def shapes(self) -> dict[str, set[str]]:
+        """The signatures of every cell that any experiment has asked for, by shape."""
+        found: dict[str, set[str]] = {}
+        for experiment in self.storage.names(EXPERIMENTS):
+            for _, cell in self._remembered(experiment):
+                found.setdefault(cell.shape, set()).add(cell.signature)
+        return found
+
+    def _remembered(self, experiment: str) -> Iterator[tuple[str, Known]]:
+        folder = self.experiment_folder(experiment)
+        for name in folder.names():
+            if name.startswith("cells-") and name.endswith(".json"):
+                values = _parsed(folder.read(name), f"{folder.uri}/{name}")
+                for cell in values["cells"]:
+                    yield values["profile"], Known(**cell)
 
     def experiment_folder(self, experiment: str) -> Folder:
         """Where an experiment's own files go: its cells, tables, figures, report."""

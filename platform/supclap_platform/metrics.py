@@ -1,19 +1,22 @@
 """The catalogue of what a run reports: which names a column or a claim may use.
 
 Names are those of `supclap.events`. A retrieval metric without a split is the test split's:
-``t2a.R@1`` is ``test.t2a.R@1``; a language may follow the split: ``test.fra.t2a.R@1``.
+``t2a.R@1`` is ``test.t2a.R@1``. With several languages, one may follow the split
+(``test.fra.t2a.R@1``), and MRV tells the rank's variance over them.
 """
 
 from __future__ import annotations
 
-from supclap.config import LANGUAGES
+from supclap.config import LANGUAGES, RunConfig
 from supclap.errors import InputError, nearest
 
 SPLITS = ("test", "val", "shifted")
-DIRECTIONS = ("t2a", "a2t")
-RETRIEVAL = ("R@1", "R@5", "R@10", "R@50", "mAP10", "medR", "meanR")
+RECALLS = ("R@1", "R@5", "R@10", "R@50")
+RANKS = ("mAP10", "medR", "meanR")
+RETRIEVAL = tuple(f"{way}.{name}" for way in ("t2a", "a2t") for name in (*RECALLS, *RANKS))
+CONSISTENCY = ("MRV", "a2t.MRV")  # with two languages or more
 
-# Per epoch and of the best epoch: parts of the loss, drift and radius (METHOD: drift, radius).
+# Of the best epoch, and over the epochs: parts of the loss, drift and radius.
 TRAINING = (
     "train.loss",
     "train.base",
@@ -29,28 +32,24 @@ TRAINING = (
     "similarity.negative",
     "temperature",
 )
+ZERO_SHOT = ("zero_shot.accuracy", "zero_shot.class_accuracy")
 # Of the run as a whole.
-WHOLE = ("zero_shot.accuracy", "seconds", "seconds_per_epoch", "best_epoch", "steps")
+WHOLE = ("seconds", "seconds_per_epoch", "best_epoch", "steps")
 
-_LOWER = ("medR", "meanR", "MRV", "seconds", "seconds_per_epoch", "best_epoch", "steps")
-
-
-def catalogue() -> tuple[str, ...]:
-    """Every legal name, short forms first."""
-    short = [f"{way}.{name}" for way in DIRECTIONS for name in RETRIEVAL] + ["MRV"]
-    named = [f"{split}.{name}" for split in SPLITS for name in short]
-    spoken = [
-        f"{split}.{language}.{way}.{name}"
-        for split in SPLITS
-        for language in LANGUAGES
-        for way in DIRECTIONS
-        for name in RETRIEVAL
-    ]
-    return (*short, *TRAINING, *WHOLE, *named, *spoken)
-
-
-_CATALOGUE = catalogue()
-_LEGAL = frozenset(_CATALOGUE)
+_SHORT = (*RETRIEVAL, *CONSISTENCY)
+_BY_LANGUAGE = tuple(f"{language}.{name}" for language in LANGUAGES for name in RETRIEVAL)
+CATALOGUE = (
+    *_SHORT,
+    *TRAINING,
+    *ZERO_SHOT,
+    *WHOLE,
+    *_BY_LANGUAGE,
+    *(f"{split}.{name}" for split in SPLITS for name in (*_SHORT, *_BY_LANGUAGE)),
+)
+_LEGAL = frozenset(CATALOGUE)
+_OF_TEST = frozenset((*_SHORT, *_BY_LANGUAGE))
+_LOW = ("medR", "meanR", "MRV", *WHOLE)
+_PERCENT = (*RECALLS, "mAP10", "accuracy", "class_accuracy")
 
 
 def full_name(name: str) -> str:
@@ -60,14 +59,40 @@ def full_name(name: str) -> str:
     """
     if name not in _LEGAL:
         raise InputError(
-            f"no run reports '{name}'{nearest(name, _CATALOGUE)} (valid: [val.|shifted.]t2a|a2t. "
-            f"{', '.join(RETRIEVAL)}; {', '.join((*WHOLE, *TRAINING))})"
+            f"no run reports '{name}'{nearest(name, CATALOGUE)} (valid: [val.|shifted.]"
+            f"[LANGUAGE.]t2a|a2t.{'|'.join((*RECALLS, *RANKS))}, "
+            f"{', '.join((*CONSISTENCY, *ZERO_SHOT, *WHOLE, *TRAINING))})"
         )
-    if name.split(".")[0] in DIRECTIONS or name == "MRV":
-        return f"test.{name}"
-    return name
+    return f"test.{name}" if name in _OF_TEST else name
 
 
-def lower_is_better(name: str) -> bool:
+def why_not_reported(metric: str, config: RunConfig) -> str | None:
+    """Why a run with this configuration cannot report a legal metric; None where it can."""
+    parts = full_name(metric).split(".")
+    language = next((part for part in parts if part in LANGUAGES), None)
+    if language is not None and language not in config.data.languages:
+        return f"data.languages has no {language}"
+    if (language is not None or parts[-1] == "MRV") and len(config.data.languages) < 2:
+        return "data.languages has only one"
+    svr = config.loss.svr
+    if parts[0] == "radius" or metric in ("train.svr", "train.constraint"):
+        if svr is None:
+            return "it has no loss.svr"
+        if parts[1] == "audio" and svr.sides == "text":
+            return "its loss.svr.sides is text"
+        if metric == "train.constraint" and svr.radius == "static":
+            return "its loss.svr.radius is static"
+    return None
+
+
+def lower_is_better(metric: str) -> bool:
     """Whether a small value is the good one (ranks, seconds, losses)."""
-    return name.startswith("train.") or name.split(".")[-1] in _LOWER
+    return metric.startswith("train.") or metric.split(".")[-1] in _LOW
+
+
+def decimals(metric: str) -> int:
+    """How many decimals a table shows: two for percentages, as the paper prints them."""
+    last = full_name(metric).split(".")[-1]
+    if last in _PERCENT:
+        return 2
+    return 1 if last in _LOW else 4

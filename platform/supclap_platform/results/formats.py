@@ -1,0 +1,169 @@
+"""A table as text, Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import unicodedata
+from collections.abc import Callable
+
+from supclap.storage import Folder
+from supclap_platform.metrics import full_name
+from supclap_platform.results.tables import Entry, Table, shown
+
+PAPER = "paper"  # heads the published number beside ours
+
+
+def as_text(table: Table) -> str:
+    """Aligned columns for a terminal; ``*`` marks the best."""
+    grid = [_heads(table, str)]
+    grid += _body(table, lambda text, best: f"{text} *" if best else text)
+    widths = [max(_width(line[i]) for line in grid) for i in range(len(grid[0]))]
+    lines = ["  ".join(_padded(c, w) for c, w in zip(line, widths, strict=True)) for line in grid]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    body = [lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:])]
+    return "\n".join([table.title, "", *body, "", *table.notes]) + "\n"
+
+
+def as_markdown(table: Table) -> str:
+    """A Markdown table, the notes, and the runs behind each row."""
+    heads = _heads(table, _md)
+    lines = [f"**{_md(table.title)}**", "", _pipes(heads), _pipes(["---"] * len(heads))]
+    lines += [
+        _pipes([_md(line[0]), *line[1:]])
+        for line in _body(table, lambda text, best: f"**{text}**" if best else text)
+    ]
+    lines += ["", *(f"- {_md(note)}" for note in table.notes), "", "Runs (seed: signature):", ""]
+    for row in table.rows:
+        runs = ", ".join(f"{run.seed}: `{run.signature}` {run.state}" for run in row.runs)
+        lines.append(f"- {_md(row.variant)}: {runs}")
+    return "\n".join(lines) + "\n"
+
+
+def as_csv(table: Table) -> str:
+    """One line for each row and column, at full precision, with the runs behind it."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = ["variant", "column", "metric", "mean", "std", "runs", "runs_wanted", "best"]
+    writer.writerow([*names, "published", "values", "signatures", "states"])
+    for row in table.rows:
+        for column, entry in zip(table.columns, row.entries, strict=True):
+            summary = entry.summary
+            writer.writerow(
+                [
+                    row.variant,
+                    column,
+                    full_name(column),
+                    "" if summary is None else repr(summary.mean),
+                    "" if summary is None or summary.std is None else repr(summary.std),
+                    len(entry.values),
+                    entry.wanted,
+                    "yes" if entry.best else "no",
+                    "" if entry.published is None else repr(entry.published),
+                    " ".join(f"{seed}:{value!r}" for seed, value in entry.values),
+                    " ".join(f"{run.seed}:{run.signature}" for run in row.runs),
+                    " ".join(
+                        f"{run.seed}:{run.state}".replace("to run", "to_run") for run in row.runs
+                    ),
+                ]
+            )
+    return out.getvalue()
+
+
+def as_latex(table: Table) -> str:
+    """A booktabs table; the runs behind each row stand in comments."""
+    heads = _heads(table, _tex)
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        "\\begin{table}",
+        "\\centering",
+        f"\\caption{{{_tex(' '.join([_sentence(table.title), *table.notes]))}}}",
+        f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+        "\\toprule",
+        " & ".join(heads) + " \\\\",
+        "\\midrule",
+    ]
+    body = _body(table, lambda t, best: f"\\textbf{{{_tex(t)}}}" if best else _tex(t))
+    for row, line in zip(table.rows, body, strict=True):
+        runs = ", ".join(f"{run.seed}: {run.signature} {run.state}" for run in row.runs)
+        lines.append(" & ".join([_tex(line[0]), *line[1:]]) + f" \\\\ % {runs}")
+    lines += ["\\bottomrule", "\\end{tabular}", "\\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "txt": as_text,
+    "md": as_markdown,
+    "csv": as_csv,
+    "tex": as_latex,
+}
+
+
+def write_table(table: Table, folder: Folder, name: str = "table") -> list[str]:
+    """Writes every format as ``<name>.txt`` and so on; returns the places written."""
+    for ending, render in FORMATS.items():
+        folder.write(f"{name}.{ending}", render(table).encode())
+    return [f"{folder.uri}/{name}.{ending}" for ending in FORMATS]
+
+
+def _heads(table: Table, escape: Callable[[str], str]) -> list[str]:
+    heads = [""]
+    for column, published in zip(table.columns, table.with_published, strict=True):
+        heads += [escape(column), PAPER] if published else [escape(column)]
+    return heads
+
+
+def _body(table: Table, mark: Callable[[str, bool], str]) -> list[list[str]]:
+    lines = []
+    for row in table.rows:
+        line = [row.variant]
+        for column, entry, published in zip(
+            table.columns, row.entries, table.with_published, strict=True
+        ):
+            line.append(mark(shown(entry, column), entry.best))
+            if published:
+                line.append(_theirs(entry))
+        lines.append(line)
+    return lines
+
+
+def _theirs(entry: Entry) -> str:
+    return "–" if entry.published is None else f"{entry.published:g}"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+def _pipes(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _md(text: str) -> str:
+    for sign in "\\`*_|<>[]":
+        text = text.replace(sign, "\\" + sign)
+    return text
+
+
+_TEX = {
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "±": "$\\pm$",
+    "–": "--",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+} | {sign: "\\" + sign for sign in "&%$#_{}"}
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(sign, sign) for sign in text)
+
+
+def _width(text: str) -> int:
+    wide = sum(unicodedata.east_asian_width(sign) in "WF" for sign in text)
+    return len(text) + wide - sum(unicodedata.combining(sign) > 0 for sign in text)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))

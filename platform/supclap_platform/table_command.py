@@ -1,0 +1,36 @@
+"""`supclap table`: the table of an experiment, from what the ledger holds; nothing is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from supclap_platform.cli import experiment_options
+from supclap_platform.experiment import load_experiment, parse_changes
+from supclap_platform.ledger import open_ledger
+from supclap_platform.results.formats import FORMATS, write_table
+from supclap_platform.results.tables import build_table
+
+
+@click.command()
+@experiment_options
+@click.option("--mixed", is_flag=True, help="Allow several code versions or data, and say so.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(FORMATS)),
+    default="txt",
+    show_default=True,
+    help="What is printed; every format is written.",
+)
+def table(
+    file: Path, profile: str, changes: tuple[str, ...], storage: str, mixed: bool, form: str
+) -> None:
+    """Print FILE's table and write it as text, Markdown, CSV and LaTeX."""
+    experiment = load_experiment(file, profile, parse_changes(changes))
+    ledger = open_ledger(storage, writing=True)
+    built = build_table(experiment, ledger, mixed)
+    click.echo(FORMATS[form](built), nl=False)
+    for place in write_table(built, ledger.experiment_folder(experiment.name)):
+        click.echo(f"wrote {place}", err=True)
