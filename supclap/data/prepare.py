@@ -60,7 +60,12 @@ class SplitReport:
 
     @property
     def share_lost(self) -> float:
-        return sum(self.lost.values()) / self.listed if self.listed else 0.0
+        return sum(self.lost.values()) / self.listed
+
+    @property
+    def read_or_open(self) -> int:
+        """Clips that are read, or of which nothing bad is known yet."""
+        return self.listed - sum(self.lost.values())
 
 
 @dataclass
@@ -260,19 +265,22 @@ def _judge(parts: Sequence[_Part], out: Path, max_loss: float) -> None:
     Folder.at(out).write(SKIPPED, text.getvalue().encode("utf-8", "surrogateescape"))
     for part in parts:
         report = part.report
-        if report.share_lost > max_loss or sum(report.lost.values()) == report.listed:
-            kinds = ", ".join(f"{count:,} {kind}" for kind, count in report.lost.items())
-            first = next(line for line in part.skipped if line.kind in LOSSES)
-            remedy = (
-                "leave the split out (--splits)"
-                if report.share_lost == 1
-                else f"--max-loss {math.ceil(report.share_lost * 1000) / 1000:g} accepts it"
-            )
-            raise InputError(
-                f"split {part.split}: {sum(report.lost.values()):,} of {report.listed:,} clips are "
-                f"lost ({kinds}), more than the {max_loss:.1%} allowed; the first: {first.row}, "
-                f"'{first.file}': {first.reason}; all are in {out / SKIPPED}; {remedy}"
-            )
+        if report.read_or_open and report.share_lost <= max_loss:
+            continue
+        lost = sum(report.lost.values())
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in report.lost.items())
+        first = next(line for line in part.skipped if line.kind in LOSSES)
+        if report.read_or_open:
+            accepted = math.ceil(report.share_lost * 1000) / 1000
+            verdict = f"more than the {max_loss:.1%} allowed"
+            remedy = f"--max-loss {accepted:g} accepts it"
+        else:
+            verdict, remedy = "nothing is left", "--splits leaves a split out"
+        raise InputError(
+            f"split {part.split}: {lost:,} of {report.listed:,} clips are lost ({kinds}), "
+            f"{verdict}; the first: {first.row}, '{first.file}': {first.reason}; "
+            f"all are in {out / SKIPPED}; {remedy}"
+        )
 
 
 def _chosen(
