@@ -18,7 +18,7 @@ def seconds(samples: int) -> Array:
 
 
 def phase(frequency: Array | float, samples: int) -> Array:
-    """Phase in radians, (samples,), of an oscillator at ``frequency`` Hz (one or one per sample)."""
+    """Phase in radians, (samples,), of an oscillator at ``frequency`` Hz: one, or (samples,)."""
     if isinstance(frequency, np.ndarray):
         # In float64: float32 would drift by whole turns within a long clip.
         turns = np.cumsum(frequency, dtype=np.float64) / SAMPLE_RATE
@@ -37,7 +37,7 @@ def partials(frequency: Array | float, samples: int, strengths: Sequence[float])
     return sound
 
 
-def glide(points: Sequence[float], samples: int) -> Array:
+def glide(points: Sequence[float] | Array, samples: int) -> Array:
     """A curve through equally spaced points, (samples,)."""
     return np.interp(
         np.linspace(0, 1, samples), np.linspace(0, 1, len(points)), np.asarray(points)

@@ -12,7 +12,7 @@ from supclap.data.soundscenes.captions.grammar import Language
 from supclap.data.soundscenes.scenes import Scene
 
 TONGUES: dict[str, Language] = {
-    code: importlib.import_module(f"{__name__}.{code}").LANGUAGE for code in LANGUAGES[:1]
+    code: importlib.import_module(f"{__name__}.{code}").LANGUAGE for code in LANGUAGES
 }
 
 

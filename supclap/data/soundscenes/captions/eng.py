@@ -16,11 +16,11 @@ flute | a flute melody | a flute plays
 guitar | a guitar melody | a guitar plays
 rain | a rain sound | rain falls
 wind | a wind sound | the wind blows
-sea_waves | a wave sound | sea waves break
+sea_waves | a sea wave sound | sea waves break
 steam | a steam hiss | steam hisses
 thunderstorm | a thunder rumble | thunder rumbles
-door_wood_knock | a knock | someone knocks on a door
-clapping | a hand clap | someone claps
+door_wood_knock | a knocking sound | someone knocks on a door
+clapping | a clapping sound | someone claps
 footsteps | a footstep sound | someone walks
 hammer | a hammering sound | a hammer strikes
 drum | a drum beat | a drum beats
@@ -142,6 +142,8 @@ LANGUAGE = Language(
     words=WORDS,
     frames=FRAMES,
     spoken=English,
-    class_names={kind: noun.split(" ", 1)[1] for kind, (noun, _) in WORDS.items()},
+    class_names={
+        kind: noun.split(" ", 1)[1].removesuffix(" sound") for kind, (noun, _) in WORDS.items()
+    },
     prompt="This is a sound of {}.",
 )
