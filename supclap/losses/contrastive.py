@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from supclap.losses.checks import check_clip_ids, check_embeddings, check_number
-from supclap.losses.pairs import Layout, Partition, full_precision, row_losses, widened
+from supclap.losses.pairs import full_precision, row_losses, widened
+from supclap.losses.passes import Layout, Partition
 
 SameClip = Literal["mask", "target"]
 

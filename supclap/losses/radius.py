@@ -116,6 +116,8 @@ def positive_first(similarities: Tensor, offset: int = 0) -> Tensor:
         similarities: (n, N) with the positive of row r in column ``offset + r``.
     """
     n, columns = similarities.shape
+    if not n:
+        return similarities
     flat = similarities.reshape(-1)
     # Between two successive positives of the flattened matrix lie exactly N negatives, so the
     # diagonal is cut out with views alone: no index matrix of 8 bytes per similarity.

@@ -13,7 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 from supclap.losses.checks import check_clip_ids, check_embeddings, check_number
 from supclap.losses.contrastive import ContrastiveLoss
-from supclap.losses.pairs import Layout, full_precision, row_losses, widened
+from supclap.losses.pairs import full_precision, row_losses, widened
+from supclap.losses.passes import Layout
 from supclap.losses.radius import DynamicRadius, Radius, StaticRadius
 
 Sides = Literal["text", "both"]
@@ -208,7 +209,7 @@ class SupCLAPLoss(nn.Module):
             return predict(anchors, layout.offset, products)
         # The predictor's first layer would keep its N x N input for the gradient of its weights:
         # each tile is predicted again in the backward pass instead.
-        starts = range(0, len(anchors), layout.tile)
+        starts = range(0, max(1, len(anchors)), layout.tile)
         tiles = [
             checkpoint(
                 predict,

@@ -1,0 +1,302 @@
+"""One forward or backward pass over the row blocks of all pairs (see `supclap.losses.pairs`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn import functional as F
+
+from supclap.losses.products import Products
+
+Partition = Literal["softmax", "sigmoid"]
+
+# Elements of a block that is processed at once: 1 MB of float32, about a core's L2 cache.
+CACHE_ELEMENTS = 1 << 18
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which rows of the batch this call holds, and how they are worked through."""
+
+    pairs: int  # N, of the whole batch
+    offset: int = 0  # the first row's number in the batch
+    tile: int | None = None  # rows per tile; None: the products are kept
+    group: dist.ProcessGroup | None = None
+    distributed: bool = False
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is summed: the base loss's partition, and the same-clip rule."""
+
+    partition: Partition
+    same_clip: str
+    row_clips: Tensor | None = None  # (n,)
+    clips: Tensor | None = None  # (N,)
+
+
+class Inputs(NamedTuple):
+    """The tensors that have gradients."""
+
+    text_rows: Tensor  # (n, d)
+    audio_rows: Tensor  # (n, d)
+    text: Tensor  # (N, d)
+    audio: Tensor  # (N, d)
+    scale: Tensor  # ()
+    bias: Tensor  # ()
+    rho_text: Tensor | None  # (n,)
+    rho_audio: Tensor | None  # (N,)
+
+
+@dataclass
+class Block:
+    """Rows ``first`` to ``last`` (within this call's rows) of the three products."""
+
+    first: int
+    last: int
+    x: Tensor  # (b, N)
+    y: Tensor | None  # (b, N)
+    w: Tensor | None  # (b, N)
+
+
+Statistics = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+
+
+class Pass:
+    """One forward or backward pass over the blocks."""
+
+    def __init__(
+        self, inputs: Inputs, kept: tuple[Tensor | None, ...], layout: Layout, terms: Terms
+    ) -> None:
+        self.text_rows, self.audio_rows, self.text, self.audio = inputs[:4]
+        self.scale, self.bias = inputs.scale, inputs.bias
+        self.rho_text, self.rho_audio = inputs.rho_text, inputs.rho_audio
+        self.kept, self.layout, self.terms = kept, layout, terms
+        self.softmax = terms.partition == "softmax"
+
+    # ---- blocks -----------------------------------------------------------------------------
+
+    def blocks(self) -> list[tuple[int, int]]:
+        n, columns = len(self.text_rows), len(self.text)
+        step = self.layout.tile or max(16, CACHE_ELEMENTS // max(columns, 1))
+        return [(first, min(first + step, n)) for first in range(0, n, step)]
+
+    def block(self, first: int, last: int) -> Block:
+        x, y, w = self.kept
+        if x is not None:
+            rows = [None if m is None else m[first:last] for m in (x, y, w)]
+            return Block(first, last, x[first:last], rows[1], rows[2])
+        t, a = self.text_rows[first:last], self.audio_rows[first:last]
+        return Block(
+            first,
+            last,
+            t @ self.audio.T,
+            None if self.rho_text is None else a @ self.audio.T,
+            None if self.rho_audio is None else t @ self.text.T,
+        )
+
+    def logits(self, cosines: Tensor, same: Tensor | None) -> Tensor:
+        """Logits of a block, -inf where a pair is masked: (b, N)."""
+        logits = cosines * self.scale
+        if not self.softmax:
+            logits += self.bias
+        if same is not None and self.terms.same_clip == "mask":
+            logits.masked_fill_(same, -torch.inf)
+        return logits
+
+    def text_side(self, block: Block) -> Tensor:
+        """Cosines of the text support vectors with all audios: (b, N)."""
+        assert self.rho_text is not None
+        assert block.y is not None
+        rho = self.rho_text[block.first : block.last, None]
+        return torch.addcmul(block.x, rho, block.y - block.x)
+
+    def audio_side(self, block: Block) -> Tensor:
+        """Cosines of the texts with all audio support vectors: (b, N)."""
+        assert self.rho_audio is not None
+        assert block.w is not None
+        return torch.addcmul(block.x, self.rho_audio[None, :], block.w - block.x)
+
+    def same_clip(self, block: Block) -> Tensor | None:
+        """Pairs of the same clip: (b, N) bool; without the diagonal for "mask"."""
+        if self.terms.row_clips is None or self.terms.clips is None:
+            return None
+        rows = self.terms.row_clips[block.first : block.last]
+        same = rows[:, None] == self.terms.clips[None, :]
+        if self.terms.same_clip == "mask":
+            self.diagonal(same, block).fill_(False)
+        return same
+
+    def diagonal(self, matrix: Tensor, block: Block) -> Tensor:
+        """The positives of a block: (b,), a view."""
+        return matrix.diagonal(self.layout.offset + block.first)[: block.last - block.first]
+
+    def targets(self, same: Tensor | None) -> Tensor | None:
+        """Soft targets of same-clip positives: (b, N); None: the identity."""
+        if same is None or self.terms.same_clip == "mask":
+            return None
+        target = same.to(self.text.dtype)
+        return target / target.sum(1, keepdim=True) if self.softmax else target
+
+    # ---- values -----------------------------------------------------------------------------
+
+    def losses(self) -> tuple[Tensor, Tensor, Statistics]:
+        """Base loss, SVR term (), and the log-partitions that the gradients need."""
+        n, columns = len(self.text_rows), len(self.text)
+        new = self.text.new_full
+        rows = new((n,), 0.0)
+        sup_rows = new((n,), 0.0)
+        cols = new((columns,), -torch.inf)
+        sup_cols = new((columns,), -torch.inf)
+        base, svr = new((), 0.0), new((), 0.0)
+        for first, last in self.blocks():
+            block = self.block(first, last)
+            same = self.same_clip(block)
+            target = self.targets(same)
+            logits = self.logits(block.x, same)
+            matched = self.matched(logits, target, block)
+            if self.softmax:
+                rows[first:last] = logits.logsumexp(1)
+                cols = torch.logaddexp(cols, logits.logsumexp(0))
+                base += rows[first:last].sum() - 2 * matched
+            else:
+                base += F.softplus(logits).sum() - matched
+            if self.rho_text is not None:
+                logits = self.logits(self.text_side(block), same)
+                matched = self.matched(logits, target, block)
+                if self.softmax:
+                    sup_rows[first:last] = logits.logsumexp(1)
+                    svr += sup_rows[first:last].sum() - matched
+                else:
+                    svr += F.softplus(logits).sum() - matched
+            if self.rho_audio is not None:
+                logits = self.logits(self.audio_side(block), same)
+                matched = self.matched(logits, target, block)
+                if self.softmax:
+                    sup_cols = torch.logaddexp(sup_cols, logits.logsumexp(0))
+                    svr -= matched
+                else:
+                    svr += F.softplus(logits).sum() - matched
+        if not self.softmax:
+            return base / self.layout.pairs, svr / self.layout.pairs, (None, None, None, None)
+        has_sup = self.rho_audio is not None
+        if self.layout.distributed:
+            cols, sup_cols = self.over_workers(cols, sup_cols)
+        mine = slice(self.layout.offset, self.layout.offset + n)
+        base += cols[mine].sum()
+        if has_sup:
+            svr += sup_cols[mine].sum()
+        statistics = (rows, cols, sup_rows, sup_cols)
+        return base / self.layout.pairs, svr / self.layout.pairs, statistics
+
+    def matched(self, logits: Tensor, target: Tensor | None, block: Block) -> Tensor:
+        """<Q, L> of a block: ()."""
+        if target is None:
+            return self.diagonal(logits, block).sum()
+        return (target * logits).sum()
+
+    def over_workers(self, *partial: Tensor) -> list[Tensor]:
+        """The columns' log-sum-exp over the rows of all workers: (N,) each."""
+        stacked = torch.stack(partial)
+        parts = [torch.empty_like(stacked) for _ in range(dist.get_world_size(self.layout.group))]
+        dist.all_gather(parts, stacked, group=self.layout.group)
+        return list(torch.stack(parts).logsumexp(0))
+
+    # ---- gradients --------------------------------------------------------------------------
+
+    def gradients(
+        self, base_weight: Tensor, svr_weight: Tensor, statistics: Statistics, merged: bool
+    ) -> list[Tensor | None]:
+        """Gradients of (text_rows, audio_rows, text, audio, scale, bias, rho_text, rho_audio).
+
+        ``merged``: rows and columns are the same tensors, so one gradient serves both.
+        """
+        rows, cols, sup_rows, sup_cols = statistics
+        w0, w1 = base_weight / self.layout.pairs, svr_weight / self.layout.pairs
+        products = Products(
+            self.text_rows,
+            self.audio_rows,
+            self.text,
+            self.audio,
+            whole=merged and self.layout.tile is None,
+            merged=merged,
+        )
+        g_scale, g_bias = torch.zeros_like(self.scale), torch.zeros_like(self.bias)
+        g_rho_text = None if self.rho_text is None else torch.empty_like(self.rho_text)
+        g_rho_audio = None if self.rho_audio is None else torch.zeros_like(self.rho_audio)
+        for first, last in self.blocks():
+            block = self.block(first, last)
+            same = self.same_clip(block)
+            target = self.targets(same)
+            logits = self.logits(block.x, same)
+            if self.softmax:
+                assert rows is not None
+                assert cols is not None
+                d = (logits - rows[first:last, None]).exp_()
+                d += logits.sub_(cols[None, :]).exp_()
+                d = self.less_targets(d, target, block, 2.0)
+            else:
+                d = self.less_targets(logits.sigmoid_(), target, block, 1.0)
+            d *= w0
+            g_scale += _dot(d, block.x)
+            g_bias += d.sum()
+            dx, dy, dw = d, None, None
+            if self.rho_text is not None:
+                assert g_rho_text is not None
+                assert block.y is not None
+                cosines = self.text_side(block)
+                d = self.logits(cosines, same)
+                if self.softmax:
+                    assert sup_rows is not None
+                    d.sub_(sup_rows[first:last, None]).exp_()
+                else:
+                    d.sigmoid_()
+                d = self.less_targets(d, target, block, 1.0).mul_(w1)
+                g_scale += _dot(d, cosines)
+                g_bias += d.sum()
+                step = block.y - block.x
+                g_rho_text[first:last] = step.mul_(d).sum(1)
+                dy = d * self.rho_text[first:last, None]
+                dx += d.sub_(dy)
+            if self.rho_audio is not None:
+                assert g_rho_audio is not None
+                assert block.w is not None
+                cosines = self.audio_side(block)
+                d = self.logits(cosines, same)
+                if self.softmax:
+                    assert sup_cols is not None
+                    d.sub_(sup_cols[None, :]).exp_()
+                else:
+                    d.sigmoid_()
+                d = self.less_targets(d, target, block, 1.0).mul_(w1)
+                g_scale += _dot(d, cosines)
+                g_bias += d.sum()
+                step = block.w - block.x
+                g_rho_audio += step.mul_(d).sum(0)
+                dw = d * self.rho_audio[None, :]
+                dx += d.sub_(dw)
+            products.add(first, last, dx, dy, dw)
+        embeddings = products.gradients(self.scale)
+        return [
+            *embeddings,
+            g_scale,
+            g_bias,
+            None if g_rho_text is None else g_rho_text * self.scale,
+            None if g_rho_audio is None else g_rho_audio * self.scale,
+        ]
+
+    def less_targets(self, d: Tensor, target: Tensor | None, block: Block, times: float) -> Tensor:
+        """P - times * Q, in place: (b, N)."""
+        if target is None:
+            self.diagonal(d, block).sub_(times)
+            return d
+        return d.sub_(target, alpha=times)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of the element-wise product: ()."""
+    return torch.dot(a.reshape(-1), b.reshape(-1))
