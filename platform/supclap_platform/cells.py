@@ -97,7 +97,7 @@ class Contents:
     def collection(self, data: DataConfig) -> str:
         """Of the splits of a prepared collection that a run reads; its index holds the hashes."""
         assert data.folder is not None
-        wanted = (data.train, data.val, data.test)
+        wanted = tuple(name for name in (data.train, data.val, data.test) if name is not None)
         return self._once(("collection", data.folder, *wanted), lambda: _collection(data, wanted))
 
     def folder(self, path: str, key: str) -> str:

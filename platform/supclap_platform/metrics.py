@@ -69,6 +69,8 @@ def full_name(name: str) -> str:
 def why_not_reported(metric: str, config: RunConfig) -> str | None:
     """Why a run with this configuration cannot report a legal metric; None where it can."""
     parts = full_name(metric).split(".")
+    if parts[0] in ("test", "val") and getattr(config.data, parts[0]) is None:
+        return f"data.{parts[0]} is null"
     language = next((part for part in parts if part in LANGUAGES), None)
     if language is not None and language not in config.data.languages:
         return f"data.languages has no {language}"
@@ -83,6 +85,19 @@ def why_not_reported(metric: str, config: RunConfig) -> str | None:
         if metric == "train.constraint" and svr.radius == "static":
             return "its loss.svr.radius is static"
     return None
+
+
+def check_selection(config: RunConfig) -> None:
+    """Raises InputError unless the run reports the metric that its best epoch is chosen by."""
+    metric = config.select.metric
+    if metric not in _OF_TEST:
+        raise InputError(
+            f"select.metric: no run chooses its epoch by '{metric}'{nearest(metric, _SHORT)} "
+            f"(valid: [LANGUAGE.]t2a|a2t.{'|'.join((*RECALLS, *RANKS))}, {', '.join(CONSISTENCY)})"
+        )
+    reason = why_not_reported(metric, config)
+    if reason:
+        raise InputError(f"select.metric: the run reports no {metric}: {reason}")
 
 
 def lower_is_better(metric: str) -> bool:
