@@ -46,6 +46,8 @@ def decode(path: Path, seconds: float | None = None) -> np.ndarray:
         Silent: nothing but zeros.
     """
     try:
+        if path.stat().st_size == 0:
+            raise Unreadable("is an empty file of 0 bytes")
         with soundfile.SoundFile(path) as file:
             rate = int(file.samplerate)
             wanted = file.frames if seconds is None else min(file.frames, round(seconds * rate))
@@ -60,7 +62,7 @@ def decode(path: Path, seconds: float | None = None) -> np.ndarray:
     except soundfile.LibsndfileError as error:
         raise Unreadable(_reason(path, error)) from None
     except (OSError, RuntimeError) as error:
-        raise Unreadable(f"cannot be read: {error}") from None
+        raise Unreadable(f"cannot be read: {getattr(error, 'strerror', error)}") from None
     sound = np.concatenate(parts) if parts else np.zeros(0, np.int16)
     if not sound.size:
         raise Unreadable("holds no samples")
@@ -154,23 +156,24 @@ def _ends(path: Path) -> bool:
         raw.seek(max(0, os.path.getsize(path) - 2**17))  # a page has 65,307 bytes at most
         tail = raw.read()
     last = tail.rfind(b"OggS")
-    return last >= 0 and len(tail) > last + 5 and bool(tail[last + 5] & 4)
+    if last < 0 or len(tail) < last + 27 or not tail[last + 5] & 4:
+        return False
+    segments = tail[last + 27 : last + 27 + tail[last + 26]]
+    return len(tail) >= last + 27 + tail[last + 26] + sum(segments)
 
 
 def _short(file: soundfile.SoundFile, wanted: int) -> bool:
     """Whether fewer frames came than the header promised.
 
-    An MP3 header counts whole frames of the codec, so a few thousand samples may be wanting.
+    An MP3's length is counted in frames of 1,152 samples, so the last two may be wanting.
     """
-    slack = 0.01 * wanted + 4608 if file.format in ("MP3", "MPEG") else 0
+    slack = 2304 if file.format in ("MP3", "MPEG") else 0
     return bool(file.tell() + slack < wanted < 2**60)
 
 
 def _reason(path: Path, error: soundfile.LibsndfileError) -> str:
     if not os.access(path, os.R_OK):
-        return "cannot be read: no permission, or gone"
-    if path.stat().st_size == 0:
-        return "is an empty file of 0 bytes"
+        return "cannot be read: no permission"
     text = str(error.error_string).strip().removeprefix("Error : ").rstrip(".")
     if path.suffix.lower() in OTHER:
         return f"{path.suffix} is no format libsndfile reads ({text}); transcode it to .flac"

@@ -1,0 +1,162 @@
+"""Decoding: every format, any rate, and each way in which a file can be no sound."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from supclap.data.decode import Silent, Unreadable, decode, resample
+
+FORMATS = [
+    ("wav", "WAV", "PCM_16", 44100),
+    ("wav", "WAV", "PCM_U8", 8000),
+    ("wav", "WAV", "FLOAT", 48000),
+    ("flac", "FLAC", "PCM_24", 96000),
+    ("ogg", "OGG", "VORBIS", 22050),
+    ("opus", "OGG", "OPUS", 48000),
+    ("mp3", "MP3", "MPEG_LAYER_III", 32000),
+    ("aiff", "AIFF", "PCM_16", 11025),
+    ("au", "AU", "ULAW", 8000),
+    ("w64", "W64", "PCM_16", 16000),
+    ("caf", "CAF", "PCM_16", 44100),
+    ("rf64", "RF64", "PCM_16", 44100),
+]
+
+
+def tone(rate: int, seconds: float = 1.0, hertz: float = 440.0, level: float = 0.5) -> np.ndarray:
+    return level * np.sin(2 * np.pi * hertz * np.arange(round(rate * seconds)) / rate)
+
+
+def strength(sound: np.ndarray, hertz: float) -> float:
+    """Amplitude of one frequency in the middle of a sound at 16 kHz."""
+    middle = sound[4000:12000].astype(float) * np.hanning(8000)
+    wave = np.exp(-2j * np.pi * hertz * np.arange(8000) / 16000)
+    return float(2 * abs(np.sum(middle * wave)) / np.hanning(8000).sum())
+
+
+@pytest.mark.parametrize(("suffix", "kind", "subtype", "rate"), FORMATS)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_every_format_becomes_16_khz_mono(
+    tmp_path: Path, suffix: str, kind: str, subtype: str, rate: int, channels: int
+) -> None:
+    path = tmp_path / f"x.{suffix}"
+    # The right channel is the louder one: the mean must hear both.
+    sound = np.stack([tone(rate, level=0.2), tone(rate, level=0.6)][:channels], axis=1)
+    soundfile.write(path, sound, rate, format=kind, subtype=subtype)
+    found = decode(path)
+    assert found.dtype == np.int16
+    slack = 1600 if suffix in ("mp3", "opus") else 0  # codecs pad
+    assert abs(len(found) - 16000) <= slack
+    expected = 0.2 if channels == 1 else 0.4
+    assert strength(found, 440) / 32768 == pytest.approx(expected, rel=0.05)
+
+
+def test_16_khz_mono_int16_is_kept_bit_by_bit(tmp_path: Path) -> None:
+    sound = np.random.default_rng(0).integers(-32768, 32768, 40_001).astype(np.int16)
+    soundfile.write(tmp_path / "x.flac", sound, 16000, subtype="PCM_16")
+    assert np.array_equal(decode(tmp_path / "x.flac"), sound)
+    assert np.array_equal(decode(tmp_path / "x.flac", seconds=2), sound[:32000])
+    assert np.array_equal(decode(tmp_path / "x.flac", seconds=60), sound)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16001, 22050, 44099, 44100, 48000, 96000])
+def test_resampling_gives_the_same_waveform_at_other_times(rate: int) -> None:
+    """A sum of tones is known at any time: no other resampler is needed as the truth."""
+    rng = np.random.default_rng(rate)
+    highest = 0.9 * min(rate, 16000) / 2
+    hertz, phases = rng.uniform(50, highest, 20), rng.uniform(0, 2 * np.pi, 20)
+
+    def at(times: np.ndarray) -> np.ndarray:
+        return np.sin(2 * np.pi * np.outer(times, hertz) + phases).mean(axis=1)
+
+    found = resample(at(np.arange(2 * rate + 7) / rate).astype(np.float32), rate)
+    assert len(found) == -(-(2 * rate + 7) * 16000 // rate)
+    expected = at(np.arange(len(found)) / 16000)
+    assert np.abs(found - expected)[2000:-2000].max() < 1e-4
+
+
+def test_resampling_agrees_with_a_polyphase_filter() -> None:
+    signal = pytest.importorskip("scipy.signal")
+    noise = np.random.default_rng(0).standard_normal(44100)
+    low = signal.sosfiltfilt(signal.butter(8, 6000, fs=44100, output="sos"), noise)
+    found = resample(low.astype(np.float32), 44100)
+    expected = signal.resample_poly(low, 160, 441, window=("kaiser", 12.0))
+    assert np.abs(found - expected)[500:-500].max() < 0.01 * np.abs(expected).max()
+
+
+def test_nothing_folds_back() -> None:
+    folded = resample(tone(48000, hertz=11_000).astype(np.float32), 48000)
+    assert strength(folded, 5_000) < 1e-5
+    assert np.abs(folded[2000:-2000]).max() < 1e-4
+
+
+def test_blocks_leave_no_seam() -> None:
+    """65 s are resampled in three blocks: the same as in one transform of the whole."""
+    sound = np.random.default_rng(0).standard_normal(65 * 22050).astype(np.float32)
+    blocks = resample(sound, 22050)
+    spectrum = np.fft.rfft(np.concatenate([sound, np.zeros(22050)]))[: 66 * 8000 + 1]
+    place = np.clip((np.arange(len(spectrum)) / (66 * 8000) - 0.95) / 0.05, 0, 1)
+    whole = np.fft.irfft(spectrum * (0.5 + 0.5 * np.cos(np.pi * place)), n=66 * 16000)
+    whole *= 16000 / 22050
+    # Away from the ends, where a circular transform hears the beginning behind the end.
+    assert np.abs(blocks - whole[: len(blocks)])[8000:-8000].max() < 1e-5
+
+
+@pytest.mark.parametrize(("suffix", "kind", "subtype", "rate"), FORMATS)
+@pytest.mark.parametrize("share", [0.95, 0.5, 0.0])
+def test_truncated_files_are_refused(
+    tmp_path: Path, suffix: str, kind: str, subtype: str, rate: int, share: float
+) -> None:
+    whole = io.BytesIO()
+    noise = 0.1 * np.random.default_rng(0).standard_normal(rate * 3)
+    soundfile.write(whole, noise, rate, format=kind, subtype=subtype)
+    path = tmp_path / f"x.{suffix}"
+    path.write_bytes(whole.getvalue()[: int(len(whole.getvalue()) * share)])
+    reason = "0 bytes" if share == 0 else "truncated|not decodable"
+    with pytest.raises(Unreadable, match=reason):
+        decode(path)
+
+
+def test_a_stream_of_unknown_length_is_not_truncated(tmp_path: Path) -> None:
+    """A wav written into a pipe carries the greatest length there is."""
+    whole = io.BytesIO()
+    soundfile.write(whole, tone(16000), 16000, format="WAV", subtype="PCM_16")
+    raw = bytearray(whole.getvalue())
+    raw[4:8] = raw[raw.index(b"data") + 4 : raw.index(b"data") + 8] = b"\xff\xff\xff\xff"
+    (tmp_path / "x.wav").write_bytes(raw)
+    assert len(decode(tmp_path / "x.wav")) == 16000
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_no_numbers_are_refused_with_their_place(
+    tmp_path: Path, bad: float
+) -> None:
+    sound = tone(16000)
+    sound[4000] = bad
+    soundfile.write(tmp_path / "x.wav", sound, 16000, subtype="FLOAT")
+    with pytest.raises(Unreadable, match=r"NaN or infinite samples, the first at 0.250 s"):
+        decode(tmp_path / "x.wav")
+
+
+def test_loud_float_samples_are_clipped_not_wrapped(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", np.array([2.0, -2.0, 0.5]), 16000, subtype="FLOAT")
+    assert decode(tmp_path / "x.wav").tolist() == [32767, -32768, 16384]
+
+
+def test_what_is_no_sound_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "none.wav", np.zeros(0), 16000)
+    soundfile.write(tmp_path / "zeros.flac", np.zeros(44100), 44100)
+    (tmp_path / "text.wav").write_text("this is no sound")
+    (tmp_path / "film.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(100))
+    for name, reason in [
+        ("none.wav", "holds no samples"),
+        ("text.wav", "not decodable"),
+        ("film.mp4", "no format libsndfile reads.*transcode"),
+        ("absent.wav", "cannot be read: No such file"),
+    ]:
+        with pytest.raises(Unreadable, match=reason):
+            decode(tmp_path / name)
+    with pytest.raises(Silent, match="digital silence"):
+        decode(tmp_path / "zeros.flac")
