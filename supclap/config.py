@@ -55,9 +55,10 @@ class DataConfig(Section):
     name: Literal["soundscenes", "collection"] = "soundscenes"
     folder: str | None = None  # collection: where it lies
     train: str = "train"  # names of the splits
-    val: str = "val"
-    test: str = "test"
-    languages: tuple[Language, ...] = ("eng",)
+    val: str | None = "val"  # measured after every epoch; null: there is none
+    test: str | None = "test"  # measured at the end; null: there is none
+    languages: tuple[Language, ...] = Field(("eng",), min_length=1)
+    pairs: Literal["one", "all"] = "one"  # an epoch: each clip with one caption, or each caption
     limit: PositiveInt | None = None  # train on the first so many clips
     seconds: PositiveFloat | None = None  # crop or pad to; default 2 (collection: 10)
     clips: PositiveInt = 4000  # soundscenes: clips of the train split

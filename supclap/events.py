@@ -23,6 +23,9 @@ class Started:
     steps_per_epoch: int
     parameters: int
     step: int = 0
+    clips: int = 0  # trained on
+    left_out: int = 0  # clips of the train split without a caption in the languages
+    dropped: int = 0  # pairs that wait at the end of each epoch, others in every epoch
     kind: str = "started"
 
 

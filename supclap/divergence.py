@@ -1,0 +1,57 @@
+"""When loss or gradient is no number any more: which step it was, and the likely cause."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from supclap.model.tokens import Tokens
+
+
+class TrainingError(RuntimeError):
+    """A run that cannot go on for a reason that lies in its training; told in one line."""
+
+
+def explain_divergence(
+    step: int,
+    checkpoint: str | None,
+    clip_ids: Sequence[str],
+    audio: Tensor,
+    text: Tokens | Tensor,
+    embeddings: Sequence[Tensor],
+    scale: float,
+    rate: float,
+) -> TrainingError:
+    """The error for a step whose loss or gradient is not finite.
+
+    Args:
+        checkpoint: the last good one's name.
+        clip_ids: of this worker's n clips.
+        audio, text: what went into the encoders, n rows each.
+        embeddings: what came out: (n, d) each; empty where the encoders were not to blame.
+        scale: 1 / temperature.
+        rate: the step's learning rate.
+    """
+    broken = [clip for clip, row in zip(clip_ids, audio, strict=True) if not row.isfinite().all()]
+    if isinstance(text, Tensor):
+        rows = zip(clip_ids, text, strict=True)
+        broken += [clip for clip, row in rows if not row.isfinite().all() and clip not in broken]
+    if broken:
+        named = ", ".join(broken[:5]) + (f" and {len(broken) - 5} more" if broken[5:] else "")
+        cause = f"the inputs of {named} are not finite; prepare the data set again"
+    elif not all(bool(torch.isfinite(side).all()) for side in embeddings):
+        cause = (
+            f"the encoders' weights have grown without bound: lower optimizer.lr (now {rate:.3g})"
+            " or set optimizer.clip_norm"
+        )
+    elif scale > 100:
+        cause = (
+            f"a temperature of {1 / scale:.3g} overflows the softmax; raise loss.temperature above"
+            " 0.01"
+        )
+    else:
+        cause = f"the gradient has overflowed: lower optimizer.lr (now {rate:.3g})"
+    kept = f"the last good checkpoint is {checkpoint}" if checkpoint else "there is no checkpoint"
+    return TrainingError(f"step {step}: loss or gradient is not finite; {kept}; likely {cause}")

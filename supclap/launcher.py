@@ -1,0 +1,137 @@
+"""One run in several processes of this machine, started here: `supclap train --workers 2`.
+
+Ray Train and torchrun start the processes themselves; there every process calls `fit` directly.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from supclap.config import RunConfig, parse_config
+from supclap.data import open_data
+from supclap.errors import InputError
+from supclap.events import Event
+from supclap.storage import Folder
+from supclap.training import TrainingError, fit
+from supclap.workers import Workers, join
+
+# After one worker is gone the others fail on their own, with errors that only say so. The one that
+# went first is to be named, so it is waited for shortly.
+GRACE_SECONDS = 2.0
+
+
+class WorkerLost(RuntimeError):
+    """A worker's process is gone (killed, out of memory); the run can be started again."""
+
+
+def launch(config: RunConfig, place: str, workers: int) -> Iterator[Event]:
+    """The events of `fit` in ``workers`` new processes, which share this process's threads.
+
+    Raises:
+        InputError, TrainingError: as `fit` does, from whichever worker.
+        WorkerLost: a worker's process ended without a word; the others are stopped.
+    """
+    open_data(config.data)  # faults show before anything starts; the workers find it made
+    context = get_context("spawn")
+    threads = max(1, torch.get_num_threads() // workers)
+    with tempfile.TemporaryDirectory(prefix="supclap-workers-") as scratch:
+        meeting = Path(scratch, "meeting").as_uri()
+        pipes: list[Connection] = []
+        processes: list[BaseProcess] = []
+        try:
+            for rank in range(workers):
+                reader, writer = context.Pipe(duplex=False)
+                arguments = (writer, config.model_dump(), place, rank, workers, meeting, threads)
+                process = context.Process(target=_work, args=arguments, name=f"worker {rank}")
+                process.start()
+                writer.close()  # the reader then sees the end of a worker that is gone
+                pipes.append(reader)
+                processes.append(process)
+            yield from _listen(pipes, processes)
+        finally:
+            for process in processes:
+                process.kill()
+            for process in processes:
+                process.join()
+
+
+def _listen(pipes: list[Connection], processes: list[BaseProcess]) -> Iterator[Event]:
+    """Events until every worker has said that it is done; the first failure is raised."""
+    waiting = list(pipes)
+    while waiting:
+        for pipe in connection.wait(waiting):
+            assert isinstance(pipe, Connection)
+            try:
+                kind, content = pipe.recv()
+            except EOFError:
+                kind, content = "lost", None
+            if kind == "event":
+                yield content
+            elif kind == "done":
+                waiting.remove(pipe)
+            else:
+                raise _failure(kind, content, processes)
+
+
+def _failure(kind: str, content: Any, processes: list[BaseProcess]) -> Exception:
+    if kind == "input":
+        return InputError(content)
+    if kind == "training":
+        return TrainingError(content)
+    connection.wait([process.sentinel for process in processes], GRACE_SECONDS)
+    for process in processes:
+        code = process.exitcode
+        if code is not None and code < 0:
+            how = signal.Signals(-code).name
+            return WorkerLost(
+                f"{process.name} of {len(processes)} was killed ({how}); start the same command "
+                f"again to go on from the last checkpoint"
+            )
+    return WorkerLost(content or "a worker ended without a word; start the same command again")
+
+
+def _work(
+    pipe: Connection,
+    values: dict[str, Any],
+    place: str,
+    rank: int,
+    size: int,
+    meeting: str,
+    threads: int,
+) -> None:
+    """What each process does. Events come from rank 0, failures from any."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who stops the workers
+    torch.set_num_threads(threads)
+    try:
+        join(init_method=meeting, rank=rank, world_size=size)
+        for event in fit(parse_config(values), Folder.at(place), workers=Workers.current()):
+            if rank == 0:
+                pipe.send(("event", event))
+        pipe.send(("done", None))
+    except InputError as error:
+        pipe.send(("input", str(error)))
+    except TrainingError as error:
+        pipe.send(("training", str(error)))
+    except Exception as error:
+        pipe.send(("failed", f"worker {rank}: {type(error).__name__}: {error}"))
+        raise
+
+
+def _end_with_parent() -> None:
+    """A worker must not train on, and write, after the process that started it was killed."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,124 @@
+"""Measuring a model during a run: every split is encoded once, shared among the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from supclap.data.clips import Clips
+from supclap.errors import InputError, nearest
+from supclap.evaluation.chance import retrieval_chance
+from supclap.evaluation.collection import encode_clips
+from supclap.evaluation.retrieval import MultilingualResult, retrieval_by_language
+from supclap.evaluation.zero_shot import class_embeddings, zero_shot
+from supclap.inputs import Inputs
+from supclap.model.clap import CLAP
+from supclap.workers import Workers
+
+# Rows of one forward pass. Their number must not depend on the workers: a product of matrices of
+# another size may round otherwise.
+ROWS = 128
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Metrics under the names of `supclap.events`, and the ranks of the queries behind them.
+
+    ``ranks``: "t2a_ranks" (captions,) and "a2t_ranks" (clips,) int64, 0 the best, language after
+    language.
+    """
+
+    metrics: dict[str, float]
+    ranks: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def measure_retrieval(split: str, model: CLAP, inputs: Inputs, workers: Workers) -> Measured:
+    """Retrieval on a split, with metrics named ``<split>.t2a.R@1`` and so on.
+
+    Each worker encodes its part of the clips and captions; rank 0 computes the figures once and all
+    workers receive them.
+    """
+    clips, captions = len(inputs.clips), len(inputs.caption_rows)
+    audio = _encode(
+        clips, workers, lambda rows: model.audio(inputs.audio(rows), inputs.level), model
+    )
+    text = _encode(captions, workers, lambda places: model.text(inputs.text(places)), model)
+
+    def figures() -> Measured:
+        found = retrieval_by_language(audio, text, inputs.caption_rows, inputs.caption_languages)
+        named = {f"{split}.{name}": value for name, value in found.metrics.items()}
+        return Measured(named, _ranks(found))
+
+    return workers.from_first(figures)
+
+
+def measure_zero_shot(model: CLAP, clips: Clips, workers: Workers) -> dict[str, float]:
+    """Zero-shot classification of a split's clips that have exactly one label, and its chance."""
+    rows = [row for row, labels in enumerate(clips.labels) if len(labels) == 1]
+    labels = sorted({clips.labels[row][0] for row in rows})
+    local = encode_clips(model, clips, rows[workers.part(len(rows))])
+    audio = workers.gather(torch.from_numpy(local).to(workers.device), len(rows)).cpu().numpy()
+
+    def figures() -> dict[str, float]:
+        classes = class_embeddings(model.encode_text, labels)
+        truth = [labels.index(clips.labels[row][0]) for row in rows]
+        metrics = zero_shot(audio, truth, classes, labels).metrics
+        return metrics | {f"chance.{name}": 100 / len(labels) for name in metrics}
+
+    return workers.from_first(figures)
+
+
+def chance(inputs: Inputs) -> dict[str, float]:
+    """What guessing scores on a split in retrieval: ``chance.t2a.R@1`` and so on."""
+    spoken = np.array(inputs.caption_languages)
+    found = [
+        retrieval_chance(
+            np.bincount(inputs.caption_rows[spoken == one], minlength=len(inputs.clips))
+        )
+        for one in dict.fromkeys(inputs.caption_languages)
+    ]
+    return {f"chance.{name}": float(np.mean([one[name] for one in found])) for name in found[0]}
+
+
+def check_metric(metric: str, languages: tuple[str, ...]) -> None:
+    """Raises InputError unless retrieval in ``languages`` reports ``metric``; tries two clips."""
+    pairs = torch.eye(2).repeat(len(languages), 1)
+    spoken = [language for language in languages for _ in range(2)]
+    known = retrieval_by_language(torch.eye(2), pairs, [0, 1] * len(languages), spoken).metrics
+    if metric not in known:
+        raise InputError(
+            f"select.metric: no metric '{metric}'{nearest(metric, known)} "
+            f"(known: {', '.join(sorted(known))})"
+        )
+
+
+def better(metric: str, new: float, old: float) -> bool:
+    """Whether ``new`` beats ``old``; an equal value does not, so the earlier epoch stays."""
+    lower = metric.split(".")[-1] in ("medR", "meanR", "MRV")
+    return new < old if lower else new > old
+
+
+@torch.no_grad()
+def _encode(
+    length: int, workers: Workers, encode: Callable[[np.ndarray], Tensor], model: CLAP
+) -> Tensor:
+    """(length, d) embeddings, each computed by one worker, the same on all."""
+    model.eval()
+    mine = np.arange(length)[workers.part(length)]
+    blocks = [encode(mine[start : start + ROWS]) for start in range(0, len(mine), ROWS)]
+    width = model.config.dim
+    local = torch.cat(blocks) if blocks else torch.zeros(0, width, device=workers.device)
+    return workers.gather(local, length)
+
+
+def _ranks(found: MultilingualResult) -> dict[str, np.ndarray]:
+    every = list(found.by_language.values())
+    a2t = np.concatenate([result.a2t_ranks for result in every])
+    return {
+        "t2a_ranks": np.concatenate([result.t2a_ranks for result in every]),
+        "a2t_ranks": a2t[a2t >= 0],  # a clip without captions asks nothing
+    }

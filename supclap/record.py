@@ -1,0 +1,137 @@
+"""What a run leaves in its folder, and what that says when the run is started again.
+
+config.json      the RunConfig; another one is refused
+events.jsonl     the events so far, one line each, always as of the last checkpoint
+checkpoints/     while the run is not finished
+model/           the best epoch's model, opened by `supclap.load`
+ranks.npz        ranks of the test split's queries
+result.json      written last: where it is, the run is finished
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from supclap.config import RunConfig
+from supclap.errors import InputError
+from supclap.events import Event, Finished, Started, from_line
+from supclap.model.clap import CLAP
+from supclap.storage import Folder
+
+CONFIG, EVENTS, RESULT, RANKS, MODEL = (
+    "config.json",
+    "events.jsonl",
+    "result.json",
+    "ranks.npz",
+    "model",
+)
+
+
+class Record:
+    """The folder of one run. One process writes.
+
+    Raises:
+        InputError: from whatever writes: the folder cannot be written to, the disk is full.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+
+    def open(self, config: RunConfig) -> list[Event] | None:
+        """The events of a finished run, or None where there is something to train.
+
+        Raises:
+            InputError: the folder holds a run of another configuration; names the first key.
+        """
+        wanted = config.model_dump(mode="json")
+        if self.folder.exists(CONFIG):
+            self._refuse_other(json.loads(self.folder.read(CONFIG)), wanted)
+        if self.folder.exists(RESULT):
+            self.clear()
+            return [from_line(line) for line in self.folder.read(EVENTS).decode().splitlines()]
+        with writing(self.folder):
+            for name in self.folder.names():
+                if name.endswith(".part"):  # a writer was killed
+                    self.folder.delete(name)
+            self.folder.write(CONFIG, (json.dumps(wanted, indent=1) + "\n").encode())
+        return None
+
+    def write_events(self, lines: list[str]) -> None:
+        """Replaces the stream: an object store cannot append, and a kill may not tear a line."""
+        with writing(self.folder):
+            self.folder.write(EVENTS, "".join(f"{line}\n" for line in lines).encode())
+
+    def finish(
+        self,
+        model: CLAP,
+        ranks: dict[str, np.ndarray],
+        lines: list[str],
+        started: Started,
+        finished: Finished,
+    ) -> None:
+        """Writes all that a finished run leaves, the result last, and removes the checkpoints."""
+        packed = io.BytesIO()
+        np.savez(packed, **ranks)  # type: ignore[arg-type]
+        result: dict[str, Any] = {
+            **asdict(finished),
+            **{key: getattr(started, key) for key in ("epochs", "workers", "code", "data")},
+        }
+        with writing(self.folder):
+            with tempfile.TemporaryDirectory(prefix="supclap-model-") as scratch:
+                model.save(Path(scratch, MODEL))
+                for path in sorted(Path(scratch, MODEL).rglob("*")):
+                    if path.is_file():
+                        name = path.relative_to(scratch).as_posix()
+                        self.folder.write(name, path.read_bytes())
+            self.folder.write(RANKS, packed.getvalue())
+            self.write_events(lines)
+            self.folder.write(
+                RESULT, (json.dumps(result, indent=1, sort_keys=True) + "\n").encode()
+            )
+        self.clear()
+
+    def clear(self) -> None:
+        """Removes the checkpoints: several times the model's size, and of no use any more."""
+        with writing(self.folder):
+            self.folder.delete("checkpoints")
+
+    def _refuse_other(self, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+        old, new = _flat(stored), _flat(wanted)
+        for key in sorted(old.keys() | new.keys()):
+            before, now = old.get(key, "absent"), new.get(key, "absent")
+            if before != now:
+                raise InputError(
+                    f"{self.folder.uri}: holds a run with {key} = {before}, not {now}; give "
+                    "another folder, or remove this one"
+                )
+
+
+@contextmanager
+def writing(folder: Folder) -> Iterator[None]:
+    """Turns the system's complaint about a write into an InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{folder.uri}: cannot be written: {error.strerror or error}; what was written before "
+            "is whole, and the same command goes on from there"
+        ) from error
+
+
+def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{above}{key}.")
+        else:
+            flat[above + key] = value
+    return flat

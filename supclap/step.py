@@ -1,0 +1,136 @@
+"""One step of training: a global batch in, new weights and the step's figures out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from supclap.batches import Batch
+from supclap.config import RunConfig
+from supclap.divergence import TrainingError, explain_divergence
+from supclap.drift import diagnose
+from supclap.errors import InputError
+from supclap.inputs import Inputs
+from supclap.losses import LossOutput, SupCLAPLoss
+from supclap.losses.accumulation import backward_in_chunks
+from supclap.losses.distributed import GlobalBatchLoss
+from supclap.model.clap import CLAP
+from supclap.workers import Workers
+
+
+class Step:
+    """Takes steps with ``optimizer`` on ``model`` and ``loss``; every worker calls it alike."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: CLAP,
+        loss: SupCLAPLoss,
+        optimizer: torch.optim.Optimizer,
+        inputs: Inputs,
+        workers: Workers,
+    ) -> None:
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.inputs, self.workers = inputs, workers
+        self.seed, self.chunk, self.clip_norm = (
+            config.seed,
+            config.chunk,
+            config.optimizer.clip_norm,
+        )
+        self.bf16 = config.precision == "bf16"
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.global_loss = GlobalBatchLoss(loss)
+        if self.bf16 and self.workers.device.type == "cuda" and not torch.cuda.is_bf16_supported():
+            raise InputError("precision: this GPU has no bf16; set precision: float32")
+
+    def __call__(self, batch: Batch, checkpoint: str | None = None) -> dict[str, float]:
+        """Updates the weights by the global batch's gradient.
+
+        Args:
+            checkpoint: name of the last good one, to be told where the run cannot go on.
+
+        Returns:
+            ``train.loss``, its parts (``train.base``, ``train.svr``, ``train.constraint``),
+            ``train.gradient`` (norm before clipping) and the diagnostics of `supclap.drift`, all of
+            the global batch, at the weights before the update.
+
+        Raises:
+            TrainingError: loss or gradient is not finite; the weights are as they were.
+        """
+        part = self.workers.part(len(batch))
+        rows, captions = batch.rows[part], batch.captions[part]
+        audio, text = self.inputs.pairs(rows, captions)
+        clip_ids = torch.from_numpy(rows).to(self.workers.device)
+        embeddings: list[Tensor] = []
+
+        def encode(some: slice) -> tuple[Tensor, Tensor]:
+            with self._seeded(batch.step, part.start + some.start), self._autocast():
+                embedded: tuple[Tensor, Tensor] = self.model(
+                    audio[some], text[some], self.inputs.level
+                )
+            return embedded
+
+        def loss_of(audio: Tensor, text: Tensor) -> LossOutput:
+            embeddings.extend((audio.detach(), text.detach()))
+            if not (audio.isfinite().all() and text.isfinite().all()):
+                raise diverged()
+            output: LossOutput = self.global_loss(audio, text, clip_ids)
+            return output
+
+        def diverged() -> TrainingError:
+            ids = [self.inputs.clips.clip_ids[row] for row in rows]
+            rate = self.optimizer.param_groups[0]["lr"]
+            scale = self.loss.base.scale().item()
+            return explain_divergence(
+                batch.step + 1, checkpoint, ids, audio, text, embeddings, scale, rate
+            )
+
+        self.optimizer.zero_grad()
+        if self.chunk is None:
+            output = loss_of(*encode(slice(0, len(rows))))
+            output.total.backward()
+        else:
+            starts = range(0, len(rows), self.chunk)
+            chunks = [slice(start, min(start + self.chunk, len(rows))) for start in starts]
+            output = backward_in_chunks(encode, chunks, loss_of)
+        self.workers.average_gradients(self.parameters)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        tensors = {"train.loss": output.total, "train.gradient": norm}
+        tensors |= {f"train.{name}": value for name, value in output.parts.items()}
+        values = torch.stack([value.detach() for value in tensors.values()]).tolist()
+        if not np.isfinite(values).all():
+            raise diverged()
+        figures = dict(zip(tensors, values, strict=True))
+        figures |= self._drift(*embeddings, len(batch))
+        if self.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
+        self.optimizer.step()
+        return figures
+
+    def _drift(self, audio: Tensor, text: Tensor, pairs: int) -> dict[str, float]:
+        """Drift and radii of the global batch."""
+        audio, text = self.workers.gather(audio, pairs), self.workers.gather(text, pairs)
+        return diagnose(self.loss, audio, text)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.workers.device.type, torch.bfloat16, enabled=self.bf16)
+
+    @contextmanager
+    def _seeded(self, step: int, row: int) -> Iterator[None]:
+        """Dropout's random numbers depend on the step and the first row of the forward pass alone.
+
+        So no generator's state has to be kept in a checkpoint, of any worker; and where chunks and
+        workers divide the global batch at the same rows, one worker draws what several draw.
+        """
+        device = self.workers.device
+        seed = int(np.random.SeedSequence([self.seed, step, row]).generate_state(1, np.uint64)[0])
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.default_generator.manual_seed(seed)
+            if device.type == "cuda":
+                torch.cuda.manual_seed(seed)
+            yield

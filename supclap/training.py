@@ -1,0 +1,287 @@
+"""The one training loop. `fit` is it; below stand the few steps that it names.
+
+The same function runs in every worker of a run. Whatever it does is a function of configuration,
+data, code and the number of the step, so a killed run goes on to the same end, bit for bit, on the
+same number of workers and threads (a sum split among other threads may round otherwise).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from supclap.batches import Batches
+from supclap.checkpoint import Checkpoints, learned_state, restore
+from supclap.config import RunConfig, SelectConfig
+from supclap.data import open_data
+from supclap.data.clips import Clips, Collection
+from supclap.divergence import TrainingError
+from supclap.errors import InputError
+from supclap.events import EpochEnded, Event, Finished, Started, from_line, to_line
+from supclap.inputs import Inputs
+from supclap.losses import SupCLAPLoss, build_loss
+from supclap.measurement import (
+    Measured,
+    better,
+    chance,
+    check_metric,
+    measure_retrieval,
+    measure_zero_shot,
+)
+from supclap.model.clap import CLAP, build_model
+from supclap.optimization import build_optimizer, set_learning_rate
+from supclap.record import Record, writing
+from supclap.step import Step
+from supclap.storage import Folder
+from supclap.version import code_version
+from supclap.workers import Workers
+
+__all__ = ["TrainingError", "fit"]
+
+SECONDS = {"soundscenes": 2.0, "collection": 10.0}  # of a clip, where the configuration is silent
+# Splits that a collection may have besides those a configuration names; measured at the end.
+SHIFTED, EVENTS = "shifted", "events"
+
+
+@dataclass
+class Progress:
+    """How far a run has come; a part of every checkpoint."""
+
+    step: int = 0  # steps taken
+    epoch: int = 0  # epochs trained, measured and recorded
+    sums: dict[str, float] = field(default_factory=dict)  # over the steps of the current epoch
+    seconds: float = 0.0  # of the epochs before
+    epoch_seconds: float = 0.0  # of the current one
+    best: dict[str, Any] = field(default_factory=dict)  # epoch, value, checkpoint
+    checkpoint: str | None = None  # name of the last one
+    events: list[str] = field(default_factory=list)  # lines of events.jsonl
+
+    def end_epoch(self, ended: EpochEnded, select: SelectConfig) -> None:
+        """Notes the epoch's event, and whether it is the best so far."""
+        self.epoch, self.sums = ended.epoch, {}
+        self.seconds, self.epoch_seconds = self.seconds + ended.seconds, 0.0
+        self.events.append(to_line(ended))
+        self.checkpoint = f"{self.step:08d}-epoch-{self.epoch}.pt"
+        value = ended.metrics.get(f"{select.split}.{select.metric}", 0.0)
+        last = select.split == "last"
+        if not self.best or last or better(select.metric, value, self.best["value"]):
+            self.best = {"epoch": self.epoch, "value": value, "checkpoint": self.checkpoint}
+
+
+def fit(
+    config: RunConfig,
+    folder: Folder,
+    collection: Collection | None = None,
+    workers: Workers | None = None,
+) -> Iterator[Event]:
+    """Trains, measures and records one run; yields its events as they happen.
+
+    A run that was interrupted goes on from its last checkpoint, and the events before it are
+    yielded again first, so that the stream is always that of a whole run; ``Started.step`` says
+    where it goes on. A finished run only yields its events.
+
+    Args:
+        folder: where the run is kept; `supclap.record` lists what it will hold.
+        collection: the data; by default what ``config.data`` names.
+        workers: by default the process group this process is in. Every worker calls `fit` with the
+            same arguments and gets the same events; rank 0 alone reads and writes ``folder``.
+
+    Raises:
+        InputError: configuration, data or folder cannot be used.
+        TrainingError: the loss or its gradient is not finite.
+    """
+    workers = workers or Workers.current()
+    record, checkpoints = Record(folder), Checkpoints(folder)
+    whole = workers.from_first(lambda: record.open(config))
+    if whole is not None:
+        yield from whole
+        return
+
+    # The parts.
+    check_metric(config.select.metric, config.data.languages)
+    collection = collection or open_data(config.data)
+    train = collection.split(config.data.train)
+    batches = _batches(config, train)
+    model = _model(config, train).to(workers.device)
+    loss = _loss(config).to(workers.device)
+    workers.same_start(model, loss)
+    optimizer = build_optimizer(config.optimizer, model, loss)
+    inputs = Inputs(config.data.train, train, model, config.data.languages)
+    watched = _watched(config, collection, model)
+    step = Step(config, model, loss, optimizer, inputs, workers)
+    steps = batches.steps_per_epoch
+
+    # Where it stands.
+    started = Started(
+        config=config.model_dump(mode="json"),
+        code=code_version(),
+        data=collection.content_hash(),
+        workers=workers.size,
+        epochs=config.epochs,
+        steps_per_epoch=steps,
+        parameters=sum(p.numel() for part in (model, loss) for p in part.parameters()),
+        clips=batches.clips,
+        left_out=batches.left_out,
+        dropped=batches.dropped,
+    )
+    progress = Progress(events=[to_line(started)])
+    state = workers.from_first(checkpoints.load_latest)
+    if state is not None:
+        progress = Progress(**state["progress"])
+        started = _go_on(progress, started, folder)
+        restore(model, state["model"])
+        restore(loss, state["loss"])
+        optimizer.load_state_dict(state["optimizer"])
+    workers.from_first(lambda: record.write_events(progress.events))
+    yield replace(started, step=progress.step)
+    yield from map(from_line, progress.events[1:])
+
+    def save() -> None:
+        parts = {
+            "progress": asdict(progress),
+            "model": learned_state(model),
+            "loss": learned_state(loss),
+            "optimizer": optimizer.state_dict(),
+        }
+        with writing(folder):
+            checkpoints.save(progress.checkpoint, parts, keep=progress.best.get("checkpoint"))
+
+    # The loop.
+    for epoch in range(progress.epoch, config.epochs):
+        clock = Clock(progress.epoch_seconds)
+        model.train()
+        for batch in batches.epoch(epoch, start=progress.step - epoch * steps):
+            set_learning_rate(optimizer, config.optimizer, batch.step, steps, config.epochs)
+            for name, value in step(batch, progress.checkpoint).items():
+                progress.sums[name] = progress.sums.get(name, 0.0) + value
+            progress.step += 1
+            if config.checkpoint_steps and progress.step % config.checkpoint_steps == 0:
+                progress.epoch_seconds = clock.seconds
+                progress.checkpoint = f"{progress.step:08d}.pt"
+                workers.from_first(save)
+
+        metrics = {name: total / steps for name, total in progress.sums.items()}
+        for split, held_out in watched.items():
+            metrics |= measure_retrieval(split, model, held_out, workers).metrics
+        ended = EpochEnded(epoch + 1, progress.step, clock.seconds, metrics)
+        progress.end_epoch(ended, config.select)
+        workers.from_first(save)
+        workers.from_first(lambda: record.write_events(progress.events))
+        yield ended
+
+    # The end: the best epoch's weights, measured on what is left, and kept.
+    clock = Clock()
+    best = workers.from_first(lambda: checkpoints.load(progress.best["checkpoint"]))
+    restore(model, best["model"])
+    measured = _final(config, collection, model, workers)
+    ended = from_line(progress.events[progress.best["epoch"]])
+    assert isinstance(ended, EpochEnded)
+    finished = Finished(
+        best_epoch=ended.epoch,
+        step=progress.step,
+        seconds=progress.seconds + clock.seconds,
+        metrics=ended.metrics | measured.metrics,
+    )
+    lines = [*progress.events, to_line(finished)]
+    workers.from_first(lambda: record.finish(model, measured.ranks, lines, started, finished))
+    yield finished
+
+
+class Clock:
+    """Seconds since it was made, on top of ``before``."""
+
+    def __init__(self, before: float = 0.0) -> None:
+        self._start = time.monotonic() - before
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._start
+
+
+def _batches(config: RunConfig, train: Clips) -> Batches:
+    return Batches(
+        train.captions,
+        config.data.languages,
+        config.batch_size,
+        config.seed,
+        pairs=config.data.pairs,
+        limit=config.data.limit,
+        source=f"split '{config.data.train}'",
+    )
+
+
+def _model(config: RunConfig, train: Clips) -> CLAP:
+    """A new model; its tokenizer learns from the captions of the train split."""
+    spoken = config.data.languages
+    words = [c.text for captions in train.captions for c in captions if c.language in spoken]
+    seconds = config.data.seconds or SECONDS[config.data.name]
+    return build_model(config.model, words, seconds, config.seed)
+
+
+def _loss(config: RunConfig) -> SupCLAPLoss:
+    """The loss; a predictor's initial weights come from the seed, and no global state changes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        try:
+            return build_loss(config.loss, config.batch_size)
+        except ValueError as error:
+            raise InputError(f"loss: {error}") from None
+
+
+def _watched(config: RunConfig, collection: Collection, model: CLAP) -> dict[str, Inputs]:
+    """The splits that are measured after every epoch, by the names their metrics bear."""
+    names = {"val": config.data.val}
+    if config.select.split == "test":
+        names["test"] = config.data.test
+    spoken = config.data.languages
+    if config.select.split != "last" and names[config.select.split] is None:
+        raise InputError(
+            f"select.split: is '{config.select.split}', but data.{config.select.split} is null"
+        )
+    return {
+        split: Inputs(name, collection.split(name), model, spoken)
+        for split, name in names.items()
+        if name is not None
+    }
+
+
+def _go_on(progress: Progress, now: Started, folder: Folder) -> Started:
+    """The recorded start of a resumed run.
+
+    Other data are refused. Other code is not, as that would throw a long run away for a comment;
+    but the run's code version then names both, so that no table takes it for either.
+    """
+    before = from_line(progress.events[0])
+    assert isinstance(before, Started)
+    if before.data != now.data:
+        raise InputError(
+            f"{folder.uri}: was begun on other data (content hash {before.data}, now {now.data}); "
+            "give another folder, or remove this one"
+        )
+    if now.code not in before.code.split("+"):
+        before = replace(before, code=f"{before.code}+{now.code}")
+        progress.events[0] = to_line(before)
+    return before
+
+
+def _final(config: RunConfig, collection: Collection, model: CLAP, workers: Workers) -> Measured:
+    """Figures of the chosen model: the test split with its ranks and chance, and what else the
+    collection has: recordings under shifted conditions, and single events to classify."""
+    metrics: dict[str, float] = {}
+    ranks: dict[str, np.ndarray] = {}
+    if config.data.test is not None:
+        clips = collection.split(config.data.test)
+        test = Inputs(config.data.test, clips, model, config.data.languages)
+        measured = measure_retrieval("test", model, test, workers)
+        metrics, ranks = measured.metrics | chance(test), measured.ranks
+    if SHIFTED in collection.splits:
+        shifted = Inputs(SHIFTED, collection.split(SHIFTED), model, config.data.languages)
+        metrics |= measure_retrieval(SHIFTED, model, shifted, workers).metrics
+    if EVENTS in collection.splits:
+        metrics |= measure_zero_shot(model, collection.split(EVENTS), workers)
+    return Measured(metrics, ranks)

@@ -1,0 +1,156 @@
+"""The processes of one run: one, several started here, or those a launcher has set up already.
+
+The training loop is the same function in every process. What it needs of the others goes through
+`Workers`: who am I, wait for all, one value for all, rows from all, the mean of the gradients.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from supclap.batches import part_of
+from supclap.errors import InputError
+
+Value = TypeVar("Value")
+
+# A worker that hears nothing for so long gives up: the rest of its run is gone, or hangs. Long
+# enough for rank 0 to measure a large test split while the others wait.
+TIMEOUT = timedelta(minutes=15)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process among the ``size`` processes of a run, and the device it computes on."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @classmethod
+    def current(cls) -> Workers:
+        """Joins the run that this process belongs to.
+
+        That is an initialised torch.distributed (as Ray Train leaves it), else the one that the
+        environment of torchrun describes, else a run of one process.
+
+        Raises:
+            InputError: the environment names several workers but they do not find each other.
+        """
+        if not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            join()
+        if not dist.is_initialized():
+            return cls(device=_device(0))
+        local = int(os.environ.get("LOCAL_RANK", dist.get_rank()))
+        return cls(dist.get_rank(), dist.get_world_size(), _device(local))
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that reads and writes the run's folder."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Returns when every worker has come here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def from_first(self, make: Callable[[], Value]) -> Value:
+        """Rank 0's value of ``make`` on every worker; an InputError of it is raised on every one.
+
+        The value must be picklable. Tensors come to the CPU.
+        """
+        if self.size == 1:
+            return make()
+        sent: list[Any] = [None, None]
+        if self.first:
+            try:
+                sent = [make(), None]
+            except InputError as error:
+                sent = [None, str(error)]
+        dist.broadcast_object_list(sent, src=0, device=self._talk)
+        value, fault = sent
+        if fault is not None:
+            raise InputError(fault)
+        return value  # type: ignore[no-any-return]
+
+    def part(self, length: int) -> slice:
+        """This worker's contiguous part of ``length`` rows."""
+        return part_of(length, self.rank, self.size)
+
+    def gather(self, rows: torch.Tensor, length: int) -> torch.Tensor:
+        """(length, ...) from every worker's ``part(length)`` of it; no gradient passes."""
+        if self.size == 1:
+            return rows.detach()
+        # Parts differ by one row at most, and the collective wants them equal: pad, then cut.
+        longest = -(-length // self.size)
+        padded = rows.new_zeros(longest, *rows.shape[1:])
+        padded[: len(rows)] = rows.detach()
+        every = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(every, padded)
+        lengths = [part_of(length, rank, self.size) for rank in range(self.size)]
+        parts = zip(every, lengths, strict=True)
+        return torch.cat([part[: at.stop - at.start] for part, at in parts])
+
+    def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Every gradient becomes its mean over the workers.
+
+        One flat all-reduce after the backward pass instead of DDP's hooks: accumulation in chunks
+        runs many backward passes a step, of which only the last may be averaged; a frozen encoder
+        or a radius without gradient needs no special flag; and the order of the summation is the
+        same in every step, which a bit-identical resume depends on. What DDP would win, overlap of
+        the exchange with the backward pass, is little beside encoders of this size.
+        """
+        if self.size == 1:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= self.size
+        for gradient, mean in zip(
+            gradients, flat.split([g.numel() for g in gradients]), strict=True
+        ):
+            gradient.copy_(mean.view_as(gradient))
+
+    def same_start(self, *modules: torch.nn.Module) -> None:
+        """Rank 0's parameters and buffers on every worker."""
+        if self.size == 1:
+            return
+        for module in modules:
+            for tensor in module.state_dict().values():
+                dist.broadcast(tensor, src=0)
+
+    @property
+    def _talk(self) -> torch.device:
+        """Where objects are packed for the wire: NCCL speaks only from the GPU."""
+        return self.device if dist.get_backend() == "nccl" else torch.device("cpu")
+
+
+def join(**where: Any) -> None:
+    """Initialises torch.distributed; without arguments from the environment, as torchrun sets it.
+
+    Raises:
+        InputError: the workers do not find each other.
+    """
+    # Workers of one machine talk over its loopback, whatever its host name resolves to.
+    if where.get("init_method", "").startswith("file:") and os.path.exists("/sys/class/net/lo"):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        dist.init_process_group(backend, timeout=TIMEOUT, **where)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"the workers of this run do not find each other: {reason}") from None
+
+
+def _device(local_rank: int) -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", local_rank % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
