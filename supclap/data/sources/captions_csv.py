@@ -16,7 +16,7 @@ from typing import Any
 from supclap.data.sources.files import Files, checked, stem
 from supclap.data.sources.listing import Entry, Listing, check_language
 from supclap.data.sources.tables import load_json, rows
-from supclap.errors import InputError, nearest
+from supclap.errors import InputError
 
 COLUMNS = ("file", "caption", "language", "split", "label", "clip_id")
 
@@ -81,13 +81,7 @@ def _merge(clips: dict[str, _Clip], clip: _Clip) -> None:
 
 
 def _csv(path: Path) -> Iterator[_Clip]:
-    for where, row in rows(path, ("file",)):
-        for name in row:
-            if name not in COLUMNS:
-                raise InputError(
-                    f"{path}: unknown column '{name}'{nearest(name, COLUMNS)} "
-                    f"(valid: {', '.join(COLUMNS)})"
-                )
+    for where, row in rows(path, ("file",), valid=COLUMNS):
         file = checked(row["file"], where)
         language = check_language(row.get("language") or "eng", where)
         texts = {language: [(row["caption"], where)]} if "caption" in row else {}

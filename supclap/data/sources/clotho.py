@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from supclap.data.sources.files import Files, stem
+from supclap.data.sources.files import Files, Match, stem
 from supclap.data.sources.listing import Entry, Listing, english_and
 from supclap.data.sources.tables import Row, rows
 from supclap.errors import InputError
@@ -48,8 +48,12 @@ def read(source: Path, captions: Mapping[str, Path]) -> Listing:
                 said[language] = _translations(other, language, said["eng"], path)
         part = PARTS[split]
         places = files.folders(part, f"clotho_audio_{part}")
-        within = files.inside(places[0]) if places else files.inside("")
-        matches = within.match([(row["file_name"], where) for where, row in table])
+        names = [(row["file_name"], where) for where, row in table]
+        matches = (
+            files.inside(places[0]).match(names)
+            if places
+            else [Match(None, f"no folder {part} with clips")] * len(names)
+        )
         for (where, row), match in zip(table, matches, strict=True):
             file = row["file_name"]
             clip_id = f"{split}/{stem(file).strip()}"  # four names stand in two parts

@@ -8,16 +8,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from supclap.errors import InputError
+from supclap.errors import InputError, nearest
 
 Row = dict[str, str]
 
 
-def rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
+def rows(
+    path: Path, columns: Sequence[str], valid: Sequence[str] = ()
+) -> Iterator[tuple[str, Row]]:
     """The rows of a csv file with a header: ("train.csv:2", {column: text}).
 
     Raises:
-        InputError: a column of ``columns`` is not there, or a row has another number of fields.
+        InputError: a column of ``columns`` is not there, one is there that is not ``valid`` (where
+            that is given), or a row has another number of fields.
     """
     header: list[str] | None = None
     for where, fields in _records(path):
@@ -29,6 +32,12 @@ def rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
                     f"{path}: no column {', '.join(absent)}; found {', '.join(header)}; "
                     f"expected {', '.join(columns)}"
                 )
+            for name in header:
+                if valid and name not in valid:
+                    raise InputError(
+                        f"{path}: unknown column '{name}'{nearest(name, valid)} "
+                        f"(valid: {', '.join(valid)})"
+                    )
             continue
         if len(fields) != len(header):
             raise InputError(
