@@ -95,9 +95,10 @@ def check_selection(config: RunConfig) -> None:
             f"select.metric: no run chooses its epoch by '{metric}'{nearest(metric, _SHORT)} "
             f"(valid: [LANGUAGE.]t2a|a2t.{'|'.join((*RECALLS, *RANKS))}, {', '.join(CONSISTENCY)})"
         )
-    reason = why_not_reported(metric, config)
+    split = "test" if config.select.split == "test" else "val"
+    reason = None if config.select.split == "last" else why_not_reported(f"{split}.{metric}", config)
     if reason:
-        raise InputError(f"select.metric: the run reports no {metric}: {reason}")
+        raise InputError(f"select.metric: the run reports no {split}.{metric}: {reason}")
 
 
 def lower_is_better(metric: str) -> bool:

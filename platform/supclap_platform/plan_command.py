@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
 
 import click
@@ -52,7 +52,7 @@ def describe(plan: Plan, expected: Forecast, ledger: Ledger) -> Iterator[Text]:
     """The plan as lines, coloured where the terminal can."""
     experiment = plan.experiment
     stages = sum(cell.variant == "init" for cell in plan.cells)
-    count = f"{len(experiment.variants)} variants x {len(experiment.seeds)} seeds"
+    count = f"{_count(experiment.variants, 'variant')} x {_count(experiment.seeds, 'seed')}"
     also = f" + {stages} init" if stages else ""
     yield Text(f"{experiment.name}, profile {experiment.profile}: {count}{also}")
     yield Text(f"storage {ledger.storage.uri}, code {plan.code}")
@@ -123,6 +123,10 @@ def _told(expected: Forecast) -> str:
     if expected.unknown:
         text += f"; {expected.unknown} more cells have no finished cell of their shape"
     return text
+
+
+def _count(items: Sized, name: str) -> str:
+    return f"{len(items)} {name}{'' if len(items) == 1 else 's'}"
 
 
 def _span(seconds: float) -> str:

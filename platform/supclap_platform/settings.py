@@ -36,7 +36,9 @@ class Settings:
     ) -> None:
         self.document = document
         self.changes = changes
-        self.base = override(override(file.base, profile.base), changes)
+        self.base: Overrides = {}
+        for layer in (file.base, profile.base, changes):
+            self.base = override(self.base, layer)
         self.places: tuple[Key, ...] = (("base",), ("profiles", profile_name, "base"))
         self._resource_layers = [file.resources, profile.resources]
         self._resource_places: tuple[Key, ...] = (

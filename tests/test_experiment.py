@@ -1,0 +1,357 @@
+"""Experiment files: what they mean, and what a mistake in one gets."""
+
+from pathlib import Path
+
+import pytest
+
+from supclap.errors import InputError
+from supclap_platform.claims import Greater, Trend, Within, parse_claim
+from supclap_platform.experiment import Experiment, load_experiment, parse_changes
+from supclap_platform.metrics import CATALOGUE, full_name
+
+SHIPPED = sorted(Path(__file__).parent.parent.joinpath("experiments").glob("*.yaml"))
+SMALL = """\
+experiment: small
+base:
+  data: soundscenes
+  epochs: 3
+  loss: {name: infonce, temperature: 0.07}
+variants:
+  InfoNCE: {}
+  bi-DynamicSVR: {loss.svr: {sides: both, radius: dynamic}}
+  uni-StaticSVR: {loss.svr: {sides: text, radius: static}}
+seeds: 2
+baseline: InfoNCE
+table:
+  columns: [t2a.R@1, val.a2t.mAP10]
+claims:
+  - bi-DynamicSVR > InfoNCE on t2a.R@1
+"""
+
+
+def load(tmp_path: Path, text: str, profile: str = "laptop", **changes: object) -> Experiment:
+    path = tmp_path / "e.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_experiment(path, profile, {k.replace("__", "."): v for k, v in changes.items()})
+
+
+def mistake(tmp_path: Path, text: str, profile: str = "laptop", **changes: object) -> str:
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, text, profile, **changes)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def test_overrides_reach_the_configuration_and_leave_the_rest(tmp_path):
+    dynamic = load(tmp_path, SMALL).variant("bi-DynamicSVR").config
+    assert dynamic.loss.svr is not None
+    assert (dynamic.loss.svr.sides, dynamic.loss.svr.radius) == ("both", "dynamic")
+    assert (dynamic.loss.temperature, dynamic.epochs, dynamic.data.name) == (0.07, 3, "soundscenes")
+    assert load(tmp_path, SMALL).variant("InfoNCE").config.loss.svr is None
+
+
+def test_rows_keep_the_files_order_and_seeds_count_from_zero(tmp_path):
+    experiment = load(tmp_path, SMALL)
+    assert [v.name for v in experiment.variants] == ["InfoNCE", "bi-DynamicSVR", "uni-StaticSVR"]
+    assert experiment.seeds == (0, 1)
+    assert load(tmp_path, SMALL.replace("seeds: 2", "seeds: [3, 9]")).seeds == (3, 9)
+
+
+def test_layers_base_profile_command_line_row(tmp_path):
+    text = SMALL.replace("InfoNCE: {}", "InfoNCE: {batch_size: 8}") + (
+        "profiles: {paper: {base: {epochs: 10, batch_size: 24}, seeds: 5, resources: {gpu: 1}}}\n"
+    )
+    paper = load(tmp_path, text, "paper")
+    assert [v.config.epochs for v in paper.variants] == [10, 10, 10]
+    assert [v.config.batch_size for v in paper.variants] == [8, 24, 24]
+    assert paper.seeds == (0, 1, 2, 3, 4)
+    assert paper.variants[0].resources.gpu == 1
+    changed = load(tmp_path, text, "paper", epochs=2, batch_size=32)
+    assert [v.config.epochs for v in changed.variants] == [2, 2, 2]
+    assert [v.config.batch_size for v in changed.variants] == [8, 32, 32]
+    assert [v.config.epochs for v in load(tmp_path, text).variants] == [3, 3, 3]
+
+
+def test_values_of_the_command_line_are_yaml():
+    changes = parse_changes(["epochs=3", "loss.svr=null", "data.languages=[eng, fra]", "x=a=b"])
+    assert changes == {
+        "epochs": 3,
+        "loss.svr": None,
+        "data.languages": ["eng", "fra"],
+        "x": "a=b",
+    }
+
+
+def test_a_grid_multiplies_the_variants_it_names(tmp_path):
+    grid = "grid:\n  loss.svr.alpha: [0.1, 1.0]\n  batch_size: [24, 48]\n"
+    text = SMALL.replace("seeds:", f"{grid}  variants: [bi-DynamicSVR]\nseeds:")
+    text = text.replace("- bi-DynamicSVR >", "- bi-DynamicSVR, alpha=0.1, batch_size=24 >")
+    experiment = load(tmp_path, text)
+    found = {
+        v.name: (v.config.loss.svr.alpha, v.config.batch_size)
+        for v in experiment.variants
+        if v.config.loss.svr is not None
+    }
+    assert found == {
+        "bi-DynamicSVR, alpha=0.1, batch_size=24": (0.1, 24),
+        "bi-DynamicSVR, alpha=0.1, batch_size=48": (0.1, 48),
+        "bi-DynamicSVR, alpha=1.0, batch_size=24": (1.0, 24),
+        "bi-DynamicSVR, alpha=1.0, batch_size=48": (1.0, 48),
+        "uni-StaticSVR": (1.0, 128),
+    }
+    assert experiment.variants[0].name == "InfoNCE"
+
+
+def test_a_grid_alone_makes_rows_with_the_shortest_clear_names(tmp_path):
+    text = (
+        "experiment: g\ngrid:\n  model.audio.width: [8, 16]\n  model.text.width: [8]\n"
+        "  loss: [infonce, {name: siglip, bias: -5.0}]\n"
+    )
+    names = [v.name for v in load(tmp_path, text).variants]
+    assert names == [
+        "audio.width=8, text.width=8, loss=infonce",
+        "audio.width=8, text.width=8, loss=siglip",
+        "audio.width=16, text.width=8, loss=infonce",
+        "audio.width=16, text.width=8, loss=siglip",
+    ]
+
+
+def test_a_grid_gives_no_variant_a_part_that_it_does_not_have(tmp_path):
+    text = SMALL.replace("seeds:", "grid: {loss.svr.alpha: [0.1, 1.0]}\nseeds:")
+    text = text[: text.index("claims:")].replace("baseline: InfoNCE\n", "")
+    line = mistake(tmp_path, text)
+    assert "e.yaml:10: InfoNCE, alpha=0.1: has no svr for 'loss.svr.alpha' to set" in line
+
+
+def test_ablation_by_name_stands_after_its_full_row(tmp_path):
+    ablate = (
+        "ablate:\n  full: bi-DynamicSVR\n  remove:\n"
+        "    constraint: {loss.svr.constraint: 0}\n    w/o audio side: {loss.svr.sides: text}\n"
+    )
+    variants = load(tmp_path, SMALL + ablate).variants
+    assert [v.name for v in variants] == [
+        "InfoNCE",
+        "bi-DynamicSVR",
+        "bi-DynamicSVR w/o constraint",
+        "bi-DynamicSVR w/o audio side",
+        "uni-StaticSVR",
+    ]
+    svr = variants[2].config.loss.svr
+    assert svr is not None
+    assert (svr.constraint, svr.sides, svr.radius) == (0.0, "both", "dynamic")
+    assert variants[3].config.loss.svr.sides == "text"
+
+
+def test_ablation_by_key_switches_each_component_off(tmp_path):
+    text = (
+        "experiment: a\nbase: {loss: {svr: {constraint: 0.5, detach: true}}, optimizer.warmup: 1}\n"
+        "ablate: {full: {optimizer.weight_decay: 0.1}, remove: [loss.svr, loss.svr.constraint, "
+        "loss.svr.detach, optimizer.weight_decay]}\n"
+    )
+    rows = {v.name: v.config for v in load(tmp_path, text).variants}
+    assert list(rows) == [
+        "full",
+        "full w/o svr",
+        "full w/o constraint",
+        "full w/o detach",
+        "full w/o weight_decay",
+    ]
+    assert rows["full w/o svr"].loss.svr is None
+    assert rows["full w/o constraint"].loss.svr.constraint == 0
+    assert rows["full w/o detach"].loss.svr.detach is False
+    assert rows["full w/o weight_decay"].optimizer.weight_decay == 0
+    assert rows["full w/o weight_decay"].loss.svr.constraint == 0.5
+
+
+def test_init_is_a_stage_for_all_rows_but_those_that_name_a_start(tmp_path):
+    text = SMALL.replace("uni-StaticSVR: {", "uni-StaticSVR: {model.start: null, ")
+    experiment = load(tmp_path, text + "init: {base: {data.train: pretrain, epochs: 9}}\n")
+    assert experiment.init is not None
+    assert (experiment.init.config.data.train, experiment.init.config.epochs) == ("pretrain", 9)
+    assert [v.from_init for v in experiment.variants] == [True, True, False]
+    assert experiment.variants[0].config.data.train == "train"
+
+
+def test_init_by_a_variant_leaves_that_variant_without_a_start(tmp_path):
+    experiment = load(tmp_path, SMALL + "init: {variant: InfoNCE, per_seed: true}\n")
+    assert experiment.init is not None
+    assert experiment.init.config == experiment.variant("InfoNCE").config
+    assert [v.from_init for v in experiment.variants] == [False, True, True]
+
+
+def test_a_variable_of_the_environment_is_put_in_where_it_is_used(tmp_path, monkeypatch):
+    text = SMALL + 'profiles: {recorded: {base: {data.events: "${SOUNDS}/esc"}}}\n'
+    monkeypatch.delenv("SOUNDS", raising=False)
+    load(tmp_path, text)  # another profile does not need it
+    assert "e.yaml:16: data.events: the environment variable SOUNDS is not set" in mistake(
+        tmp_path, text, "recorded"
+    )
+    monkeypatch.setenv("SOUNDS", "/s")
+    assert load(tmp_path, text, "recorded").variants[0].config.data.events == "/s/esc"
+
+
+def test_anchors_and_merges_are_yaml_as_usual(tmp_path):
+    text = SMALL.replace(
+        "bi-DynamicSVR: {loss.svr: {sides: both, radius: dynamic}}",
+        "bi-DynamicSVR: &full {loss.svr: {sides: both, radius: dynamic}}\n"
+        "  longer: {<<: *full, epochs: 30}",
+    )
+    longer = load(tmp_path, text).variant("longer").config
+    assert (longer.epochs, longer.loss.svr.radius) == (30, "dynamic")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("epochs: 3", "epoch: 3", ":4: InfoNCE: unknown key 'epoch'; did you mean 'epochs'?"),
+        ("epochs: 3", "epochs: many", ":4: InfoNCE: epochs: input should be a valid integer"),
+        ("seeds: 2", "seed: 2", ":10: unknown key 'seed'; did you mean 'seeds'?"),
+        ("seeds: 2", "seeds: 0", ":10: seeds: expected 1 to 1000 seeds"),
+        ("seeds: 2", "seeds: [1, 1]", ":10: seeds: the seed 1 stands twice"),
+        ("seeds: 2", "seeds: true", ":10: seeds: expected a number of seeds"),
+        ("epochs: 3", "seed: 3", ":4: InfoNCE: seeds are set by 'seeds', not by 'seed'"),
+        ("radius: dynamic", "radius: wobbly", ":8: bi-DynamicSVR: loss.svr.radius: input should"),
+        ("radius: dynamic", "radios: x", ":8: bi-DynamicSVR: unknown key 'loss.svr.radios'; did"),
+        ("temperature: 0.07", "temperature: -1", ":5: InfoNCE: loss.temperature: input should be"),
+        ("sides: text, radius: static", "sides: both, radius: dynamic", ":9: the variants 'bi-Dyn"),
+        ("baseline: InfoNCE", "baseline: InfoNC", "; did you mean 'InfoNCE'?"),
+        ("baseline: InfoNCE", "baseline: InfoNC", ":11: baseline: no variant 'InfoNC'"),
+        ("t2a.R@1, val", "t2a.R@2, val", ":13: no run reports 't2a.R@2'; did you mean 't2a.R@"),
+        ("val.a2t.mAP10", "test.t2a.R@1", ":13: the column 'test.t2a.R@1' stands twice"),
+        ("val.a2t.mAP10", "fra.t2a.R@1", ":13: no variant reports 'fra.t2a.R@1': InfoNCE: data"),
+        ("> InfoNCE on", "> InfNCE on", "no variant 'InfNCE'; did you mean 'InfoNCE'?"),
+        ("> InfoNCE on t2a.R@1", "> InfoNCE on t2a.R1", ":15: claim 'bi-DynamicSVR > InfoNCE on"),
+        ("- bi-DynamicSVR > InfoNCE on t2a.R@1", "- it is better", ":15: claim 'it is better': ex"),
+        (
+            "- bi-DynamicSVR > InfoNCE on t2a.R@1",
+            "- radius.text.mean of InfoNCE falls over epochs",
+            "InfoNCE reports no radius.text.mean: it has no loss.svr",
+        ),
+        ("  InfoNCE: {}", "  InfoNCE: {}\n  InfoNCE: {epochs: 1}", ":8: the key 'InfoNCE' stands"),
+        ("  InfoNCE: {}", "  2: {}\n  InfoNCE: {}", ":7: the key 2 is not text; put it in quotes"),
+        ("  InfoNCE: {}", "  init: {}\n  InfoNCE: {epochs: 1}", ":7: 'init' names the stage"),
+        ("  InfoNCE: {}", "  InfoNCE: {}\n bad", ":8: not valid YAML"),
+        ("experiment: small", "experiment: Small One", ":1: experiment: string should match"),
+        ("epochs: 3", "select.metric: t2a.R@3", "no run chooses its epoch by 't2a.R@3'; did you"),
+        ("InfoNCE: {}", "InfoNCE: {resources.workers: 0}", ":7: InfoNCE: resources: workers: inp"),
+        ("seeds: 2", "seeds: 2\nresources: {min_workers: 2}", "'min_workers' is more than 'wor"),
+        ("seeds: 2", "seeds: 2\nfigures: [drift, raduis]", ":11: no figure 'raduis'; did you mean"),
+        ("seeds: 2", "seeds: 2\ninit: {}", ":11: init: give either 'base'"),
+        ("seeds: 2", "seeds: 2\ninit: {variant: X}", ":11: variant: no variant 'X'"),
+        ("seeds: 2", "seeds: 2\ngrid: {epochs: []}", ":11: 'epochs' has an empty list"),
+        ("seeds: 2", "seeds: 2\nablate: {full: X, remove: [loss]}", ":11: no variant 'X'"),
+        ("seeds: 2", "seeds: 2\nprofiles: {p: {data: x}}", "unknown key 'profiles.p.data'"),
+    ],
+)
+def test_a_mistake_gets_file_line_key_and_the_nearest_valid_one(tmp_path, old, new, expected):
+    assert old in SMALL
+    line = mistake(tmp_path, SMALL.replace(old, new, 1))
+    assert line.startswith(f"{tmp_path}/e.yaml:")
+    assert expected in line
+
+
+def test_an_unknown_profile_gets_the_nearest(tmp_path):
+    text = SMALL + "profiles: {paper: {}}\n"
+    assert "no profile 'papper'; did you mean 'paper'? (profiles: laptop, paper)" in mistake(
+        tmp_path, text, "papper"
+    )
+
+
+def test_a_mistake_on_the_command_line_names_the_option(tmp_path):
+    assert mistake(tmp_path, SMALL, epoch=3).startswith("--set epoch: InfoNCE: unknown key 'epoch'")
+    with pytest.raises(InputError, match="expected KEY=VALUE"):
+        parse_changes(["epochs"])
+
+
+def test_a_row_that_changes_the_model_cannot_start_from_the_stage(tmp_path):
+    text = SMALL.replace("InfoNCE: {}", "InfoNCE: {model.audio.width: 8}")
+    line = mistake(tmp_path, text + "init: {base: {epochs: 9}}\n")
+    assert ":7: InfoNCE: its model.audio.width differs from the init stage's" in line
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[1, 2]",
+        b"\xff\xfe\x00",
+        b"a: \x00",
+        b"a: !!python/object:os.system {}",
+        b"? [a]\n: 1",
+    ],
+)
+def test_what_is_no_experiment_file_is_told_in_one_line(tmp_path, content):
+    path = tmp_path / "e.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        load_experiment(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_absent_file_and_a_folder_are_told(tmp_path):
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(InputError, match="cannot be read"):
+            load_experiment(path)
+
+
+def test_aliases_that_expand_without_bound_are_refused(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    for level in range(1, 10):
+        lines.append(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]")
+    assert "aliases expand to more than" in mistake(tmp_path, "\n".join(lines))
+    assert "an anchor that contains itself" in mistake(tmp_path, "a: &a [*a]")
+    assert "nested deeper" in mistake(tmp_path, "a: " + "[" * 5000 + "]" * 5000)
+
+
+def test_claims_become_typed_objects():
+    variants = ["A", "A on B", "B > C", "C"]
+    assert parse_claim("A > C on t2a.R@1", variants) == Greater(
+        "A > C on t2a.R@1", "A", "C", "test.t2a.R@1"
+    )
+    assert parse_claim("A > B > C on a2t.medR by  at least .5", variants) == Greater(
+        "A > B > C on a2t.medR by at least .5", "A", "B > C", "test.a2t.medR", 0.5
+    )
+    lower = parse_claim("A < A on B on a2t.medR", variants)
+    assert isinstance(lower, Greater)
+    assert (lower.greater, lower.lesser) == ("A on B", "A")
+    assert parse_claim("drift.text of A on B rises over epochs", variants) == Trend(
+        "drift.text of A on B rises over epochs", "A on B", "drift.text", "rises"
+    )
+    assert parse_claim("A within 2.5 % of C on seconds", variants) == Within(
+        "A within 2.5 % of C on seconds", "A", "C", "seconds", 2.5
+    )
+    for wrong in ("A > A on t2a.R@1", "A > C", "A on t2a.R@1", "A within x % of C on seconds", ""):
+        with pytest.raises(InputError):
+            parse_claim(wrong, variants)
+
+
+def test_every_metric_of_the_catalogue_has_a_full_name_that_is_in_it_too():
+    for name in CATALOGUE:
+        assert full_name(full_name(name)) == full_name(name)
+    assert full_name("t2a.R@1") == "test.t2a.R@1"
+    assert full_name("val.fra.t2a.R@1") == "val.fra.t2a.R@1"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_file_is_valid_and_its_head_says_how_to_run_it(path, monkeypatch):
+    monkeypatch.setenv("SUPCLAP_TEST_DATA", "data")
+    monkeypatch.setenv("SUPCLAP_AUDIOCAPS", "audiocaps")
+    experiment = load_experiment(path)
+    assert experiment.variants
+    text = path.read_text(encoding="utf-8")
+    head = text[: text.index("experiment:")]
+    assert f"supclap run experiments/{path.name}" in head
+    assert "# Time:" in head
+    assert "# Expected:" in head
+    for profile in ("recorded", "paper"):
+        if f"\n  {profile}:" in text:
+            assert load_experiment(path, profile).variants
+
+
+def test_table_3_has_the_papers_seven_rows(monkeypatch):
+    path = next(path for path in SHIPPED if path.stem == "table3_ablation")
+    experiment = load_experiment(path)
+    assert len(experiment.variants) == 7
+    assert len(experiment.seeds) >= 3
