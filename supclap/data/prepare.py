@@ -197,8 +197,8 @@ def _run(
     report = PrepareReport(listing.name, out, {part.split: part.report for part in parts})
     report.captions_dropped = sum(note.kind == CAPTION for note in listing.notes)
     report.renamed = sum(note.kind == RENAMED for note in listing.notes)
-    _judge(parts, out, max_loss)  # before hours of decoding
     fresh = [part for part in parts if not record.recall(part)]
+    _judge(parts, out, max_loss)  # before hours of decoding
     every = [shard for part in fresh for shard in part.shards]
     left = [shard for shard in every if not shard.done]
     total = sum(len(shard.paths) for shard in every)
