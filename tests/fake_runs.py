@@ -2,9 +2,10 @@
 
 import json
 
-from supclap.events import EpochEnded, to_line
 from supclap_platform.cells import Cell
 from supclap_platform.ledger import Ledger
+
+from supclap.events import EpochEnded, to_line
 
 TEN_SECONDS = 10.0
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-
-from supclap.errors import InputError
 from supclap_platform.claims import Greater, Trend, Within, parse_claim
 from supclap_platform.experiment import Experiment, load_experiment, parse_changes
 from supclap_platform.metrics import CATALOGUE, full_name
+
+from supclap.errors import InputError
 
 SHIPPED = sorted(Path(__file__).parent.parent.joinpath("experiments").glob("*.yaml"))
 SMALL = """\

@@ -6,8 +6,9 @@ S3, GCS): whoever wants a cell writes a lease, then lists. Of two who write at t
 least one sees the other, and whoever sees a live lease of another withdraws. Both may withdraw,
 never may both stay.
 
-A holder that is dead (its process on this machine is gone, or its heartbeat is older than
-``STALE_AFTER`` seconds of the storage's own clock) is taken over.
+A holder that is dead is taken over: on this host, at once when its process is gone (a machine that
+slept has old heartbeats and living processes); on another host, when its heartbeat is older than
+``STALE_AFTER`` seconds of the storage's own clock.
 """
 
 from __future__ import annotations
@@ -50,9 +51,11 @@ class LeaseName:
         """A new name for this process."""
         return cls(_host(), os.getpid(), _born(os.getpid()) or 0, secrets.token_hex(4))
 
-    def gone(self) -> bool:
-        """Whether the holder is known to be dead: a process of this host that no longer runs."""
-        return self.host == _host() and _born(self.pid) != self.born
+    def dead(self, silent: float) -> bool:
+        """Whether the holder is to be taken for dead, its last heartbeat ``silent`` seconds ago."""
+        if self.host == _host():
+            return _born(self.pid) != self.born
+        return silent > STALE_AFTER
 
 
 def parse_lease(name: str) -> LeaseName | None:
@@ -113,7 +116,7 @@ def acquire(cell: Folder, heartbeat: float = HEARTBEAT) -> Lease | None:
         for other, beat in present.items():
             if other == name:
                 continue
-            if other.gone() or (now is not None and (now - beat).total_seconds() > STALE_AFTER):
+            if other.dead((now - beat).total_seconds() if now is not None else 0.0):
                 cell.delete(str(other))
                 continue
             cell.delete(str(name))
@@ -134,8 +137,7 @@ def leases_in(cell: Folder) -> dict[LeaseName, datetime]:
 
 def alive(name: LeaseName, beat: datetime | None) -> bool:
     """Whether a listed lease is still held, by this machine's clock."""
-    age = (datetime.now(UTC) - beat).total_seconds() if beat is not None else 0.0
-    return not name.gone() and age <= STALE_AFTER
+    return not name.dead((datetime.now(UTC) - beat).total_seconds() if beat is not None else 0.0)
 
 
 def _write(cell: Folder, name: LeaseName) -> None:

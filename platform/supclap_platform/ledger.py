@@ -37,6 +37,16 @@ EVENTS = "events.jsonl"
 POINTER = "checkpoints/latest.json"
 RANKS = "ranks.npz"
 MODEL = "model"
+_REPORTED = (
+    "metrics",
+    "seconds",
+    "best_epoch",
+    "step",
+    "epochs",
+    "workers",
+    "code",
+    "data",
+)
 _READERS = 16  # files read at once: an object store answers each in tens of milliseconds
 
 
@@ -206,7 +216,12 @@ class Ledger:
     def result(self, signature: str) -> Result | None:
         """What a finished cell reports, or None where it is not done."""
         values = self._json(signature, RESULT)
-        return None if values is None else _result(signature, values)
+        if values is None:
+            return None
+        try:
+            return Result(signature, **{name: values[name] for name in _REPORTED})
+        except KeyError as error:
+            raise _damaged(f"{self.folder(signature).uri}/{RESULT}", f"no {error}") from None
 
     def results(self, signatures: Iterable[str]) -> dict[str, Result]:
         """The results of those that are done."""
@@ -294,21 +309,14 @@ def _state(names: set[str], leased: bool) -> State:
 
 def _parsed(content: bytes, where: str) -> dict[str, Any]:
     try:
-        values: dict[str, Any] = json.loads(content)
+        values: Any = json.loads(content)
     except ValueError as error:
-        raise InputError(f"{where}: damaged ({error}); remove it and run again") from None
+        raise _damaged(where, str(error)) from None
+    if not isinstance(values, dict):
+        raise _damaged(where, "not a mapping")
     return values
 
 
-def _result(signature: str, values: dict[str, Any]) -> Result:
-    return Result(
-        signature=signature,
-        metrics=values["metrics"],
-        seconds=values["seconds"],
-        best_epoch=values["best_epoch"],
-        step=values["step"],
-        epochs=values["epochs"],
-        workers=values["workers"],
-        code=values["code"],
-        data=values["data"],
-    )
+def _damaged(where: str, how: str) -> InputError:
+    """Nothing here leaves such a file: all are written atomically. Someone else's hand did."""
+    return InputError(f"{where}: damaged ({how}); remove it and run again")

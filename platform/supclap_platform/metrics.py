@@ -96,7 +96,9 @@ def check_selection(config: RunConfig) -> None:
             f"(valid: [LANGUAGE.]t2a|a2t.{'|'.join((*RECALLS, *RANKS))}, {', '.join(CONSISTENCY)})"
         )
     split = "test" if config.select.split == "test" else "val"
-    reason = None if config.select.split == "last" else why_not_reported(f"{split}.{metric}", config)
+    reason = (
+        None if config.select.split == "last" else why_not_reported(f"{split}.{metric}", config)
+    )
     if reason:
         raise InputError(f"select.metric: the run reports no {split}.{metric}: {reason}")
 
