@@ -22,7 +22,9 @@ FORMAT = "1"
 # By these names a file counts as sound. Some are of formats that cannot be read: such a file is
 # listed as skipped, where ignoring it would hide it.
 SOUNDS = frozenset((*READABLE, *OTHER))
-FILES_AT_ONCE = 16
+WINDOWS_AT_ONCE = 256  # embedded and written together
+
+Window = tuple[str, int, np.ndarray]  # path, first sample, (samples,) int16
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,16 @@ def embed_folder(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with pq.ParquetWriter(scratch, schema) as writer:
-            for start in range(0, len(names), FILES_AT_ONCE):
-                read = _read(folder, names[start : start + FILES_AT_ONCE], skipped)
-                if read:
-                    table = _table(schema, model, read)
-                    writer.write_table(table)
-                    files, rows = files + len(read), rows + len(table)
+            held: list[Window] = []
+            for number, name in enumerate(names, 1):
+                cut = _cut(model, folder, name, skipped)
+                held += cut
+                files += bool(cut)
+                if len(held) >= WINDOWS_AT_ONCE or number == len(names):
+                    writer.write_table(_table(schema, model, held))
+                    rows, held = rows + len(held), []
                 if progress:
-                    progress(min(start + FILES_AT_ONCE, len(names)), len(names))
+                    progress(number, len(names))
         if not files:
             first = f"; the first: {': '.join(skipped[0])}" if skipped else ""
             raise InputError(
@@ -123,16 +127,13 @@ def _sounds(folder: Path) -> Iterator[str]:
                 yield (Path(where) / name).relative_to(folder).as_posix()
 
 
-def _read(
-    folder: Path, names: list[str], skipped: list[tuple[str, str]]
-) -> list[tuple[str, np.ndarray]]:
-    read = []
-    for name in names:
-        try:
-            read.append((name, read_audio(folder / name)))
-        except InputError as error:
-            skipped.append((name, str(error).removeprefix(f"{folder / name}: ")))
-    return read
+def _cut(model: CLAP, folder: Path, name: str, skipped: list[tuple[str, str]]) -> list[Window]:
+    try:
+        sound = read_audio(folder / name)
+    except InputError as error:
+        skipped.append((name, str(error).removeprefix(f"{folder / name}: ")))
+        return []
+    return [(name, start, window) for start, window in windows(sound, model.samples)]
 
 
 def _schema(model: CLAP) -> pa.Schema:
@@ -147,12 +148,7 @@ def _schema(model: CLAP) -> pa.Schema:
     )
 
 
-def _table(schema: pa.Schema, model: CLAP, read: list[tuple[str, np.ndarray]]) -> pa.Table:
-    rows = [
-        (name, start, window)
-        for name, sound in read
-        for start, window in windows(sound, model.samples)
-    ]
+def _table(schema: pa.Schema, model: CLAP, rows: list[Window]) -> pa.Table:
     embeddings = model.encode_audio([window for _, _, window in rows])
     values = pa.array(embeddings.reshape(-1), pa.float32())
     columns = [

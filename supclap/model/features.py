@@ -13,7 +13,7 @@ FLOOR = 1e-6  # added to the power before the logarithm: about the noise of a 16
 # Log-mels of ordinary recordings lie between ln(FLOOR) and 8 or so. The fixed shift and scale bring
 # them near zero mean and unit variance. Nothing is taken from the clip or the batch itself, so that
 # loudness stays audible and a clip's features do not depend on its neighbours.
-SHIFT, SCALE = 4.0, 5.0
+SHIFT, SCALE = 3.5, 3.5
 
 
 class LogMel(nn.Module):

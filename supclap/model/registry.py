@@ -112,6 +112,6 @@ def _find(known: dict[str, Any], kind: str, name: str) -> Any:
     if name not in known:
         raise InputError(
             f"model.{kind}.name: no {kind} encoder '{name}'{nearest(name, known)} "
-            f"(known: {', '.join(sorted(known))})"
+            f"(known: {', '.join(sorted(known))}); one of your own must be imported first"
         )
     return known[name]

@@ -1,0 +1,225 @@
+"""`supclap evaluate`, `embed` and `search`: what one does with a trained model."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from supclap.errors import InputError
+
+if TYPE_CHECKING:  # PyTorch takes seconds to import; `supclap --help` must not wait for it
+    from rich.table import Table
+
+    from supclap.data.clips import Clips
+    from supclap.evaluation.collection import RetrievalReport, ZeroShotReport
+
+LISTED = 10  # skipped files that are printed; all of them stand in a file
+
+
+@click.command("evaluate")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--data", required=True, metavar="FOLDER", help="A prepared collection, or: soundscenes."
+)
+@click.option("--split", default="test", show_default=True)
+@click.option("--languages", metavar="CODES", help="As eng,fra.  [default: all of the split]")
+@click.option(
+    "--task",
+    type=click.Choice(["retrieval", "zero-shot"]),
+    help="[default: retrieval where the split has captions, else zero-shot]",
+)
+@click.option(
+    "--template",
+    "templates",
+    multiple=True,
+    help="Zero-shot prompt with {label}; several are averaged.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of soundscenes.")
+@click.option("--events", metavar="FOLDER", help="Of soundscenes: take the sounds from here.")
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Write all figures here too.")
+def evaluate_command(
+    model: Path,
+    data: str,
+    split: str,
+    languages: str | None,
+    task: str | None,
+    templates: tuple[str, ...],
+    seed: int,
+    events: str | None,
+    out: Path | None,
+) -> None:
+    """Measure a trained MODEL: retrieval, or zero-shot classification, beside chance level."""
+    from supclap.evaluation.collection import evaluate_retrieval, evaluate_zero_shot
+    from supclap.evaluation.zero_shot import TEMPLATES
+    from supclap.model.clap import load
+
+    opened = load(model)
+    clips = _clips(data, split, languages, seed, events)
+    spoken = languages.split(",") if languages else None
+    found: dict[str, Any]
+    if (task or ("retrieval" if any(clips.captions) else "zero-shot")) == "retrieval":
+        retrieved = evaluate_retrieval(opened, clips, spoken)
+        _print(*_retrieval_view(retrieved, split))
+        found = _retrieval_figures(retrieved)
+    else:
+        classified = evaluate_zero_shot(
+            opened, clips, templates or TEMPLATES, spoken[0] if spoken else "eng"
+        )
+        _print(*_zero_shot_view(classified, split))
+        found = _zero_shot_figures(classified)
+    if out:
+        about = {"model": opened.content_hash(), "data": clips.content_hash, "split": split}
+        _write(out, json.dumps(about | found, indent=1) + "\n")
+
+
+@click.command("embed")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--model", required=True, type=click.Path(path_type=Path), help="A model folder.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Parquet to write.")
+def embed_command(folder: Path, model: Path, out: Path) -> None:
+    """Embed every sound below FOLDER into an index that `supclap search` reads."""
+    from supclap.embedding import embed_folder
+    from supclap.model.clap import load
+
+    opened = load(model)
+    with click.progressbar(length=1, label="embedding", show_pos=True) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        report = embed_folder(opened, folder, out, show)
+    click.echo(
+        f"{out}: {report.files:,} files in {report.windows:,} windows of "
+        f"{opened.seconds:g} s; {len(report.skipped):,} files skipped"
+    )
+    if report.skipped:
+        listing = out.with_name(f"{out.name}.skipped.csv")
+        text = io.StringIO()
+        csv.writer(text).writerows([("path", "reason"), *report.skipped])
+        _write(listing, text.getvalue())
+        for path, reason in report.skipped[:LISTED]:
+            click.echo(f"  {path}: {reason}", err=True)
+        click.echo(f"  all of them, with reasons: {listing}", err=True)
+
+
+@click.command("search")
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("query")
+@click.option("--model", required=True, type=click.Path(path_type=Path), help="A model folder.")
+@click.option("-k", default=5, show_default=True, help="How many files.")
+@click.option("--language", default="eng", show_default=True, help="Of the query.")
+def search_command(index: Path, query: str, model: Path, k: int, language: str) -> None:
+    """Print the sounds of INDEX that fit the words of QUERY best."""
+    from supclap.embedding import search_index
+    from supclap.model.clap import load
+
+    for hit in search_index(load(model), index, query, k, language):
+        click.echo(f"{hit.score:6.3f}  {hit.path}  {hit.start:.1f}-{hit.end:.1f} s")
+
+
+def _clips(data: str, split: str, languages: str | None, seed: int, events: str | None) -> Clips:
+    from supclap.config import parse_config
+    from supclap.data import open_data
+
+    values: dict[str, Any] = {"name": "collection", "folder": data}
+    if data == "soundscenes":
+        values = {"name": data, "seed": seed, "events": events}
+        if languages:
+            values["languages"] = languages.split(",")
+    elif events is not None:
+        raise InputError("--events goes with --data soundscenes")
+    return open_data(parse_config({"data": values}, "supclap evaluate").data).split(split)
+
+
+def _retrieval_view(report: RetrievalReport, split: str) -> tuple[Table, str]:
+    from rich.table import Table
+
+    languages = report.result.by_language
+    table = Table(title=f"Retrieval, {split}", title_justify="left", box=None)
+    table.add_column("")
+    single = len(languages) == 1
+    for heading in (*languages, *(() if single else ("mean",)), "chance"):
+        table.add_column(heading, justify="right")
+    for name, mean in report.result.metrics.items():
+        if name.split(".")[0] in languages:
+            continue  # a language's own figures are a column
+        own = [one.metrics.get(name) for one in languages.values()]
+        values = [*own, *(() if single else (mean,)), report.chance.get(name)]
+        table.add_row(name, *("" if v is None else f"{v:.2f}" for v in values))
+    note = f"{report.clips:,} clips, {report.captions:,} captions"
+    if report.uncaptioned:
+        note += f"; {report.uncaptioned:,} clips without a caption are candidates only"
+    return table, note
+
+
+def _zero_shot_view(report: ZeroShotReport, split: str) -> tuple[Table, str]:
+    from rich.table import Table
+
+    result = report.result
+    table = Table(title=f"Zero-shot classification, {split}", title_justify="left", box=None)
+    table.add_column("")
+    table.add_column("%", justify="right")
+    table.add_column("clips", justify="right")
+    table.add_column("most often taken for")
+    for row, label in enumerate(result.labels):
+        wrong = result.confusion[row].copy()
+        wrong[row] = 0
+        other = f"{result.labels[wrong.argmax()]} ({wrong.max()})" if wrong.any() else ""
+        clips = int(result.confusion[row].sum())
+        table.add_row(label, f"{result.per_class[row]:.1f}", f"{clips:,}", other)
+    table.add_section()
+    for name, value in result.metrics.items():
+        table.add_row(name, f"{value:.2f}", f"{report.clips:,}", "")
+    table.add_row("chance", f"{report.chance['zero_shot.accuracy']:.2f}", "", "")
+    note = f"{report.clips:,} clips of {len(result.labels)} classes"
+    if report.left_out:
+        note += f"; {report.left_out:,} clips that do not have exactly one label are left out"
+    return table, note
+
+
+def _retrieval_figures(report: RetrievalReport) -> dict[str, Any]:
+    ranks = {
+        language: {"t2a": result.t2a_ranks.tolist(), "a2t": result.a2t_ranks.tolist()}
+        for language, result in report.result.by_language.items()
+    }
+    counts = {key: getattr(report, key) for key in ("clips", "captions", "uncaptioned")}
+    return {
+        "metrics": report.result.metrics,
+        "chance": report.chance,
+        "counts": counts,
+        "ranks": ranks,
+    }
+
+
+def _zero_shot_figures(report: ZeroShotReport) -> dict[str, Any]:
+    result = report.result
+    return {
+        "metrics": result.metrics,
+        "chance": report.chance,
+        "counts": {"clips": report.clips, "left_out": report.left_out},
+        "labels": list(result.labels),
+        "per_class": result.per_class.tolist(),
+        "confusion": result.confusion.tolist(),
+    }
+
+
+def _print(table: Table, note: str) -> None:
+    from rich.console import Console
+
+    Console(soft_wrap=True).print(table)
+    click.echo(note)
+
+
+def _write(path: Path, text: str) -> None:
+    from supclap.storage import Folder
+
+    try:
+        Folder.at(path.parent).write(path.name, text.encode())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error

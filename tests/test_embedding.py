@@ -1,0 +1,145 @@
+"""An index of a folder of sounds, and the texts that search it."""
+
+import os
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from supclap.config import ModelConfig
+from supclap.embedding import embed_folder, search_index
+from supclap.errors import InputError
+from supclap.model.clap import CLAP, build_model
+
+SMALL = {
+    "audio": {"width": 8, "layers": 3},
+    "text": {"width": 32, "layers": 1, "vocabulary": 300},
+    "dim": 16,
+}
+
+
+def model_of(seed: int = 0) -> CLAP:
+    return build_model(ModelConfig.model_validate(SMALL), ["a dog", "rain"], 1.0, seed)
+
+
+def sound(seconds: float, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, round(seconds * 16_000))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Sounds of several formats and lengths, and what is no sound."""
+    where = tmp_path / "sounds"
+    (where / "deep" / "er").mkdir(parents=True)
+    soundfile.write(where / "b.wav", sound(1.0, 1), 16_000)
+    soundfile.write(where / "a.flac", sound(0.4, 2), 16_000)
+    soundfile.write(where / "deep" / "er" / "long.ogg", sound(2.5, 3), 16_000)
+    soundfile.write(where / "deep" / "silent.wav", np.zeros(8000), 16_000)
+    (where / "broken.WAV").write_bytes(b"RIFF")
+    (where / "phone.m4a").write_bytes(b"not for libsndfile")
+    (where / "notes.txt").write_text("no sound")
+    (where / ".hidden.wav").write_bytes(b"")
+    return where
+
+
+def test_every_sound_is_embedded_and_every_skipped_one_listed(folder, tmp_path):
+    model, out = model_of(), tmp_path / "index.parquet"
+    seen = []
+    report = embed_folder(model, folder, out, lambda done, total: seen.append((done, total)))
+    assert (report.files, report.windows) == (3, 5)
+    reasons = dict(report.skipped)
+    assert sorted(reasons) == ["broken.WAV", "deep/silent.wav", "phone.m4a"]
+    assert "silence" in reasons["deep/silent.wav"]
+    assert all(str(folder) not in reason for reason in reasons.values())
+    assert seen[-1] == (6, 6)
+    rows = pq.read_table(out).to_pylist()
+    assert [(r["path"], r["start"], r["end"]) for r in rows] == [
+        ("a.flac", 0.0, 0.4),
+        ("b.wav", 0.0, 1.0),
+        ("deep/er/long.ogg", 0.0, 1.0),
+        ("deep/er/long.ogg", 1.0, 2.0),
+        ("deep/er/long.ogg", 1.5, 2.5),
+    ]
+    direct = model.encode_audio([folder / "a.flac", folder / "b.wav"])
+    assert np.array([row["embedding"] for row in rows[:2]]) == pytest.approx(direct, abs=1e-6)
+
+
+def test_the_best_files_come_first_each_at_its_best_window(folder, tmp_path):
+    model, out = model_of(), tmp_path / "index.parquet"
+    embed_folder(model, folder, out)
+    hits = search_index(model, out, "a dog barks", k=10)
+    table = pq.read_table(out).to_pylist()
+    query = model.encode_text("a dog barks")[0]
+    best = {}
+    for row in table:
+        score = float(np.dot(row["embedding"], query))
+        best[row["path"]] = max(best.get(row["path"], (-2.0, 0.0)), (score, row["start"]))
+    expected = sorted(best.items(), key=lambda item: -item[1][0])
+    assert [hit.path for hit in hits] == [path for path, _ in expected]
+    assert [hit.score for hit in hits] == pytest.approx([score for _, (score, _) in expected])
+    assert [hit.start for hit in hits] == [start for _, (_, start) in expected]
+    assert [hit.path for hit in search_index(model, out, "a dog barks", k=2)] == [
+        path for path, _ in expected[:2]
+    ]
+
+
+def test_equal_scores_are_in_order_of_path(tmp_path):
+    (tmp_path / "s").mkdir()
+    for name in ("c", "a", "b"):
+        soundfile.write(tmp_path / "s" / f"{name}.wav", sound(1.0), 16_000)
+    model = model_of()
+    embed_folder(model, tmp_path / "s", tmp_path / "i.parquet")
+    hits = search_index(model, tmp_path / "i.parquet", "rain")
+    assert [hit.path for hit in hits] == ["a.wav", "b.wav", "c.wav"]
+
+
+def test_an_index_of_another_model_is_refused(folder, tmp_path):
+    out = tmp_path / "index.parquet"
+    embed_folder(model_of(), folder, out)
+    with pytest.raises(InputError, match="was made by model") as caught:
+        search_index(model_of(seed=1), out, "rain")
+    assert "\n" not in str(caught.value)
+
+
+def test_unusable_indices_and_queries(folder, tmp_path):
+    model, out = model_of(), tmp_path / "index.parquet"
+    embed_folder(model, folder, out)
+    with pytest.raises(InputError, match="no such index"):
+        search_index(model, tmp_path / "none.parquet", "rain")
+    (tmp_path / "cut.parquet").write_bytes(out.read_bytes()[:500])
+    with pytest.raises(InputError, match="not a readable Parquet file"):
+        search_index(model, tmp_path / "cut.parquet", "rain")
+    pq.write_table(pq.read_table(out).replace_schema_metadata({}), tmp_path / "other.parquet")
+    with pytest.raises(InputError, match="not an index of this version"):
+        search_index(model, tmp_path / "other.parquet", "rain")
+    with pytest.raises(InputError, match="k: expected at least 1"):
+        search_index(model, out, "rain", k=0)
+    with pytest.raises(InputError, match="expected words"):
+        search_index(model, out, "  ")
+
+
+def test_a_folder_without_a_readable_sound_leaves_no_index(tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "x.wav").write_bytes(b"RIFF")
+    out = tmp_path / "out" / "index.parquet"
+    with pytest.raises(InputError, match=r"1 skipped; the first: x\.wav"):
+        embed_folder(model_of(), tmp_path / "s", out)
+    assert os.listdir(out.parent) == []
+    with pytest.raises(InputError, match="no such folder"):
+        embed_folder(model_of(), tmp_path / "none", out)
+
+
+def test_an_interrupted_run_keeps_the_earlier_index(folder, tmp_path):
+    model, out = model_of(), tmp_path / "index.parquet"
+    embed_folder(model, folder, out)
+    before = out.read_bytes()
+
+    def interrupted(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed_folder(model_of(seed=1), folder, out, interrupted)
+    assert out.read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["index.parquet", "sounds"]
