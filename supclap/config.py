@@ -45,6 +45,11 @@ def _by_name(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
+def _one_or_more(value: object) -> object:
+    """Lets ``events: folder`` stand for ``events: [folder]``."""
+    return (value,) if isinstance(value, str) else value
+
+
 class DataConfig(Section):
     """Which clips and captions a run sees. ``data: soundscenes`` is short for the defaults.
 
@@ -57,13 +62,14 @@ class DataConfig(Section):
     train: str = "train"  # names of the splits
     val: str | None = "val"  # measured after every epoch; null: there is none
     test: str | None = "test"  # measured at the end; null: there is none
-    languages: tuple[Language, ...] = Field(("eng",), min_length=1)
+    languages: tuple[Language, ...] = Field(default=("eng",), min_length=1)
     pairs: Literal["one", "all"] = "one"  # an epoch: each clip with one caption, or each caption
     limit: PositiveInt | None = None  # train on the first so many clips
     seconds: PositiveFloat | None = None  # crop or pad to; default 2 (collection: 10)
     clips: PositiveInt = 4000  # soundscenes: clips of the train split
     seed: NonNegativeInt = 0  # soundscenes: another seed, another world
-    events: str | None = None  # soundscenes: a labelled collection's folder to take the sounds from
+    # soundscenes: folders of labelled collections to take the sounds from; one name or a list
+    events: Annotated[tuple[str, ...] | None, BeforeValidator(_one_or_more)] = None
 
     @model_validator(mode="after")
     def _consistent(self) -> DataConfig:

@@ -16,7 +16,7 @@ class TrainingError(RuntimeError):
 
 def explain_divergence(
     step: int,
-    checkpoint: str | None,
+    checkpoint: str,
     clip_ids: Sequence[str],
     audio: Tensor,
     text: Tokens | Tensor,
@@ -27,7 +27,7 @@ def explain_divergence(
     """The error for a step whose loss or gradient is not finite.
 
     Args:
-        checkpoint: the last good one's name.
+        checkpoint: the last good one's name; empty where there is none.
         clip_ids: of this worker's n clips.
         audio, text: what went into the encoders, n rows each.
         embeddings: what came out: (n, d) each; empty where the encoders were not to blame.

@@ -9,9 +9,10 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,13 @@ def launch(config: RunConfig, place: str, workers: int) -> Iterator[Event]:
     with tempfile.TemporaryDirectory(prefix="supclap-workers-") as scratch:
         meeting = Path(scratch, "meeting").as_uri()
         pipes: list[Connection] = []
-        processes: list[BaseProcess] = []
+        processes: list[SpawnProcess] = []
         try:
             for rank in range(workers):
                 reader, writer = context.Pipe(duplex=False)
                 arguments = (writer, config.model_dump(), place, rank, workers, meeting, threads)
-                process = context.Process(target=_work, args=arguments, name=f"worker {rank}")
+                name = f"worker {rank}"
+                process = context.Process(target=_work, args=arguments, name=name)
                 process.start()
                 writer.close()  # the reader then sees the end of a worker that is gone
                 pipes.append(reader)
@@ -66,7 +68,7 @@ def launch(config: RunConfig, place: str, workers: int) -> Iterator[Event]:
                 process.join()
 
 
-def _listen(pipes: list[Connection], processes: list[BaseProcess]) -> Iterator[Event]:
+def _listen(pipes: list[Connection], processes: Sequence[BaseProcess]) -> Iterator[Event]:
     """Events until every worker has said that it is done; the first failure is raised."""
     waiting = list(pipes)
     while waiting:
@@ -84,7 +86,7 @@ def _listen(pipes: list[Connection], processes: list[BaseProcess]) -> Iterator[E
                 raise _failure(kind, content, processes)
 
 
-def _failure(kind: str, content: Any, processes: list[BaseProcess]) -> Exception:
+def _failure(kind: str, content: Any, processes: Sequence[BaseProcess]) -> Exception:
     if kind == "input":
         return InputError(content)
     if kind == "training":

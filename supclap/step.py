@@ -47,7 +47,7 @@ class Step:
         if self.bf16 and self.workers.device.type == "cuda" and not torch.cuda.is_bf16_supported():
             raise InputError("precision: this GPU has no bf16; set precision: float32")
 
-    def __call__(self, batch: Batch, checkpoint: str | None = None) -> dict[str, float]:
+    def __call__(self, batch: Batch, checkpoint: str = "") -> dict[str, float]:
         """Updates the weights by the global batch's gradient.
 
         Args:
@@ -75,7 +75,9 @@ class Step:
             return embedded
 
         def loss_of(audio: Tensor, text: Tensor) -> LossOutput:
-            embeddings.extend((audio.detach(), text.detach()))
+            embeddings.extend((audio, text))
+            for side in embeddings:
+                side.retain_grad()  # the diagnostics' gradients, without a second backward pass
             if not (audio.isfinite().all() and text.isfinite().all()):
                 raise diverged()
             output: LossOutput = self.global_loss(audio, text, clip_ids)
@@ -106,16 +108,34 @@ class Step:
         if not np.isfinite(values).all():
             raise diverged()
         figures = dict(zip(tensors, values, strict=True))
-        figures |= self._drift(*embeddings, len(batch))
+        figures |= self._diagnose(embeddings[0], embeddings[1], output.radii, len(batch))
         if self.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
         self.optimizer.step()
         return figures
 
-    def _drift(self, audio: Tensor, text: Tensor, pairs: int) -> dict[str, float]:
-        """Drift and radii of the global batch."""
-        audio, text = self.workers.gather(audio, pairs), self.workers.gather(text, pairs)
-        return diagnose(self.loss, audio, text)
+    def _diagnose(
+        self, audio: Tensor, text: Tensor, radii: dict[str, Tensor], pairs: int
+    ) -> dict[str, float]:
+        """Drift and radii of the global batch, from what the backward pass has left."""
+        assert audio.grad is not None
+        assert text.grad is not None
+        # A worker's gradient at its own embeddings is the true one times the number of workers.
+        scale = 1 / self.workers.size
+        columns = [audio, text, audio.grad * scale, text.grad * scale]
+        columns += [radius[:, None] for radius in radii.values()]
+        widths = [column.shape[1] for column in columns]
+        table = torch.cat([column.detach().float() for column in columns], dim=1)
+        audio, text, audio_gradient, text_gradient, *every = self.workers.gather(
+            table, pairs
+        ).split(widths, dim=1)
+        return diagnose(
+            self.loss,
+            audio,
+            text,
+            radii={side: r.squeeze(1) for side, r in zip(radii, every, strict=True)},
+            gradients={"audio": audio_gradient, "text": text_gradient},
+        )
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.workers.device.type, torch.bfloat16, enabled=self.bf16)

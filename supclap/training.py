@@ -58,7 +58,7 @@ class Progress:
     seconds: float = 0.0  # of the epochs before
     epoch_seconds: float = 0.0  # of the current one
     best: dict[str, Any] = field(default_factory=dict)  # epoch, value, checkpoint
-    checkpoint: str | None = None  # name of the last one
+    checkpoint: str = ""  # name of the last one; none yet
     events: list[str] = field(default_factory=list)  # lines of events.jsonl
 
     def end_epoch(self, ended: EpochEnded, select: SelectConfig) -> None:
@@ -179,13 +179,13 @@ def fit(
     best = workers.from_first(lambda: checkpoints.load(progress.best["checkpoint"]))
     restore(model, best["model"])
     measured = _final(config, collection, model, workers)
-    ended = from_line(progress.events[progress.best["epoch"]])
-    assert isinstance(ended, EpochEnded)
+    chosen = from_line(progress.events[progress.best["epoch"]])
+    assert isinstance(chosen, EpochEnded)
     finished = Finished(
-        best_epoch=ended.epoch,
+        best_epoch=chosen.epoch,
         step=progress.step,
         seconds=progress.seconds + clock.seconds,
-        metrics=ended.metrics | measured.metrics,
+        metrics=chosen.metrics | measured.metrics,
     )
     lines = [*progress.events, to_line(finished)]
     workers.from_first(lambda: record.finish(model, measured.ranks, lines, started, finished))

@@ -77,7 +77,7 @@ class Workers:
         value, fault = sent
         if fault is not None:
             raise InputError(fault)
-        return value  # type: ignore[no-any-return]
+        return value
 
     def part(self, length: int) -> slice:
         """This worker's contiguous part of ``length`` rows."""

@@ -1,0 +1,193 @@
+"""`supclap train`: one run, watched in the terminal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import yaml
+
+from supclap.errors import InputError
+from supclap.events import EpochEnded, Event, Finished, Started
+
+if TYPE_CHECKING:  # PyTorch takes seconds to import; `supclap --help` must not wait for it
+    from supclap.config import RunConfig
+    from supclap.storage import Folder
+
+RUNS = "supclap-runs"
+
+
+@click.command("train")
+@click.argument("config", required=False, type=click.Path(path_type=Path), metavar="[CONFIG.yaml]")
+@click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="As loss.svr.radius=dynamic."
+)
+@click.option("--data", metavar="NAME", help="soundscenes, or the folder of a prepared collection.")
+@click.option(
+    "--out",
+    metavar="DIR",
+    help=f"Folder or URI of the run.  [default: {RUNS}/ and a name made from the configuration]",
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes."
+)
+def train_command(
+    config: Path | None, changes: tuple[str, ...], data: str | None, out: str | None, workers: int
+) -> None:
+    """Train one model and measure it. The same command again goes on where it was, or only shows
+    the figures of a run that is finished."""
+    values = _values(config, changes, data)
+    from supclap.config import parse_config
+    from supclap.divergence import TrainingError
+    from supclap.storage import Folder
+
+    run = parse_config(values, str(config) if config else "configuration")
+    folder = Folder.at(out or f"{RUNS}/{_name(run)}")
+    show = Show(folder)
+    try:
+        for event in _events(run, folder, workers):
+            show(event)
+    except TrainingError as error:
+        raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        raise click.ClickException("stopped; the same command goes on from there") from None
+
+
+def _values(config: Path | None, changes: tuple[str, ...], data: str | None) -> dict[str, Any]:
+    from supclap.config import load_yaml, override
+
+    values = load_yaml(config) if config else {}
+    if data is not None:
+        chosen = {"name": data} if data == "soundscenes" else {"name": "collection", "folder": data}
+        values = override(values, {"data": chosen})
+    return override(values, dict(map(_change, changes)))
+
+
+def _change(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {text}: expected KEY=VALUE, such as loss.svr.radius=dynamic")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f"--set {text}: the value is not valid YAML") from None
+
+
+def _name(run: RunConfig) -> str:
+    """A folder's name that tells losses apart and differs wherever the configuration does."""
+    svr = run.loss.svr
+    loss = run.loss.name if svr is None else f"{run.loss.name}-{svr.sides}-{svr.radius}"
+    content = json.dumps(run.model_dump(mode="json"), sort_keys=True)
+    return f"{loss}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+
+def _events(run: RunConfig, folder: Folder, workers: int) -> Iterator[Event]:
+    if workers > 1:
+        from supclap.launcher import WorkerLost, launch
+
+        try:
+            yield from launch(run, folder.uri, workers)
+        except WorkerLost as error:
+            raise click.ClickException(str(error)) from None
+    else:
+        from supclap.training import fit
+
+        yield from fit(run, folder)
+
+
+class Show:
+    """Prints events: a head, a line per epoch, and the figures beside chance."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._started: Started | None = None
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self._start(event)
+        elif isinstance(event, EpochEnded):
+            self._epoch(event)
+        else:
+            self._end(event)
+        sys.stdout.flush()
+
+    def _start(self, event: Started) -> None:
+        self._started = event
+        click.echo(f"run      {self._folder.uri}")
+        workers = f"{event.workers} workers" if event.workers > 1 else "1 worker"
+        click.echo(
+            f"training {event.parameters / 1e6:.1f} M parameters on {event.clips:,} clips, "
+            f"{event.epochs} epochs of {event.steps_per_epoch} steps, {workers}"
+        )
+        if event.left_out:
+            click.echo(f"left out {event.left_out:,} clips without a caption in the languages")
+        if event.dropped:
+            click.echo(
+                f"each epoch leaves {event.dropped} pairs, others each time, to fill batches"
+            )
+        if event.step:
+            click.echo(f"going on from step {event.step}")
+
+    def _epoch(self, event: EpochEnded) -> None:
+        assert self._started is not None
+        metrics = event.metrics
+        pairs = self._started.steps_per_epoch * self._started.config["batch_size"]
+        shown = [
+            f"epoch {event.epoch:>2}/{self._started.epochs}",
+            f"loss {metrics['train.loss']:.3f}",
+        ]
+        shown += [
+            f"{split} R@1 {metrics[f'{split}.t2a.R@1']:.1f} / {metrics[f'{split}.a2t.R@1']:.1f}"
+            for split in ("val", "test")
+            if f"{split}.t2a.R@1" in metrics
+        ]
+        shown.append(f"drift {metrics['drift.text']:.3f}")
+        if "radius.text.mean" in metrics:
+            spread = metrics["radius.text.std"]
+            shown.append(f"radius {metrics['radius.text.mean']:.3f} ± {spread:.3f}")
+        shown.append(f"{pairs / event.seconds:,.0f} clips/s")
+        click.echo("   ".join(shown))
+
+    def _end(self, event: Finished) -> None:
+        assert self._started is not None
+        select = self._started.config["select"]
+        chosen = "the last" if select["split"] == "last" else f"best {select['split']}"
+        click.echo(f"\nepoch {event.best_epoch} ({chosen}), {event.seconds:.0f} s in all")
+        figures = ("R@1", "R@5", "R@10", "mAP10")
+        rows = [["%", *(f"{way} {name}" for way in ("T2A", "A2T") for name in figures)]]
+        for split in ("test", "shifted", "val", "chance"):
+            names = [f"{split}.{way}.{name}" for way in ("t2a", "a2t") for name in figures]
+            if names[0] in event.metrics and not (split == "val" and len(rows) > 1):
+                rows.append([split, *(f"{event.metrics[name]:.1f}" for name in names)])
+        _table(rows)
+        accuracy = "zero_shot.accuracy"
+        if accuracy in event.metrics:
+            click.echo(
+                f"\nzero-shot classification: {event.metrics[accuracy]:.1f} %"
+                f" (chance {event.metrics[f'chance.{accuracy}']:.1f} %)"
+            )
+        self._next()
+
+    def _next(self) -> None:
+        assert self._started is not None
+        model = f"{self._folder.uri}/model"
+        data = self._started.config["data"]
+        name = data["folder"] or data["name"]
+        click.echo(f"\nmodel    {model}")
+        click.echo(f"measure  supclap evaluate {model} --data {name}")
+        click.echo(f"search   supclap embed FOLDER --model {model} --out sounds.parquet")
+        click.echo(f'         supclap search sounds.parquet "a dog barks" --model {model}')
+
+
+def _table(rows: list[list[str]]) -> None:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = [row[0].ljust(widths[0])] + [
+            c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)
+        ]
+        click.echo("   ".join(cells))
