@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache as remember
 from pathlib import Path
 
@@ -12,10 +14,18 @@ import numpy as np
 from supclap.config import DataConfig
 from supclap.data.cache import build_once, cache_folder
 from supclap.data.clips import FORMAT, Collection, write_split
-from supclap.data.soundscenes.compose import Composer
+from supclap.data.soundscenes.compose import Composer, Source
 from supclap.data.soundscenes.events import synthesize
-from supclap.data.soundscenes.kinds import SYNTHETIC
+from supclap.data.soundscenes.kinds import SYNTHETIC, Kind
 from supclap.data.soundscenes.processes import available_cores, ordered_map
+from supclap.data.soundscenes.recorded import decode_bank
+from supclap.data.soundscenes.recordings import (
+    ROLES,
+    Recording,
+    find_recordings,
+    fingerprint,
+    usable_kinds,
+)
 from supclap.data.soundscenes.scenes import SPLITS, Event, plan
 from supclap.data.soundscenes.waves import Array
 from supclap.errors import InputError
@@ -23,7 +33,7 @@ from supclap.errors import InputError
 NAME = "soundscenes"
 SECONDS = 2.0
 _SHORTEST = 1.0
-_CLIPS_PER_WORKER = 200  # a process takes half a second to start: fewer are not worth one
+_ITEMS_PER_WORKER = 200  # a process takes half a second to start: fewer are not worth one
 
 
 def soundscenes_collection(
@@ -48,16 +58,19 @@ def soundscenes_collection(
         raise InputError(
             f"data.seconds: {seconds:g} is too short for a scene; give {_SHORTEST:g} or more"
         )
+    recordings = find_recordings(config.events) if config.events else []
     determining = {
         "seed": config.seed,
         "clips": config.clips,
         "seconds": seconds,
+        "events": fingerprint(recordings) if recordings else None,
         "code": code_hash(),
         "format": FORMAT,
     }
     key = hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()[:16]
     folder = (cache or cache_folder()) / f"{NAME}-{key}"
-    return Collection(build_once(folder, lambda scratch: _build(scratch, config, seconds, workers)))
+    work = _Work(config.seed, config.clips, seconds, recordings, workers)
+    return Collection(build_once(folder, work.build))
 
 
 @remember
@@ -70,16 +83,38 @@ def code_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def _build(folder: Path, config: DataConfig, seconds: float, workers: int | None) -> None:
-    kinds = dict.fromkeys(("train", "val", "test"), SYNTHETIC)
-    composer = Composer(config.seed, seconds, _synthetic)
-    plans = plan(config.clips, config.seed, kinds)
-    total = sum(len(planned) for planned in plans.values())
-    if workers is None:
-        workers = max(1, min(available_cores(), total // _CLIPS_PER_WORKER))
-    clips = ordered_map(composer.clip, [one for split in SPLITS for one in plans[split]], workers)
-    for split in SPLITS:
-        write_split(folder, NAME, split, (next(clips) for _ in plans[split]))
+@dataclass(frozen=True)
+class _Work:
+    seed: int
+    clips: int
+    seconds: float
+    recordings: list[Recording]
+    workers: int | None
+
+    def build(self, folder: Path) -> None:
+        """Writes all splits into ``folder``."""
+        if not self.recordings:
+            self._write(folder, dict.fromkeys(ROLES, SYNTHETIC), _synthetic)
+            return
+        kinds = usable_kinds(self.recordings)
+        plan(self.clips, self.seed, kinds)  # too few kinds should be told before decoding
+        bank = folder / "bank.raw"
+        try:
+            workers = self._workers(len(self.recordings))
+            self._write(folder, kinds, decode_bank(self.recordings, bank, workers))
+        finally:
+            bank.unlink(missing_ok=True)
+
+    def _write(self, folder: Path, kinds: Mapping[str, Mapping[str, Kind]], source: Source) -> None:
+        plans = plan(self.clips, self.seed, kinds)
+        planned = [one for split in SPLITS for one in plans[split]]
+        composer = Composer(self.seed, self.seconds, source)
+        clips = ordered_map(composer.clip, planned, self._workers(len(planned)))
+        for split in SPLITS:
+            write_split(folder, NAME, split, (next(clips) for _ in plans[split]))
+
+    def _workers(self, items: int) -> int:
+        return self.workers or max(1, min(available_cores(), items // _ITEMS_PER_WORKER))
 
 
 def _synthetic(event: Event, samples: int, split: str, rng: np.random.Generator) -> Array:

@@ -14,10 +14,10 @@ from supclap.data.soundscenes.scenes import SPLITS, Event, PlannedClip, Scene
 from supclap.data.soundscenes.waves import Array
 
 # Levels of the sounding part of an event, in dBFS (root mean square).
-_LEVELS = {"loud": -17.0, "quiet": -37.0, "near": -25.0, "far": -29.0}
+_LEVELS = {"loud": -18.0, "quiet": -36.0, "near": -25.0, "far": -29.0}
 _MIDDLE = -27.0
 _SPREAD = 1.5
-_BACKGROUND = (-54.0, -46.0)
+_BACKGROUND = (-54.0, -45.0)
 _FRAME = 160  # samples: 10 ms
 
 # (event, samples, split, generator) -> (samples,) float32 of any level

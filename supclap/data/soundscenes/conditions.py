@@ -50,8 +50,8 @@ def shift(rng: np.random.Generator, sound: Array, condition: str) -> Array:
         ).astype(np.float32)
         shaped = np.fft.irfft(np.fft.rfft(sound, padded) * gain, padded)[: len(sound)]
         return shaped.astype(np.float32, copy=False)
-    hum = np.sin(2 * np.pi * 50 * seconds(len(sound))) * np.float32(0.01)
-    return sound + hum + background(rng, len(sound), float(rng.uniform(-40, -34)))
+    hum = np.sin(2 * np.pi * 50 * seconds(len(sound))) * np.float32(0.005)
+    return sound + hum + background(rng, len(sound), float(rng.uniform(-45, -39)))
 
 
 def _frequencies(samples: int) -> Array:

@@ -26,7 +26,7 @@ from supclap.data.soundscenes.waves import (
     train,
 )
 
-_PITCH = {"high": 1.6, "low": 1 / 1.6}
+_PITCH = {"high": 1.5, "low": 1 / 1.5}
 _PACE = {"fast": 2.0, "slow": 0.5}
 
 
