@@ -109,6 +109,32 @@ def test_a_write_that_fails_leaves_the_collection_as_it_was(tmp_path: Path) -> N
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_a_split_replaced_halfway_is_not_taken_for_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_split(tmp_path, "x", "train", some(3))
+    write_split(tmp_path, "x", "val", some(2))
+
+    class Killed(BaseException):
+        pass
+
+    enter = module._enter
+
+    def killed(folder: Path, name: str, split: str, entry: dict | None) -> None:
+        if entry is not None:
+            raise Killed
+        enter(folder, name, split, entry)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_enter", killed)
+        with pytest.raises(Killed):
+            write_split(tmp_path, "x", "train", some(4))
+    assert Collection(tmp_path).splits == ("val",)
+    write_split(tmp_path, "x", "train", some(4))
+    assert Collection(tmp_path).splits == ("train", "val")
+    assert len(Collection(tmp_path).split("train")) == 4
+
+
 def test_what_is_no_collection_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no collection.json.*supclap prepare"):
         Collection(tmp_path)

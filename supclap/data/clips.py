@@ -142,20 +142,22 @@ class Collection:
                 f"{index}: format {self._index.get('format')} is not {FORMAT}; prepare it again"
             )
         self.name: str = self._index["name"]
+        # None: its writer was stopped between the split's file and its entry.
+        self._splits = {name: e for name, e in self._index["splits"].items() if e is not None}
 
     @property
     def splits(self) -> tuple[str, ...]:
-        return tuple(self._index["splits"])
+        return tuple(self._splits)
 
     def content_hash(self, *splits: str) -> str:
         """One hash over the content of the named splits (all, where none is named)."""
-        entries = self._index["splits"]
+        entries = self._splits
         chosen = [f"{name}:{entries[name]['hash']}" for name in sorted(splits or entries)]
         return hashlib.sha256("\n".join(chosen).encode()).hexdigest()[:16]
 
     def split(self, name: str) -> Clips:
         """The clips of a split. Raises InputError where there is none of that name."""
-        entry = self._index["splits"].get(name)
+        entry = self._splits.get(name)
         if entry is None:
             raise InputError(
                 f"{self.folder}: no split '{name}'; it has {', '.join(self.splits) or 'none'}"
@@ -195,6 +197,8 @@ def write_split(folder: Path, name: str, split: str, clips: Iterable[Clip]) -> i
                 writer.write_batch(_record_batch(rows))
         with open(scratch, "rb") as written:
             os.fsync(written.fileno())  # before the rename, or a power cut leaves an empty file
+        if target.is_file():  # from here to `_enter` the index must not vouch for another file
+            _enter(folder, name, split, None)
         os.replace(scratch, target)
     finally:
         scratch.unlink(missing_ok=True)
@@ -238,7 +242,7 @@ def _record_batch(rows: list[Clip]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
-def _enter(folder: Path, name: str, split: str, entry: dict[str, Any]) -> None:
+def _enter(folder: Path, name: str, split: str, entry: dict[str, Any] | None) -> None:
     index = folder / INDEX
     known = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
     splits = {**known.get("splits", {}), split: entry}

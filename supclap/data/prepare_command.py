@@ -123,7 +123,6 @@ def _print(report: PrepareReport) -> None:
         notes.append(f"{report.captions_dropped:,} empty captions left out")
     if report.renamed:
         notes.append(f"{report.renamed:,} files found under another spelling of their name")
-    lost = sum(sum(part.lost.values()) for part in report.splits.values())
-    if lost or notes:
+    if notes or any(part.lost for part in report.splits.values()):
         notes.append(f"each with its reason in {report.skipped_file}")
         click.echo("; ".join(notes))

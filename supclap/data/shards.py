@@ -173,5 +173,10 @@ def _one_thread_each() -> Iterator[None]:
 def _end_with_parent() -> None:
     """A worker whose parent was killed would wait for work for ever; this ends it."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
