@@ -268,7 +268,7 @@ def _section(model: type[BaseModel], path: list[str]) -> type[BaseModel]:
 def _model_of(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if get_origin(annotation) in (Union, UnionType, Annotated):
+    if get_origin(annotation) in (Union, UnionType, Annotated, dict):
         found = (_model_of(argument) for argument in get_args(annotation))
         return next((model for model in found if model), None)
     return None

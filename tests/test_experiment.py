@@ -181,14 +181,14 @@ def test_init_by_a_variant_leaves_that_variant_without_a_start(tmp_path):
 
 
 def test_a_variable_of_the_environment_is_put_in_where_it_is_used(tmp_path, monkeypatch):
-    text = SMALL + 'profiles: {recorded: {base: {data.events: "${SOUNDS}/esc"}}}\n'
+    text = SMALL + 'profiles: {recorded: {base: {data.events: ["${SOUNDS}/esc"]}}}\n'
     monkeypatch.delenv("SOUNDS", raising=False)
     load(tmp_path, text)  # another profile does not need it
     assert "e.yaml:16: data.events: the environment variable SOUNDS is not set" in mistake(
         tmp_path, text, "recorded"
     )
     monkeypatch.setenv("SOUNDS", "/s")
-    assert load(tmp_path, text, "recorded").variants[0].config.data.events == "/s/esc"
+    assert load(tmp_path, text, "recorded").variants[0].config.data.events == ("/s/esc",)
 
 
 def test_anchors_and_merges_are_yaml_as_usual(tmp_path):
@@ -232,7 +232,11 @@ def test_anchors_and_merges_are_yaml_as_usual(tmp_path):
         ("  InfoNCE: {}", "  2: {}\n  InfoNCE: {}", ":7: the key 2 is not text; put it in quotes"),
         ("  InfoNCE: {}", "  init: {}\n  InfoNCE: {epochs: 1}", ":7: 'init' names the stage"),
         ("  InfoNCE: {}", "  InfoNCE: {}\n bad", ":8: not valid YAML"),
-        ("experiment: small", "experiment: Small One", ":1: experiment: string should match"),
+        (
+            "experiment: small",
+            "experiment: Small One",
+            ":1: experiment: expected a name of lower-case",
+        ),
         ("epochs: 3", "select.metric: t2a.R@3", "no run chooses its epoch by 't2a.R@3'; did you"),
         ("InfoNCE: {}", "InfoNCE: {resources.workers: 0}", ":7: InfoNCE: resources: workers: inp"),
         ("seeds: 2", "seeds: 2\nresources: {min_workers: 2}", "'min_workers' is more than 'wor"),
@@ -241,7 +245,13 @@ def test_anchors_and_merges_are_yaml_as_usual(tmp_path):
         ("seeds: 2", "seeds: 2\ninit: {variant: X}", ":11: variant: no variant 'X'"),
         ("seeds: 2", "seeds: 2\ngrid: {epochs: []}", ":11: 'epochs' has an empty list"),
         ("seeds: 2", "seeds: 2\nablate: {full: X, remove: [loss]}", ":11: no variant 'X'"),
-        ("seeds: 2", "seeds: 2\nprofiles: {p: {data: x}}", "unknown key 'profiles.p.data'"),
+        (
+            "seeds: 2",
+            "seeds: 2\nprofiles: {p: {data: x}}",
+            "(valid: about, base, init, resources, seeds)",
+        ),
+        ("seeds: 2", "seeds: 2\nprofiles: {P: {}}", ":11: profiles.P.[key]: expected a name of l"),
+        ("InfoNCE: {}", "InfoNCE: 3", ":7: variants.InfoNCE: input should be a mapping, got 3"),
     ],
 )
 def test_a_mistake_gets_file_line_key_and_the_nearest_valid_one(tmp_path, old, new, expected):

@@ -69,7 +69,7 @@ def signature(config: RunConfig, workers: int = 1, content: Contents | None = No
     if config.data.folder is not None:
         values["data"]["folder"] = content.collection(config.data)
     if config.data.events is not None:
-        values["data"]["events"] = content.folder(config.data.events, "data.events")
+        values["data"]["events"] = [content.folder(f, "data.events") for f in config.data.events]
     start = config.model.start
     if start is not None and not start.startswith(CELL):
         values["model"]["start"] = content.folder(start, "model.start")

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from supclap.config import RunConfig, explain
+from supclap.config import RunConfig
 from supclap.errors import InputError, nearest
 from supclap_platform.claims import Claim
 from supclap_platform.document import Document, Key, read_document
@@ -28,6 +28,7 @@ from supclap_platform.schema import (
     ProfileSection,
     PublishedSection,
     Resources,
+    fault,
 )
 from supclap_platform.settings import Settings, flat
 
@@ -96,7 +97,7 @@ def load_experiment(
         file = ExperimentFile.model_validate(document.values)
     except ValidationError as error:
         location = [str(part) for part in error.errors()[0]["loc"]]
-        raise document.error(location, explain(error, ExperimentFile)) from None
+        raise document.error(location, fault(error, ExperimentFile)) from None
     return _Reader(document, file, profile, dict(changes or {})).experiment()
 
 

@@ -53,9 +53,11 @@ class LeaseName:
 
     def dead(self, silent: float) -> bool:
         """Whether the holder is to be taken for dead, its last heartbeat ``silent`` seconds ago."""
-        if self.host == _host():
-            return _born(self.pid) != self.born
-        return silent > STALE_AFTER
+        return self.gone() if self.host == _host() else silent > STALE_AFTER
+
+    def gone(self) -> bool:
+        """Whether it was a process of this host that no longer runs."""
+        return self.host == _host() and _born(self.pid) != self.born
 
 
 def parse_lease(name: str) -> LeaseName | None:
@@ -126,6 +128,13 @@ def acquire(cell: Folder, heartbeat: float = HEARTBEAT) -> Lease | None:
             cell.delete(str(name))
         raise
     return Lease(cell, name, heartbeat)
+
+
+def hold(place: Folder, heartbeat: float = HEARTBEAT) -> Lease:
+    """A lease that shuts nobody out: it only shows that this process is at work."""
+    name = LeaseName.own()
+    _write(place, name)
+    return Lease(place, name, heartbeat)
 
 
 def leases_in(cell: Folder) -> dict[LeaseName, datetime]:

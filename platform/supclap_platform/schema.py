@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
-    StringConstraints,
+    ValidationError,
     field_validator,
     model_validator,
 )
 
-from supclap.config import Section
+from supclap.config import Section, explain
 
 Overrides = dict[str, Any]  # RunConfig values, keys dotted or nested; `resources.…` too
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 FIGURES = ("drift", "radius", "similarity", "convergence")
 MOST_CELLS = 100_000
 MOST_SEEDS = 1_000
+
+
+def _plain(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", value):
+        raise ValueError("expected a name of lower-case letters, digits, '.', '_' and '-'")
+    return value
+
+
+# Names of experiments and profiles: they become names of folders and arguments of commands.
+Name = Annotated[str, AfterValidator(_plain)]
 
 
 def _seed_list(value: object) -> object:
@@ -160,3 +171,9 @@ class ExperimentFile(Section):
     claims: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     profiles: dict[Name, ProfileSection] = Field(default={})
+
+
+def fault(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first fault of a pydantic error in one line, in the words of a YAML file."""
+    line = re.sub(r" or instance of \w+", "", explain(error, model))
+    return line.replace("a valid dictionary", "a mapping").replace("a valid tuple", "a list")

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from supclap.config import RunConfig, explain, override
+from supclap.config import RunConfig, override
 from supclap.errors import InputError
 from supclap_platform.document import Document, Key
 from supclap_platform.metrics import check_selection
@@ -20,6 +20,7 @@ from supclap_platform.schema import (
     ProfileSection,
     ResourceChanges,
     Resources,
+    fault,
 )
 
 
@@ -68,7 +69,7 @@ class Settings:
             config = RunConfig.model_validate(values)
         except ValidationError as error:
             dotted = _location(error)
-            raise self.error(places, dotted, f"{name}: {explain(error, RunConfig)}") from None
+            raise self.error(places, dotted, f"{name}: {fault(error, RunConfig)}") from None
         try:
             check_selection(config)
         except InputError as error:
@@ -107,7 +108,7 @@ class Settings:
                 merged |= layer.model_dump(exclude_unset=True)
             return Resources.model_validate(merged)
         except ValidationError as error:
-            message = f"{name}: resources: {explain(error, Resources)}"
+            message = f"{name}: resources: {fault(error, Resources)}"
             inside = self.document.setting((*self.places, *places), f"resources.{_location(error)}")
             outside = self.document.setting(self._resource_places, _location(error))
             raise self.document.error(inside if own is not None else outside, message) from None
@@ -116,6 +117,8 @@ class Settings:
         """``${NAME}`` in a text, replaced by the environment variable."""
         if isinstance(value, Mapping):
             return {key: self._expanded(v, (*at, str(key)), places) for key, v in value.items()}
+        if isinstance(value, list):
+            return [self._expanded(item, at, places) for item in value]
         if not isinstance(value, str) or "${" not in value:
             return value
 

@@ -1,0 +1,60 @@
+"""What imports what: the folder platform/ must not hide Python's own module of that name."""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(code: str, cwd: Path) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_platform_is_a_folder_and_no_package():
+    assert (ROOT / "platform" / "supclap_platform" / "__init__.py").is_file()
+    assert not (ROOT / "platform" / "__init__.py").exists()
+
+
+def test_pythons_own_platform_is_imported_under_pytest():
+    assert platform.python_implementation()
+    assert "supclap" not in str(platform.__file__)
+
+
+def test_pythons_own_platform_is_imported_from_the_repository_root():
+    code = "import platform, sys; sys.path.insert(0, ''); print(platform.python_version())"
+    assert run(code, ROOT) == platform.python_version()
+    done = subprocess.run([sys.executable, "-m", "platform"], capture_output=True, cwd=ROOT)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("module", ["supclap.config", "supclap.storage", "supclap.training"])
+def test_the_method_imports_neither_ray_nor_mlflow_nor_optuna(module):
+    code = (
+        f"import sys, {module}\n"
+        "print(*sorted({m.split('.')[0] for m in sys.modules} & {'ray', 'mlflow', 'optuna'}))"
+    )
+    assert run(code, ROOT) == ""
+
+
+def test_every_module_of_the_method_is_free_of_them():
+    words = ("import ray", "from ray", "import mlflow", "from mlflow", "optuna")
+    for path in (ROOT / "supclap").rglob("*.py"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            code = line.strip()
+            if code.startswith(("import ", "from ")):
+                assert not any(word in code for word in words), f"{path}: {code}"
+                assert "supclap_platform" not in code, f"{path}: {code}"
+
+
+def test_a_plan_needs_neither_torch_nor_ray():
+    code = (
+        "import sys, supclap_platform.plan, supclap_platform.results.formats\n"
+        "print(*sorted({m.split('.')[0] for m in sys.modules} & {'ray', 'mlflow', 'torch'}))"
+    )
+    assert run(code, ROOT) == ""

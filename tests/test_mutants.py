@@ -1,0 +1,139 @@
+"""Experiment files damaged at random: either still valid or one line that says what is wrong."""
+
+import random
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from supclap_platform.cells import cells_of
+from supclap_platform.cli import main
+from supclap_platform.experiment import load_experiment
+
+from supclap.errors import InputError
+
+SHIPPED = sorted(Path(__file__).parent.parent.joinpath("experiments").glob("*.yaml"))
+MUTANTS = 750
+ODD: list[Any] = [
+    None, True, False, 0, -1, 3, 10**30, 1e400, float("nan"), 0.5, "", " ", "x", "InfoNCE", "both",
+    "loss", "a.b", "..", "${NOWHERE}", "t2a.R@1", "A > B on x", "é\u2028\u0007", "x" * 3000, [], {},
+    [[]], [1, "a", None], {"": {}}, {"name": None}, {"x": {"y": {"z": 1}}}, {"resources": 3},
+]  # fmt: skip
+
+
+def paths_in(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    found = [at] if at else []
+    if isinstance(value, dict | list):
+        keys = list(value) if isinstance(value, dict) else range(len(value))
+        for key in keys:
+            found += paths_in(value[key], (*at, key))
+    return found
+
+
+def holder(values: Any, path: tuple[Any, ...]) -> Any:
+    for key in path[:-1]:
+        values = values[key]
+    return values
+
+
+def odd_value(values: Any, path: tuple[Any, ...], chance: random.Random) -> None:
+    holder(values, path)[path[-1]] = deepcopy(chance.choice(ODD))
+
+
+def odd_key(values: Any, path: tuple[Any, ...], chance: random.Random) -> None:
+    above = holder(values, path)
+    if isinstance(above, dict):
+        key = str(path[-1])
+        cut = chance.randrange(len(key) + 1)
+        other = chance.choice([key[:cut] + key[cut + 1 :], f"{key[:cut]}.{key[cut:]}", 7, None, ""])
+        above[other] = above.pop(path[-1])
+
+
+def drop(values: Any, path: tuple[Any, ...], chance: random.Random) -> None:
+    above = holder(values, path)
+    del above[path[-1]]
+
+
+def swap(values: Any, path: tuple[Any, ...], chance: random.Random) -> None:
+    other = chance.choice(paths_in(values))
+    inside = other[: len(path)] == path or path[: len(other)] == other
+    if not inside:
+        one, two = holder(values, path), holder(values, other)
+        one[path[-1]], two[other[-1]] = two[other[-1]], one[path[-1]]
+
+
+def add(values: Any, path: tuple[Any, ...], chance: random.Random) -> None:
+    above = holder(values, path)
+    names = ["loss.svr", "grid", "ablate", "init", "seed", "seeds", "data", "resources", "x"]
+    if isinstance(above, dict):
+        above[chance.choice(names)] = deepcopy(chance.choice(ODD))
+
+
+STRUCTURAL: list[Callable[[Any, tuple[Any, ...], random.Random], None]] = [
+    odd_value, odd_key, drop, swap, add,
+]  # fmt: skip
+
+
+def mutant(text: str, chance: random.Random) -> bytes:
+    """A file with one to three changes, of its structure or of its characters."""
+    if chance.random() < 0.6:
+        values = yaml.safe_load(text)
+        for _ in range(chance.randint(1, 3)):
+            places = paths_in(values)
+            if places:
+                chance.choice(STRUCTURAL)(values, chance.choice(places), chance)
+        return yaml.safe_dump(values, allow_unicode=True, sort_keys=False).encode()
+    content = bytearray(text.encode())
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randrange(len(content))
+        what = chance.randrange(4)
+        if what == 0:
+            content[at] = chance.randrange(256 if chance.random() < 0.1 else 128)
+        elif what == 1:
+            del content[at : at + chance.randint(1, 30)]
+        elif what == 2:
+            content[at:at] = chance.choice([b":", b"{", b"]", b"\n", b"&a ", b"*a", b"!!", b"\t"])
+        else:
+            start = chance.randrange(len(content))
+            content[at:at] = content[start : start + chance.randint(1, 60)]
+    return bytes(content)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_mutant_is_valid_or_gets_one_line(path, tmp_path):
+    chance = random.Random(path.name)
+    text = path.read_text(encoding="utf-8")
+    damaged = tmp_path / "mutant.yaml"
+    valid = refused = 0
+    for _ in range(MUTANTS // len(SHIPPED)):
+        damaged.write_bytes(mutant(text, chance))
+        try:
+            cells_of(load_experiment(damaged))
+            valid += 1
+        except InputError as error:
+            refused += 1
+            line = str(error)
+            assert line.isprintable(), line
+            assert "mutant.yaml" in line or "data." in line or "model." in line, line
+            assert len(line) < 700, line
+    assert refused > valid > 0  # the changes are neither all harmless nor all fatal
+
+
+def test_the_command_line_says_it_in_one_line_and_exits_with_2(tmp_path):
+    chance = random.Random(1)
+    text = SHIPPED[0].read_text(encoding="utf-8")
+    damaged = tmp_path / "mutant.yaml"
+    codes = []
+    for _ in range(20):
+        damaged.write_bytes(mutant(text, chance))
+        done = CliRunner().invoke(main, ["plan", str(damaged), "--storage", str(tmp_path / "s")])
+        codes.append(done.exit_code)
+        assert done.exit_code in (0, 2), done.output
+        if done.exit_code == 2:
+            assert done.stderr.startswith("supclap: ")
+            assert done.stderr.count("\n") == 1
+    assert 2 in codes
+    assert not (tmp_path / "s").exists()

@@ -1,0 +1,269 @@
+"""The table: numbers by hand, gaps that show, mixtures refused, the same bytes each time."""
+
+import csv
+import io
+import random
+import statistics
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from fake_runs import finish, interrupt
+from supclap_platform.cells import Cell, cells_of
+from supclap_platform.cli import main
+from supclap_platform.experiment import Experiment, load_experiment
+from supclap_platform.ledger import Ledger
+from supclap_platform.results.formats import FORMATS, as_csv, as_latex, as_markdown, as_text
+from supclap_platform.results.published import published_table
+from supclap_platform.results.statistics import summarise
+from supclap_platform.results.tables import build_table
+
+from supclap.errors import InputError
+from supclap.storage import Folder
+
+TEXT = """\
+experiment: three
+about: Which is best?
+variants: {InfoNCE: {}, bi-StaticSVR: {loss.svr: {radius: static}}, my_row: {loss: siglip}}
+seeds: 3
+table:
+  columns: [t2a.R@1, a2t.medR]
+  published: table3_ablation
+"""
+NUMBERS = {  # variant -> one (R@1, medR) for each seed
+    "InfoNCE": [(40.0, 3.0), (42.0, 2.0), (44.0, 4.0)],
+    "bi-StaticSVR": [(41.0, 2.0), (43.0, 2.0), (45.0, 2.0)],
+    "my_row": [(43.0, 1.0), (43.0, 2.0), (43.0, 3.0)],
+}
+
+
+@pytest.fixture
+def ledger(tmp_path) -> Ledger:
+    return Ledger(Folder.at(tmp_path / "storage"))
+
+
+@pytest.fixture
+def experiment(tmp_path) -> Experiment:
+    path = tmp_path / "e.yaml"
+    path.write_text(TEXT, encoding="utf-8")
+    return load_experiment(path)
+
+
+def metrics(cell: Cell) -> dict[str, float]:
+    recall, rank = NUMBERS[cell.variant][cell.seed]
+    return {"test.t2a.R@1": recall, "test.a2t.medR": rank}
+
+
+def finish_all(ledger: Ledger, cells: list[Cell]) -> None:
+    for cell in cells:
+        finish(ledger, cell, metrics(cell))
+
+
+def test_mean_and_sample_deviation_against_the_standard_library():
+    chance = random.Random(0)
+    for n in range(2, 9):
+        values = [chance.gauss(40, 2) for _ in range(n)]
+        summary = summarise(values)
+        assert summary.mean == pytest.approx(statistics.fmean(values), rel=1e-14)
+        assert summary.std == pytest.approx(statistics.stdev(values), rel=1e-12)
+        assert summarise(values[::-1]) == summary
+    assert summarise([3.0]).std is None
+    assert summarise([3.0, float("inf")]).mean != summarise([3.0, float("inf")]).mean
+    with pytest.raises(ValueError, match="at least one"):
+        summarise([])
+
+
+def test_the_text_by_hand(ledger, experiment):
+    finish_all(ledger, cells_of(experiment))
+    lines = as_text(build_table(experiment, ledger)).splitlines()
+    assert lines[:7] == [
+        "Which is best?",
+        "",
+        "              t2a.R@1         paper  a2t.medR",
+        "------------------------------------------------",
+        "InfoNCE       42.00 ± 2.00    41.87  3.0 ± 1.0",
+        "bi-StaticSVR  43.00 ± 2.00 *  43.89  2.0 ± 0.0 *",
+        "my_row        43.00 ± 0.00 *  –      2.0 ± 1.0 *",
+    ]
+    assert "Mean ± sample standard deviation over 3 seeds (0, 1, 2). Profile laptop." in lines
+    assert "Rows without a published number: my_row." in lines
+    assert any("Published rows without a counterpart here: bi-Dyn" in line for line in lines)
+    assert not any("finished" in line for line in lines)
+
+
+def test_markdown_and_latex_mark_the_best_and_escape_names(ledger, experiment):
+    finish_all(ledger, cells_of(experiment))
+    table = build_table(experiment, ledger)
+    markdown = as_markdown(table)
+    assert "| bi-StaticSVR | **43.00 ± 2.00** | 43.89 | **2.0 ± 0.0** |" in markdown
+    assert "| my\\_row |" in markdown
+    latex = as_latex(table)
+    assert "bi-StaticSVR & \\textbf{43.00 $\\pm$ 2.00} & 43.89 &" in latex
+    assert "my\\_row & " in latex
+    assert latex.count("\\\\") == 4  # the head and three rows
+    assert [latex.count(f"\\{rule}rule") for rule in ("top", "mid", "bottom")] == [1, 1, 1]
+    assert latex.count("{") == latex.count("}")
+
+
+def test_the_csv_leads_from_every_number_to_its_runs(ledger, experiment):
+    cells = cells_of(experiment)
+    finish_all(ledger, cells)
+    rows = list(csv.DictReader(io.StringIO(as_csv(build_table(experiment, ledger)))))
+    assert len(rows) == 6
+    first = rows[0]
+    assert (first["variant"], first["column"], first["metric"]) == (
+        "InfoNCE",
+        "t2a.R@1",
+        "test.t2a.R@1",
+    )
+    assert (float(first["mean"]), float(first["std"])) == (42.0, 2.0)
+    assert first["values"] == "0:40.0 1:42.0 2:44.0"
+    assert first["signatures"] == " ".join(f"{c.seed}:{c.signature}" for c in cells[:3])
+    assert (first["best"], rows[2]["best"], first["published"]) == ("no", "yes", "41.87")
+
+
+def test_missing_and_failed_cells_show_and_never_win(ledger, experiment):
+    cells = cells_of(experiment)
+    finish_all(ledger, cells[:5])  # bi-StaticSVR lacks seed 2
+    interrupt(ledger, cells[5])
+    finish(ledger, cells[6], {"test.t2a.R@1": 99.0, "test.a2t.medR": 1.0})
+    ledger.record_failure(cells[7].signature, "out of memory")
+    ledger.record_failure(cells[8].signature, "out of memory")
+    text = as_text(build_table(experiment, ledger))
+    assert "bi-StaticSVR  42.00 ± 1.41 (2/3)" in text
+    assert "my_row        99.00 (1/3)" in text
+    assert "*" not in text  # one complete row has nobody to be compared with
+    assert "bi-StaticSVR: not finished for seed 2." in text
+    assert "my_row: failed for seeds 1, 2." in text
+    assert "An entry with (k/n) rests on k of n runs" in text
+
+
+def test_a_finished_run_without_the_metric_is_counted_as_missing(ledger, experiment):
+    cells = cells_of(experiment)
+    finish_all(ledger, cells)
+    finish(ledger, cells[0], {"test.t2a.R@1": 40.0})
+    text = as_text(build_table(experiment, ledger))
+    assert "InfoNCE: 1 finished run(s) lack a2t.medR." in text
+    assert "3.0 ± 1.4 (2/3)" in text
+
+
+def test_nothing_finished_is_a_table_of_dashes(ledger, experiment):
+    text = as_text(build_table(experiment, ledger))
+    assert "InfoNCE       – (0/3)  41.87  – (0/3)" in text
+    for render in FORMATS.values():
+        assert render(build_table(experiment, ledger))
+
+
+def test_one_seed_shows_no_deviation(ledger, tmp_path):
+    path = tmp_path / "one.yaml"
+    path.write_text(TEXT.replace("seeds: 3", "seeds: 1"), encoding="utf-8")
+    experiment = load_experiment(path)
+    finish_all(ledger, cells_of(experiment))
+    text = as_text(build_table(experiment, ledger))
+    assert "InfoNCE       40.00    41.87  3.0" in text
+    assert "One seed, no ± (0)." in text
+
+
+def test_mixed_code_versions_and_data_are_refused_without_the_flag(ledger, experiment):
+    cells = cells_of(experiment)
+    finish_all(ledger, cells)
+    finish(ledger, cells[0], metrics(cells[0]), code="code-b")
+    with pytest.raises(InputError, match=r"2 code versions \(code-a, code-b\).*--mixed"):
+        build_table(experiment, ledger)
+    assert "MIXED: finished cells are of 2 code versions" in as_text(
+        build_table(experiment, ledger, mixed=True)
+    )
+    finish(ledger, cells[0], metrics(cells[0]), data="data-b")
+    with pytest.raises(InputError, match=r"different data \(data-a, data-b\)"):
+        build_table(experiment, ledger)
+
+
+def test_rows_with_data_of_their_own_are_no_mixture(ledger, tmp_path):
+    path = tmp_path / "e.yaml"
+    path.write_text("experiment: e\nvariants: {a: {}, b: {data.clips: 9}}\n", encoding="utf-8")
+    experiment = load_experiment(path)
+    one, two = cells_of(experiment)
+    finish(ledger, one, {"test.t2a.R@1": 1.0}, data="data-a")
+    finish(ledger, two, {"test.t2a.R@1": 2.0}, data="data-b")
+    assert "data data-a, data-b" in as_text(build_table(experiment, ledger))
+
+
+def test_selection_on_the_test_split_is_said(ledger, tmp_path):
+    path = tmp_path / "e.yaml"
+    path.write_text("experiment: e\nbase: {select.split: test}\n", encoding="utf-8")
+    assert "on the TEST split" in as_text(build_table(load_experiment(path), ledger))
+
+
+def test_the_same_ledger_gives_the_same_bytes_in_whatever_order_it_was_filled(tmp_path, experiment):
+    outputs = []
+    for order in (1, -1):
+        ledger = Ledger(Folder.at(tmp_path / f"storage{order}"))
+        finish_all(ledger, cells_of(experiment)[::order])
+        table = build_table(experiment, ledger)
+        outputs.append({ending: render(table) for ending, render in FORMATS.items()})
+    assert outputs[0] == outputs[1]
+
+
+def test_published_names_can_differ_from_ours(ledger, tmp_path):
+    text = TEXT.replace(
+        "published: table3_ablation",
+        "published: {table: table1_retrieval, rows: {my_row: SigLIP}, "
+        "columns: {t2a.R@1: AC.t2a.R@1}}",
+    )
+    path = tmp_path / "e.yaml"
+    path.write_text(text, encoding="utf-8")
+    table = build_table(load_experiment(path), ledger)
+    assert {row.variant: row.entries[0].published for row in table.rows} == {
+        "InfoNCE": 41.87,
+        "bi-StaticSVR": None,
+        "my_row": 36.74,
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("table3_ablation", "table3_ablatio", "no published table 'table3_ablatio'; did you mean"),
+        ("table3_ablation", "{table: table3_ablation, rows: {x: InfoNCE}}", "no variant 'x'"),
+        ("table3_ablation", "{table: table3_ablation, rows: {my_row: x}}", "no published row 'x'"),
+        ("table3_ablation", "{table: table3_ablation, columns: {x: y}}", "no table column 'x'"),
+    ],
+)
+def test_an_unknown_published_name_is_told(tmp_path, old, new, expected):
+    path = tmp_path / "e.yaml"
+    path.write_text(TEXT.replace(old, new), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load_experiment(path)
+    assert expected in str(caught.value)
+
+
+def test_the_published_numbers_of_table_3():
+    table = published_table("table3_ablation")
+    assert table.value("bi-DynamicSVR", "t2a.R@1") == 44.16
+    assert table.value("uni-DynamicSVR w/o constraint", "t2a.R@1") is None
+    assert table.value("InfoNCE", "t2a.R@5") is None
+
+
+def test_the_command_prints_and_writes_all_formats(tmp_path, ledger, experiment):
+    finish_all(ledger, cells_of(experiment))
+    arguments = ["table", str(tmp_path / "e.yaml"), "--storage", str(tmp_path / "storage")]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0
+    table = build_table(experiment, ledger)
+    assert done.stdout == as_text(table)
+    written = tmp_path / "storage" / "experiments" / "three"
+    for ending, render in FORMATS.items():
+        assert (written / f"table.{ending}").read_text(encoding="utf-8") == render(table)
+    finish(ledger, cells_of(experiment)[0], {}, code="code-b")
+    refused = CliRunner().invoke(main, arguments)
+    assert refused.exit_code == 2
+    assert refused.stderr.count("\n") == 1
+    assert "--mixed" in refused.stderr
+    assert CliRunner().invoke(main, [*arguments, "--mixed"]).exit_code == 0
+
+
+def test_storage_from_the_environment(tmp_path, ledger, experiment, monkeypatch):
+    finish_all(ledger, cells_of(experiment))
+    monkeypatch.setenv("SUPCLAP_STORAGE", str(tmp_path / "storage"))
+    done = CliRunner().invoke(main, ["table", str(Path(tmp_path, "e.yaml"))])
+    assert "42.00 ± 2.00" in done.stdout
