@@ -13,6 +13,9 @@ from supclap.errors import InputError
 
 # name -> "module:attribute" of a click command.
 COMMANDS = {
+    "run": "supclap_platform.run_command:run",
+    "status": "supclap_platform.status_command:status",
+    "stop": "supclap_platform.status_command:stop",
     "plan": "supclap_platform.plan_command:plan",
     "table": "supclap_platform.table_command:table",
 }

@@ -186,11 +186,17 @@ class Ledger:
         return lease
 
     def record_failure(
-        self, signature: str, error: str, log: Sequence[str] = (), configuration: bool = False
+        self,
+        signature: str,
+        error: str,
+        log: Sequence[str] = (),
+        configuration: bool = False,
+        attempts: int = 1,
     ) -> Failure:
-        """Notes that an attempt ended in ``error``; counts the attempts. Returns what is noted."""
+        """Notes that an attempt, the last of so many, ended in ``error``. Returns what is noted."""
         before = self.failure(signature)
-        failure = Failure(error, tuple(log), (before.attempts if before else 0) + 1, configuration)
+        total = (before.attempts if before else 0) + attempts
+        failure = Failure(error, tuple(log), total, configuration)
         text = json.dumps(asdict(failure), ensure_ascii=False, indent=1, sort_keys=True)
         self.folder(signature).write(FAILURE, text.encode())
         return failure

@@ -46,6 +46,14 @@ def last_lines(path: Path, count: int = LINES) -> tuple[str, ...]:
     return tail(path.read_text(encoding="utf-8", errors="replace"), count) if path.exists() else ()
 
 
+def stored_lines(cell: Folder, count: int = LINES) -> tuple[str, ...]:
+    """The last lines of the log in a cell's folder; none where there is no log."""
+    try:
+        return tail(cell.read(LOG).decode("utf-8", errors="replace"), count)
+    except OSError:
+        return ()
+
+
 def tail(text: str, count: int = LINES) -> tuple[str, ...]:
     """The last lines of a text, without empty ones."""
     return tuple(line.rstrip() for line in text.splitlines() if line.strip())[-count:]
@@ -55,7 +63,8 @@ def tail(text: str, count: int = LINES) -> tuple[str, ...]:
 def _redirected(path: Path, label: str) -> Iterator[None]:
     # Appending: the log of an attempt that was killed stays, and workers of one cell share it.
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.write(log, f"--- {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, {label}, process {os.getpid()} ---\n".encode())
+    head = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, {label}, process {os.getpid()}"
+    os.write(log, f"--- {head} ---\n".encode())
     kept = [os.dup(number) for number in (1, 2)]
     try:
         for number in (1, 2):

@@ -10,15 +10,15 @@ import contextlib
 import json
 import os
 import secrets
-import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from supclap.config import RunConfig
+from supclap.data.cache import build_once, cache_folder
 from supclap.errors import InputError
 from supclap.storage import Folder
 from supclap_platform.cells import CELL, Cell
@@ -62,9 +62,7 @@ class Outcome:
 def task_of(cell: Cell, ledger: Ledger, experiment: str, code: str) -> Task:
     """The task for a cell."""
     storage = ledger.storage.uri
-    return Task(
-        cell.label, cell.signature, cell.config, cell.resources, storage, experiment, code
-    )
+    return Task(cell.label, cell.signature, cell.config, cell.resources, storage, experiment, code)
 
 
 def nested(resources: Resources) -> bool:
@@ -161,24 +159,21 @@ def _released(lease: Lease) -> Iterator[None]:
 
 
 def _train(task: Task, ledger: Ledger, lease: Lease) -> None:
-    folder = ledger.folder(task.signature)
-    with _start_model(task.config, ledger) as config:
-        # The signature has said that it is the same run; what may differ (where a folder lies, how
-        # often a checkpoint is written) must not make the loop refuse to go on.
-        stored = (json.dumps(config.model_dump(mode="json"), indent=1) + "\n").encode()
-        folder.write("config.json", stored)
-        if nested(task.resources):
-            _train_in_workers(replace(task, config=config), folder, lease)
-        else:
-            _train_here(config, folder, task.resources, lease)
+    if nested(task.resources):
+        _train_in_workers(task, ledger.folder(task.signature), lease)
+    else:
+        _train_here(task, ledger, lease)
 
 
-def _train_here(config: RunConfig, folder: Folder, resources: Resources, lease: Lease) -> None:
+def _train_here(task: Task, ledger: Ledger, lease: Lease) -> None:
     import torch
 
     from supclap.training import fit
 
-    torch.set_num_threads(threads(resources))
+    folder = ledger.folder(task.signature)
+    config = _placed(task.config, ledger)
+    _store(config, folder)
+    torch.set_num_threads(threads(task.resources))
     for _ in fit(config, folder):
         if lease.lost:
             raise _TakenOver
@@ -229,18 +224,23 @@ def _train_in_workers(task: Task, folder: Folder, lease: Lease) -> None:
 def _work(arguments: dict[str, Any]) -> None:
     """What each worker under Ray Train runs."""
     import torch
+    from ray.train import get_context
 
     from supclap.training import TrainingError, fit
 
     task: Task = arguments["task"]
-    folder = Ledger(Folder.at(task.storage)).folder(task.signature)
+    ledger = Ledger(Folder.at(task.storage))
+    folder = ledger.folder(task.signature)
     if folder.exists(FATAL):
         return  # Ray Train has restarted the workers; the reason would be met again
     _end_with(arguments["lease"], folder)
     torch.set_num_threads(threads(task.resources))
     with captured(folder, task.label):
         try:
-            for _ in fit(task.config, folder):
+            config = _placed(task.config, ledger)
+            if get_context().get_world_rank() == 0:
+                _store(config, folder)
+            for _ in fit(config, folder):
                 pass
         except (InputError, TrainingError) as error:
             wrong = isinstance(error, InputError)
@@ -260,7 +260,7 @@ def _end_with(lease: str, folder: Folder) -> None:
         while True:
             time.sleep(WATCH_SECONDS)
             with contextlib.suppress(OSError):
-                if name.gone() or not folder.exists(lease):
+                if name.dead(0.0) or not folder.exists(lease):
                     os._exit(1)
 
     threading.Thread(target=watch, name="lease watch", daemon=True).start()
@@ -283,26 +283,25 @@ def _root(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-@contextlib.contextmanager
-def _start_model(config: RunConfig, ledger: Ledger) -> Iterator[RunConfig]:
-    """The configuration with its stage's model as a folder of this machine."""
+def _placed(config: RunConfig, ledger: Ledger) -> RunConfig:
+    """The configuration with the model of its stage as a folder of this machine."""
     start = config.model.start
     if start is None or not start.startswith(CELL):
-        yield config
-        return
-    model = ledger.folder(start.removeprefix(CELL)).below(MODEL)
-    if model.local is not None:
-        yield _starting_at(config, model.local)
-        return
-    # Not removed before the cell ends: workers of this node read it too.
-    with tempfile.TemporaryDirectory(prefix="supclap-start-") as scratch:
-        _download(model, Path(scratch))
-        yield _starting_at(config, Path(scratch))
+        return config
+    stage = start.removeprefix(CELL)
+    model = ledger.folder(stage).below(MODEL)
+    path = model.local or build_once(
+        cache_folder() / f"stage-{stage}", lambda scratch: _download(model, scratch)
+    )
+    changed = config.model.model_copy(update={"start": str(path)})
+    return config.model_copy(update={"model": changed})
 
 
-def _starting_at(config: RunConfig, path: Path) -> RunConfig:
-    return config.model_copy(
-        update={"model": config.model.model_copy(update={"start": str(path)})}
+def _store(config: RunConfig, folder: Folder) -> None:
+    """Notes the configuration as this attempt has it. The signature says that it is the same run:
+    where a folder lies, or how often a checkpoint is written, must not keep it from going on."""
+    folder.write(
+        "config.json", (json.dumps(config.model_dump(mode="json"), indent=1) + "\n").encode()
     )
 
 
@@ -310,6 +309,8 @@ def _download(folder: Folder, target: Path) -> None:
     import pyarrow.fs as pafs
 
     pafs.copy_files(
-        folder.base, str(target), source_filesystem=folder.filesystem,
+        folder.base,
+        str(target),
+        source_filesystem=folder.filesystem,
         destination_filesystem=pafs.LocalFileSystem(),
     )

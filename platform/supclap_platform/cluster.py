@@ -1,0 +1,165 @@
+"""Ray for this process: one of its own on this machine, or a cluster that runs already."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from supclap.errors import InputError
+
+OBJECT_STORE = 100 * 2**20  # bytes; results travel through the ledger, not through Ray
+# Sockets lie below Ray's folder, and the path of one may not exceed 107 bytes: /tmp, not $TMPDIR.
+_PARENT = Path("/tmp")
+_PREFIX = "supclap-ray-"
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # the default of 2 s outlasts short epochs
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # as it is; said, so that Ray does not warn
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The cluster that this process is connected to."""
+
+    address: str
+    own: bool  # started here, and stopped with this process
+
+    def resources(self) -> dict[str, float]:
+        """What all nodes have in total, at this moment: CPU, GPU, memory (bytes) ..."""
+        import ray
+
+        return dict(ray.cluster_resources())
+
+
+@contextlib.contextmanager
+def connected(
+    address: str | None = None, cpus: int | None = None, dashboard: bool = False
+) -> Iterator[Cluster]:
+    """Ray, for as long as the context lasts.
+
+    Args:
+        address: None starts Ray on this machine; "auto" or "host:port" attaches to a cluster.
+        cpus: of an own Ray; by default the cores that this process may use.
+        dashboard: of an own Ray; Ray Tune over Ray Train needs it.
+
+    Raises:
+        InputError: there is no cluster at the address, or Ray does not start.
+    """
+    os.environ.update({k: v for k, v in _SETTINGS.items() if k not in os.environ})
+    if address is None:
+        with _own(cpus or cores(), dashboard) as cluster:
+            yield cluster
+    else:
+        with _attached(address) as cluster:
+            yield cluster
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _own(cpus: int, dashboard: bool) -> Iterator[Cluster]:
+    import ray
+
+    _sweep()
+    folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_PARENT)
+    # Workers inherit it; numpy's thread pool is made when they import it, before any cell is known.
+    with _environment(OMP_NUM_THREADS="1"):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                object_store_memory=OBJECT_STORE,
+                include_dashboard=dashboard,
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                logging_level="ERROR",
+                configure_logging=True,
+                _temp_dir=folder,
+            )
+        except Exception as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise InputError(f"Ray does not start on this machine: {_first_line(error)}") from error
+    try:
+        yield Cluster(ray.get_runtime_context().gcs_address, own=True)
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _attached(address: str) -> Iterator[Cluster]:
+    import ray
+
+    if address.startswith("ray://"):
+        raise InputError(
+            f"--address {address}: Ray Client is not supported; run on a node of the cluster with "
+            "--address auto, or use `supclap submit`"
+        )
+    if address != "auto":
+        _reachable(address)
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level="ERROR",
+            runtime_env={"env_vars": {**_SETTINGS, "OMP_NUM_THREADS": "1"}},
+        )
+    except Exception as error:
+        raise InputError(
+            f"--address {address}: no Ray cluster can be joined there: {_first_line(error)}"
+        ) from error
+    try:
+        yield Cluster(ray.get_runtime_context().gcs_address, own=False)
+    finally:
+        ray.shutdown()
+
+
+def _reachable(address: str) -> None:
+    """Ray itself would knock for a minute before it gives up."""
+    host, sign, port = address.rpartition(":")
+    if not sign or not port.isdecimal():
+        raise InputError(f"--address {address}: expected 'auto' or HOST:PORT, such as head:6379")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"--address {address}: nothing answers there: {reason}") from None
+
+
+def _sweep() -> None:
+    """Removes what drivers that were killed left in /tmp."""
+    for left in _PARENT.glob(f"{_PREFIX}*-*"):
+        pid = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdecimal() and not Path("/proc", pid).exists() and Path("/proc/self").exists():
+            shutil.rmtree(left, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

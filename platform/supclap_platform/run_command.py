@@ -1,0 +1,165 @@
+"""`supclap run`: what an experiment still lacks, trained on Ray; then its table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from supclap.errors import InputError
+from supclap_platform.cells import Cell
+from supclap_platform.cli import experiment_options
+from supclap_platform.cluster import connected
+from supclap_platform.drivers import announce, drivers_of
+from supclap_platform.experiment import Experiment, load_experiment, parse_changes
+from supclap_platform.grid import Grid, Phase
+from supclap_platform.ledger import Ledger, open_ledger
+from supclap_platform.monitor import Monitor
+from supclap_platform.plan import Plan, Status, make_plan, remember
+from supclap_platform.results.formats import as_text, write_table
+from supclap_platform.results.tables import build_table
+from supclap_platform.view import View
+
+INTERRUPTED = 130  # the shell's exit code for Ctrl-C
+
+
+@click.command()
+@experiment_options
+@click.option("--address", help="Ray cluster to join: auto or HOST:PORT. Default: an own Ray.")
+@click.option(
+    "--cpus",
+    type=click.IntRange(min=1),
+    help="Cores that an own Ray may use; default: all that this process may.",
+)
+@click.option("--mixed", is_flag=True, help="Allow a table of several code versions, and say so.")
+@click.option("--rerun-stale", is_flag=True, help="Train cells of other code versions anew.")
+def run(
+    file: Path,
+    profile: str,
+    changes: tuple[str, ...],
+    storage: str,
+    address: str | None,
+    cpus: int | None,
+    mixed: bool,
+    rerun_stale: bool,
+) -> None:
+    """Run what FILE still lacks, then print its table. Run it again to go on after any stop."""
+    experiment = load_experiment(file, profile, parse_changes(changes))
+    ledger = open_ledger(storage, writing=True)
+    plan = make_plan(experiment, ledger)
+    if rerun_stale:
+        plan = _without_stale(plan, ledger)
+    _refuse_mixture(plan, mixed)
+    console = Console(highlight=False)
+    _head(plan, ledger, console)
+    remember(plan, ledger)
+    code = 0
+    if plan.to_run or plan.count(Status.RUNNING):
+        code = _drive(plan, ledger, console, address, cpus)
+    if code != INTERRUPTED:
+        _conclude(experiment, ledger, console, mixed)
+    raise SystemExit(code)
+
+
+def _drive(
+    plan: Plan, ledger: Ledger, console: Console, address: str | None, cpus: int | None
+) -> int:
+    """Runs the grid under the live view; the exit code."""
+    from supclap_platform.executor import RayExecutor
+
+    name = plan.experiment.name
+    others = drivers_of(ledger, name)
+    with announce(ledger, name) as driver, connected(address, cpus) as cluster:
+        executor = RayExecutor(cluster, ledger, name, plan.code)
+        executor.check(plan.to_run)
+        grid = Grid(plan, ledger, executor)
+        at_once = executor.places(plan.to_run[0]) if plan.to_run else 1
+        monitor = Monitor(plan, grid, ledger, at_once)
+        with View(console) as view:
+            for other in others:
+                view.say(f"process {other.pid} on {other.host} runs it too: sharing the cells")
+            try:
+                for news in grid.run():
+                    if news:
+                        executor.want(_open(grid))
+                    for standing in news:
+                        if standing.over:
+                            monitor.reader.forget(standing.cell.signature)
+                    view.show(monitor.progress())
+                    if driver.lost:
+                        raise KeyboardInterrupt
+            except KeyboardInterrupt:
+                view.say("stopping: running cells keep their last checkpoint", "yellow")
+                grid.stop()
+                return _stopped(plan, grid, console)
+            finally:
+                executor.want([])
+    return _failures(grid, console)
+
+
+def _open(grid: Grid) -> list[Cell]:
+    return [s.cell for phase in (Phase.RUNNING, Phase.WAITING) for s in grid.of(phase)]
+
+
+def _without_stale(plan: Plan, ledger: Ledger) -> Plan:
+    stale = [s for s, status in plan.statuses.items() if status is Status.STALE]
+    for signature in stale:
+        ledger.discard(signature)
+    return make_plan(plan.experiment, ledger, plan.code) if stale else plan
+
+
+def _refuse_mixture(plan: Plan, mixed: bool) -> None:
+    """Before anything starts: after hours of training a table must not be refused."""
+    stale = plan.count(Status.STALE)
+    if stale and len(plan.statuses) > stale and not mixed:
+        raise InputError(
+            f"{plan.experiment.path}: {stale} of its {len(plan.statuses)} cells were finished by "
+            f"another version of the code (now {plan.code}), so one table would mix them; train "
+            "them anew with --rerun-stale, or allow the mixture with --mixed"
+        )
+
+
+def _head(plan: Plan, ledger: Ledger, console: Console) -> None:
+    experiment = plan.experiment
+    done = plan.count(Status.DONE) + plan.count(Status.STALE)
+    console.print(
+        f"{experiment.name}, profile {experiment.profile}: {len(plan.statuses)} cells, {done} "
+        f"done, {len(plan.to_run)} to run; results in {ledger.storage.uri}",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _stopped(plan: Plan, grid: Grid, console: Console) -> int:
+    done = len(grid.of(Phase.DONE))
+    console.print(
+        f"stopped with {done} of {len(grid.standings)} cells done; the same command goes on",
+        soft_wrap=True,
+        markup=False,
+    )
+    return INTERRUPTED
+
+
+def _failures(grid: Grid, console: Console) -> int:
+    """Tells of each cell that failed, with the end of its log; the exit code."""
+    for standing in grid.of(Phase.FAILED):
+        console.print()
+        console.print(
+            f"failed: {standing.cell.label}: {standing.error}", style="bold red", markup=False
+        )
+        for line in standing.log:
+            console.print(f"  | {line}", style="dim", markup=False, soft_wrap=True)
+    for standing in grid.of(Phase.BLOCKED):
+        console.print(f"{standing.cell.label}: {standing.error}", style="red", markup=False)
+    return 1 if grid.of(Phase.FAILED) or grid.of(Phase.BLOCKED) else 0
+
+
+def _conclude(experiment: Experiment, ledger: Ledger, console: Console, mixed: bool) -> None:
+    table = build_table(experiment, ledger, mixed)
+    console.print()
+    console.print(as_text(table), markup=False, soft_wrap=True)
+    places = write_table(table, ledger.experiment_folder(experiment.name))
+    console.print(f"written: {places[0]} (also .md, .csv, .tex)", markup=False, soft_wrap=True)
+    console.print("next: `supclap ui` shows every run; edit the file and run it again:")
+    console.print("      only what is new will be trained")
