@@ -2,11 +2,15 @@
 
 Metric names are flat and dotted: ``train.loss``, ``train.svr``, ``val.t2a.R@1``,
 ``test.a2t.mAP10``, ``drift.text``, ``radius.text.mean``. Percentages are 0 to 100.
+
+``time`` is when an event was made, in seconds since 1970. It says nothing of the run's result, and
+events that differ in it alone are equal.
 """
 
 from __future__ import annotations
 
 import json
+import time as clock
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -26,6 +30,7 @@ class Started:
     clips: int = 0  # trained on
     left_out: int = 0  # clips of the train split without a caption in the languages
     dropped: int = 0  # pairs that wait at the end of each epoch, others in every epoch
+    time: float = field(default_factory=clock.time, compare=False)
     kind: str = "started"
 
 
@@ -37,6 +42,9 @@ class EpochEnded:
     step: int
     seconds: float
     metrics: dict[str, float] = field(default_factory=dict)
+    # What rank 0 used (`supclap.usage`): no part of the result either.
+    system: dict[str, float] = field(default_factory=dict, compare=False)
+    time: float = field(default_factory=clock.time, compare=False)
     kind: str = "epoch"
 
 
@@ -48,6 +56,7 @@ class Finished:
     step: int
     seconds: float
     metrics: dict[str, float] = field(default_factory=dict)
+    time: float = field(default_factory=clock.time, compare=False)
     kind: str = "finished"
 
 

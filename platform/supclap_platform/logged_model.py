@@ -1,0 +1,112 @@
+"""Logging a finished cell's model, such that ``mlflow.pyfunc.load_model`` opens it."""
+
+from __future__ import annotations
+
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs as pafs
+
+from supclap.storage import Folder
+
+NAME = "model"
+CODE = Path(__file__).with_name("pyfunc_model.py")
+REQUIREMENTS = ("mlflow", "pandas")  # besides supclap[train], with which all else comes
+
+
+def log_model(client: Any, run: Any, folder: Folder, step: int) -> str:
+    """Logs the model folder as the output of a run; returns the model's id.
+
+    Call it again where it was interrupted: a whole model of the run is taken, others are removed.
+    """
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+    run_id = run.info.run_id
+    wanted = f"source_run_id = '{run_id}'"
+    experiment = run.info.experiment_id
+    ready = None
+    for model in client.search_logged_models([experiment], filter_string=wanted):
+        if ready is None and model.status == LoggedModelStatus.READY:
+            ready = model
+        else:
+            client.delete_logged_model(model.model_id)
+    if ready is None:
+        with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
+            place = Path(scratch, "logged")
+            created = client.create_logged_model(
+                experiment, name=NAME, source_run_id=run_id, model_type="dual encoder"
+            )
+            save_flavor(_local(folder, Path(scratch)), place, run_id, created)
+            client.log_model_artifacts(created.model_id, str(place))
+            ready = client.finalize_logged_model(created.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(ready.model_id, step)])
+    return str(ready.model_id)
+
+
+def save_flavor(model: Path, place: Path, run_id: str | None = None, logged: Any = None) -> None:
+    """Writes an MLflow model to ``place``: `pyfunc_model.py` beside the files of ``model``."""
+    import mlflow.pyfunc
+    from mlflow.models import Model
+
+    described = Model(
+        artifact_path=logged.artifact_location if logged else None,
+        run_id=run_id,
+        model_uuid=logged.model_id if logged else None,
+        model_id=logged.model_id if logged else None,
+    )
+    mlflow.pyfunc.save_model(
+        path=str(place),
+        python_model=str(CODE),
+        artifacts={"model": str(model)},
+        pip_requirements=[
+            f"supclap[train]=={version('supclap')}",
+            *(f"{name}=={version(name)}" for name in REQUIREMENTS),
+        ],
+        signature=signature(),
+        mlflow_model=described,
+    )
+
+
+def signature() -> Any:
+    """What the model takes and gives; columns are optional, as a row fills one of two."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import Array, ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+    def optional(kind: Any, name: str) -> Any:
+        return ColSpec(kind, name, required=False)
+
+    return ModelSignature(
+        inputs=Schema([optional(DataType.string, "text"), optional(DataType.string, "audio")]),
+        outputs=Schema(
+            [
+                optional(Array(DataType.double), "embedding"),
+                optional(DataType.string, "query"),
+                optional(DataType.long, "rank"),
+                optional(DataType.string, "found"),
+                optional(DataType.double, "score"),
+            ]
+        ),
+        params=ParamSchema(
+            [
+                ParamSpec("task", DataType.string, "embed"),
+                ParamSpec("k", DataType.long, 5),
+                ParamSpec("language", DataType.string, "eng"),
+            ]
+        ),
+    )
+
+
+def _local(folder: Folder, scratch: Path) -> Path:
+    """The model folder on this machine: itself, or a copy of one that lies elsewhere."""
+    if folder.local is not None:
+        return folder.local
+    copy = scratch / "model"
+    pafs.copy_files(
+        folder.base,
+        str(copy),
+        source_filesystem=folder.filesystem,
+        destination_filesystem=pafs.LocalFileSystem(),
+    )
+    return copy

@@ -1,0 +1,133 @@
+"""The MLflow store that shows the ledger: which one, and how it is opened without chatter.
+
+By default an SQLite file inside the storage folder, its artifacts beside it. It is migrated under
+another name and then renamed, so that a killed process leaves no half-made store.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from supclap.errors import InputError
+from supclap.storage import Folder
+
+DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql", "oracle")
+_SERVERS = ("http", "https", "databricks")
+
+# MLflow reads these at its import or at each request; what the user has set stays.
+_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    # A dead server is given up soon: the mirror tries again itself, and all it sends may be sent
+    # twice. A retry inside MLflow could create a run twice.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+}
+
+
+@dataclass(frozen=True)
+class Store:
+    """An MLflow store. ``artifacts``: where new experiments keep theirs; None: it knows itself."""
+
+    uri: str
+    artifacts: str | None = None
+
+    def connect(self) -> Any:
+        """An MlflowClient; creates or upgrades an SQLite store first (4 s for a new one).
+
+        Raises whatever MLflow raises where the store cannot be used.
+        """
+        quiet()
+        from mlflow import MlflowClient
+
+        path = sqlite_path(self.uri)
+        if path is not None:
+            _prepare_database(path)
+        return MlflowClient(self.uri)
+
+
+def choose_store(uri: str | None, storage: Folder) -> Store | None:
+    """The store to use: ``uri``, else $MLFLOW_TRACKING_URI, else SQLite in a local storage folder.
+
+    None where nothing is named and the storage is not on this machine.
+
+    Raises:
+        InputError: a URI that MLflow cannot use.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        local = storage.local
+        return None if local is None else default_store(local)
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    if uri == "databricks" or scheme in _SERVERS:
+        return Store(uri)
+    if scheme not in _DATABASES:
+        raise InputError(
+            f"tracking URI '{uri}': expected http(s)://HOST:PORT of an MLflow server, or a "
+            "database such as sqlite:///mlflow.db; MLflow no longer writes to plain folders"
+        )
+    path = sqlite_path(uri)
+    # MLflow's own default is relative to wherever a process happens to stand.
+    return Store(uri, None if path is None else (path.absolute().parent / ARTIFACTS).as_uri())
+
+
+def default_store(folder: Path) -> Store:
+    """The SQLite store of a local storage folder."""
+    path = folder.absolute()
+    return Store(f"sqlite:///{path / DATABASE}", (path / ARTIFACTS).as_uri())
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file of an ``sqlite:///`` URI, or None."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
+
+
+def quiet() -> None:
+    """Keeps MLflow's, alembic's and urllib3's own words off the terminal. Call it before import."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    for name, level in (("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
+        logging.getLogger(name).setLevel(level)
+    warnings.filterwarnings("ignore", module=r"mlflow\.")
+    warnings.filterwarnings("ignore", message=r"(?s).*Add type hints to the `predict` method")
+
+
+def _prepare_database(path: Path) -> None:
+    """Creates a new store under another name and renames it; upgrades one of an older MLflow."""
+    import sqlalchemy
+    from mlflow.store.db import utils
+
+    if path.exists():
+        engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+        try:
+            if utils._get_schema_version(engine) != utils._get_latest_schema_revision():
+                utils._safe_initialize_tables(engine)
+                utils._upgrade_db(engine)
+        finally:
+            engine.dispose()
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    engine = sqlalchemy.create_engine(f"sqlite:///{scratch}")
+    try:
+        utils._initialize_tables(engine)
+        engine.dispose()
+        os.link(scratch, path)  # never over a store that another process made meanwhile
+    except FileExistsError:
+        pass
+    finally:
+        engine.dispose()
+        for left in path.parent.glob(f"{scratch.name}*"):
+            left.unlink(missing_ok=True)
