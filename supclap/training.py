@@ -38,6 +38,7 @@ from supclap.optimization import build_optimizer, set_learning_rate
 from supclap.record import Record, writing
 from supclap.step import Step
 from supclap.storage import Folder
+from supclap.usage import Usage
 from supclap.version import code_version
 from supclap.workers import Workers
 
@@ -152,6 +153,7 @@ def fit(
             checkpoints.save(progress.checkpoint, parts, keep=progress.best.get("checkpoint"))
 
     # The loop.
+    usage = Usage()
     for epoch in range(progress.epoch, config.epochs):
         clock = Clock(progress.epoch_seconds)
         model.train()
@@ -168,7 +170,7 @@ def fit(
         metrics = {name: total / steps for name, total in progress.sums.items()}
         for split, held_out in watched.items():
             metrics |= measure_retrieval(split, model, held_out, workers).metrics
-        ended = EpochEnded(epoch + 1, progress.step, clock.seconds, metrics)
+        ended = EpochEnded(epoch + 1, progress.step, clock.seconds, metrics, usage.measure())
         progress.end_epoch(ended, config.select)
         workers.from_first(save)
         workers.from_first(lambda: record.write_events(progress.events))

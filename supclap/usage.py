@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import os
 import time
+from pathlib import Path
 
 import torch
 
@@ -15,27 +16,25 @@ class Usage:
         self._wall, self._cpu = time.monotonic(), time.process_time()
 
     def measure(self) -> dict[str, float]:
-        """Since the last call: processor use, where 100 is one core (all threads of this process
-        together), and the process's peak memory so far in MB; on a GPU also the peak that PyTorch
-        has allocated there since the last call."""
+        """Since the last call: ``cpu_percent``, where 100 is one core (all threads of this process
+        together); now: ``memory_megabytes`` that it holds, on Linux; on a GPU the most that PyTorch
+        has allocated there since the last call, ``gpu_memory_peak_megabytes``."""
         wall, cpu = time.monotonic(), time.process_time()
-        used = 100 * (cpu - self._cpu) / max(wall - self._wall, 1e-9)
+        found = {"cpu_percent": 100 * (cpu - self._cpu) / max(wall - self._wall, 1e-9)}
         self._wall, self._cpu = wall, cpu
-        found = {"cpu_percent": used}
-        peak = peak_memory()
-        if peak is not None:
-            found["memory_peak_megabytes"] = peak
+        memory = resident()
+        if memory is not None:
+            found["memory_megabytes"] = memory
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             found["gpu_memory_peak_megabytes"] = torch.cuda.max_memory_allocated() / 1e6
             torch.cuda.reset_peak_memory_stats()
         return found
 
 
-def peak_memory() -> float | None:
-    """The most memory this process has held so far, in MB; None where the system keeps no count."""
+def resident() -> float | None:
+    """The memory that this process holds, in MB; None where the system does not tell in /proc."""
     try:
-        import resource
-    except ImportError:  # Windows
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
         return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
