@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -17,11 +20,16 @@ from supclap_platform.grid import Grid, Phase
 from supclap_platform.ledger import Ledger, open_ledger
 from supclap_platform.monitor import Monitor
 from supclap_platform.plan import Plan, Status, make_plan, remember
-from supclap_platform.results.formats import as_text, write_table
+from supclap_platform.results.formats import FORMATS, as_text, write_table
 from supclap_platform.results.tables import build_table
+from supclap_platform.tracking import Tracker, open_tracker
 from supclap_platform.view import View
 
+if TYPE_CHECKING:
+    from supclap_platform.executor import RayExecutor
+
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
+LAST_LOOK = 10.0  # seconds that a stopped run gives MLflow to catch up
 
 
 @click.command()
@@ -32,6 +40,10 @@ INTERRUPTED = 130  # the shell's exit code for Ctrl-C
     type=click.IntRange(min=1),
     help="Cores that an own Ray may use; default: all that this process may.",
 )
+@click.option(
+    "--tracking-uri",
+    help="MLflow store or server; default: $MLFLOW_TRACKING_URI, else SQLite in the storage.",
+)
 @click.option("--mixed", is_flag=True, help="Allow a table of several code versions, and say so.")
 @click.option("--rerun-stale", is_flag=True, help="Train cells of other code versions anew.")
 def run(
@@ -41,6 +53,7 @@ def run(
     storage: str,
     address: str | None,
     cpus: int | None,
+    tracking_uri: str | None,
     mixed: bool,
     rerun_stale: bool,
 ) -> None:
@@ -53,49 +66,67 @@ def run(
     _refuse_mixture(plan, mixed)
     console = Console(highlight=False)
     _head(plan, ledger, console)
-    remember(plan, ledger)
-    code = 0
-    if plan.to_run or plan.count(Status.RUNNING):
-        code = _drive(plan, ledger, console, address, cpus)
-    if code != INTERRUPTED:
-        _conclude(experiment, ledger, console, mixed)
+    with ExitStack() as stack:
+        executor = None
+        if plan.to_run or plan.count(Status.RUNNING):
+            executor = _executor(stack, plan, ledger, address, cpus)
+        remember(plan, ledger)
+        tracker = open_tracker(experiment, plan.cells, ledger, tracking_uri, _sayer(console))
+        code = _drive(plan, ledger, executor, tracker, console) if executor else 0
+    if code == INTERRUPTED:
+        tracker.close("KILLED", patience=LAST_LOOK)
+    else:
+        files = _conclude(experiment, ledger, console, mixed)
+        tracker.close("FAILED" if code else "FINISHED", files)
     raise SystemExit(code)
 
 
-def _drive(
-    plan: Plan, ledger: Ledger, console: Console, address: str | None, cpus: int | None
-) -> int:
-    """Runs the grid under the live view; the exit code."""
+def _executor(
+    stack: ExitStack, plan: Plan, ledger: Ledger, address: str | None, cpus: int | None
+) -> RayExecutor:
+    """Ray, for as long as ``stack`` is open."""
     from supclap_platform.executor import RayExecutor
 
+    cluster = stack.enter_context(connected(address, cpus))
+    executor = RayExecutor(cluster, ledger, plan.experiment.name, plan.code)
+    executor.check(plan.to_run)
+    return executor
+
+
+def _drive(
+    plan: Plan, ledger: Ledger, executor: RayExecutor, tracker: Tracker, console: Console
+) -> int:
+    """Runs the grid under the live view; the exit code."""
     name = plan.experiment.name
     others = drivers_of(ledger, name)
-    with announce(ledger, name) as driver, connected(address, cpus) as cluster:
-        executor = RayExecutor(cluster, ledger, name, plan.code)
-        executor.check(plan.to_run)
-        grid = Grid(plan, ledger, executor)
-        at_once = executor.places(plan.to_run[0]) if plan.to_run else 1
-        monitor = Monitor(plan, grid, ledger, at_once)
-        with View(console) as view:
-            for other in others:
-                view.say(f"process {other.pid} on {other.host} runs it too: sharing the cells")
-            try:
-                for news in grid.run():
-                    if news:
-                        executor.want(_open(grid))
-                    for standing in news:
-                        if standing.over:
-                            monitor.reader.forget(standing.cell.signature)
-                    view.show(monitor.progress())
-                    if driver.lost:
-                        raise KeyboardInterrupt
-            except KeyboardInterrupt:
-                view.say("stopping: running cells keep their last checkpoint", "yellow")
-                grid.stop()
-                return _stopped(plan, grid, console)
-            finally:
-                executor.want([])
+    grid = Grid(plan, ledger, executor)
+    at_once = executor.places(plan.to_run[0]) if plan.to_run else 1
+    monitor = Monitor(plan, grid, ledger, at_once)
+    with announce(ledger, name) as driver, View(console) as view:
+        for other in others:
+            view.say(f"process {other.pid} on {other.host} runs it too: sharing the cells")
+        try:
+            for news in grid.run():
+                if news:
+                    executor.want(_open(grid))
+                for standing in news:
+                    if standing.over:
+                        monitor.reader.forget(standing.cell.signature)
+                view.show(monitor.progress())
+                tracker.catch_up()
+                if driver.lost:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            view.say("stopping: running cells keep their last checkpoint", "yellow")
+            grid.stop()
+            return _stopped(grid, console)
+        finally:
+            executor.want([])
     return _failures(grid, console)
+
+
+def _sayer(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(line, style="yellow", markup=False, soft_wrap=True)
 
 
 def _open(grid: Grid) -> list[Cell]:
@@ -131,7 +162,7 @@ def _head(plan: Plan, ledger: Ledger, console: Console) -> None:
     )
 
 
-def _stopped(plan: Plan, grid: Grid, console: Console) -> int:
+def _stopped(grid: Grid, console: Console) -> int:
     done = len(grid.of(Phase.DONE))
     console.print(
         f"stopped with {done} of {len(grid.standings)} cells done; the same command goes on",
@@ -155,11 +186,16 @@ def _failures(grid: Grid, console: Console) -> int:
     return 1 if grid.of(Phase.FAILED) or grid.of(Phase.BLOCKED) else 0
 
 
-def _conclude(experiment: Experiment, ledger: Ledger, console: Console, mixed: bool) -> None:
+def _conclude(
+    experiment: Experiment, ledger: Ledger, console: Console, mixed: bool
+) -> dict[str, bytes]:
+    """Prints and writes the table; its files by name."""
     table = build_table(experiment, ledger, mixed)
     console.print()
     console.print(as_text(table), markup=False, soft_wrap=True)
-    places = write_table(table, ledger.experiment_folder(experiment.name))
+    folder = ledger.experiment_folder(experiment.name)
+    places = write_table(table, folder)
     console.print(f"written: {places[0]} (also .md, .csv, .tex)", markup=False, soft_wrap=True)
     console.print("next: `supclap ui` shows every run; edit the file and run it again:")
     console.print("      only what is new will be trained")
+    return {f"table.{ending}": folder.read(f"table.{ending}") for ending in FORMATS}

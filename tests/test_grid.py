@@ -1,0 +1,251 @@
+"""The driver's loop, without Ray: an executor that does what each case tells it to."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fake_runs import finish
+from supclap_platform.cells import Cell
+from supclap_platform.experiment import load_experiment
+from supclap_platform.grid import BACK_OFF, Grid, Phase
+from supclap_platform.ledger import Ledger, State, open_ledger
+from supclap_platform.plan import Plan, make_plan
+from supclap_platform.trial import Outcome
+
+CODE = "code-a"
+FILE = """
+experiment: small
+base: {epochs: 2}
+variants:
+  A: {}
+  B: {loss.svr: {sides: both}}
+seeds: 2
+"""
+STAGED = FILE + "init: {base: {epochs: 1}}\n"
+
+Act = Callable[[Cell, int], Outcome]  # a cell and the number of its attempt
+
+
+class Fake:
+    """Runs each cell the moment it is waited for; ``act`` says how the attempt ends."""
+
+    def __init__(self, ledger: Ledger, act: Act, places: int = 2) -> None:
+        self.ledger = ledger
+        self.act = act
+        self.places = places
+        self.now = 0.0
+        self.running: list[Cell] = []
+        self.attempts: list[tuple[str, float]] = []  # signature, when
+        self.most = 0
+        self.cancelled = False
+
+    def room_for(self, cell: Cell) -> bool:
+        return len(self.running) < self.places
+
+    def submit(self, cell: Cell) -> None:
+        self.running.append(cell)
+        self.most = max(self.most, len(self.running))
+        self.attempts.append((cell.signature, self.now))
+
+    def wait(self, seconds: float) -> list[tuple[str, Outcome]]:
+        self.now += seconds
+        if not self.running:
+            return []
+        cell = self.running.pop(0)
+        number = sum(signature == cell.signature for signature, _ in self.attempts)
+        outcome = self.act(cell, number)
+        if outcome.kind == "done" and self.ledger.state(cell.signature) is not State.DONE:
+            finish(self.ledger, cell, {}, code=CODE)
+        return [(cell.signature, outcome)]
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+def done(cell: Cell, number: int) -> Outcome:
+    return Outcome("done")
+
+
+def planned(tmp_path: Path, text: str = FILE) -> tuple[Plan, Ledger]:
+    path = tmp_path / "small.yaml"
+    path.write_text(text, encoding="utf-8")
+    ledger = open_ledger(tmp_path / "storage")
+    return make_plan(load_experiment(path), ledger, CODE), ledger
+
+
+def finished(plan: Plan, ledger: Ledger, fake: Fake) -> Grid:
+    grid = Grid(plan, ledger, fake, clock=lambda: fake.now)
+    for _ in grid.run():
+        pass
+    return grid
+
+
+def test_every_cell_runs_once_and_no_more_at_once_than_there_is_room(tmp_path: Path) -> None:
+    plan, ledger = planned(tmp_path)
+    fake = Fake(ledger, done)
+    grid = finished(plan, ledger, fake)
+    assert [signature for signature, _ in fake.attempts] == [c.signature for c in plan.cells]
+    assert fake.most == 2
+    assert len(grid.of(Phase.DONE)) == 4
+
+
+def test_only_what_is_not_finished_is_run(tmp_path: Path) -> None:
+    plan, ledger = planned(tmp_path)
+    for cell in plan.cells[1:3]:
+        finish(ledger, cell, {}, code=CODE)
+    plan, ledger = planned(tmp_path)
+    fake = Fake(ledger, done)
+    finished(plan, ledger, fake)
+    left = (plan.cells[0], plan.cells[3])
+    assert [signature for signature, _ in fake.attempts] == [cell.signature for cell in left]
+
+
+def test_a_crash_is_retried_after_growing_pauses_and_forgotten_when_it_works(
+    tmp_path: Path,
+) -> None:
+    plan, ledger = planned(tmp_path)
+    unlucky = plan.cells[0].signature
+
+    def act(cell: Cell, number: int) -> Outcome:
+        crash = cell.signature == unlucky and number <= 2
+        return Outcome("crashed", "killed") if crash else Outcome("done")
+
+    fake = Fake(ledger, act)
+    grid = finished(plan, ledger, fake)
+    times = [when for signature, when in fake.attempts if signature == unlucky]
+    pauses = [after - before for before, after in zip(times, times[1:], strict=False)]
+    assert len(times) == 3
+    assert pauses[0] >= BACK_OFF[0]
+    assert pauses[1] >= 2 * BACK_OFF[0]
+    assert len(grid.of(Phase.DONE)) == 4
+    assert ledger.failure(unlucky) is None
+
+
+def test_a_cell_that_always_crashes_fails_after_max_failures_and_stops_no_other(
+    tmp_path: Path,
+) -> None:
+    plan, ledger = planned(tmp_path)
+    unlucky = plan.cells[0]
+
+    def act(cell: Cell, number: int) -> Outcome:
+        if cell is unlucky:
+            ledger.folder(cell.signature).write("log.txt", b"first line\nlast line\n")
+            return Outcome("crashed", "the process of the cell ended")
+        return Outcome("done")
+
+    fake = Fake(ledger, act)
+    grid = finished(plan, ledger, fake)
+    attempts = sum(signature == unlucky.signature for signature, _ in fake.attempts)
+    failure = ledger.failure(unlucky.signature)
+    assert attempts == 1 + unlucky.resources.max_failures
+    assert failure is not None
+    assert failure.attempts == attempts
+    assert failure.log == ("first line", "last line")
+    assert [s.cell for s in grid.of(Phase.FAILED)] == [unlucky]
+    assert len(grid.of(Phase.DONE)) == 3
+
+
+def test_a_mistake_in_the_configuration_is_not_tried_again(tmp_path: Path) -> None:
+    plan, ledger = planned(tmp_path)
+
+    def act(cell: Cell, number: int) -> Outcome:
+        if cell is plan.cells[0]:
+            return Outcome("failed", "data.folder: no such folder", configuration=True)
+        return Outcome("done")
+
+    fake = Fake(ledger, act)
+    finished(plan, ledger, fake)
+    failure = ledger.failure(plan.cells[0].signature)
+    assert len(fake.attempts) == 4
+    assert failure is not None
+    assert failure.configuration
+
+
+def test_a_failed_cell_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
+    plan, ledger = planned(tmp_path)
+    ledger.record_failure(plan.cells[0].signature, "diverged")
+    plan, ledger = planned(tmp_path)
+    grid = finished(plan, ledger, Fake(ledger, done))
+    assert len(grid.of(Phase.DONE)) == 4
+    assert ledger.failure(plan.cells[0].signature) is None
+
+
+def test_a_crash_after_the_result_was_written_is_no_crash(tmp_path: Path) -> None:
+    plan, ledger = planned(tmp_path)
+
+    def act(cell: Cell, number: int) -> Outcome:
+        finish(ledger, cell, {}, code=CODE)
+        return Outcome("crashed", "killed")
+
+    fake = Fake(ledger, act)
+    grid = finished(plan, ledger, fake)
+    assert len(fake.attempts) == 4
+    assert len(grid.of(Phase.DONE)) == 4
+
+
+def test_cells_wait_for_their_stage_and_are_not_run_when_it_fails(tmp_path: Path) -> None:
+    plan, ledger = planned(tmp_path, STAGED)
+    fake = Fake(ledger, done, places=9)
+    finished(plan, ledger, fake)
+    stage = next(cell for cell in plan.cells if cell.start is None)
+    times = dict(fake.attempts)
+    assert fake.attempts[0][0] == stage.signature
+    assert all(times[c.signature] > times[stage.signature] for c in plan.cells if c.start)
+
+    ledger.discard(stage.signature)
+    for cell in plan.cells:
+        ledger.discard(cell.signature)
+    fake = Fake(ledger, lambda cell, number: Outcome("failed", "diverged"))
+    grid = finished(plan, ledger, fake)
+    assert [signature for signature, _ in fake.attempts] == [stage.signature]
+    assert len(grid.of(Phase.BLOCKED)) == 4
+
+
+def test_a_cell_of_another_process_is_waited_for_and_taken_over_when_that_is_gone(
+    tmp_path: Path,
+) -> None:
+    plan, ledger = planned(tmp_path)
+    theirs, abandoned = plan.cells[:2]
+    lease = ledger.take(theirs.signature)
+    other = ledger.take(abandoned.signature)
+    assert lease is not None
+    assert other is not None
+
+    def act(cell: Cell, number: int) -> Outcome:
+        if cell is plan.cells[3]:  # meanwhile the other process finishes one and leaves the other
+            finish(ledger, theirs, {}, code=CODE)
+            lease.release()
+            other.release()
+        return Outcome("done")
+
+    plan, ledger = planned(tmp_path)
+    theirs, abandoned = plan.cells[:2]
+    fake = Fake(ledger, act)
+    grid = finished(plan, ledger, fake)
+    ran = [signature for signature, _ in fake.attempts]
+    assert theirs.signature not in ran
+    assert ran[-1] == abandoned.signature
+    assert len(grid.of(Phase.DONE)) == 4
+
+
+def test_a_cell_that_turns_out_to_be_taken_is_left_to_the_other(tmp_path: Path) -> None:
+    plan, ledger = planned(tmp_path)
+
+    def act(cell: Cell, number: int) -> Outcome:
+        if cell is plan.cells[0]:
+            finish(ledger, cell, {}, code=CODE)
+            return Outcome("busy")
+        return Outcome("done")
+
+    fake = Fake(ledger, act)
+    grid = finished(plan, ledger, fake)
+    assert len(fake.attempts) == 4
+    assert len(grid.of(Phase.DONE)) == 4
+
+
+def test_stopping_ends_what_runs(tmp_path: Path) -> None:
+    plan, ledger = planned(tmp_path)
+    fake = Fake(ledger, done)
+    grid = Grid(plan, ledger, fake, clock=lambda: fake.now)
+    next(grid.run())
+    grid.stop()
+    assert fake.cancelled
