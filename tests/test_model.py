@@ -477,3 +477,24 @@ def test_the_transformer_has_its_own_default_width():
     assert parse_config({"model": {"audio": "transformer"}}).model.audio.width == 128
     chosen = {"model": {"audio": {"name": "transformer", "width": 64}}}
     assert parse_config(chosen).model.audio.width == 64
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_model import model_of
+os.fsync = lambda descriptor: os.kill(os.getpid(), 9)
+model_of(seed=7).save(Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.heavy
+def test_a_killed_save_keeps_the_earlier_model(saved):
+    before = supclap.load(saved).content_hash()
+    tests = str(Path(__file__).parent)
+    killed = subprocess.run([sys.executable, "-c", KILLED, tests, str(saved)])
+    assert killed.returncode == -9
+    assert supclap.load(saved).content_hash() == before
+    model_of(seed=7).save(saved)
+    assert supclap.load(saved).content_hash() == model_of(seed=7).content_hash()
