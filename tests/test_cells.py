@@ -142,7 +142,7 @@ def test_rows_that_differ_in_workers_only_are_different_cells(tmp_path):
 
 def collection(folder: Path, seed: int) -> None:
     noise = np.random.default_rng(seed)
-    for split in ("train", "val"):
+    for split in ("train", "val", "test"):
         audio = noise.integers(-99, 99, 50).astype(np.int16)
         write_split(folder, "c", split, [Clip(f"{split}-1", audio)])
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from supclap_platform.claims import Greater, Trend, Within, parse_claim
 from supclap_platform.experiment import Experiment, load_experiment, parse_changes
-from supclap_platform.metrics import CATALOGUE, full_name
 
 from supclap.errors import InputError
 
@@ -335,13 +334,6 @@ def test_claims_become_typed_objects():
     for wrong in ("A > A on t2a.R@1", "A > C", "A on t2a.R@1", "A within x % of C on seconds", ""):
         with pytest.raises(InputError):
             parse_claim(wrong, variants)
-
-
-def test_every_metric_of_the_catalogue_has_a_full_name_that_is_in_it_too():
-    for name in CATALOGUE:
-        assert full_name(full_name(name)) == full_name(name)
-    assert full_name("t2a.R@1") == "test.t2a.R@1"
-    assert full_name("val.fra.t2a.R@1") == "val.fra.t2a.R@1"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -95,10 +95,9 @@ class Contents:
         self._known: dict[tuple[str, ...], str] = {}
 
     def collection(self, data: DataConfig) -> str:
-        """Of the splits of a prepared collection that a run reads; its index holds the hashes."""
-        assert data.folder is not None
-        wanted = tuple(name for name in (data.train, data.val, data.test) if name is not None)
-        return self._once(("collection", data.folder, *wanted), lambda: _collection(data, wanted))
+        """Of a prepared collection, all splits of it; its index holds their hashes."""
+        folder = str(data.folder)
+        return self._once(("collection", folder, data.train), lambda: _collection(folder, data))
 
     def folder(self, path: str, key: str) -> str:
         """Of any folder: the names, sizes and small files' bytes of all that lies below it."""
@@ -110,16 +109,16 @@ class Contents:
         return self._known[key]
 
 
-def _collection(data: DataConfig, wanted: tuple[str, ...]) -> str:
+def _collection(folder: str, data: DataConfig) -> str:
     from supclap.data.clips import Collection  # needs numpy and pyarrow: only where there is one
 
-    collection = Collection(Path(str(data.folder)))
-    if data.train not in collection.splits:
-        raise InputError(
-            f"{data.folder}: no split '{data.train}'; it has {', '.join(collection.splits)}"
-        )
-    present = sorted({name for name in wanted if name in collection.splits})
-    return "content:" + collection.content_hash(*present)
+    collection = Collection(Path(folder))
+    for name in (data.train, data.val, data.test):
+        if name is not None and name not in collection.splits:
+            raise InputError(
+                f"{folder}: no split '{name}'; it has {', '.join(collection.splits) or 'none'}"
+            )
+    return "content:" + collection.content_hash()
 
 
 def _folder(path: Path, key: str) -> str:

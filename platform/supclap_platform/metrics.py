@@ -16,20 +16,22 @@ RANKS = ("mAP10", "medR", "meanR")
 RETRIEVAL = tuple(f"{way}.{name}" for way in ("t2a", "a2t") for name in (*RECALLS, *RANKS))
 CONSISTENCY = ("MRV", "a2t.MRV")  # with two languages or more
 
-# Of the best epoch, and over the epochs: parts of the loss, drift and radius.
+# Of the best epoch, and over the epochs: parts of the loss, and `supclap.drift.diagnose`.
+_OF_A_SIDE = (
+    "drift.{}",
+    "push.{}.parallel",
+    "push.{}.perpendicular",
+    "radius.{}.mean",
+    "radius.{}.std",
+    "radius.{}.inside",
+    "contraction.{}",
+)
 TRAINING = (
-    "train.loss",
-    "train.base",
-    "train.svr",
-    "train.constraint",
-    "drift.text",
-    "drift.audio",
-    "radius.text.mean",
-    "radius.text.std",
-    "radius.audio.mean",
-    "radius.audio.std",
+    *(f"train.{part}" for part in ("loss", "base", "svr", "constraint", "gradient")),
+    *(name.format(side) for name in _OF_A_SIDE for side in ("text", "audio")),
     "similarity.positive",
     "similarity.negative",
+    "distance",
     "temperature",
 )
 ZERO_SHOT = ("zero_shot.accuracy", "zero_shot.class_accuracy")
@@ -44,6 +46,7 @@ CATALOGUE = (
     *ZERO_SHOT,
     *WHOLE,
     *_BY_LANGUAGE,
+    *(f"chance.{name}" for name in (*RETRIEVAL, *ZERO_SHOT)),
     *(f"{split}.{name}" for split in SPLITS for name in (*_SHORT, *_BY_LANGUAGE)),
 )
 _LEGAL = frozenset(CATALOGUE)
@@ -77,7 +80,7 @@ def why_not_reported(metric: str, config: RunConfig) -> str | None:
     if (language is not None or parts[-1] == "MRV") and len(config.data.languages) < 2:
         return "data.languages has only one"
     svr = config.loss.svr
-    if parts[0] == "radius" or metric in ("train.svr", "train.constraint"):
+    if parts[0] in ("radius", "contraction") or metric in ("train.svr", "train.constraint"):
         if svr is None:
             return "it has no loss.svr"
         if parts[1] == "audio" and svr.sides == "text":

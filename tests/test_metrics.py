@@ -1,0 +1,44 @@
+"""The catalogue of metrics against what a run really reports."""
+
+import pytest
+from supclap_platform.metrics import CATALOGUE, full_name, lower_is_better, why_not_reported
+from tiny_run import make_collection, tiny_config
+
+from supclap.events import EpochEnded, Finished
+from supclap.storage import Folder
+from supclap.training import fit
+
+DYNAMIC = {"sides": "both", "radius": "dynamic"}
+TEXT_ONLY = {"sides": "text", "radius": "static"}
+
+
+@pytest.mark.parametrize(
+    ("svr", "languages"), [(DYNAMIC, ["eng", "deu"]), (TEXT_ONLY, ["eng"]), (None, ["eng"])]
+)
+def test_a_run_reports_what_the_catalogue_promises_and_nothing_else(tmp_path, svr, languages):
+    folder = make_collection(tmp_path / "data")
+    config = tiny_config(folder, epochs=1, loss__svr=svr, data__languages=languages)
+    events = list(fit(config, Folder.at(tmp_path / "run")))
+    ended = next(event for event in events if isinstance(event, EpochEnded))
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    reported = set(ended.metrics) | set(finished.metrics)
+    assert reported <= set(CATALOGUE)
+    whole = {"seconds", "seconds_per_epoch", "best_epoch", "steps"}
+    promised = {
+        full_name(name) for name in CATALOGUE if why_not_reported(name, config) is None
+    } - whole
+    assert promised - reported == set()
+
+
+def test_full_names_name_themselves():
+    for name in CATALOGUE:
+        assert full_name(full_name(name)) == full_name(name)
+    assert full_name("t2a.R@1") == "test.t2a.R@1"
+    assert full_name("val.fra.t2a.R@1") == "val.fra.t2a.R@1"
+
+
+def test_which_way_is_better():
+    lower = {"test.t2a.medR", "val.a2t.meanR", "test.MRV", "seconds", "train.loss"}
+    assert all(lower_is_better(name) for name in lower)
+    assert not any(lower_is_better(name) for name in ("test.t2a.R@1", "zero_shot.accuracy"))
