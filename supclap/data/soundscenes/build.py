@@ -25,12 +25,14 @@ from supclap.data.soundscenes.recordings import (
     find_recordings,
     fingerprint,
     usable_kinds,
+    used_recordings,
 )
 from supclap.data.soundscenes.scenes import SPLITS, Event, plan
 from supclap.data.soundscenes.waves import Array
 from supclap.errors import InputError
 
 NAME = "soundscenes"
+EVENTS = "events.json"  # beside the splits: how many recordings of each kind they were made from
 SECONDS = 2.0
 _SHORTEST = 1.0
 _ITEMS_PER_WORKER = 200  # a process takes half a second to start: fewer are not worth one
@@ -102,6 +104,8 @@ class _Work:
         try:
             workers = self._workers(len(self.recordings))
             self._write(folder, kinds, decode_bank(self.recordings, bank, workers))
+            report = json.dumps(used_recordings(self.recordings, kinds), indent=1)
+            (folder / EVENTS).write_text(report + "\n", encoding="utf-8")
         finally:
             bank.unlink(missing_ok=True)
 

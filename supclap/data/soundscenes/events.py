@@ -26,8 +26,8 @@ from supclap.data.soundscenes.waves import (
     train,
 )
 
-_PITCH = {"high": 1.5, "low": 1 / 1.5}
-_PACE = {"fast": 2.0, "slow": 0.5}
+_PITCH = {"high": 1.4, "low": 1 / 1.4}
+_PACE = {"fast": 1.8, "slow": 1 / 1.8}
 
 
 @dataclass(frozen=True)
@@ -396,7 +396,7 @@ def _jackhammer(d: Draw) -> Array:
 def _vacuum_cleaner(d: Draw) -> Array:
     motor = d.near(290, 0.04) * d.pitch
     whine = partials(motor, d.samples, [0.6, 0.5, 0.3, 0.5, 0.2, 0.1])
-    air = noise(d.rng, d.samples, 250, 5500, -0.35)
+    air = noise(d.rng, d.samples, 250 * d.pitch, 4500 * d.pitch, -0.35)
     return (0.8 * whine + air) * bump(d.samples, 0.15, 0.1)
 
 

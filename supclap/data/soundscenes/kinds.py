@@ -49,7 +49,7 @@ door_wood_knock impulsive sld
 clapping        impulsive sld
 footsteps       impulsive sld
 hammer          impulsive psld
-drum            impulsive psld
+drum            impulsive psl
 clock_tick      impulsive psl
 water_drops     impulsive psl
 crackling_fire  impulsive ld
@@ -61,7 +61,7 @@ frog            animal    psld
 crow            animal    psld
 insects         animal    pld
 cow             animal    pld
-engine          machine   pld
+engine          machine   pl
 helicopter      machine   sld
 chainsaw        machine   pld
 jackhammer      machine   sld

@@ -9,8 +9,8 @@ source recording are never on both sides.
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +91,20 @@ def usable_kinds(recordings: Iterable[Recording]) -> dict[str, dict[str, Kind]]:
                 "its folds must share classes"
             )
     return kinds
+
+
+def used_recordings(
+    recordings: Iterable[Recording], kinds: Mapping[str, Mapping[str, Kind]]
+) -> dict[str, dict[str, int]]:
+    """How many recordings each role has of each kind, and how many are left out.
+
+    Left out are those of a kind that has none to train on.
+    """
+    counts: dict[str, Counter[str]] = {role: Counter() for role in (*ROLES, "left out")}
+    for recording in recordings:
+        used = recording.kind in kinds[recording.role]
+        counts[recording.role if used else "left out"][recording.kind] += 1
+    return {role: dict(sorted(counter.items())) for role, counter in counts.items()}
 
 
 def fingerprint(recordings: Iterable[Recording]) -> str:

@@ -8,10 +8,11 @@ loud nor quiet. Within a measured split no description is a less detailed versio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations, product
+from itertools import accumulate, combinations, product
 
 import numpy as np
 
@@ -77,18 +78,29 @@ class Space:
         return sum(counts) + ordered_pairs + ordered_pairs // 2
 
     def draw(self, rng: np.random.Generator) -> Scene:
-        names = list(self.kinds)
-        shares = _ARRANGEMENT_SHARES if len(names) > 1 else (1.0, 0.0, 0.0)
-        arrangement = ARRANGEMENTS[rng.choice(3, p=shares)]
-        chosen = rng.choice(len(names), 1 if arrangement == "single" else 2, replace=False)
+        """One description; kinds evenly, arrangements and numbers of attributes by their shares."""
+        names = self._names
+        arrangement = ARRANGEMENTS[_pick(_ARRANGEMENT_SHARES, rng)] if len(names) > 1 else "single"
+        first = int(rng.integers(len(names)))
+        chosen = [first]
+        if arrangement != "single":
+            chosen.append((first + 1 + int(rng.integers(len(names) - 1))) % len(names))
         events = tuple(self._event(names[which], rng) for which in chosen)
         return Scene(arrangement, tuple(sorted(events)) if arrangement == "together" else events)
 
+    @cached_property
+    def _names(self) -> list[str]:
+        return list(self.kinds)
+
     def _event(self, name: str, rng: np.random.Generator) -> Event:
         groups = self.variants[name]
-        shares = np.array(_ATTRIBUTE_COUNT_SHARES[: len(groups)])
-        group = groups[rng.choice(len(groups), p=shares / shares.sum())]
+        group = groups[_pick(_ATTRIBUTE_COUNT_SHARES[: len(groups)], rng)]
         return group[rng.integers(len(group))]
+
+
+def _pick(shares: Sequence[float], rng: np.random.Generator) -> int:
+    """A place, by its share of the sum (`Generator.choice` does the same in ten times the time)."""
+    return bisect(list(accumulate(shares)), rng.random() * sum(shares))
 
 
 def _variants(kind: Kind) -> tuple[tuple[Event, ...], ...]:
