@@ -158,6 +158,15 @@ def test_a_collection_enters_by_its_content_not_its_place(tmp_path):
     assert found[0] == found[1] != found[2]
 
 
+def test_variants_whose_folders_have_the_same_content_are_the_same_run(tmp_path):
+    collection(tmp_path / "a", 1)
+    collection(tmp_path / "b", 1)
+    text = "experiment: e\nbase: {data.name: collection}\nvariants:\n"
+    text += f"  A: {{data.folder: {tmp_path}/a}}\n  B: {{data.folder: {tmp_path}/b}}\n"
+    with pytest.raises(InputError, match="variants 'A' and 'B' are the same run"):
+        cells_of(load_experiment(write(tmp_path, text)))
+
+
 def test_folders_of_sounds_and_models_enter_by_their_content_too(tmp_path):
     (tmp_path / "a" / "meta").mkdir(parents=True)
     (tmp_path / "a" / "meta" / "esc50.csv").write_text("x,1")

@@ -172,6 +172,18 @@ def test_init_is_a_stage_for_all_rows_but_those_that_name_a_start(tmp_path):
     assert experiment.variants[0].config.data.train == "train"
 
 
+def test_a_start_from_the_stage_and_a_fresh_one_are_not_the_same_run(tmp_path):
+    text = "experiment: e\nvariants: {pretrained: {}, noise: {model.start: null}}\n"
+    experiment = load(tmp_path, text + "init: {base: {epochs: 9}}\n")
+    assert [v.from_init for v in experiment.variants] == [True, False]
+    assert "the same run" in mistake(tmp_path, text)
+
+
+def test_how_often_a_checkpoint_is_written_makes_no_other_run(tmp_path):
+    text = "experiment: e\nvariants: {A: {}, B: {checkpoint_steps: 5}}\n"
+    assert ":2: the variants 'A' and 'B' are the same run" in mistake(tmp_path, text)
+
+
 def test_init_by_a_variant_leaves_that_variant_without_a_start(tmp_path):
     experiment = load(tmp_path, SMALL + "init: {variant: InfoNCE, per_seed: true}\n")
     assert experiment.init is not None
@@ -350,6 +362,19 @@ def test_every_shipped_file_is_valid_and_its_head_says_how_to_run_it(path, monke
     for profile in ("recorded", "paper"):
         if f"\n  {profile}:" in text:
             assert load_experiment(path, profile).variants
+
+
+def test_the_example_in_the_documentation_is_a_valid_file(tmp_path):
+    guide = Path(__file__).parent.parent.joinpath("docs", "experiments.md").read_text("utf-8")
+    blocks = [part.split("```")[0] for part in guide.split("```yaml\n")[1:]]
+    whole, grid, ablate, init, scale = blocks[:5]
+    assert len(load(tmp_path, whole).variants) == 2
+    experiment = load(tmp_path, whole + ablate + init + scale.replace("${SUPCLAP_AUDIOCAPS}", "x"))
+    assert len(experiment.variants) == 4
+    claimed = whole.replace("[bi-DynamicSVR >", '["bi-DynamicSVR, alpha=0.1 >').replace(
+        "on t2a.R@1]", 'on t2a.R@1"]'
+    )
+    assert len(load(tmp_path, claimed + grid).variants) == 4
 
 
 def test_table_3_has_the_papers_seven_rows(monkeypatch):

@@ -17,13 +17,12 @@ from typing import Any
 
 from supclap.config import DataConfig, RunConfig
 from supclap.errors import InputError
-from supclap_platform.experiment import Experiment, Init, Variant
+from supclap_platform.experiment import NO_PART_OF_A_RESULT, Experiment, Init, Variant
 from supclap_platform.rows import RESERVED
 from supclap_platform.schema import Resources
 
 INIT = RESERVED  # the variant name of cells that only train the stage of `init`
 CELL = "cell:"  # model.start of a cell that starts from another: "cell:<signature>"
-_CANNOT_CHANGE_A_RESULT = ("checkpoint_steps",)
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,9 @@ class Cell:
 def cells_of(experiment: Experiment) -> list[Cell]:
     """All cells: those of the init stage first, then variant by variant, seed by seed.
 
-    Raises InputError where a folder that the configuration names cannot be read.
+    Raises:
+        InputError: a folder that the configuration names cannot be read, or two variants are the
+            same run because two folders have the same content.
     """
     content = Contents()
     stages = _stages(experiment, content)
@@ -56,6 +57,7 @@ def cells_of(experiment: Experiment) -> list[Cell]:
             if variant.from_init and experiment.init is not None:
                 stage = stages[seed if experiment.init.per_seed else None]
             cells.append(_cell(variant, seed, stage, content))
+    _refuse_twins(experiment, cells)
     return cells
 
 
@@ -64,7 +66,7 @@ def signature(config: RunConfig, workers: int = 1, content: Contents | None = No
 
     Raises InputError where a folder that the configuration names cannot be read.
     """
-    values = config.model_dump(mode="json", exclude=set(_CANNOT_CHANGE_A_RESULT))
+    values = config.model_dump(mode="json", exclude=NO_PART_OF_A_RESULT)
     content = content or Contents()
     if config.data.folder is not None:
         values["data"]["folder"] = content.collection(config.data)
@@ -107,6 +109,18 @@ class Contents:
         if key not in self._known:
             self._known[key] = compute()
         return self._known[key]
+
+
+def _refuse_twins(experiment: Experiment, cells: list[Cell]) -> None:
+    seen: dict[str, str] = {}
+    for cell in cells:
+        other = seen.setdefault(cell.signature, cell.variant)
+        if cell.variant not in (other, INIT) and other != INIT:
+            raise InputError(
+                f"{experiment.path}: the variants '{other}' and '{cell.variant}' are the same run: "
+                "their folders have the same content"
+            )
+        seen[cell.signature] = cell.variant
 
 
 def _collection(folder: str, data: DataConfig) -> str:

@@ -33,6 +33,7 @@ from supclap_platform.schema import (
 from supclap_platform.settings import Settings, flat
 
 DEFAULT_PROFILE = "laptop"
+NO_PART_OF_A_RESULT = {"checkpoint_steps"}  # settings that cannot change what a run ends with
 
 
 @dataclass(frozen=True)
@@ -121,12 +122,12 @@ class _Reader:
         if len(rows) * len(seeds) > MOST_CELLS:
             raise self.document.error(("seeds",), f"more than {MOST_CELLS} cells")
         variants = [self._variant(row) for row in rows]
-        self._no_duplicates(variants, rows)
         configs = {variant.name: variant.config for variant in variants}
         self._known(file.baseline, configs, ("baseline",))
         init = self._init(variants)
         if init is not None:
             variants = self._starting(variants, rows, init)
+        self._no_duplicates(variants, rows)
         return Experiment(
             name=file.experiment,
             about=" ".join(file.about.split()),
@@ -167,9 +168,9 @@ class _Reader:
     def _no_duplicates(self, variants: list[Variant], rows: list[Row]) -> None:
         seen: dict[str, str] = {}
         for variant, row in zip(variants, rows, strict=True):
-            content = json.dumps(
-                [variant.config.model_dump(mode="json"), variant.resources.workers], sort_keys=True
-            )
+            config = variant.config.model_dump(mode="json", exclude=NO_PART_OF_A_RESULT)
+            what = [config, variant.resources.workers, variant.from_init]
+            content = json.dumps(what, sort_keys=True)
             if content in seen:
                 raise self.document.error(
                     row.places[-1],
