@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -54,8 +55,8 @@ def embed_folder(
 
     A file longer than the model's `seconds` is embedded in windows of that length, one row each, so
     that all of it can be found. Columns: ``path`` (relative to the folder), ``start`` and ``end``
-    in seconds, ``embedding`` (d float32). The file's metadata hold the model's content hash. It
-    appears whole or not at all.
+    in seconds, ``embedding`` (d float32). The file's metadata hold the model's content hash and the
+    folder it was opened from. It appears whole or not at all.
 
     Args:
         progress: called with files done and files in all.
@@ -120,6 +121,18 @@ def search_index(
     return [Hit(**row, score=float(scores[at])) for row, at in zip(chosen, best, strict=True)]
 
 
+def model_folder(index: Path) -> Path:
+    """Where the model that made an index was opened from.
+
+    Raises:
+        InputError: not an index, or its model was never in a folder.
+    """
+    folder = _metadata(index)[b"supclap.folder"].decode()
+    if not folder:
+        raise InputError(f"{index}: does not know its model's folder; name it with --model")
+    return Path(folder)
+
+
 def _sounds(folder: Path) -> Iterator[str]:
     for where, _, names in os.walk(folder):
         for name in names:
@@ -144,7 +157,11 @@ def _schema(model: CLAP) -> pa.Schema:
             ("end", pa.float64()),
             ("embedding", pa.list_(pa.float32(), model.config.dim)),
         ],
-        metadata={"supclap.index": FORMAT, "supclap.model": model.content_hash()},
+        metadata={
+            "supclap.index": FORMAT,
+            "supclap.model": model.content_hash(),
+            "supclap.folder": str(model.folder or ""),
+        },
     )
 
 
@@ -161,20 +178,30 @@ def _table(schema: pa.Schema, model: CLAP, rows: list[Window]) -> pa.Table:
 
 
 def _open(index: Path, model: CLAP) -> pa.Table:
+    made_by, given = _metadata(index)[b"supclap.model"].decode(), model.content_hash()
+    if made_by != given:
+        raise InputError(
+            f"{index}: was made by model {made_by}, and this model is {given}; "
+            "embed the folder again, or search with the model that made it"
+        )
+    with _readable(index):
+        return pq.read_table(index)
+
+
+def _metadata(index: Path) -> dict[bytes, bytes]:
+    with _readable(index):
+        marks: dict[bytes, bytes] = pq.read_schema(index).metadata or {}
+    if marks.get(b"supclap.index") != FORMAT.encode():
+        raise InputError(f"{index}: not an index of this version; `supclap embed` makes one")
+    return marks
+
+
+@contextmanager
+def _readable(index: Path) -> Iterator[None]:
     try:
-        table = pq.read_table(index)
+        yield
     except FileNotFoundError:
         raise InputError(f"{index}: no such index; `supclap embed` makes one") from None
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{index}: not a readable Parquet file: {reason}") from None
-    marks = table.schema.metadata or {}
-    if marks.get(b"supclap.index") != FORMAT.encode():
-        raise InputError(f"{index}: not an index of this version; `supclap embed` makes one")
-    made_by = marks[b"supclap.model"].decode()
-    if made_by != model.content_hash():
-        raise InputError(
-            f"{index}: was made by model {made_by}, and this model is {model.content_hash()}; "
-            "embed the folder again, or search with the model that made it"
-        )
-    return table

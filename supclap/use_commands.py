@@ -111,15 +111,18 @@ def embed_command(folder: Path, model: Path, out: Path) -> None:
 @click.command("search")
 @click.argument("index", type=click.Path(path_type=Path))
 @click.argument("query")
-@click.option("--model", required=True, type=click.Path(path_type=Path), help="A model folder.")
+@click.option(
+    "--model", type=click.Path(path_type=Path), help="[default: the one that made the index]"
+)
 @click.option("-k", default=5, show_default=True, help="How many files.")
 @click.option("--language", default="eng", show_default=True, help="Of the query.")
-def search_command(index: Path, query: str, model: Path, k: int, language: str) -> None:
+def search_command(index: Path, query: str, model: Path | None, k: int, language: str) -> None:
     """Print the sounds of INDEX that fit the words of QUERY best."""
-    from supclap.embedding import search_index
+    from supclap.embedding import model_folder, search_index
     from supclap.model.clap import load
 
-    for hit in search_index(load(model), index, query, k, language):
+    opened = load(model or model_folder(index))
+    for hit in search_index(opened, index, query, k, language):
         click.echo(f"{hit.score:6.3f}  {hit.path}  {hit.start:.1f}-{hit.end:.1f} s")
 
 

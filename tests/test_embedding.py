@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+import supclap
 from supclap.config import ModelConfig
-from supclap.embedding import embed_folder, search_index
+from supclap.embedding import embed_folder, model_folder, search_index
 from supclap.errors import InputError
 from supclap.model.clap import CLAP, build_model
 
@@ -100,6 +101,15 @@ def test_an_index_of_another_model_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match="was made by model") as caught:
         search_index(model_of(seed=1), out, "rain")
     assert "\n" not in str(caught.value)
+
+
+def test_an_index_knows_where_its_model_lies(folder, tmp_path):
+    model_of().save(tmp_path / "m")
+    embed_folder(supclap.load(tmp_path / "m"), folder, tmp_path / "a.parquet")
+    assert model_folder(tmp_path / "a.parquet") == tmp_path / "m"
+    embed_folder(model_of(), folder, tmp_path / "b.parquet")
+    with pytest.raises(InputError, match="--model"):
+        model_folder(tmp_path / "b.parquet")
 
 
 def test_unusable_indices_and_queries(folder, tmp_path):

@@ -161,8 +161,10 @@ def test_embed_and_search(model_folder, tmp_path):
     assert "3 files in 6 windows of 0.5 s; 1 files skipped" in embedded.output
     assert "cut.wav: " in embedded.output
     assert (tmp_path / "x.parquet.skipped.csv").read_text().startswith("path,reason\ncut.wav,")
-    found = run(search_command, out, "a dog barks", "--model", model_folder, "-k", 2)
+    found = run(search_command, out, "a dog barks", "-k", 2)
     assert found.exit_code == 0
+    named = run(search_command, out, "a dog barks", "--model", model_folder, "-k", 2)
+    assert named.output == found.output
     scores = [float(line.split()[0]) for line in found.output.splitlines()]
     assert len(scores) == 2
     assert scores == sorted(scores, reverse=True)

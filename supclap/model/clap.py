@@ -112,6 +112,7 @@ class CLAP(nn.Module):
     Attributes:
         config: the configuration it was built from.
         seconds: length of the clips it is made for; `encode_audio` pads or crops to it.
+        folder: where it was opened from, or None.
     """
 
     def __init__(self, config: ModelConfig, seconds: float, audio: Any, text: Any) -> None:
@@ -119,6 +120,7 @@ class CLAP(nn.Module):
         # Where a run started from is its history; the model that it ends with stands on its own.
         self.config = config.model_copy(update={"start": None})
         self.seconds = seconds
+        self.folder: Path | None = None
         self.audio = AudioTower(audio, config.dim, config.audio.freeze)
         self.text = TextTower(text, config.dim, config.text.freeze)
 
@@ -243,7 +245,9 @@ def load(folder: Path | str) -> CLAP:
             that nobody registered.
     """
     saved = read_model(Path(folder))
-    return _restored(saved, saved.config, saved.seconds).eval()
+    model = _restored(saved, saved.config, saved.seconds).eval()
+    model.folder = saved.folder.absolute()
+    return model
 
 
 def _assemble(config: ModelConfig, audio: Source, text: Source, seed: int) -> CLAP:
