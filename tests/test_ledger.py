@@ -384,3 +384,24 @@ def test_the_command_shows_the_plan_and_starts_nothing(tmp_path):
     assert "1 stale, 1 failed, 2 to run" in shown.stdout
     assert "3 cells take 20 s with 2 at once, 0.01 worker-hours (from 1 finished" in shown.stdout
     assert sorted(storage.rglob("*")) == before
+
+
+def test_a_lease_that_is_swept_away_while_it_is_written_is_no_lease(tmp_path, monkeypatch):
+    def sweep(self: Folder, name: str, content: bytes) -> None:
+        raise FileNotFoundError(name)
+
+    monkeypatch.setattr(Folder, "write", sweep)
+    assert Ledger(Folder.at(tmp_path)).take(A) is None
+
+
+def test_a_cell_ends_well_when_the_storage_is_away_at_its_end(tmp_path, monkeypatch):
+    lease = Ledger(Folder.at(tmp_path)).take(A)
+    assert lease is not None
+
+    def away(self: Folder, name: str) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(Folder, "delete", away)
+    with lease:
+        pass
+    assert not lease.lost

@@ -79,10 +79,14 @@ class Lease:
         self._thread.start()
 
     def release(self) -> None:
-        """Gives the cell back. Nothing happens where it is released already."""
+        """Gives the cell back. Nothing happens where it is released already.
+
+        Where the storage is away, the lease ends with this process.
+        """
         self._stopped.set()
         self._thread.join()
-        self._cell.delete(str(self.name))
+        with contextlib.suppress(OSError):
+            self._cell.delete(str(self.name))
 
     def __enter__(self) -> Lease:
         return self
@@ -111,7 +115,10 @@ def acquire(cell: Folder, heartbeat: float = HEARTBEAT) -> Lease | None:
     Leases of dead holders are removed on the way. Raises OSError where the storage is away.
     """
     name = LeaseName.own()
-    _write(cell, name)
+    try:
+        _write(cell, name)
+    except FileNotFoundError:  # who works there has swept the unfinished file away
+        return None
     try:
         present = leases_in(cell)
         now = present.get(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 import unicodedata
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from supclap.storage import Folder
 from supclap_platform.metrics import full_name
 from supclap_platform.results.tables import Entry, Table, shown
 
+WIDTH = 100  # of the notes below a text table
 PAPER = "paper"  # heads the published number beside ours
 
 
@@ -22,7 +24,8 @@ def as_text(table: Table) -> str:
     lines = ["  ".join(_padded(c, w) for c, w in zip(line, widths, strict=True)) for line in grid]
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     body = [lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:])]
-    return "\n".join([table.title, "", *body, "", *table.notes]) + "\n"
+    notes = [line for note in table.notes for line in textwrap.wrap(note, WIDTH)]
+    return "\n".join([table.title, "", *body, "", *notes]) + "\n"
 
 
 def as_markdown(table: Table) -> str:
