@@ -53,7 +53,10 @@ def evaluate_command(
     events: str | None,
     out: Path | None,
 ) -> None:
-    """Measure a trained MODEL: retrieval, or zero-shot classification, beside chance level."""
+    """Measure MODEL, beside chance level.
+
+    Retrieval where the split has captions, else zero-shot classification of its labels.
+    """
     from supclap.evaluation.collection import evaluate_retrieval, evaluate_zero_shot
     from supclap.evaluation.zero_shot import TEMPLATES
     from supclap.model.clap import load
@@ -82,7 +85,7 @@ def evaluate_command(
 @click.option("--model", required=True, type=click.Path(path_type=Path), help="A model folder.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Parquet to write.")
 def embed_command(folder: Path, model: Path, out: Path) -> None:
-    """Embed every sound below FOLDER into an index that `supclap search` reads."""
+    """Embed the sounds below FOLDER, to search them."""
     from supclap.embedding import embed_folder
     from supclap.model.clap import load
 
@@ -117,7 +120,7 @@ def embed_command(folder: Path, model: Path, out: Path) -> None:
 @click.option("-k", default=5, show_default=True, help="How many files.")
 @click.option("--language", default="eng", show_default=True, help="Of the query.")
 def search_command(index: Path, query: str, model: Path | None, k: int, language: str) -> None:
-    """Print the sounds of INDEX that fit the words of QUERY best."""
+    """Print the sounds that fit QUERY best."""
     from supclap.embedding import model_folder, search_index
     from supclap.model.clap import load
 

@@ -78,7 +78,7 @@ class AudioCNN(nn.Module):
 @audio_encoder("transformer")
 class AudioTransformer(nn.Module):
     """A transformer over patches of the log-mel, with separate position embeddings for time and
-    frequency, as CED has them (section 5 of its paper's layout: 16 kHz, 64 bands).
+    frequency, as CED has them, and the mean over the patches as its output.
 
     A clip longer than the one the model was made for has no position embedding; it is an error.
     `config.width` is the size of a token, `config.layers` the number of blocks.
