@@ -94,7 +94,7 @@ def test_the_number_of_descriptions_is_that_of_an_enumeration():
 
 
 def test_too_few_kinds_are_told_with_figures():
-    kinds = dict.fromkeys(ALL, {"rain": SYNTHETIC["rain"], "steam": SYNTHETIC["steam"]})
+    kinds = {role: {name: SYNTHETIC[name] for name in ("rain", "steam")} for role in ALL}
     with pytest.raises(InputError, match=r"'test' wants 1000 .* 2 kinds of events allow 245, of"):
         plan(4000, 0, kinds)
 

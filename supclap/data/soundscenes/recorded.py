@@ -20,7 +20,7 @@ from supclap.errors import InputError
 _ROLES = {"train": "train", "pretrain": "train", "val": "val"}  # any other split: test
 _PITCH = {"high": 1.4, "low": 1 / 1.4}  # by playing faster or slower
 _HOP = 160  # samples: windows start at whole 10 ms
-_NEARLY = 0.7  # windows of at least so much of the loudest one's energy are as good
+_NEARLY = 0.9  # windows of at least so much of the loudest one's energy are as good
 
 
 @dataclass(frozen=True)
