@@ -1,6 +1,7 @@
 """The driver's loop, without Ray: an executor that does what each case tells it to."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from fake_runs import finish
@@ -112,7 +113,7 @@ def test_a_crash_is_retried_after_growing_pauses_and_forgotten_when_it_works(
     fake = Fake(ledger, act)
     grid = finished(plan, ledger, fake)
     times = [when for signature, when in fake.attempts if signature == unlucky]
-    pauses = [after - before for before, after in zip(times, times[1:], strict=False)]
+    pauses = [after - before for before, after in pairwise(times)]
     assert len(times) == 3
     assert pauses[0] >= BACK_OFF[0]
     assert pauses[1] >= 2 * BACK_OFF[0]

@@ -43,6 +43,7 @@ class Task:
     storage: str  # path or URI
     experiment: str
     code: str  # version that the driver plans with
+    host: str  # of the driver
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,16 @@ class Outcome:
 
 def task_of(cell: Cell, ledger: Ledger, experiment: str, code: str) -> Task:
     """The task for a cell."""
-    storage = ledger.storage.uri
-    return Task(cell.label, cell.signature, cell.config, cell.resources, storage, experiment, code)
+    return Task(
+        label=cell.label,
+        signature=cell.signature,
+        config=cell.config,
+        resources=cell.resources,
+        storage=ledger.storage.uri,
+        experiment=experiment,
+        code=code,
+        host=os.uname().nodename,
+    )
 
 
 def nested(resources: Resources) -> bool:
@@ -134,15 +143,21 @@ def _checked_ledger(task: Task) -> Ledger:
     """
     from supclap.version import code_version
 
+    here = os.uname().nodename
+    if code_version() != task.code and here == task.host:
+        raise InputError(
+            f"supclap's code was changed after the run began ({task.code}, now {code_version()}); "
+            "start the run again"
+        )
     if code_version() != task.code:
         raise InputError(
-            f"the node {os.uname().nodename} has supclap {code_version()}, the driver {task.code}: "
-            "install the same code on every node, or use `supclap submit`, which uploads it"
+            f"the node {here} has supclap {code_version()}, the driver {task.code}: install the "
+            "same code on every node, or use `supclap submit`, which uploads it"
         )
     ledger = open_ledger(task.storage)
     if not ledger.storage.exists(f"{EXPERIMENTS}/{task.experiment}"):
         raise InputError(
-            f"the node {os.uname().nodename} does not see the driver's storage {task.storage}: "
+            f"the node {here} does not see the driver's storage {task.storage}: "
             "give --storage a place that all nodes share (s3://, gs://, a network folder)"
         )
     return ledger
