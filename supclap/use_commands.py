@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,12 @@ LISTED = 10  # skipped files that are printed; all of them stand in a file
     help="Zero-shot prompt with {label}; several are averaged.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of soundscenes.")
-@click.option("--events", metavar="FOLDER", help="Of soundscenes: take the sounds from here.")
+@click.option(
+    "--events",
+    multiple=True,
+    metavar="FOLDER",
+    help="Of soundscenes: take the sounds from here. May be repeated.",
+)
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write all figures here too.")
 def evaluate_command(
     model: Path,
@@ -50,7 +56,7 @@ def evaluate_command(
     task: str | None,
     templates: tuple[str, ...],
     seed: int,
-    events: str | None,
+    events: tuple[str, ...],
     out: Path | None,
 ) -> None:
     """Measure MODEL, beside chance level.
@@ -129,16 +135,16 @@ def search_command(index: Path, query: str, model: Path | None, k: int, language
         click.echo(f"{hit.score:6.3f}  {hit.path}  {hit.start:.1f}-{hit.end:.1f} s")
 
 
-def _clips(data: str, split: str, languages: str | None, seed: int, events: str | None) -> Clips:
+def _clips(data: str, split: str, languages: str | None, seed: int, events: Sequence[str]) -> Clips:
     from supclap.config import parse_config
     from supclap.data import open_data
 
     values: dict[str, Any] = {"name": "collection", "folder": data}
     if data == "soundscenes":
-        values = {"name": data, "seed": seed, "events": events}
+        values = {"name": data, "seed": seed, "events": events or None}
         if languages:
             values["languages"] = languages.split(",")
-    elif events is not None:
+    elif events:
         raise InputError("--events goes with --data soundscenes")
     return open_data(parse_config({"data": values}, "supclap evaluate").data).split(split)
 
