@@ -63,7 +63,8 @@ class Block:
     w: Tensor | None  # (b, N)
 
 
-Statistics = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+# Phi of the rows and of the columns, of the base logits and of the support vectors'.
+Statistics = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class Pass:
@@ -148,56 +149,52 @@ class Pass:
         """Base loss, SVR term (), and the log-partitions that the gradients need."""
         n, columns = len(self.text_rows), len(self.text)
         new = self.text.new_full
-        rows = new((n,), 0.0)
-        sup_rows = new((n,), 0.0)
-        cols = new((columns,), -torch.inf)
-        sup_cols = new((columns,), -torch.inf)
-        base, svr = new((), 0.0), new((), 0.0)
+        rows, sup_rows = new((n,), 0.0), new((n,), 0.0)
+        cols, sup_cols = new((columns,), -torch.inf), new((columns,), -torch.inf)
+        # Positives are subtracted anchor by anchor: late in training Phi and <Q, L> are nearly
+        # equal, and as two large sums they would cancel to noise in float32.
+        matched, sup_matched = new((n,), 0.0), new((n,), 0.0)
+        svr = new((), 0.0)
         for first, last in self.blocks():
-            block = self.block(first, last)
+            block, here = self.block(first, last), slice(first, last)
             same = self.same_clip(block)
             target = self.targets(same)
             logits = self.logits(block.x, same)
-            matched = self.matched(logits, target, block)
+            rows[here] = self.partition(logits)
+            matched[here] = self.matched(logits, target, block)
             if self.softmax:
-                rows[first:last] = logits.logsumexp(1)
                 cols = torch.logaddexp(cols, logits.logsumexp(0))
-                base += rows[first:last].sum() - 2 * matched
-            else:
-                base += F.softplus(logits).sum() - matched
             if self.rho_text is not None:
                 logits = self.logits(self.text_side(block), same)
-                matched = self.matched(logits, target, block)
-                if self.softmax:
-                    sup_rows[first:last] = logits.logsumexp(1)
-                    svr += sup_rows[first:last].sum() - matched
-                else:
-                    svr += F.softplus(logits).sum() - matched
+                sup_rows[here] = self.partition(logits)
+                svr += (sup_rows[here] - self.matched(logits, target, block)).sum()
             if self.rho_audio is not None:
                 logits = self.logits(self.audio_side(block), same)
-                matched = self.matched(logits, target, block)
+                sup_matched[here] = self.matched(logits, target, block)
                 if self.softmax:
                     sup_cols = torch.logaddexp(sup_cols, logits.logsumexp(0))
-                    svr -= matched
                 else:
-                    svr += F.softplus(logits).sum() - matched
-        if not self.softmax:
-            return base / self.layout.pairs, svr / self.layout.pairs, (None, None, None, None)
-        has_sup = self.rho_audio is not None
-        if self.layout.distributed:
-            cols, sup_cols = self.over_workers(cols, sup_cols)
-        mine = slice(self.layout.offset, self.layout.offset + n)
-        base += cols[mine].sum()
-        if has_sup:
-            svr += sup_cols[mine].sum()
+                    svr += (self.partition(logits) - sup_matched[here]).sum()
+        base = (rows - matched).sum()
+        if self.softmax:
+            if self.layout.distributed:
+                cols, sup_cols = self.over_workers(cols, sup_cols)
+            mine = slice(self.layout.offset, self.layout.offset + n)
+            base += (cols[mine] - matched).sum()
+            if self.rho_audio is not None:
+                svr += (sup_cols[mine] - sup_matched).sum()
         statistics = (rows, cols, sup_rows, sup_cols)
         return base / self.layout.pairs, svr / self.layout.pairs, statistics
 
+    def partition(self, logits: Tensor) -> Tensor:
+        """Phi of each row: (b,)."""
+        return logits.logsumexp(1) if self.softmax else F.softplus(logits).sum(1)
+
     def matched(self, logits: Tensor, target: Tensor | None, block: Block) -> Tensor:
-        """<Q, L> of a block: ()."""
+        """<Q, L> of each row: (b,)."""
         if target is None:
-            return self.diagonal(logits, block).sum()
-        return (target * logits).sum()
+            return self.diagonal(logits, block)
+        return (target * logits).sum(1)
 
     def over_workers(self, *partial: Tensor) -> list[Tensor]:
         """The columns' log-sum-exp over the rows of all workers: (N,) each."""
@@ -234,8 +231,6 @@ class Pass:
             target = self.targets(same)
             logits = self.logits(block.x, same)
             if self.softmax:
-                assert rows is not None
-                assert cols is not None
                 d = (logits - rows[first:last, None]).exp_()
                 d += logits.sub_(cols[None, :]).exp_()
                 d = self.less_targets(d, target, block, 2.0)
@@ -251,7 +246,6 @@ class Pass:
                 cosines = self.text_side(block)
                 d = self.logits(cosines, same)
                 if self.softmax:
-                    assert sup_rows is not None
                     d.sub_(sup_rows[first:last, None]).exp_()
                 else:
                     d.sigmoid_()
@@ -268,7 +262,6 @@ class Pass:
                 cosines = self.audio_side(block)
                 d = self.logits(cosines, same)
                 if self.softmax:
-                    assert sup_cols is not None
                     d.sub_(sup_cols[None, :]).exp_()
                 else:
                     d.sigmoid_()

@@ -1,0 +1,102 @@
+"""Exact accumulation: chunks give the gradients of the whole batch, dropout included."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from supclap.losses import (
+    DynamicRadius,
+    InfoNCE,
+    SigLIP,
+    StaticRadius,
+    SupCLAPLoss,
+    SupportVectorRegularization,
+)
+from supclap.losses.accumulation import backward_in_chunks
+
+
+class Encoders(torch.nn.Module):
+    def __init__(self, dropout):
+        super().__init__()
+        self.audio = torch.nn.Sequential(
+            torch.nn.Linear(9, 16), torch.nn.Dropout(dropout), torch.nn.Linear(16, 6)
+        )
+        self.text = torch.nn.Linear(9, 6)
+
+    def forward(self, chunk):
+        audio, text = chunk
+        return F.normalize(self.audio(audio), dim=1), F.normalize(self.text(text), dim=1)
+
+
+LOSSES = {
+    "infonce": lambda: InfoNCE(learn_temperature=True),
+    "siglip": SigLIP,
+}
+RADII = {"none": None, "static": lambda: StaticRadius(0.4), "dynamic": lambda: DynamicRadius(10)}
+
+
+def setting(base, radius, dropout):
+    torch.manual_seed(0)
+    encoders = Encoders(dropout).double()
+    svr = RADII[radius] and SupportVectorRegularization(RADII[radius](), beta=0.3)
+    loss = SupCLAPLoss(LOSSES[base](), svr).double()
+    audio, text = torch.randn(2, 10, 9, dtype=torch.float64)
+    chunks = [(audio[rows], text[rows]) for rows in (slice(0, 4), slice(4, 7), slice(7, 10))]
+    return encoders, loss, chunks
+
+
+def gradients(encoders, loss):
+    return [p.grad for p in [*encoders.parameters(), *loss.parameters()]]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("radius", RADII)
+@pytest.mark.parametrize("base", LOSSES)
+def test_chunks_give_the_whole_batchs_gradients(base, radius, dropout):
+    encoders, loss, chunks = setting(base, radius, dropout)
+    torch.manual_seed(7)
+    output = backward_in_chunks(encoders, chunks, loss)
+    after = torch.get_rng_state()
+
+    twin, twin_loss, chunks = setting(base, radius, dropout)
+    torch.manual_seed(7)  # one graph over all chunks draws the same masks in the same order
+    parts = [twin(chunk) for chunk in chunks]
+    audio, text = (torch.cat([part[side] for part in parts]) for side in (0, 1))
+    expected = twin_loss(audio, text)
+    expected.total.backward()
+
+    torch.testing.assert_close(output.total, expected.total)
+    assert torch.equal(after, torch.get_rng_state())  # the replay leaves no trace
+    for got, want in zip(gradients(encoders, loss), gradients(twin, twin_loss), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+
+
+def test_dropout_without_the_replay_would_be_wrong():
+    """Guards the test above: with other masks in the second pass the gradients do differ."""
+    encoders, loss, chunks = setting("infonce", "static", 0.5)
+
+    def forgetful(chunk):
+        torch.rand(1 if torch.is_grad_enabled() else 2)
+        return encoders(chunk)
+
+    torch.manual_seed(7)
+    backward_in_chunks(forgetful, chunks, loss)
+    twin, twin_loss, chunks = setting("infonce", "static", 0.5)
+    torch.manual_seed(7)
+    backward_in_chunks(twin, chunks, twin_loss)
+    pairs = zip(gradients(encoders, loss), gradients(twin, twin_loss), strict=True)
+    assert any(not torch.allclose(got, want) for got, want in pairs)
+
+
+def test_gradients_are_added_to_what_is_there():
+    encoders, loss, chunks = setting("infonce", "none", 0.0)
+    backward_in_chunks(encoders, chunks, loss)
+    once = [g.clone() for g in gradients(encoders, loss)]
+    backward_in_chunks(encoders, chunks, loss)
+    for got, want in zip(gradients(encoders, loss), once, strict=True):
+        torch.testing.assert_close(got, 2 * want)
+
+
+def test_no_chunks_is_named():
+    with pytest.raises(ValueError, match="chunks: expected at least one"):
+        backward_in_chunks(lambda chunk: chunk, [], SupCLAPLoss(InfoNCE()))

@@ -1,0 +1,154 @@
+"""The data-parallel loss, on real processes over gloo, against the one-process run."""
+
+import itertools
+import socket
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from supclap.losses import (
+    DynamicRadius,
+    InfoNCE,
+    SigLIP,
+    StaticRadius,
+    SupCLAPLoss,
+    SupportVectorRegularization,
+)
+from supclap.losses.distributed import GlobalBatchLoss
+
+PAIRS = 11
+CASES = [
+    (base, radius, sides, tile, with_clips)
+    for base, radius, sides in itertools.product(
+        ("infonce", "siglip"),
+        (None, "static", "sorted", "batch", "attached", "pooled"),
+        ("text", "both"),
+    )
+    for tile, with_clips in ((None, False), (3, True))
+]
+
+
+class Towers(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.audio, self.text = torch.nn.Linear(9, 6), torch.nn.Linear(9, 6)
+
+    def forward(self, audio, text):
+        return F.normalize(self.audio(audio), dim=1), F.normalize(self.text(text), dim=1)
+
+
+class Step(torch.nn.Module):
+    """Encoders and loss in one module, so that DDP averages the gradients of both."""
+
+    def __init__(self, case):
+        super().__init__()
+        base, radius, sides, tile, _ = case
+        torch.manual_seed(4)
+        self.towers = Towers()
+        radii = {
+            "static": lambda: StaticRadius(0.4),
+            "sorted": lambda: DynamicRadius(PAIRS, width=8),
+            "batch": lambda: DynamicRadius(PAIRS, "batch", width=8),
+            "attached": lambda: DynamicRadius(PAIRS, width=8, detach=False),
+            "pooled": lambda: DynamicRadius(5, "pooled", width=8),
+        }
+        svr = None
+        if radius is not None:
+            svr = SupportVectorRegularization(radii[radius](), sides, beta=0.2)
+        loss = SupCLAPLoss(
+            InfoNCE(0.07, learn_temperature=True) if base == "infonce" else SigLIP(), svr, tile
+        )
+        for parameter in loss.parameters():
+            if parameter.ndim > 0:
+                torch.nn.init.normal_(parameter, 0, 0.1)
+        self.loss = GlobalBatchLoss(loss)
+        self.embeddings = []
+
+    def forward(self, audio, text, clip_ids):
+        self.embeddings = list(self.towers(audio, text))
+        for side in self.embeddings:
+            side.retain_grad()
+        return self.loss(*self.embeddings, clip_ids).total
+
+
+def batch(with_clips):
+    generator = torch.Generator().manual_seed(5)
+    audio, text = torch.randn(2, PAIRS, 9, generator=generator)
+    return audio, text, (torch.arange(PAIRS) // 2 if with_clips else None)
+
+
+def worker(rank, counts, port):
+    failures = []
+    torch.set_num_threads(1)
+    world = len(counts)
+    dist.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world
+    )
+    rows = slice(sum(counts[:rank]), sum(counts[: rank + 1]))
+    for case in CASES:
+        audio, text, clips = batch(case[-1])
+        step = Step(case)
+        parallel = DistributedDataParallel(step)  # must outlive the backward pass
+        total = parallel(audio[rows], text[rows], None if clips is None else clips[rows])
+        total.backward()
+        single = Step(case)
+        # the truth: the plain loss over the whole batch, in this process alone
+        embeddings = single.towers(audio, text)
+        for side in embeddings:
+            side.retain_grad()
+        want = single.loss.loss(*embeddings, clips).total
+        want.backward()
+        compared = {"total": (total, want)}
+        for name, expected in single.named_parameters():
+            compared[name] = (dict(step.named_parameters())[name].grad, expected.grad)
+        for side in (0, 1):
+            mine = step.embeddings[side].grad / world
+            compared[f"embedding {side}"] = (mine, embeddings[side].grad[rows])
+        for name, (got, expected) in compared.items():
+            error = (got - expected).detach().abs().max().item() if got.numel() else 0.0
+            size = max(1.0, expected.detach().abs().max().item() if expected.numel() else 0.0)
+            if not error <= 1e-6 * size:
+                failures.append(f"{case}, worker {rank} of {world}: {name} is off by {error:g}")
+    dist.destroy_process_group()
+    assert not failures, failures
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("counts", [[11], [6, 5], [5, 3, 0, 3]], ids=str)
+def test_workers_agree_with_one_process(counts):
+    mp.spawn(worker, (counts, free_port()), nprocs=len(counts))
+
+
+def lone_worker(rank, port):
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=0, world_size=1)
+    one = F.normalize(torch.ones(1, 4), dim=1)
+    try:
+        GlobalBatchLoss(SupCLAPLoss(InfoNCE()))(one, one)
+    except ValueError as error:
+        assert "at least 2 pairs over all workers" in str(error)  # noqa: PT017 - in a subprocess
+    else:
+        raise AssertionError("a global batch of one pair was accepted")
+
+
+@pytest.mark.heavy
+def test_a_global_batch_of_one_pair_is_refused():
+    mp.spawn(lone_worker, (free_port(),), nprocs=1)
+
+
+def test_without_workers_it_is_the_loss_itself():
+    audio, text, clips = batch(True)
+    loss = SupCLAPLoss(InfoNCE())
+    audio, text = F.normalize(audio, dim=1), F.normalize(text, dim=1)
+    assert torch.equal(
+        GlobalBatchLoss(loss)(audio, text, clips).total, loss(audio, text, clips).total
+    )
