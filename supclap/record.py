@@ -59,8 +59,8 @@ class Record:
             self.clear()
             return [from_line(line) for line in self.folder.read(EVENTS).decode().splitlines()]
         with writing(self.folder):
-            for name in self.folder.names():
-                if name.endswith(".part"):  # a writer was killed
+            for name in self.folder.names():  # what a killed writer may have left
+                if name.endswith(".part") or name == MODEL:
                     self.folder.delete(name)
             self.folder.write(CONFIG, (json.dumps(wanted, indent=1) + "\n").encode())
         return None

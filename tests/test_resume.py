@@ -1,0 +1,175 @@
+"""A run that was killed ends as if nothing had happened: real processes, real SIGKILL."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs as pafs
+import pytest
+import torch
+from tiny_run import everything, make_collection, tiny_config
+
+from supclap import training
+from supclap.config import RunConfig
+from supclap.errors import InputError
+from supclap.events import EpochEnded, Finished, Started
+from supclap.storage import Folder
+from supclap.training import fit
+
+# Processes that start in a tenth of a second: all that a run imports sooner or later is there (an
+# optimizer loads torch._dynamo, reading Arrow lists loads pandas), and no thread runs yet.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["supclap.training", "torch._dynamo", "pandas"])
+
+
+def train(config: RunConfig, place: str, die_at_write: int | None = None) -> None:
+    """In a process of its own: the whole run, or until it kills itself within the n-th write."""
+    torch.set_num_threads(1)
+    training.code_version = lambda: "code"  # somebody may be editing the package meanwhile
+    if die_at_write is not None:
+        _die_at(die_at_write)
+    for _ in fit(config, Folder.at(place)):
+        pass
+
+
+def _die_at(number: int) -> None:
+    """Half of the file is written when SIGKILL comes; or, for odd numbers, all but its name."""
+    replace, count = os.replace, 0
+
+    def replacing(source: str, target: str) -> None:
+        nonlocal count
+        count += 1
+        if count == number:
+            if number % 2 == 0:
+                os.truncate(source, os.path.getsize(source) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+
+    os.replace = replacing  # type: ignore[assignment]
+
+
+def run(*arguments: Any) -> int | None:
+    process = PROCESSES.Process(target=train, args=arguments)
+    process.start()
+    process.join(120)
+    return process.exitcode
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[RunConfig, dict[str, Any], float]:
+    """A run's configuration, all it left, and the seconds it took."""
+    place = tmp_path_factory.mktemp("undisturbed")
+    config = tiny_config(make_collection(place / "data"), checkpoint_steps=1)
+    assert run(config, str(place / "first")) == 0  # the server of processes takes seconds to start
+    begun = time.monotonic()
+    assert run(config, str(place / "run")) == 0
+    return config, everything(Folder.at(place / "run")), time.monotonic() - begun
+
+
+@pytest.mark.heavy
+def test_killed_within_any_write_it_ends_bit_identical(
+    undisturbed: tuple[RunConfig, dict[str, Any], float], tmp_path: Path
+) -> None:
+    config, expected, _ = undisturbed
+    # Configuration, events, checkpoints and pointers are the first writes of every attempt; once
+    # nothing is left to train, the first two are followed by the model, ranks, events and result.
+    for write in [1, 2, 3, 4, 7, 10, 6, 11, 3, 4, 6, 7, 8]:
+        assert run(config, str(tmp_path / "run"), write) == -signal.SIGKILL, write
+    assert not (tmp_path / "run" / "result.json").exists()
+    assert run(config, str(tmp_path / "run")) == 0
+    assert everything(Folder.at(tmp_path / "run")) == expected
+
+
+@pytest.mark.heavy
+def test_killed_at_random_moments_it_ends_bit_identical(
+    undisturbed: tuple[RunConfig, dict[str, Any], float], tmp_path: Path
+) -> None:
+    config, expected, seconds = undisturbed
+    moments = random.Random(20)
+    killed = 0
+    for _ in range(6):
+        process = PROCESSES.Process(target=train, args=(config, str(tmp_path / "run")))
+        process.start()
+        process.join(moments.uniform(0.3, 0.9) * seconds)
+        if process.exitcode == 0:
+            break
+        process.kill()
+        process.join()
+        killed += 1
+    assert killed, "the run was not disturbed"
+    assert run(config, str(tmp_path / "run")) == 0
+    assert everything(Folder.at(tmp_path / "run")) == expected
+
+
+@pytest.mark.heavy
+def test_on_an_object_store_it_ends_as_on_a_local_disk(
+    undisturbed: tuple[RunConfig, dict[str, Any], float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config, expected, _ = undisturbed
+    monkeypatch.setattr(training, "code_version", lambda: "code")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    # In memory, so without files that could be renamed; left and taken up again after every event.
+    store = Folder(pafs._MockFileSystem(), "bucket/run", "mock://bucket/run")
+    for wanted in (1, 2, 3):
+        stream = fit(config, store)
+        for _ in range(wanted):
+            next(stream)
+        stream.close()
+    list(fit(config, store))
+    torch.set_num_threads(threads)
+    assert everything(store) == expected
+
+
+def test_a_resumed_stream_is_that_of_a_whole_run(tmp_path: Path) -> None:
+    config = tiny_config(make_collection(tmp_path / "data"))
+    stream = fit(config, Folder.at(tmp_path / "run"))
+    first = [next(stream), next(stream)]
+    stream.close()
+    again = list(fit(config, Folder.at(tmp_path / "run")))
+    assert [type(event) for event in again] == [Started, EpochEnded, EpochEnded, Finished]
+    assert isinstance(again[0], Started)
+    assert again[0].step == 3
+    assert again[1] == first[1]
+
+
+def test_a_finished_run_only_tells_its_events(tmp_path: Path) -> None:
+    config = tiny_config(make_collection(tmp_path / "data"), epochs=1)
+    events = list(fit(config, Folder.at(tmp_path / "run")))
+    before = everything(Folder.at(tmp_path / "run"))
+    assert list(fit(config, Folder.at(tmp_path / "run"))) == events
+    assert everything(Folder.at(tmp_path / "run")) == before
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_another_configuration_is_refused_by_its_key(tmp_path: Path) -> None:
+    data = make_collection(tmp_path / "data")
+    next(fit(tiny_config(data), Folder.at(tmp_path / "run")))
+    with pytest.raises(InputError, match=r"loss\.svr\.alpha = 1\.0, not 0\.5"):
+        next(fit(tiny_config(data, loss__svr__alpha=0.5), Folder.at(tmp_path / "run")))
+
+
+def test_other_data_are_refused_and_other_code_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(make_collection(tmp_path / "data"))
+    for version in ("old", "new"):
+        monkeypatch.setattr(training, "code_version", lambda version=version: version)
+        stream = fit(config, Folder.at(tmp_path / "run"))
+        started = next(stream), next(stream)
+        stream.close()
+        assert isinstance(started[0], Started)
+    assert started[0].code == "old+new"
+    make_collection(tmp_path / "data", seed=1)
+    with pytest.raises(InputError, match="begun on other data"):
+        next(fit(config, Folder.at(tmp_path / "run")))
