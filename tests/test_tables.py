@@ -188,6 +188,11 @@ def test_rows_with_data_of_their_own_are_no_mixture(ledger, tmp_path):
     assert "data data-a, data-b" in as_text(build_table(experiment, ledger))
 
 
+def test_changes_of_the_command_line_are_said(ledger, tmp_path, experiment):
+    changed = load_experiment(tmp_path / "e.yaml", changes={"epochs": 1, "batch_size": 8})
+    assert "Profile laptop, with batch_size=8, epochs=1." in build_table(changed, ledger).notes[0]
+
+
 def test_selection_on_the_test_split_is_said(ledger, tmp_path):
     path = tmp_path / "e.yaml"
     path.write_text("experiment: e\nbase: {select.split: test}\n", encoding="utf-8")

@@ -54,7 +54,8 @@ def describe(plan: Plan, expected: Forecast, ledger: Ledger) -> Iterator[Text]:
     stages = sum(cell.variant == "init" for cell in plan.cells)
     count = f"{_count(experiment.variants, 'variant')} x {_count(experiment.seeds, 'seed')}"
     also = f" + {stages} init" if stages else ""
-    yield Text(f"{experiment.name}, profile {experiment.profile}: {count}{also}")
+    changes = "".join(f", {key}={value}" for key, value in sorted(experiment.changes.items()))
+    yield Text(f"{experiment.name}, profile {experiment.profile}{changes}: {count}{also}")
     yield Text(f"storage {ledger.storage.uri}, code {plan.code}")
     yield Text()
     yield from _grid(plan)

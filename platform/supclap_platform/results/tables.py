@@ -204,7 +204,9 @@ def _notes(
 ) -> Iterable[str]:
     seeds = len(experiment.seeds)
     over = f"Mean ± sample standard deviation over {seeds} seeds" if seeds > 1 else "One seed, no ±"
-    yield f"{over} ({_listed(experiment.seeds)}). Profile {experiment.profile}."
+    changes = ", ".join(f"{key}={value}" for key, value in sorted(experiment.changes.items()))
+    scale = f"Profile {experiment.profile}{f', with {changes}' if changes else ''}."
+    yield f"{over} ({_listed(experiment.seeds)}). {scale}"
     yield from sorted({_selection(cell) for cell in cells})
     yield from _gaps(rows, experiment.columns)
     if any(not entry.complete for row in rows for entry in row.entries):
