@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
-import platform
 import statistics
 import tarfile
 import tempfile
@@ -29,6 +27,7 @@ import webdataset
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.machine import describe
 from supclap.data.clips import Clip, Clips, Collection, write_split
 from supclap.data.reading import RandomCrop, prefetch, read_batch
 
@@ -181,7 +180,7 @@ def run(clips: Clips, folder: Path, options: argparse.Namespace) -> None:
             speed = clips_per_second(epoch, number)
             if number:  # the first epoch starts workers and warms caches
                 speeds[way].append(speed)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {processor()}; torch {torch.__version__}")
+    print(describe())
     minutes = clips.lengths.sum() / RATE / 60
     print(
         f"{len(clips)} clips, {minutes:.0f} min; batches of {batch} x {samples / RATE:g} s; "
@@ -193,14 +192,6 @@ def run(clips: Clips, folder: Path, options: argparse.Namespace) -> None:
         middle = statistics.median(found)
         spread = f"{min(found):,.0f}-{max(found):,.0f}"
         print(f"{way:<48}{middle:>10,.0f}{spread:>18}{ours / middle:>12.1f}x")
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), "")
 
 
 if __name__ == "__main__":
