@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,7 @@ FLOOR = 1e-6  # added to the power before the logarithm: about the noise of a 16
 # them near zero mean and unit variance. Nothing is taken from the clip or the batch itself, so that
 # loudness stays audible and a clip's features do not depend on its neighbours.
 SHIFT, SCALE = 3.5, 3.5
+SILENCE = (math.log(FLOOR) + SHIFT) / SCALE  # the feature of no sound at all
 
 
 class LogMel(nn.Module):
