@@ -3,12 +3,13 @@
 import csv
 import errno
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -167,35 +168,50 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def until(true: Callable[[], object]) -> None:
+    limit = time.monotonic() + 90
+    while not true():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
 @pytest.mark.heavy
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
-def test_killed_while_it_decodes_it_resumes_and_leaves_no_process(tmp_path: Path) -> None:
-    source = folder(tmp_path / "noises", 192, samples=40_000)
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_killed_while_it_decodes_it_resumes_and_leaves_no_process(
+    tmp_path: Path, stop: signal.Signals
+) -> None:
+    source, out = folder(tmp_path / "noises", 128, samples=20_000), tmp_path / "out"
     script = tmp_path / "script.py"
     script.write_text(_SCRIPT)
-    command = [sys.executable, str(script), str(source)]
-    with subprocess.Popen([*command, str(tmp_path / "killed")]) as process:
-        work = tmp_path / "killed" / ".prepare"
-        limit = time.monotonic() + 60
-        while len(list(work.glob("*.arrow"))) < 2 and time.monotonic() < limit:
-            time.sleep(0.01)
-        workers = children(process.pid)
-        process.send_signal(signal.SIGKILL)
-    done = len(list(work.glob("*.arrow")))
-    assert 2 <= done < 12
+    command = [sys.executable, str(script), str(source), str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    until(lambda: len(list(out.glob(".prepare/*.arrow"))) >= 2)
+    workers = children(process.pid)
+    process.send_signal(stop)
+    process.send_signal(stop)  # as somebody who presses Ctrl-C twice
+    assert process.wait(timeout=60) != 0
     assert len(workers) >= 2
-    while any(Path(f"/proc/{pid}/status").exists() for pid in workers):
-        assert time.monotonic() < limit
-        time.sleep(0.05)
-    assert not (tmp_path / "killed" / "collection.json").exists()
-    for out in ("killed", "whole"):
-        done_now = subprocess.run(
-            [*command, str(tmp_path / out)], check=True, capture_output=True, text=True
-        )
-        if out == "killed":
-            # A worker may finish the shard in its hands before it notices.
-            assert int(done_now.stdout) <= 192 - 16 * done
-    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+    until(lambda: not any(Path(f"/proc/{pid}/status").exists() for pid in workers))
+    done = len(list(out.glob(".prepare/*.arrow")))
+    assert 2 <= done < 8
+    assert not (out / "collection.json").exists()
+    again = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert int(again.stdout) == 128 - 16 * done
+    prepare("captions", source, tmp_path / "whole")
+    assert content(out) == content(tmp_path / "whole")
+
+
+@pytest.mark.heavy
+def test_a_killed_worker_is_told_and_what_is_done_is_kept(source: Path, tmp_path: Path) -> None:
+    def kill(stage: str, done: int, total: int) -> None:
+        for worker in multiprocessing.active_children():
+            worker.kill()
+            worker.join()
+
+    with pytest.raises(InputError, match=r"a decoding process was killed.*fewer --workers"):
+        prepare("captions", source, tmp_path, workers=2, progress=kill)
+    assert prepare("captions", source, tmp_path).decoded < 70
 
 
 def damaged(root: Path) -> Path:

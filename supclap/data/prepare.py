@@ -326,10 +326,19 @@ def _only_one(out: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"{out}: another process is preparing it") from None
-        for rest in (*out.glob(".*.arrow.*"), *work.glob("*.part")):
-            rest.unlink()  # of a process that was killed while it wrote
-        yield
-        shutil.rmtree(work)  # only after success: what is decoded is worth keeping
+        try:
+            _sweep(out)
+            yield
+        except BaseException:
+            _sweep(out)
+            raise  # what is decoded is worth keeping
+        shutil.rmtree(work)
+
+
+def _sweep(out: Path) -> None:
+    """Removes what a killed process, of this call or another, had not finished writing."""
+    for rest in (*out.glob(".*.arrow.*"), *(out / WORK).glob("*.part")):
+        rest.unlink(missing_ok=True)
 
 
 def _silent(stage: str, done: int, total: int) -> None:

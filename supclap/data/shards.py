@@ -11,13 +11,12 @@ import hashlib
 import json
 import multiprocessing
 import os
-import threading
+import signal
+import traceback
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import numpy as np
@@ -100,26 +99,84 @@ def make(shards: Sequence[Shard], workers: int) -> Iterator[int]:
         for shard in shards:
             yield _make(shard)
         return
-    with _one_thread_each():
-        pool = ProcessPoolExecutor(
-            min(workers, len(shards)), multiprocessing.get_context("spawn"), _end_with_parent
-        )
+    crew = []
+    try:
+        with _one_thread_each():
+            for _ in range(min(workers, len(shards))):
+                crew.append(_Worker())
+        waiting = iter(shards)
+        busy = {worker.pipe: worker for worker in crew}
+        for worker in crew:
+            worker.give(next(waiting))
+        while busy:
+            for pipe in wait(busy):
+                worker = busy[pipe]  # type: ignore[index]
+                yield worker.take()
+                following = next(waiting, None)
+                if following is None:
+                    del busy[worker.pipe]
+                else:
+                    worker.give(following)
+    finally:
+        for worker in crew:
+            worker.end()
+
+
+class _Worker:
+    """A process that decodes one shard after the other.
+
+    Not an executor of the standard library: that one waits for its processes when interrupted, and
+    leaves them waiting when killed. Here the pipe is the only tie, and closes with either end.
+    """
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, far_end = context.Pipe()
+        self._process = context.Process(target=_work, args=(far_end,), daemon=True)
+        self._process.start()
+        far_end.close()
+
+    def give(self, shard: Shard) -> None:
         try:
-            # A few ahead of the workers only: half a million futures are no use to anybody.
-            waiting = iter(shards)
-            running = {pool.submit(_make, shard) for shard in islice(waiting, 4 * workers)}
-            while running:
-                finished, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    yield future.result()
-                    running |= {pool.submit(_make, shard) for shard in islice(waiting, 1)}
-        except BrokenProcessPool:
-            raise InputError(
-                "a decoding process was killed, as happens where memory runs out; run the same "
-                "command again to go on, with fewer --workers"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+            self.pipe.send(shard)
+        except BrokenPipeError:
+            raise InputError(_KILLED) from None
+
+    def take(self) -> int:
+        try:
+            answer: int | Exception = self.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            raise InputError(_KILLED) from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def end(self) -> None:
+        self.pipe.close()
+        self._process.kill()
+        self._process.join()
+
+
+_KILLED = (
+    "a decoding process was killed, as happens where memory runs out; run the same command again "
+    "to go on, with fewer --workers"
+)
+
+
+def _work(pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    while True:
+        try:
+            shard = pipe.recv()
+        except EOFError:
+            return
+        try:
+            pipe.send(_make(shard))
+        except BrokenPipeError:
+            return
+        except Exception as error:
+            error.add_note(traceback.format_exc())  # else lost on the way to the other process
+            pipe.send(error)
 
 
 def _make(shard: Shard) -> int:
@@ -168,15 +225,3 @@ def _one_thread_each() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever; this ends it."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
