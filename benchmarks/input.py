@@ -1,6 +1,6 @@
 """Clips per second of the input path, against the usual ways to read the same clips.
 
-    python benchmarks/input.py [--clips 400] [--seconds 10] [--collection FOLDER --split NAME]
+    python -m benchmarks.input [--clips 400] [--seconds 10] [--collection FOLDER --split NAME]
 
 The same clips lie on disk in every form: the prepared Arrow collection, 16 kHz mono WAV and FLAC
 files, and webdataset shards of both. Every way gives float32 batches of equal size; the first four

@@ -1,4 +1,4 @@
-"""Clips of soundscenes per second, on one core and on all: `python benchmarks/soundscenes.py`.
+"""Clips of soundscenes per second, on one core and on all: `python -m benchmarks.soundscenes`.
 
 One core means one process with one thread. The time is that of a whole collection, as training
 would ask for it: descriptions, sound, captions in eight languages, Arrow files on disk.
