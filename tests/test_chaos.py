@@ -58,10 +58,9 @@ class Chaos:
             time.sleep(self.random.uniform(0.0, 1.5))
             assert self.driver is not None
             if whom == "driver":
-                family = ray_processes(self.driver.pid)
                 self.driver.kill()
                 self.driver.communicate()
-                gone(family)
+                gone([lease.pid for lease in held])
             else:
                 with suppress(ProcessLookupError):
                     os.kill(self.random.choice(held).pid, signal.SIGKILL)
@@ -82,19 +81,11 @@ class Chaos:
         return len(states) == 4 and set(states.values()) == {State.DONE}
 
 
-def ray_processes(driver: int) -> list[psutil.Process]:
-    """The processes of the Ray that a driver has started, by the folder they work in."""
-    mark = f"supclap-ray-{driver}-"
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if any(mark in part for part in process.info["cmdline"] or ())
-    ] + psutil.Process(driver).children(recursive=True)
-
-
-def gone(family: list[psutil.Process]) -> None:
-    """No process may outlive its driver: it would go on to train, and to write."""
-    _, left = psutil.wait_procs(family, timeout=60)
+def gone(pids: list[int]) -> None:
+    """What trained must not outlive its driver: it would go on to write. (Ray's agents stay for
+    a minute, trying to report to a driver that is dead.)"""
+    left = {psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)}
+    _, left = psutil.wait_procs(left, timeout=60)
     assert not left, [process.cmdline() for process in left]
 
 

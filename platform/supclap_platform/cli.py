@@ -16,6 +16,10 @@ COMMANDS = {
     "run": "supclap_platform.run_command:run",
     "status": "supclap_platform.status_command:status",
     "stop": "supclap_platform.status_command:stop",
+    "submit": "supclap_platform.submit_command:submit",
+    "doctor": "supclap_platform.doctor_command:doctor",
+    "sync": "supclap_platform.sync_command:sync",
+    "ui": "supclap_platform.ui_command:ui",
     "plan": "supclap_platform.plan_command:plan",
     "table": "supclap_platform.table_command:table",
 }

@@ -146,3 +146,12 @@ def _outcome(reference: Any) -> Outcome:
         text = lines[0] if lines else type(error).__name__
         return Outcome("crashed", f"the process of the cell ended: {text[:300]}")
     return outcome
+
+
+def imported_on_a_worker() -> str:
+    """What a Ray worker finds when it imports SupCLAP and Python's own ``platform``."""
+    import platform
+
+    from supclap.version import code_version
+
+    return f"have supclap {code_version()} on {platform.system()} {platform.machine()}"
