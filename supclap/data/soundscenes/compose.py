@@ -14,7 +14,7 @@ from supclap.data.soundscenes.scenes import SPLITS, Event, PlannedClip, Scene
 from supclap.data.soundscenes.waves import Array
 
 # Levels of the sounding part of an event, in dBFS (root mean square).
-_LEVELS = {"loud": -19.0, "quiet": -35.0, "near": -25.0, "far": -29.0}
+_LEVELS = {"loud": -18.0, "quiet": -36.0, "near": -25.0, "far": -29.0}
 _MIDDLE = -27.0
 _SPREAD = 1.5
 _BACKGROUND = (-54.0, -45.0)

@@ -26,8 +26,8 @@ from supclap.data.soundscenes.waves import (
     train,
 )
 
-_PITCH = {"high": 1.4, "low": 1 / 1.4}
-_PACE = {"fast": 1.8, "slow": 1 / 1.8}
+_PITCH = {"high": 1.5, "low": 1 / 1.5}
+_PACE = {"fast": 2.0, "slow": 0.5}
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,10 @@ class Draw:
     def strengths(self, count: int, slope: float) -> list[float]:
         """Strengths of harmonics that fall as number^-slope, each varied by a third."""
         return [float(self.rng.uniform(0.67, 1.33)) * n**-slope for n in range(1, count + 1)]
+
+    def call(self, length: float) -> int:
+        """Samples of one call of an animal of about ``length`` seconds: fast calls are shorter."""
+        return int(self.near(length) / max(1.0, self.pace) * SAMPLE_RATE)
 
     def pulses(self, rate: float, grain: Callable[[int], Array], jitter: float = 0.08) -> Array:
         """A pulse train at ``rate`` times the pace, per second."""
@@ -272,7 +276,7 @@ def _crackling_fire(d: Draw) -> Array:
 
 
 def _dog(d: Draw) -> Array:
-    length = int(d.near(0.16) * SAMPLE_RATE)
+    length = d.call(0.16)
     voice, rough = d.strengths(12, 0.55), d.near(0.35, 0.4)
 
     def bark(_: int) -> Array:
@@ -310,14 +314,14 @@ def _chirping_birds(d: Draw) -> Array:
 def _crickets(d: Draw) -> Array:
     tone = 3900 * d.pitch * 0.9
     wings = d.near(34, 0.1)
-    length = int(d.near(0.13) * SAMPLE_RATE)
+    length = d.call(0.13)
     beat = 0.5 - 0.5 * np.cos(2 * np.pi * wings * seconds(length))
     chirp = partials(tone, length, [1]) * beat * bump(length, 0.02, 0.03)
     return d.pulses(4, lambda _: chirp, jitter=0.03)
 
 
 def _frog(d: Draw) -> Array:
-    length = int(d.near(0.2) * SAMPLE_RATE)
+    length = d.call(0.2)
     rattle = d.near(52, 0.15)
 
     def croak(_: int) -> Array:
@@ -330,7 +334,7 @@ def _frog(d: Draw) -> Array:
 
 
 def _crow(d: Draw) -> Array:
-    length = int(d.near(0.28) * SAMPLE_RATE)
+    length = d.call(0.28)
 
     def caw(_: int) -> Array:
         tone = d.near(640, 0.05) * d.pitch
