@@ -96,7 +96,9 @@ def embed_command(folder: Path, model: Path, out: Path) -> None:
     from supclap.model.clap import load
 
     opened = load(model)
-    with click.progressbar(length=1, label="embedding", show_pos=True) as bar:
+    with click.progressbar(
+        length=1, label="embedding", show_pos=True, file=click.get_text_stream("stderr")
+    ) as bar:
 
         def show(done: int, total: int) -> None:
             bar.length = total
