@@ -155,7 +155,7 @@ class _Part:
             else:
                 self.entries.append(entry)
         paths = [entry.path for entry in self.entries if entry.path is not None]
-        self.shards = shards.plan(out / WORK, source, paths, seconds)
+        self.shards = shards.plan(out / WORK, source, split, paths, seconds)
         facts = [[replace(e, path=None).__dict__ for e in entries], self.report.lost]
         sounds = [shard.target.name for shard in self.shards]
         text = json.dumps([facts, sounds], default=lambda caption: caption.__dict__)

@@ -70,13 +70,17 @@ class Shard:
                 )
 
 
-def plan(work: Path, root: Path, paths: Sequence[Path], seconds: float | None) -> list[Shard]:
-    """The shards of these files, to lie in the folder ``work``."""
+def plan(
+    work: Path, root: Path, split: str, paths: Sequence[Path], seconds: float | None
+) -> list[Shard]:
+    """The shards of a split's files, to lie in the folder ``work``."""
     shards = []
     for at in range(0, len(paths), CLIPS_PER_SHARD):
         chosen = tuple(paths[at : at + CLIPS_PER_SHARD])
         facts = [file_facts(root, path) for path in chosen]
-        digest = hashlib.sha256(json.dumps([VERSION, seconds, facts]).encode()).hexdigest()
+        # With its place, as an index may name the same files twice.
+        made_of = json.dumps([VERSION, seconds, split, at, facts])
+        digest = hashlib.sha256(made_of.encode()).hexdigest()
         shards.append(Shard(work / f"{digest[:32]}.arrow", chosen, seconds))
     return shards
 
