@@ -61,15 +61,16 @@ class Inputs:
         if self._kept is None:
             return torch.stack([self._features(int(row)) for row in rows]).to(self._model.device)
         for row in rows[~self._known[rows]]:
-            self._kept[row] = self._features(int(row))
+            self._kept[row] = self._features(int(row)).numpy()
         self._known[rows] = True
-        return self._kept[torch.from_numpy(rows)].to(self._model.device)
+        return torch.from_numpy(self._kept[rows]).to(self._model.device)
 
     def text(self, places: np.ndarray) -> Tokens | Tensor:
         """Captions by their place: tokens (n, L), or outputs (n, width) of a frozen encoder, on the
         model's device."""
-        kept = self._tokens if self._text_outputs is None else self._text_outputs
-        return kept[torch.from_numpy(places)].to(self._model.device)
+        if self._text_outputs is not None:
+            return torch.from_numpy(self._text_outputs[places]).to(self._model.device)
+        return self._tokens[torch.from_numpy(places)].to(self._model.device)
 
     def pairs(self, rows: np.ndarray, captions: np.ndarray) -> tuple[Tensor, Tokens | Tensor]:
         """Inputs of n pairs: clip ``rows[i]`` with its own caption number ``captions[i]``."""
@@ -87,22 +88,19 @@ class Inputs:
             np.multiply(samples, 1 / 32768, out=waveform[: len(samples)], dtype=np.float32)
         return torch.from_numpy(waveforms)
 
-    def _room(self) -> Tensor | None:
+    def _room(self) -> np.ndarray | None:
         """Memory for the features of all clips, or None where that is too much."""
         example = self._features(0)
         small = len(self.clips) * example.nbytes <= KEPT_BYTES
-        return torch.empty(len(self.clips), *example.shape) if small else None
+        return np.empty((len(self.clips), *example.shape), np.float32) if small else None
 
-    def _frozen_audio(self) -> Tensor:
+    def _frozen_audio(self) -> np.ndarray:
         content = f"{self.clips.content_hash}-first-{self._model.samples}"
-        count = len(self.clips)
-        outputs = frozen_outputs(self._model.audio, content, count, self._waveforms)
-        return torch.from_numpy(outputs)
+        return frozen_outputs(self._model.audio, content, len(self.clips), self._waveforms)
 
-    def _frozen_text(self, languages: Sequence[str]) -> Tensor:
+    def _frozen_text(self, languages: Sequence[str]) -> np.ndarray:
         content = f"{self.clips.content_hash}-{'-'.join(languages)}"
-        count = len(self._tokens)
-        outputs = frozen_outputs(
-            self._model.text, content, count, lambda rows: self._tokens[list(rows)]
+        tokens = self._tokens
+        return frozen_outputs(
+            self._model.text, content, len(tokens), lambda rows: tokens[list(rows)]
         )
-        return torch.from_numpy(outputs)
