@@ -31,6 +31,7 @@ from supclap.errors import InputError, nearest
 
 # The paper's eight languages, as ISO 639-3 codes.
 LANGUAGES = ("eng", "fra", "deu", "spa", "nld", "cat", "jpn", "zho")
+Share = Annotated[float, Field(ge=0, lt=1)]
 Language = Literal["eng", "fra", "deu", "spa", "nld", "cat", "jpn", "zho"]
 
 
@@ -75,6 +76,9 @@ class DataConfig(Section):
     def _consistent(self) -> DataConfig:
         if (self.name == "collection") != (self.folder is not None):
             raise ValueError("'folder' goes with name: collection, and only with it")
+        for language in self.languages:
+            if self.languages.count(language) > 1:
+                raise ValueError(f"'languages' names {language} twice")
         return self
 
 
@@ -111,7 +115,7 @@ class ModelConfig(Section):
     audio: Annotated[AudioConfig, BeforeValidator(_by_name)] = AudioConfig()
     text: Annotated[TextConfig, BeforeValidator(_by_name)] = TextConfig()
     dim: PositiveInt = 256
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    dropout: Share = 0.1
     start: str | None = None  # a model folder whose weights the run starts from
 
 
@@ -146,7 +150,7 @@ class OptimizerConfig(Section):
 
     name: Literal["adam", "adamw"] = "adam"
     lr: PositiveFloat = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Share, Share] = (0.9, 0.999)
     weight_decay: NonNegativeFloat = 0.0
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup: NonNegativeFloat = 0.5  # epochs

@@ -1,0 +1,123 @@
+"""RunConfig: what it refuses, with which words, and that none of its options is dead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from supclap.config import RunConfig, load_config, override, parse_config
+from supclap.errors import InputError
+
+
+def fault(values: dict[str, Any]) -> str:
+    with pytest.raises(InputError) as error:
+        parse_config(values, "run.yaml")
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epoch": 3}, "run.yaml: unknown key 'epoch'; did you mean 'epochs'? (valid: "),
+        ({"data": {"langages": []}}, "unknown key 'data.langages'; did you mean 'languages'?"),
+        ({"loss": {"svr": {"raduis": 1}}}, "unknown key 'loss.svr.raduis'; did you mean 'radius'?"),
+        ({"model": {"audio": {"widht": 8}}}, "'model.audio.widht'; did you mean 'width'?"),
+        ({"epochs": "many"}, "run.yaml: epochs: "),
+        ({"epochs": 0}, "epochs: input should be greater than 0, got 0"),
+        ({"batch_size": 1}, "batch_size: "),
+        ({"optimizer": {"lr": float("nan")}}, "optimizer.lr: "),
+        ({"optimizer": {"betas": [0.9, 1.0]}}, "optimizer.betas"),
+        ({"data": {"languages": []}}, "data.languages: "),
+        ({"data": {"languages": ["eng", "eng"]}}, "data: 'languages' names eng twice"),
+        ({"data": {"languages": ["klingon"]}}, "data.languages.0: "),
+        ({"data": "collection"}, "data: 'folder' goes with name: collection"),
+        ({"data": {"name": "soundscenes", "folder": "x"}}, "'folder' goes with name: collection"),
+    ],
+)
+def test_a_mistake_is_one_line_with_key_and_hint(values: dict[str, Any], message: str) -> None:
+    assert message in fault(values)
+
+
+def test_the_first_of_several_mistakes_counts_the_others() -> None:
+    assert fault({"epochs": 0, "seed": -1, "chunk": 0}).endswith("(and 2 more)")
+
+
+def test_names_stand_for_sections() -> None:
+    short = {"data": "soundscenes", "model": {"audio": "cnn", "text": "transformer"}}
+    assert parse_config({**short, "loss": "siglip", "optimizer": "adamw"}) == parse_config(
+        {
+            "data": {"name": "soundscenes"},
+            "model": {"audio": {"name": "cnn"}, "text": {"name": "transformer"}},
+            "loss": {"name": "siglip"},
+            "optimizer": {"name": "adamw"},
+        }
+    )
+
+
+def test_an_override_replaces_what_it_names_and_nothing_else() -> None:
+    base = {"loss": "siglip", "optimizer": {"lr": 1.0, "betas": [0.5, 0.5]}}
+    changed = override(base, {"loss.temperature": 0.2, "optimizer": {"lr": 2.0}, "data.seed": 3})
+    assert changed == {
+        "loss": {"name": "siglip", "temperature": 0.2},
+        "optimizer": {"lr": 2.0, "betas": [0.5, 0.5]},
+        "data": {"seed": 3},
+    }
+    assert base == {"loss": "siglip", "optimizer": {"lr": 1.0, "betas": [0.5, 0.5]}}
+
+
+def test_a_config_survives_its_own_json() -> None:
+    config = parse_config({"loss": {"svr": {"radius": "static"}}, "data": {"languages": ["jpn"]}})
+    assert parse_config(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"epochs: [1\nseed: 2\n", r":\d+: not valid YAML"),
+        (b"- a\n- b\n", "expected a mapping of keys, found a list"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"epochs: !!python/object:os.system {}\n", "not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(str(path)) + ".*" + message):
+        load_config(path)
+
+
+def test_a_missing_file_and_an_empty_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        load_config(tmp_path / "absent.yaml")
+    (tmp_path / "empty.yaml").touch()
+    assert load_config(tmp_path / "empty.yaml") == RunConfig()
+
+
+def options(model: type[BaseModel]) -> Iterator[str]:
+    for name, info in model.model_fields.items():
+        sections = [a for a in _inside(info.annotation) if issubclass(a, BaseModel)]
+        if sections:
+            yield from options(sections[0])
+        else:
+            yield name
+
+
+def _inside(annotation: Any) -> list[type]:
+    if isinstance(annotation, type):
+        return [annotation]
+    return [t for a in getattr(annotation, "__args__", ()) for t in _inside(a)]
+
+
+def test_no_option_is_dead() -> None:
+    """Each field's name is read somewhere in the package outside of config.py."""
+    package = Path(__file__).parents[1] / "supclap"
+    code = "\n".join(p.read_text() for p in package.rglob("*.py") if p.name != "config.py")
+    dead = [name for name in options(RunConfig) if not re.search(rf"\.{name}\b", code)]
+    assert not dead
