@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -39,9 +40,12 @@ def partials(frequency: Array | float, samples: int, strengths: Sequence[float])
 
 def glide(points: Sequence[float] | Array, samples: int) -> Array:
     """A curve through equally spaced points, (samples,)."""
-    return np.interp(
-        np.linspace(0, 1, samples), np.linspace(0, 1, len(points)), np.asarray(points)
-    ).astype(np.float32)
+    places = np.arange(samples, dtype=np.float32) * np.float32((len(points) - 1) / max(1, samples))
+    left = places.astype(np.int32)
+    values = np.asarray(points, np.float32)
+    steps = np.append(np.diff(values), np.float32(0))
+    curve: Array = values[left] + steps[left] * (places - left).astype(np.float32)
+    return curve
 
 
 def bump(samples: int, attack: float, release: float) -> Array:
@@ -49,16 +53,20 @@ def bump(samples: int, attack: float, release: float) -> Array:
     shape = np.ones(samples, np.float32)
     rise = min(samples, max(1, int(attack * SAMPLE_RATE)))
     fall = min(samples, max(1, int(release * SAMPLE_RATE)))
-    shape[:rise] *= np.linspace(0, 1, rise, dtype=np.float32)
-    shape[-fall:] *= np.linspace(1, 0, fall, dtype=np.float32)
+    shape[:rise] *= _ramp(rise)
+    shape[-fall:] *= _ramp(fall)[::-1]
     return shape
+
+
+def _ramp(samples: int) -> Array:
+    return np.arange(samples, dtype=np.float32) / np.float32(samples)
 
 
 def decay(samples: int, time: float) -> Array:
     """exp(-t / time) behind an attack of 1 ms, (samples,)."""
     shape = np.exp(seconds(samples) * np.float32(-1 / time))
     rise = min(16, samples)
-    shape[:rise] *= np.linspace(0, 1, rise, dtype=np.float32)
+    shape[:rise] *= _ramp(rise)
     return shape
 
 
@@ -78,13 +86,19 @@ def noise(
     spectrum = np.zeros(bins, np.complex64)
     values = rng.standard_normal((last - first, 2), dtype=np.float32)
     if slope:
-        weights = np.arange(first, last, dtype=np.float32) ** np.float32(slope)
-        weights /= np.sqrt(np.mean(weights**2))
+        weights = np.exp(np.float32(slope) * _logarithms(bins)[first:last])
+        weights /= np.sqrt(np.dot(weights, weights) / len(weights))
         values *= weights[:, None]
     spectrum[first:last] = values.view(np.complex64)[:, 0]
     power = 2 * np.sqrt(last - first)
     sound: Array = np.fft.irfft(spectrum, padded)[:samples].astype(np.float32, copy=False)
     return sound * np.float32(padded / power)
+
+
+@lru_cache(maxsize=64)  # lengths differ from event to event, but round up to few sizes
+def _logarithms(count: int) -> Array:
+    """log of 0, 1, 2, ... (the first entry stands for no frequency and is not used)."""
+    return np.log(np.maximum(np.arange(count, dtype=np.float32), 1))
 
 
 def onsets(rng: np.random.Generator, samples: int, rate: float, jitter: float = 0.08) -> Array:
