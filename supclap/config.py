@@ -141,7 +141,7 @@ class LossConfig(Section):
     temperature: PositiveFloat | None = None  # default: 0.07 (infonce), 0.1 (siglip, as published)
     learn_temperature: bool | None = None  # default: no (infonce), yes (siglip)
     bias: float = -10.0  # siglip's initial bias
-    same_clip: Literal["mask", "target"] | None = None  # captions of one clip in one batch
+    same_clip: Literal["mask", "target"] = "mask"  # captions of one clip in one batch; our choice
     svr: SVRConfig | None = None
 
 

@@ -64,7 +64,9 @@ class Step:
         part = self.workers.part(len(batch))
         rows, captions = batch.rows[part], batch.captions[part]
         audio, text = self.inputs.pairs(rows, captions)
-        clip_ids = torch.from_numpy(rows).to(self.workers.device)
+        # Only where a clip stands twice in the global batch do its ids matter, and cost.
+        repeated = len(np.unique(batch.rows)) < len(batch)
+        clip_ids = torch.from_numpy(rows).to(self.workers.device) if repeated else None
         embeddings: list[Tensor] = []
 
         def encode(some: slice) -> tuple[Tensor, Tensor]:

@@ -72,7 +72,8 @@ def save_flavor(model: Path, place: Path, run_id: str | None = None, logged: Any
 def signature() -> Any:
     """What the model takes and gives; columns are optional, as a row fills one of two."""
     from mlflow.models import ModelSignature
-    from mlflow.types import Array, ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array
 
     def optional(kind: Any, name: str) -> Any:
         return ColSpec(kind, name, required=False)

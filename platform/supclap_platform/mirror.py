@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from supclap.events import Event, Finished
-from supclap_platform.content import status_of
+from supclap_platform.content import FINISHED, status_of
 from supclap_platform.leases import acquire
 from supclap_platform.ledger import EVENTS, FAILURE, RESULT, Failure, Known, Ledger, State
 from supclap_platform.parent import Parent, Parents
@@ -85,13 +85,19 @@ class Mirror:
                 runs = self._opened()
                 whole = runs.fresh or not self.driving
                 runs.show_parent(self.parent, self._parent_status(), None)
+                finished = []
                 for snapshot in self._snapshots(changed, stamps):
-                    runs.show(snapshot, self._ledger.folder(snapshot.cell.signature))
-                    self._stamps[snapshot.cell.signature] = stamps[snapshot.cell.signature]
+                    runs.show(snapshot)
+                    if snapshot.status == FINISHED:
+                        finished.append(snapshot)
                 if whole:
                     runs.show_artifacts(self.parent, self._parents.artifacts(self.parent))
+                # Models are large: all else is there first, however long they take.
+                for snapshot in finished:
+                    runs.show_model(snapshot, self._ledger.folder(snapshot.cell.signature))
                 runs.show_parent(self.parent, self._parent_status(), self._parent_end(runs))
                 runs.fresh = False
+                self._stamps |= {cell.signature: stamps[cell.signature] for cell in changed}
             except BaseException:
                 self.forget()
                 raise

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from supclap.events import Event, Finished, Started
+from supclap.events import Event, Started
 from supclap.storage import Folder
 from supclap_platform.content import (
     ERROR,
@@ -119,7 +119,7 @@ class Runs:
         tables = [{"path": name, "type": "table"} for name in files if _is_table(name)]
         self._set_tags(self._parent, {_TABLES: json.dumps(tables), ARTIFACTS: found})
 
-    def show(self, snapshot: Snapshot, folder: Folder) -> None:
+    def show(self, snapshot: Snapshot) -> None:
         """Brings a cell's child run up to what the ledger says of it."""
         events = snapshot.events
         child, done = self._child(snapshot)
@@ -136,16 +136,16 @@ class Runs:
         if ERROR in child.tags and ERROR not in tags:  # it failed once, and goes on now
             self._client.delete_tag(child.id, ERROR)
             del child.tags[ERROR]
-        if (
-            events
-            and isinstance(events[-1], Finished)
-            and MODEL not in child.tags
-            and folder.exists(f"{MODEL_FOLDER}/model.json")
-        ):
-            run = self._client.get_run(child.id)
-            model = log_model(self._client, run, folder.below(MODEL_FOLDER), events[-1].step)
-            self._set_tags(child, {MODEL: model})
         self._set_status(child, snapshot.status, snapshot.ended)
+
+    def show_model(self, snapshot: Snapshot, folder: Folder) -> None:
+        """Logs a finished cell's model, where `show` has shown the rest."""
+        child = self._children[snapshot.cell.signature]
+        if MODEL not in child.tags and folder.exists(f"{MODEL_FOLDER}/model.json"):
+            run = self._client.get_run(child.id)
+            step = snapshot.events[-1].step
+            model = log_model(self._client, run, folder.below(MODEL_FOLDER), step)
+            self._set_tags(child, {MODEL: model})
 
     def _child(self, snapshot: Snapshot) -> tuple[_Run, int]:
         """The run of a cell and how many of its events it shows; a new one where need be."""

@@ -98,8 +98,8 @@ def quiet() -> None:
     """Keeps MLflow's, alembic's and urllib3's own words off the terminal. Call it before import."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    for name, level in (("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
-        logging.getLogger(name).setLevel(level)
+    for name in ("mlflow", "alembic", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"mlflow\.")
     warnings.filterwarnings("ignore", message=r"(?s).*Add type hints to the `predict` method")
 

@@ -115,9 +115,9 @@ def _info(client: Any, job: str) -> Any:
 
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
-    if "401" in text or "nauthori" in text or "nauthenti" in text:
+    if "token" in text.lower() or "authenticat" in text.lower():
         return (
-            "the cluster wants a token (set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or "
-            "RAY_AUTH_TOKEN_PATH to the cluster's)"
+            "the cluster wants its own token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the "
+            "token or RAY_AUTH_TOKEN_PATH to its file"
         )
     return text if len(text) <= 200 else f"{text[:199]}…"

@@ -21,13 +21,12 @@ def build_loss(config: LossConfig, batch_size: int) -> SupCLAPLoss:
     Raises:
         ValueError: a setting out of its range, named.
     """
-    same_clip = config.same_clip or "mask"
     base: ContrastiveLoss
     if config.name == "infonce":
-        base = InfoNCE(config.temperature or 0.07, bool(config.learn_temperature), same_clip)
+        base = InfoNCE(config.temperature or 0.07, bool(config.learn_temperature), config.same_clip)
     else:
         learn = True if config.learn_temperature is None else config.learn_temperature
-        base = SigLIP(config.temperature or 0.1, config.bias, learn, same_clip)
+        base = SigLIP(config.temperature or 0.1, config.bias, learn, config.same_clip)
     return SupCLAPLoss(base, None if config.svr is None else _svr(config.svr, batch_size))
 
 
