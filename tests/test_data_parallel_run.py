@@ -1,0 +1,78 @@
+"""A cell with two workers under Ray Train: the metrics of one worker, also after one was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from supclap_platform.experiment import load_experiment
+from supclap_platform.ledger import open_ledger
+from supclap_platform.plan import make_plan
+from tiny_grid import attempts, claimed, start, write_experiment
+
+from supclap.events import EpochEnded
+
+pytestmark = pytest.mark.heavy
+
+PATIENCE = 240.0
+EPOCHS = 30
+VARIANTS = """variants:
+  one: {loss.svr: {sides: both, radius: dynamic}}
+  two: {loss.svr: {sides: both, radius: dynamic}, resources.workers: 2}
+"""
+
+
+def workers_of(cell: Path) -> list[int]:
+    """The processes under Ray Train that write a cell's log, without the trial that waits."""
+    trial = {int(lease.name.split("~")[2]) for lease in cell.glob("lease~*")}
+    found = []
+    for process in psutil.process_iter():
+        try:
+            names = {Path(file.path) for file in process.open_files()}
+        except (psutil.Error, OSError):
+            continue
+        if cell / "log.txt" in names and process.pid not in trial:
+            found.append(process.pid)
+    return found
+
+
+def test_two_workers_give_one_workers_metrics_although_one_is_killed(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path, epochs=EPOCHS, seeds=1)
+    text = path.read_text()
+    # Chunks as the workers divide the batch, so that dropout draws the same masks. A small
+    # step keeps what sums in another order change from growing over the epochs.
+    exact = "  chunk: 4\n  optimizer: {lr: 1.0e-4}\n  select: {split: last}\n"
+    path.write_text(
+        text[: text.index("variants:")] + exact + VARIANTS + text[text.index("seeds:") :]
+    )
+    storage = tmp_path / "storage"
+    ledger = open_ledger(storage)
+    plan = make_plan(load_experiment(path), ledger)
+    one, two = (cell.signature for cell in plan.cells)
+    process = start("run", path, "--storage", storage, "--cpus", "2")
+    try:
+        until = time.monotonic() + PATIENCE
+        killed = False
+        while not killed and process.poll() is None and time.monotonic() < until:
+            if sum(isinstance(event, EpochEnded) for event in ledger.events(two)) >= 3:
+                os.kill(workers_of(storage / "cells" / two)[-1], signal.SIGKILL)
+                killed = True
+            time.sleep(0.05)
+        output, _ = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    assert killed
+    assert process.returncode == 0, output
+    # The trial, two workers, and the two that Ray Train started in their place.
+    assert attempts(storage)[two] == 5
+    mine, theirs = ledger.result(one), ledger.result(two)
+    assert mine is not None
+    assert theirs is not None
+    assert (mine.workers, theirs.workers) == (1, 2)
+    assert theirs.metrics == pytest.approx(mine.metrics, rel=1e-3, abs=1e-3)
+    assert claimed(storage) == []
+    assert not (storage / "cells" / two / "ray-train").exists()

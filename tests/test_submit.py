@@ -1,0 +1,208 @@
+"""A run as a Ray job, on a head node of this machine that wants a token; and cluster.yaml."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+import yaml
+from supclap_platform.submit import Request, entrypoint, stage
+from tiny_grid import SUPCLAP, attempts, environment, write_experiment
+
+ROOT = Path(__file__).parents[1]
+HEAD_SECONDS = 120.0
+
+
+def test_cluster_yaml_is_valid_by_rays_own_schema() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = yaml.safe_load((ROOT / "cluster.yaml").read_text())
+    validate_config(prepare_config(config))
+    assert config["head_node_type"] in config["available_node_types"]
+    assert any(kind["resources"].get("GPU") for kind in config["available_node_types"].values())
+    wrong = {**config, "max_worker": 3}
+    with pytest.raises(Exception, match="max_worker"):
+        validate_config(prepare_config(wrong))
+
+
+def test_what_is_uploaded_is_code_and_runs_by_itself(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path)
+    (tmp_path / "up").mkdir()
+    folder = stage(Request(path), tmp_path / "up")
+    kinds = {file.suffix for file in folder.rglob("*") if file.is_file()}
+    assert kinds <= {".py", ".yaml", ".json", ".html", ".typed"}
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "experiment.yaml",
+        "supclap",
+        "supclap_platform",
+    ]
+    bare = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    code = "import platform, supclap, supclap_platform.cli; print(supclap.__file__); platform.node"
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=bare, capture_output=True, text=True
+    )
+    assert found.stdout.strip() == str(folder / "supclap" / "__init__.py"), found.stderr
+
+
+def test_the_entrypoint_is_quoted() -> None:
+    request = Request(Path("e.yaml"), ["--set", "loss={name: siglip}; rm -rf /"])
+    assert entrypoint(request).endswith("--set 'loss={name: siglip}; rm -rf /'")
+
+
+class Head:
+    """A head node with a temp folder, a token and ports of its own."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="sc-", dir="/tmp"))
+        (self.folder / "token").write_text(secrets.token_hex(32))
+        numbers = free_ports(7)
+        self.port, self.dashboard = numbers[:2]
+        names = (
+            "port",
+            "dashboard-port",
+            "dashboard-agent-listen-port",
+            "dashboard-agent-grpc-port",
+            "metrics-export-port",
+            "runtime-env-agent-port",
+            "ray-client-server-port",
+        )
+        ports = [f"--{name}={number}" for name, number in zip(names, numbers, strict=True)]
+        self.environment = {
+            **environment(),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.folder / "token"),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            # As on a cluster whose head has the environment activated.
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+                *("--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"),
+                *("--num-cpus=2", "--object-store-memory=100000000"),
+                *(f"--temp-dir={self.folder / 'r'}", *ports),
+            ],
+            env=self.environment,
+            stdout=(self.folder / "head.log").open("w"),
+            stderr=subprocess.STDOUT,
+        )
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.dashboard}"
+
+    def wait(self) -> None:
+        until = time.monotonic() + HEAD_SECONDS
+        while time.monotonic() < until and self.process.poll() is None:
+            try:
+                urlopen(self.url, timeout=5).close()
+                return
+            except OSError:
+                time.sleep(0.5)
+        raise AssertionError((self.folder / "head.log").read_text())
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def supclap(self, *arguments: str | Path, **env: str) -> tuple[int, str]:
+        """`supclap` as a client of this head."""
+        found = subprocess.run(
+            [*SUPCLAP, *map(str, arguments)],
+            env={**self.environment, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+        )
+        return found.returncode, found.stdout
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    numbers = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return numbers
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    node = Head()
+    try:
+        node.wait()
+        yield node
+    finally:
+        node.stop()
+
+
+@pytest.mark.heavy
+def test_a_job_runs_the_experiment_and_its_output_is_followed(head: Head, tmp_path: Path) -> None:
+    path = write_experiment(tmp_path, seeds=1)
+    code, output = head.supclap(
+        "submit", path, "--address", head.url, "--storage", tmp_path / "storage"
+    )
+    assert code == 0, output
+    table = (tmp_path / "storage" / "experiments" / "tiny" / "table.txt").read_text()
+    assert table.strip() in output
+    assert sorted(attempts(tmp_path / "storage").values()) == [1, 1]
+
+
+@pytest.mark.heavy
+def test_the_exit_code_of_the_run_is_that_of_submit(head: Head, tmp_path: Path) -> None:
+    path = write_experiment(tmp_path, seeds=1)
+    absent = f"data.folder={tmp_path / 'absent'}"
+    code, output = head.supclap("submit", path, "--address", head.url, "--set", absent)
+    assert code == 2, output
+    assert "absent" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.heavy
+def test_without_the_token_nothing_is_started(head: Head, tmp_path: Path) -> None:
+    path = write_experiment(tmp_path)
+    (tmp_path / "token").write_text(secrets.token_hex(32))
+    wrong = str(tmp_path / "token")
+    code, output = head.supclap("submit", path, "--address", head.url, RAY_AUTH_TOKEN_PATH=wrong)
+    assert code == 2, output
+    assert "the cluster wants its own token" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.heavy
+def test_a_run_attaches_to_a_cluster_that_is_there(head: Head, tmp_path: Path) -> None:
+    path = write_experiment(tmp_path, seeds=1)
+    address = f"127.0.0.1:{head.port}"
+    code, output = head.supclap("run", path, "--address", address, "--storage", tmp_path / "s")
+    assert code == 0, output
+    assert sorted(attempts(tmp_path / "s").values()) == [1, 1]
+    assert head.process.poll() is None  # whoever only attached must not stop the cluster
+
+
+def test_an_address_where_nothing_answers_is_told_in_one_line(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path)
+    found = subprocess.run(
+        [*SUPCLAP, "submit", str(path), "--address", f"http://127.0.0.1:{free_ports(1)[0]}"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 2
+    assert found.stderr.splitlines()[-1].startswith("supclap: --address http://127.0.0.1:")
+    assert "Traceback" not in found.stderr
