@@ -8,8 +8,8 @@ from supclap.data.soundscenes import SPLITS, SYNTHETIC, Event, Scene, soundscene
 from supclap.data.soundscenes.build import _synthetic
 from supclap.data.soundscenes.compose import Composer
 from supclap.data.soundscenes.conditions import CONDITIONS
-from supclap.data.soundscenes.events import SYNTHESIZERS, synthesize
 from supclap.data.soundscenes.scenes import PlannedClip
+from supclap.data.soundscenes.synthesis import SYNTHESIZERS, synthesize
 from supclap.errors import InputError
 
 RATE = 16_000

@@ -15,7 +15,6 @@ from supclap.config import DataConfig
 from supclap.data.cache import build_once, cache_folder
 from supclap.data.clips import FORMAT, Collection, write_split
 from supclap.data.soundscenes.compose import Composer, Source
-from supclap.data.soundscenes.events import synthesize
 from supclap.data.soundscenes.kinds import SYNTHETIC, Kind
 from supclap.data.soundscenes.processes import available_cores, ordered_map
 from supclap.data.soundscenes.recorded import decode_bank
@@ -28,6 +27,7 @@ from supclap.data.soundscenes.recordings import (
     used_recordings,
 )
 from supclap.data.soundscenes.scenes import SPLITS, Event, plan
+from supclap.data.soundscenes.synthesis import synthesize
 from supclap.data.soundscenes.waves import Array
 from supclap.errors import InputError
 
