@@ -85,16 +85,16 @@ class Mirror:
                 runs = self._opened()
                 whole = runs.fresh or not self.driving
                 runs.show_parent(self.parent, self._parent_status(), None)
-                finished = []
+                finished: list[tuple[str, int]] = []  # signature, last step
                 for snapshot in self._snapshots(changed, stamps):
                     runs.show(snapshot)
                     if snapshot.status == FINISHED:
-                        finished.append(snapshot)
+                        finished.append((snapshot.cell.signature, snapshot.events[-1].step))
                 if whole:
                     runs.show_artifacts(self.parent, self._parents.artifacts(self.parent))
                 # Models are large: all else is there first, however long they take.
-                for snapshot in finished:
-                    runs.show_model(snapshot, self._ledger.folder(snapshot.cell.signature))
+                for signature, step in finished:
+                    runs.show_model(signature, self._ledger.folder(signature), step)
                 runs.show_parent(self.parent, self._parent_status(), self._parent_end(runs))
                 runs.fresh = False
                 self._stamps |= {cell.signature: stamps[cell.signature] for cell in changed}

@@ -138,12 +138,11 @@ class Runs:
             del child.tags[ERROR]
         self._set_status(child, snapshot.status, snapshot.ended)
 
-    def show_model(self, snapshot: Snapshot, folder: Folder) -> None:
+    def show_model(self, signature: str, folder: Folder, step: int) -> None:
         """Logs a finished cell's model, where `show` has shown the rest."""
-        child = self._children[snapshot.cell.signature]
+        child = self._children[signature]
         if MODEL not in child.tags and folder.exists(f"{MODEL_FOLDER}/model.json"):
             run = self._client.get_run(child.id)
-            step = snapshot.events[-1].step
             model = log_model(self._client, run, folder.below(MODEL_FOLDER), step)
             self._set_tags(child, {MODEL: model})
 

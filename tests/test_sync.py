@@ -1,0 +1,137 @@
+"""`supclap sync` and `supclap ui` as commands, and that a store made anew has the same content."""
+
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from fake_events import told, write
+from mlflow_content import content_of
+from supclap_platform.cells import cells_of
+from supclap_platform.cli import main
+from supclap_platform.experiment import load_experiment
+from supclap_platform.ledger import Ledger
+from supclap_platform.plan import make_plan, remember
+from supclap_platform.store import default_store
+from supclap_platform.tracking import open_tracker
+
+from supclap.storage import Folder
+
+TEXT = """\
+experiment: {name}
+base: {{epochs: 2}}
+variants: {{InfoNCE: {{}}, SVR: {{loss.svr: {{}}}}}}
+seeds: 2
+table: {{columns: [t2a.R@1]}}
+profiles: {{wide: {{base: {{batch_size: 256}}}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory) -> Path:
+    """A storage with two experiments, one of them under two profiles; MLflow followed all of it."""
+    folder = tmp_path_factory.mktemp("lived")
+    ledger = Ledger(Folder.at(folder / "storage"))
+    for name, profile in (("first", "laptop"), ("first", "wide"), ("second", "laptop")):
+        path = folder / f"{name}.yaml"
+        path.write_text(TEXT.format(name=name), encoding="utf-8")
+        experiment = load_experiment(path, profile)
+        cells = cells_of(experiment)
+        remember(make_plan(experiment, ledger), ledger)
+        tracker = open_tracker(experiment, cells, ledger)
+        for number, cell in enumerate(cells[:3]):
+            for epochs in (1, 2):
+                write(ledger, cell, told(cell, epochs, number))
+                tracker.catch_up()
+            if number < 2:
+                write(ledger, cell, told(cell, 2, number, finished=True))
+        if ledger.failure(cells[3].signature) is None:  # the two experiments share their cells
+            ledger.record_failure(cells[3].signature, "out of memory")
+        assert tracker.close("FAILED", {"figures/drift.svg": profile.encode()})
+    return folder
+
+
+def sync(*arguments: object):
+    return CliRunner().invoke(main, ["sync", *map(str, arguments)])
+
+
+def test_an_empty_store_is_given_the_content_of_the_one_that_was_there(lived, tmp_path):
+    storage, uri = lived / "storage", f"sqlite:///{tmp_path}/new/mlflow.db"
+    wanted = content_of(default_store(storage).uri, tmp_path / "wanted")
+    assert len(wanted) == 3 * 5
+    assert {run["status"] for run in wanted.values()} == {"FINISHED", "KILLED", "FAILED"}
+    for attempt in ("once", "twice"):
+        result = sync("--storage", storage, "--tracking-uri", uri)
+        assert result.exit_code == 0, result.output
+        assert content_of(uri, tmp_path / attempt) == wanted
+    *told_of, last = result.output.splitlines()
+    assert last == f"MLflow: {uri}"
+    assert sorted(told_of) == [
+        "first, laptop: 4 cells, up to date",
+        "first, wide: 4 cells, up to date",
+        "second, laptop: 4 cells, up to date",
+    ]
+
+
+def test_only_the_experiments_of_the_named_files_are_shown(lived, tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    shutil.copy(lived / "storage/mlflow.db", tmp_path / "mlflow.db")
+    result = sync(lived / "second.yaml", "--storage", lived / "storage", "--tracking-uri", uri)
+    assert result.output.splitlines() == ["second, laptop: 4 cells, up to date", f"MLflow: {uri}"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{lived}/other.yaml"], "the experiment 'third' was not run in {lived}/storage"),
+        (["--tracking-uri", "mlruns"], "tracking URI 'mlruns': expected http"),
+        (["--tracking-uri", "http://127.0.0.1:9"], "http://127.0.0.1:9 cannot be used: connection"),
+        (["--tracking-uri", "sqlite:////proc/none/mlflow.db"], "cannot be used"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(lived, arguments, message):
+    (lived / "other.yaml").write_text(TEXT.format(name="third"), encoding="utf-8")
+    filled = [argument.format(lived=lived) for argument in arguments]
+    result = sync(*filled, "--storage", lived / "storage")
+    assert result.exit_code == 2
+    assert message.format(lived=lived) in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_a_storage_without_experiments_is_told(tmp_path):
+    result = sync("--storage", tmp_path)
+    assert result.exit_code == 0
+    assert "no experiment was run" in result.output
+
+
+def test_nothing_of_mlflow_itself_reaches_the_terminal(lived, tmp_path):
+    command = [sys.executable, "-c", "from supclap_platform.cli import main; main()", "sync"]
+    options = ["--storage", lived / "storage", "--tracking-uri", f"sqlite:///{tmp_path}/m.db"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 4
+
+
+def ui(*arguments: object):
+    return CliRunner().invoke(main, ["ui", *map(str, arguments)])
+
+
+def test_ui_refuses_a_port_in_use(lived):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = ui("--storage", lived / "storage", "--port", port)
+    assert result.exit_code == 2
+    assert result.output == (
+        f"supclap: port {port} on 127.0.0.1 is in use: choose another with --port\n"
+    )
+
+
+def test_ui_says_where_there_is_nothing_to_open(lived, tmp_path):
+    assert "no MLflow store yet" in ui("--storage", tmp_path).output
+    served = ui("--storage", lived / "storage", "--tracking-uri", "http://127.0.0.1:5000")
+    assert "is an MLflow server already" in served.output
+    assert served.exit_code == 2

@@ -1,0 +1,579 @@
+"""MLflow as a view of the ledger: what it shows, and that it never shows anything twice."""
+
+import json
+import math
+import shutil
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pyarrow.fs as pafs
+import pytest
+from fake_events import BEGIN, CODE, DATA, histories, told, write
+from mlflow.utils.validation import _validate_metric_name
+from mlflow_content import content_of, histories_of
+from supclap_platform.cells import cells_of
+from supclap_platform.content import cursor, event_name, metric_name, mirrored, params_of
+from supclap_platform.experiment import load_experiment
+from supclap_platform.ledger import Ledger
+from supclap_platform.logged_model import save_flavor
+from supclap_platform.metrics import CATALOGUE
+from supclap_platform.mirror import Mirror
+from supclap_platform.parent import Parents
+from supclap_platform.plan import make_plan, remember
+from supclap_platform.store import Store, choose_store, default_store
+from supclap_platform.tracking import Tracker, open_tracker
+
+from supclap.config import ModelConfig, RunConfig
+from supclap.errors import InputError
+from supclap.model.clap import build_model
+from supclap.storage import Folder
+
+SMALL = """\
+experiment: small
+about: Which is better?
+base: {epochs: 2}
+variants: {InfoNCE: {}, SVR: {loss.svr: {}}}
+seeds: 2
+baseline: InfoNCE
+table: {columns: [t2a.R@1]}
+"""
+
+
+class Place:
+    """A ledger with an experiment, and an MLflow store beside it."""
+
+    def __init__(self, folder: Path, text: str = SMALL) -> None:
+        self.folder = folder
+        self.ledger = Ledger(Folder.at(folder / "storage"))
+        self.store = default_store(folder / "storage")
+        self.experiment, self.cells = self.load(text)
+
+    def load(self, text: str):
+        path = self.folder / "small.yaml"
+        path.write_text(text, encoding="utf-8")
+        experiment = load_experiment(path)
+        remember(make_plan(experiment, self.ledger, code=CODE), self.ledger)
+        return experiment, cells_of(experiment)
+
+    def begin(self):
+        return Parents(self.ledger).begin(self.experiment, self.cells)
+
+    def runs(self):
+        client = self.store.connect()
+        experiment = client.get_experiment_by_name(self.experiment.name)
+        found = client.search_runs([experiment.experiment_id])
+        return {run.info.run_name: run for run in found}
+
+    def shows_the_ledger(self) -> bool:
+        """Every cell that has begun is one run, and every metric's history is the ledger's."""
+        client = self.store.connect()
+        runs = self.runs()
+        begun = [c for c in self.cells if self.ledger.events(c.signature)]
+        assert set(runs) == {c.label for c in begun} | {"small, laptop"}
+        for cell in begun:
+            wanted = histories(self.ledger, cell.signature)
+            assert repr(sorted(histories_of(client, runs[cell.label]).items())) == repr(
+                sorted(wanted.items())
+            )
+        return True
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory) -> Path:
+    """A migrated database, to be copied: making one takes seconds."""
+    folder = tmp_path_factory.mktemp("empty-store")
+    default_store(folder).connect()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def place(tmp_path, empty_store) -> Place:
+    (tmp_path / "storage").mkdir()
+    shutil.copy(empty_store, tmp_path / "storage/mlflow.db")
+    return Place(tmp_path)
+
+
+def test_metric_names_are_legal_in_mlflow_and_can_be_read_back():
+    for name in CATALOGUE:
+        _validate_metric_name(metric_name(name))
+        assert event_name(metric_name(name)) == name
+    assert metric_name("val.t2a.R@1") == "val/t2a.R_at_1"
+    assert metric_name("temperature") == "temperature"
+
+
+def test_params_are_the_flattened_configuration():
+    params = params_of(RunConfig(seed=3).model_dump(mode="json"))
+    assert params["seed"] == "3"
+    assert params["loss.name"] == "infonce"
+    assert params["loss.svr"] == "null"
+    assert params["data.languages"] == '["eng"]'
+    long = params_of({"data": {"folder": "x" * 7000}})["data.folder"]
+    assert len(long) == 6000
+    assert long.endswith("x…")
+
+
+def test_a_mark_covers_only_the_events_that_it_was_made_of(place):
+    events = told(place.cells[0], 2)
+    assert mirrored(None, events) == 0
+    assert mirrored(cursor(events[:2]), events) == 2
+    assert mirrored(cursor(events), events[:2]) is None  # the cell fell back
+    assert mirrored(cursor(events[:2]), told(place.cells[0], 2, begin=BEGIN + 1)) is None
+
+
+def test_a_run_is_shown_epoch_by_epoch_whoever_looks_and_however_often(place):
+    parent = place.begin()
+    cell = place.cells[0]
+    mirror = Mirror(place.ledger, place.store, parent, driving=True)
+    for epochs in range(3):
+        write(place.ledger, cell, told(cell, epochs))
+        assert mirror.catch_up()
+        assert mirror.catch_up()
+        assert Mirror(place.ledger, place.store, parent, driving=True).catch_up()
+        assert place.shows_the_ledger()
+        assert place.runs()[cell.label].info.status == "RUNNING"
+    write(place.ledger, cell, told(cell, 2, finished=True))
+    assert mirror.catch_up()
+    assert place.shows_the_ledger()
+    run = place.runs()[cell.label]
+    assert run.info.status == "FINISHED"
+    assert (run.info.start_time, run.info.end_time) == (BEGIN * 1000, (BEGIN + 25) * 1000)
+    assert run.data.metrics["final/test.t2a.R_at_1"] == 30.0
+    assert run.data.metrics["val/t2a.R_at_1"] == 20.0
+    assert math.isnan(client_first(place, run, "radius/text.mean"))
+    tags = run.data.tags
+    assert (tags["variant"], tags["seed"], tags["signature"]) == ("InfoNCE", "0", cell.signature)
+    assert (tags["code_version"], tags["data_hash"]) == (CODE, DATA)
+    assert tags["mlflow.parentRunId"] == place.runs()["small, laptop"].info.run_id
+    assert run.data.params["epochs"] == "2"
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("soundscenes", DATA)
+
+
+def client_first(place, run, name):
+    return place.store.connect().get_metric_history(run.info.run_id, name)[0].value
+
+
+class Unreliable:
+    """A client whose call number ``at`` is cut off: before it takes effect, or after."""
+
+    def __init__(self, client, at: int, after: bool) -> None:
+        self._client, self._at, self._after, self.calls = client, at, after, 0
+
+    def __getattr__(self, name):
+        method = getattr(self._client, name)
+
+        def call(*args, **kwargs):
+            self.calls += 1
+            if self.calls != self._at:
+                return method(*args, **kwargs)
+            if self._after and name == "log_batch":  # killed between its metrics and its tags
+                method(args[0], args[1], args[2], [])
+            elif self._after:
+                method(*args, **kwargs)
+            raise ConnectionError("cut off")
+
+        return call
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("after", [False, True])
+def test_cut_off_at_any_call_and_begun_again_the_store_is_the_same(
+    place, empty_store, tmp_path, after
+):
+    parent = place.begin()
+    for number, cell in enumerate(place.cells[:2]):
+        write(place.ledger, cell, told(cell, 2, number, finished=number == 0))
+    place.ledger.record_failure(place.cells[1].signature, "it broke")
+    parent = Parents(place.ledger).end(parent, "FAILED")
+    client = Unreliable(place.store.connect(), at=0, after=after)
+    calls = mirror_with(place, parent, client)
+    wanted = content_of(place.store.uri, tmp_path / "wanted")
+    assert place.shows_the_ledger()
+    for at in range(1, calls + 1):
+        shutil.copy(empty_store, place.folder / "storage/mlflow.db")
+        broken = Unreliable(place.store.connect(), at, after)
+        with pytest.raises(ConnectionError):
+            mirror_with(place, parent, broken)
+        Mirror(place.ledger, place.store, parent).catch_up()
+        assert content_of(place.store.uri, tmp_path / str(at)) == wanted, f"call {at}"
+
+
+def mirror_with(place, parent, client) -> int:
+    mirror = Mirror(place.ledger, place.store, parent)
+    mirror._client = client
+    mirror.catch_up()
+    return client.calls
+
+
+def test_no_point_is_stored_twice_even_where_the_client_would_not_show_it(place):
+    parent = place.begin()
+    for number, cell in enumerate(place.cells):
+        write(place.ledger, cell, told(cell, 2, number, finished=True))
+    for _ in range(3):
+        Mirror(place.ledger, place.store, parent).catch_up()
+    with closing(sqlite3.connect(place.folder / "storage/mlflow.db")) as database:
+        query = "select count(*), count(distinct run_uuid || key || step) from metrics"
+        rows, points = database.execute(query).fetchone()
+    assert rows == points == 4 * (2 * 9 + 5)
+
+
+def test_statuses_are_those_of_the_ledger(place):
+    first, second, third, fourth = place.cells
+    parent = place.begin()
+    write(place.ledger, first, told(first, 2, 0, finished=True))
+    write(place.ledger, second, told(second, 1, 1))
+    write(place.ledger, third, told(third, 1, 2))
+    place.ledger.record_failure(third.signature, "CUDA out of memory")
+    mirror = Mirror(place.ledger, place.store, parent, driving=True)
+    mirror.catch_up()
+    assert statuses(place) == {
+        "small, laptop": "RUNNING",
+        first.label: "FINISHED",
+        second.label: "RUNNING",  # this driver is about to go on with it
+        third.label: "FAILED",
+    }
+    assert place.runs()[third.label].data.tags["error"] == "CUDA out of memory"
+    mirror.driving = False  # as it would be found after the driver's death
+    mirror.catch_up()
+    assert statuses(place) == {
+        "small, laptop": "KILLED",
+        first.label: "FINISHED",
+        second.label: "KILLED",
+        third.label: "FAILED",
+    }
+    assert place.runs()[second.label].info.end_time == (BEGIN + 70) * 1000
+    with place.ledger.take(second.signature):  # another experiment's driver has gone on with it
+        Mirror(place.ledger, place.store, parent).catch_up()
+        assert statuses(place)[second.label] == "RUNNING"
+    place.ledger.clear_failure(third.signature)
+    write(place.ledger, third, told(third, 2, 2, finished=True))
+    Mirror(place.ledger, place.store, parent).catch_up()
+    assert statuses(place)[third.label] == "FINISHED"
+    assert "error" not in place.runs()[third.label].data.tags
+    assert fourth.label not in place.runs()
+
+
+def statuses(place) -> dict[str, str]:
+    return {name: run.info.status for name, run in place.runs().items()}
+
+
+def test_a_cell_that_fails_before_it_reports_anything_is_shown(place):
+    cell = place.cells[0]
+    place.ledger.record_failure(cell.signature, "no such encoder", configuration=True)
+    Mirror(place.ledger, place.store, place.begin()).catch_up()
+    run = place.runs()[cell.label]
+    assert (run.info.status, run.data.tags["error"]) == ("FAILED", "no such encoder")
+    assert run.info.end_time == run.info.start_time
+
+
+def test_a_result_that_is_not_recorded_is_not_shown(place):
+    cell = place.cells[0]
+    write(place.ledger, cell, told(cell, 2, finished=True))
+    place.ledger.folder(cell.signature).delete("result.json")
+    Mirror(place.ledger, place.store, place.begin()).catch_up()
+    run = place.runs()[cell.label]
+    assert run.info.status == "KILLED"
+    assert not [name for name in run.data.metrics if name.startswith("final/")]
+
+
+def test_a_cell_that_is_trained_anew_replaces_its_run(place):
+    parent, cell = place.begin(), place.cells[0]
+    write(place.ledger, cell, told(cell, 2, finished=True))
+    mirror = Mirror(place.ledger, place.store, parent, driving=True)
+    mirror.catch_up()
+    before = place.runs()[cell.label].info.run_id
+    place.ledger.discard(cell.signature)
+    write(place.ledger, cell, told(cell, 1, begin=BEGIN + 1000))
+    mirror.catch_up()
+    assert place.shows_the_ledger()
+    assert place.runs()[cell.label].info.run_id != before
+
+
+def test_a_run_that_a_user_deletes_comes_back(place):
+    parent, cell = place.begin(), place.cells[0]
+    write(place.ledger, cell, told(cell, 2, finished=True))
+    Mirror(place.ledger, place.store, parent).catch_up()
+    client = place.store.connect()
+    client.delete_run(place.runs()[cell.label].info.run_id)
+    client.delete_experiment(client.get_experiment_by_name("small").experiment_id)
+    Mirror(place.ledger, place.store, parent).catch_up()
+    assert place.shows_the_ledger()
+
+
+def test_an_edited_experiment_keeps_what_it_no_longer_asks_for(place):
+    write(place.ledger, place.cells[0], told(place.cells[0], 2, finished=True))
+    Mirror(place.ledger, place.store, place.begin()).catch_up()
+    text = SMALL.replace("InfoNCE: {}, ", "").replace("baseline: InfoNCE\n", "")
+    place.experiment, cells = place.load(text)
+    write(place.ledger, cells[0], told(cells[0], 2, finished=True))
+    place.cells = cells
+    Mirror(place.ledger, place.store, place.begin()).catch_up()
+    assert set(place.runs()) == {"small, laptop", "InfoNCE, seed 0", "SVR, seed 0"}
+
+
+def test_a_renamed_variant_is_the_same_run_under_its_new_name(place):
+    write(place.ledger, place.cells[0], told(place.cells[0], 2, finished=True))
+    Mirror(place.ledger, place.store, place.begin()).catch_up()
+    run_id = place.runs()["InfoNCE, seed 0"].info.run_id
+    place.experiment, place.cells = place.load(SMALL.replace("InfoNCE", "baseline"))
+    Mirror(place.ledger, place.store, place.begin()).catch_up()
+    run = place.runs()["baseline, seed 0"]
+    assert (run.info.run_id, run.data.tags["variant"]) == (run_id, "baseline")
+    assert place.shows_the_ledger()
+
+
+def test_a_cell_of_two_experiments_is_shown_in_each(place):
+    cell = place.cells[0]
+    write(place.ledger, cell, told(cell, 2, finished=True))
+    Mirror(place.ledger, place.store, place.begin()).catch_up()
+    first = place.runs()
+    place.experiment, place.cells = place.load(
+        SMALL.replace("experiment: small", "experiment: two")
+    )
+    assert place.cells[0].signature == cell.signature
+    Mirror(place.ledger, place.store, place.begin()).catch_up()
+    second = place.runs()
+    assert first[cell.label].data.metrics.keys() == second[cell.label].data.metrics.keys()
+    assert first[cell.label].info.run_id != second[cell.label].info.run_id
+
+
+def test_two_processes_that_mirror_at_once_make_each_run_once(place):
+    parent = place.begin()
+    for number, cell in enumerate(place.cells):
+        write(place.ledger, cell, told(cell, 2, number, finished=True))
+    mirrors = [Mirror(place.ledger, place.store, parent) for _ in range(3)]
+    threads = [threading.Thread(target=mirror.wait_and_catch_up) for mirror in mirrors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(place.runs()) == 5
+    assert place.shows_the_ledger()
+
+
+def test_duplicates_that_a_late_answer_left_are_removed(place):
+    parent, cell = place.begin(), place.cells[0]
+    write(place.ledger, cell, told(cell, 2, finished=True))
+    Mirror(place.ledger, place.store, parent).catch_up()
+    client, run = place.store.connect(), place.runs()[cell.label]
+    tags = {key: run.data.tags[key] for key in ("signature", "mlflow.parentRunId")}
+    client.create_run(run.info.experiment_id, tags=tags, run_name="late")
+    Mirror(place.ledger, place.store, parent).catch_up()
+    assert place.shows_the_ledger()
+
+
+def test_the_tracker_shows_a_run_and_its_table(place, tmp_path):
+    lines = []
+    tracker = open_tracker(place.experiment, place.cells, place.ledger, say=lines.append)
+    for number, cell in enumerate(place.cells):
+        for epochs in (0, 1, 2):
+            write(place.ledger, cell, told(cell, epochs, number))
+            tracker.catch_up()
+        write(place.ledger, cell, told(cell, 2, number, finished=True))
+    assert tracker.close("FINISHED", {"figures/drift.svg": b"<svg/>"})
+    assert lines == []
+    assert place.shows_the_ledger()
+    assert set(statuses(place).values()) == {"FINISHED"}
+    parent = place.runs()["small, laptop"]
+    found = Path(place.store.connect().download_artifacts(parent.info.run_id, "", str(tmp_path)))
+    assert (found / "small.yaml").read_text(encoding="utf-8") == SMALL
+    assert (found / "figures/drift.svg").read_bytes() == b"<svg/>"
+    assert "| InfoNCE | 30.50 ± 0.71 |" in (found / "table.md").read_text(encoding="utf-8")
+    assert {"table.txt", "table.csv", "table.tex"} <= {path.name for path in found.iterdir()}
+    table = json.loads((found / "table.json").read_text(encoding="utf-8"))
+    assert table["columns"] == ["variant", "t2a.R@1"]
+    assert table["data"][0] == ["InfoNCE", "30.50 ± 0.71"]
+    assert parent.data.tags["mlflow.note.content"] == "Which is better?"
+
+
+def test_an_interrupted_run_is_left_killed_and_the_next_one_mends_it(place):
+    cell = place.cells[0]
+    tracker = open_tracker(place.experiment, place.cells, place.ledger)
+    write(place.ledger, cell, told(cell, 1))
+    assert tracker.close("KILLED")
+    assert statuses(place) == {"small, laptop": "KILLED", cell.label: "KILLED"}
+    tracker = open_tracker(place.experiment, place.cells, place.ledger)
+    write(place.ledger, cell, told(cell, 2, finished=True))
+    assert tracker.close("FINISHED")
+    assert statuses(place) == {"small, laptop": "FINISHED", cell.label: "FINISHED"}
+    assert place.shows_the_ledger()
+
+
+class Away(Store):
+    """A store that is away until ``back`` is set."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store.uri, store.artifacts)
+        object.__setattr__(self, "back", threading.Event())
+        object.__setattr__(self, "tries", [])
+
+    def connect(self):
+        self.tries.append(1)
+        if not self.back.is_set():
+            raise ConnectionError("HTTPConnectionPool: [Errno 111] Connection refused")
+        return super().connect()
+
+
+def test_a_store_that_is_away_is_told_once_and_caught_up(place, monkeypatch):
+    monkeypatch.setattr("supclap_platform.tracking.RETRY", (0.01, 0.05))
+    lines, store = [], Away(place.store)
+    tracker = Tracker(place.experiment, place.cells, place.ledger, store, lines.append)
+    for number, cell in enumerate(place.cells):
+        write(place.ledger, cell, told(cell, 2, number, finished=True))
+        tracker.catch_up()
+    until(lambda: len(store.tries) > 3)
+    assert len(lines) == 1
+    assert "connection refused" in lines[0]
+    store.back.set()
+    until(lambda: len(lines) == 2)
+    assert "is back" in lines[1]
+    assert tracker.close()
+    assert place.shows_the_ledger()
+
+
+def test_a_store_that_stays_away_is_left_to_sync(place):
+    lines, store = [], Away(place.store)
+    tracker = Tracker(place.experiment, place.cells, place.ledger, store, lines.append)
+    write(place.ledger, place.cells[0], told(place.cells[0], 2, finished=True))
+    assert not tracker.close()
+    assert "`supclap sync` adds it" in lines[-1]
+    assert len(lines) == 2
+
+
+def test_a_store_that_hangs_holds_nobody_up(place):
+    class Hanging(Away):
+        def connect(self):
+            self.back.wait()
+            raise ConnectionError("gone")
+
+    lines, store = [], Hanging(place.store)
+    tracker = Tracker(place.experiment, place.cells, place.ledger, store, lines.append)
+    for _ in range(100):
+        tracker.catch_up()
+    assert not tracker.close(patience=0.1)
+    assert "`supclap sync` adds it" in lines[-1]
+    store.back.set()
+
+
+def until(condition) -> None:
+    """Waits for what a thread does; the limit only keeps a failing test from waiting for ever."""
+    ticks = threading.Event()
+    for _ in range(600):
+        if condition():
+            return
+        ticks.wait(0.1)
+    raise AssertionError("it did not happen within a minute")
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "/tmp/mlruns", "file:///tmp/mlruns", "ftp://host"])
+def test_a_uri_that_mlflow_cannot_use_is_refused(place, uri):
+    with pytest.raises(InputError, match="expected http"):
+        open_tracker(place.experiment, place.cells, place.ledger, uri)
+
+
+def test_where_the_store_lies(place, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    storage = place.ledger.storage
+    assert choose_store(None, storage) == place.store
+    assert place.store.uri == f"sqlite:///{storage.base}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert choose_store(None, storage) == Store("http://127.0.0.1:5000")
+    assert choose_store("postgresql://host/db", storage) == Store("postgresql://host/db")
+
+
+def test_a_remote_storage_without_a_uri_runs_untracked_and_says_so(place, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    files = pafs.SubTreeFileSystem(str(place.folder), pafs.LocalFileSystem())
+    lines, ledger = [], Ledger(Folder(files, "elsewhere", "s3://bucket/elsewhere"))
+    tracker = open_tracker(place.experiment, place.cells, ledger, say=lines.append)
+    tracker.catch_up()
+    assert not tracker.close()
+    assert "no tracking URI" in lines[0]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    config = ModelConfig.model_validate(
+        {"audio": {"width": 8, "layers": 1}, "text": {"width": 32, "layers": 1}, "dim": 8}
+    )
+    folder = tmp_path_factory.mktemp("model") / "model"
+    built = build_model(config, ["a dog barks", "rain falls"], seconds=1.0, seed=0).eval()
+    built.save(folder)
+    return built, folder
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    import soundfile
+
+    draw = np.random.default_rng(0)
+    paths = [tmp_path / f"{number}.wav" for number in range(3)]
+    for path in paths:
+        soundfile.write(path, draw.uniform(-0.5, 0.5, 16000), 16000)
+    return [str(path) for path in paths]
+
+
+def test_a_logged_model_embeds_and_retrieves(place, model, sounds):
+    import mlflow
+    import pandas as pd
+
+    built, folder = model
+    cell = place.cells[0]
+    shutil.copytree(folder, Path(place.ledger.folder(cell.signature).base) / "model")
+    write(place.ledger, cell, told(cell, 2, finished=True))
+    parent = place.begin()
+    for _ in range(2):
+        Mirror(place.ledger, place.store, parent).catch_up()
+    run = place.runs()[cell.label]
+    assert len(run.outputs.model_outputs) == 1
+    mlflow.set_tracking_uri(place.store.uri)
+    loaded = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+    texts = ["a dog barks", "rain falls"]
+    rows = [{"text": text} for text in texts] + [{"audio": path} for path in sounds]
+    frame = pd.DataFrame(rows, columns=["text", "audio"])
+    found = np.array(loaded.predict(frame)["embedding"].tolist())
+    text, audio = built.encode_text(texts), built.encode_audio(sounds)
+    np.testing.assert_allclose(found, np.concatenate([text, audio]), atol=1e-6)
+    only_text = loaded.predict(pd.DataFrame({"text": texts}))
+    np.testing.assert_allclose(np.array(only_text["embedding"].tolist()), text, atol=1e-6)
+
+    hits = loaded.predict(frame, params={"task": "text_to_audio", "k": 2})
+    for query, embedding in zip(texts, text, strict=True):
+        best = sorted(zip(-(audio @ embedding), sounds, strict=True))[:2]
+        mine = hits[hits["query"] == query]
+        assert list(mine["found"]) == [path for _, path in best]
+        assert list(mine["rank"]) == [1, 2]
+        np.testing.assert_allclose(mine["score"], [-value for value, _ in best], atol=1e-6)
+    back = loaded.predict(frame, params={"task": "audio_to_text", "k": 1})
+    assert list(back["found"]) == [texts[at] for at in (audio @ text.T).argmax(1)]
+
+
+def test_a_logged_model_holds_nothing_that_unpickles(model, tmp_path):
+    save_flavor(model[1], tmp_path / "logged")
+    names = {p.relative_to(tmp_path / "logged").as_posix() for p in tmp_path.rglob("*.*")}
+    assert "pyfunc_model.py" in names
+    assert "artifacts/model/weights.safetensors" in names
+    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".bin"))]
+
+
+@pytest.mark.parametrize(
+    ("rows", "params", "message"),
+    [
+        ([{"text": "a", "audio": "b.wav"}], {}, "row 0: expected either"),
+        ([{"text": "a"}, {"text": ""}], {}, "row 1: expected either"),
+        ([{"text": "a"}], {"task": "rank"}, "task: expected one of"),
+        ([{"text": "a"}], {"task": "text_to_audio"}, "rows of both kinds"),
+        ([{"audio": "missing.wav"}], {}, "missing.wav: no such file"),
+    ],
+)
+def test_a_logged_model_says_what_it_cannot_use(model, tmp_path, rows, params, message):
+    import mlflow
+    import pandas as pd
+
+    save_flavor(model[1], tmp_path / "logged")
+    loaded = mlflow.pyfunc.load_model(str(tmp_path / "logged"))
+    with pytest.raises(ValueError, match=message):
+        loaded.predict(pd.DataFrame(rows), params=params)
