@@ -23,6 +23,7 @@ class Batch:
     """A global batch: ``rows`` (N,) of the split, and ``captions`` (N,), one of each clip's own."""
 
     step: int  # counted over the whole run
+    epoch: int  # from 0
     rows: np.ndarray
     captions: np.ndarray
 
@@ -30,7 +31,7 @@ class Batch:
         return len(self.rows)
 
     def __getitem__(self, part: slice) -> Batch:
-        return Batch(self.step, self.rows[part], self.captions[part])
+        return Batch(self.step, self.epoch, self.rows[part], self.captions[part])
 
 
 def part_of(length: int, rank: int, size: int) -> slice:
@@ -103,7 +104,8 @@ class Batches:
         for number in range(start, self.steps_per_epoch):
             chosen = order[number * self._batch_size : (number + 1) * self._batch_size]
             captions = np.array([_pick(self._choices[pair], *draws[pair]) for pair in chosen])
-            yield Batch(epoch * self.steps_per_epoch + number, self._rows[chosen], captions)
+            step = epoch * self.steps_per_epoch + number
+            yield Batch(step, epoch, self._rows[chosen], captions)
 
 
 def _by_language(clip: Sequence[Caption], languages: Sequence[str]) -> list[np.ndarray]:

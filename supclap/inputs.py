@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from supclap.batches import Batch, part_of
 from supclap.data.clips import Clips
+from supclap.data.reading import RandomCrop, read_batch
 from supclap.errors import InputError
 from supclap.model.clap import CLAP, Level
 from supclap.model.frozen import frozen_outputs
@@ -18,14 +20,18 @@ from supclap.model.tokens import Tokens
 # are computed in every epoch.
 KEPT_BYTES = 2**30
 
+Fed = tuple[Tensor, Tokens | Tensor]  # audio and text of some pairs, on the model's device
+
 
 class Inputs:
     """Inputs of the encoders for a split's clips and for its captions in ``languages``.
 
     Audio is given as features, text as tokens; where an encoder is frozen, as its outputs, which
-    are computed once per data set. A clip's features are computed on their own, never with others
-    in a batch: a matrix product may round a row otherwise in other company, and a resumed run meets
-    clips in other company.
+    are computed once per data set.
+
+    Args:
+        crops: a seed: training hears another part of a clip that is too long in every epoch.
+            Without it, and with a frozen encoder, a clip is cut at its beginning.
 
     Attributes:
         level: what `audio` returns, as `CLAP.forward` calls it.
@@ -33,10 +39,17 @@ class Inputs:
         caption_languages: Q language codes.
 
     Raises:
-        InputError: the split has no clips, or no caption in these languages.
+        InputError: the split has no caption in these languages.
     """
 
-    def __init__(self, name: str, clips: Clips, model: CLAP, languages: Sequence[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        clips: Clips,
+        model: CLAP,
+        languages: Sequence[str],
+        crops: int | None = None,
+    ) -> None:
         chosen = [
             (row, number, caption)
             for row, captions in enumerate(clips.captions)
@@ -52,16 +65,28 @@ class Inputs:
         self._model = model
         self._tokens = model.text.tokenize([c.text for _, _, c in chosen], self.caption_languages)
         self._text_outputs = self._frozen_text(languages) if model.text.frozen else None
+        too_long = bool((clips.lengths > model.samples).any())
+        self._crops = crops if too_long and not model.audio.frozen else None
         self.level: Level = "outputs" if model.audio.frozen else "features"
         self._kept = self._frozen_audio() if model.audio.frozen else self._room()
         self._known = np.full(len(clips), model.audio.frozen)
 
-    def audio(self, rows: np.ndarray) -> Tensor:
+    def feed(self, batches: Iterable[Batch], rank: int, size: int) -> Iterator[tuple[Batch, Fed]]:
+        """Each global batch with what worker ``rank`` of ``size`` feeds the model of it."""
+        for batch in batches:
+            mine = batch[part_of(len(batch), rank, size)]
+            keys = zip(mine.rows.tolist(), mine.captions.tolist(), strict=True)
+            places = np.array([self._place[key] for key in keys])
+            yield batch, (self.audio(mine.rows, mine.epoch), self.text(places))
+
+    def audio(self, rows: np.ndarray, epoch: int = 0) -> Tensor:
         """The clips in ``rows`` (n,) as `level` says: (n, ...), on the model's device."""
         if self._kept is None:
-            return torch.stack([self._features(int(row)) for row in rows]).to(self._model.device)
+            return self._features(rows, epoch)
+        # One by one, never with others in a batch: a product of matrices may round a row otherwise
+        # in other company, and a resumed run meets clips for the first time in other company.
         for row in rows[~self._known[rows]]:
-            self._kept[row] = self._features(int(row)).numpy()
+            self._kept[row] = self._features(row[None])[0].cpu().numpy()
         self._known[rows] = True
         return torch.from_numpy(self._kept[rows]).to(self._model.device)
 
@@ -72,31 +97,25 @@ class Inputs:
             return torch.from_numpy(self._text_outputs[places]).to(self._model.device)
         return self._tokens[torch.from_numpy(places)].to(self._model.device)
 
-    def pairs(self, rows: np.ndarray, captions: np.ndarray) -> tuple[Tensor, Tokens | Tensor]:
-        """Inputs of n pairs: clip ``rows[i]`` with its own caption number ``captions[i]``."""
-        keys = zip(rows.tolist(), captions.tolist(), strict=True)
-        return self.audio(rows), self.text(np.array([self._place[key] for key in keys]))
-
-    def _features(self, row: int) -> Tensor:
-        return self._model.audio.features(self._waveforms([row]).to(self._model.device))[0].cpu()
-
-    def _waveforms(self, rows: Sequence[int]) -> Tensor:
-        """(n, samples) float32: the first seconds of each clip, padded with silence."""
-        waveforms = np.zeros((len(rows), self._model.samples), np.float32)
-        for waveform, row in zip(waveforms, rows, strict=True):
-            samples = self.clips.audio(row)[: len(waveform)]
-            np.multiply(samples, 1 / 32768, out=waveform[: len(samples)], dtype=np.float32)
-        return torch.from_numpy(waveforms)
+    def _features(self, rows: np.ndarray, epoch: int = 0) -> Tensor:
+        crop = None if self._crops is None else RandomCrop(self._crops, epoch)
+        waveforms = read_batch(self.clips, rows, self._model.samples, crop)
+        return self._model.audio.features(waveforms.to(self._model.device))
 
     def _room(self) -> np.ndarray | None:
-        """Memory for the features of all clips, or None where that is too much."""
-        example = self._features(0)
+        """Memory for the features of all clips; None where that is too much, or of no use."""
+        if self._crops is not None:
+            return None
+        example = self._features(np.array([0]))[0]
         small = len(self.clips) * example.nbytes <= KEPT_BYTES
         return np.empty((len(self.clips), *example.shape), np.float32) if small else None
 
     def _frozen_audio(self) -> np.ndarray:
-        content = f"{self.clips.content_hash}-first-{self._model.samples}"
-        return frozen_outputs(self._model.audio, content, len(self.clips), self._waveforms)
+        clips, samples = self.clips, self._model.samples
+        content = f"{clips.content_hash}-first-{samples}"
+        return frozen_outputs(
+            self._model.audio, content, len(clips), lambda rows: read_batch(clips, rows, samples)
+        )
 
     def _frozen_text(self, languages: Sequence[str]) -> np.ndarray:
         content = f"{self.clips.content_hash}-{'-'.join(languages)}"

@@ -14,7 +14,7 @@ from supclap.config import RunConfig
 from supclap.divergence import TrainingError, explain_divergence
 from supclap.drift import diagnose
 from supclap.errors import InputError
-from supclap.inputs import Inputs
+from supclap.inputs import Fed, Inputs
 from supclap.losses import LossOutput, SupCLAPLoss
 from supclap.losses.accumulation import backward_in_chunks
 from supclap.losses.distributed import GlobalBatchLoss
@@ -47,10 +47,12 @@ class Step:
         if self.bf16 and self.workers.device.type == "cuda" and not torch.cuda.is_bf16_supported():
             raise InputError("precision: this GPU has no bf16; set precision: float32")
 
-    def __call__(self, batch: Batch, checkpoint: str = "") -> dict[str, float]:
+    def __call__(self, batch: Batch, fed: Fed, checkpoint: str = "") -> dict[str, float]:
         """Updates the weights by the global batch's gradient.
 
         Args:
+            batch: the global batch.
+            fed: what `Inputs.feed` gives of this worker's part.
             checkpoint: name of the last good one, to be told where the run cannot go on.
 
         Returns:
@@ -62,8 +64,7 @@ class Step:
             TrainingError: loss or gradient is not finite; the weights are as they were.
         """
         part = self.workers.part(len(batch))
-        rows, captions = batch.rows[part], batch.captions[part]
-        audio, text = self.inputs.pairs(rows, captions)
+        rows, (audio, text) = batch.rows[part], fed
         # Only where a clip stands twice in the global batch do its ids matter, and cost.
         repeated = len(np.unique(batch.rows)) < len(batch)
         clip_ids = torch.from_numpy(rows).to(self.workers.device) if repeated else None

@@ -20,6 +20,7 @@ from supclap.checkpoint import Checkpoints, learned_state, restore
 from supclap.config import RunConfig, SelectConfig
 from supclap.data import open_data
 from supclap.data.clips import Clips, Collection
+from supclap.data.reading import prefetch
 from supclap.divergence import TrainingError
 from supclap.errors import InputError
 from supclap.events import EpochEnded, Event, Finished, Started, from_line, to_line
@@ -112,7 +113,7 @@ def fit(
     loss = _loss(config).to(workers.device)
     workers.same_start(model, loss)
     optimizer = build_optimizer(config.optimizer, model, loss)
-    inputs = Inputs(config.data.train, train, model, config.data.languages)
+    inputs = Inputs(config.data.train, train, model, config.data.languages, crops=config.seed)
     watched = _watched(config, collection, model)
     step = Step(config, model, loss, optimizer, inputs, workers)
     steps = batches.steps_per_epoch
@@ -157,9 +158,10 @@ def fit(
     for epoch in range(progress.epoch, config.epochs):
         clock = Clock(progress.epoch_seconds)
         model.train()
-        for batch in batches.epoch(epoch, start=progress.step - epoch * steps):
+        rest = batches.epoch(epoch, start=progress.step - epoch * steps)
+        for batch, fed in prefetch(inputs.feed(rest, workers.rank, workers.size)):
             set_learning_rate(optimizer, config.optimizer, batch.step, steps, config.epochs)
-            for name, value in step(batch, progress.checkpoint).items():
+            for name, value in step(batch, fed, progress.checkpoint).items():
                 progress.sums[name] = progress.sums.get(name, 0.0) + value
             progress.step += 1
             if config.checkpoint_steps and progress.step % config.checkpoint_steps == 0:

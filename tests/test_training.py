@@ -116,8 +116,9 @@ def test_the_loop_takes_the_steps_of_a_bare_one(data: Path, tmp_path: Path) -> N
             torch.nn.utils.clip_grad_norm_([*model.parameters(), *loss.parameters()], 1.0)
             optimizer.step()
     for name, value in weights(tmp_path).items():
-        # The bias of attention's keys has no gradient but rounding, which Adam blows up.
-        slack = 1e-4 if value.ndim > 1 else 1e-3
+        # Six steps move a weight by up to 0.018. The bias of attention's keys has no gradient but
+        # rounding, which Adam blows up.
+        slack = 5e-4 if value.ndim > 1 else 2e-3
         torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-3, atol=slack)
 
 
@@ -125,7 +126,8 @@ def _parts(config: RunConfig, collection: Collection) -> tuple[CLAP, torch.nn.Mo
     words = [
         c.text for row in collection.split("train").captions for c in row if c.language == "eng"
     ]
-    model = build_model(config.model, words, 0.5, config.seed)
+    assert config.data.seconds is not None
+    model = build_model(config.model, words, config.data.seconds, config.seed)
     torch.manual_seed(config.seed)
     return model, build_loss(config.loss, config.batch_size)
 
@@ -226,10 +228,38 @@ def test_bf16_trains_to_about_the_same(data: Path, tmp_path: Path) -> None:
 def test_features_beyond_the_memory_bound_are_computed_again_to_the_same(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    list(fit(tiny_config(data), Folder.at(tmp_path / "kept")))
+    kept = epochs_of(fit(tiny_config(data), Folder.at(tmp_path / "kept")))
     monkeypatch.setattr("supclap.inputs.KEPT_BYTES", 0)
-    list(fit(tiny_config(data), Folder.at(tmp_path / "again")))
-    assert everything(Folder.at(tmp_path / "kept")) == everything(Folder.at(tmp_path / "again"))
+    again = epochs_of(fit(tiny_config(data), Folder.at(tmp_path / "again")))
+    for one, other in zip(kept, again, strict=True):
+        assert one.metrics == pytest.approx(other.metrics, rel=1e-3, abs=1e-4)
+
+
+def test_long_clips_are_cut_elsewhere_in_each_epoch_and_alike_after_a_kill(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(data, data__seconds=0.25, checkpoint_steps=1)
+    train = Collection(data).split("train")
+    inputs = Inputs("train", train, _parts(config, Collection(data))[0], ["eng"], crops=0)
+    heard = [inputs.audio(np.arange(24), epoch) for epoch in (0, 1, 1)]
+    assert not torch.allclose(heard[0], heard[1])
+    assert torch.equal(heard[1], heard[2])
+    list(fit(config, Folder.at(tmp_path / "undisturbed")))
+    write = Folder.write
+
+    def killed(self: Folder, name: str, content: bytes) -> None:
+        write(self, name, content)
+        if name == "latest.json" and b"00000002" in content:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            list(fit(config, Folder.at(tmp_path / "run")))
+    list(fit(config, Folder.at(tmp_path / "run")))
+    assert everything(Folder.at(tmp_path / "run")) == everything(
+        Folder.at(tmp_path / "undisturbed")
+    )
 
 
 def test_the_learning_rate_rises_then_falls() -> None:
@@ -271,9 +301,10 @@ def test_a_clip_whose_input_is_not_finite_is_named(
 ) -> None:
     features = Inputs._features
 
-    def broken(self: Inputs, row: int) -> torch.Tensor:
-        found = features(self, row)
-        return found * float("nan") if self.clips.clip_ids[row] == "train-7" else found
+    def broken(self: Inputs, rows: np.ndarray, epoch: int = 0) -> torch.Tensor:
+        found = features(self, rows, epoch)
+        found[[self.clips.clip_ids[row] == "train-7" for row in rows]] = torch.nan
+        return found
 
     monkeypatch.setattr(Inputs, "_features", broken)
     with pytest.raises(TrainingError, match="inputs of train-7 are not finite"):
