@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,9 +97,7 @@ def embed_command(folder: Path, model: Path, out: Path) -> None:
     from supclap.model.clap import load
 
     opened = load(model)
-    with click.progressbar(
-        length=1, label="embedding", show_pos=True, file=click.get_text_stream("stderr")
-    ) as bar:
+    with click.progressbar(length=1, label="embedding", show_pos=True, file=sys.stderr) as bar:
 
         def show(done: int, total: int) -> None:
             bar.length = total

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from supclap.config import AudioConfig
 from supclap.errors import InputError
-from supclap.model.blocks import HEAD_WIDTH, Block
+from supclap.model.blocks import HEAD_WIDTH, SPREAD, Block
 from supclap.model.features import BANDS, SILENCE, LogMel
 from supclap.model.registry import Source, audio_encoder
 
@@ -95,8 +95,9 @@ class AudioTransformer(nn.Module):
         self.longest = -(-self.log_mel.frames(source.seconds) // PATCH_FRAMES)  # patches in time
         patch = (PATCH_BANDS, PATCH_FRAMES)
         self.patches = nn.Conv2d(1, self.width, patch, stride=patch)
-        self.time = nn.Parameter(torch.randn(1, self.width, 1, self.longest) * 0.02)
-        self.frequency = nn.Parameter(torch.randn(1, self.width, BANDS // PATCH_BANDS, 1) * 0.02)
+        self.time = nn.Parameter(torch.randn(1, self.width, 1, self.longest) * SPREAD)
+        rows = BANDS // PATCH_BANDS
+        self.frequency = nn.Parameter(torch.randn(1, self.width, rows, 1) * SPREAD)
         self.drop = nn.Dropout(source.dropout)
         self.blocks = nn.ModuleList(Block(self.width, source.dropout) for _ in range(config.layers))
         self.norm = nn.LayerNorm(self.width)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from supclap.config import TextConfig
 from supclap.errors import InputError
-from supclap.model.blocks import HEAD_WIDTH, Block
+from supclap.model.blocks import HEAD_WIDTH, SPREAD, Block
 from supclap.model.registry import Source, text_encoder
 from supclap.model.tokenizer import MAX_TOKENS, CaptionTokenizer
 from supclap.model.tokens import Tokens
@@ -31,8 +31,8 @@ class TextTransformer(nn.Module):
             else CaptionTokenizer.train(source.captions, config.vocabulary)
         )
         self.words = nn.Embedding(self.tokenizer.vocabulary, self.width)
-        self.positions = nn.Parameter(torch.randn(MAX_TOKENS, self.width) * 0.02)
-        nn.init.normal_(self.words.weight, std=0.02)
+        self.positions = nn.Parameter(torch.randn(MAX_TOKENS, self.width) * SPREAD)
+        nn.init.normal_(self.words.weight, std=SPREAD)
         self.drop = nn.Dropout(source.dropout)
         self.blocks = nn.ModuleList(Block(self.width, source.dropout) for _ in range(config.layers))
         self.norm = nn.LayerNorm(self.width)
