@@ -1,0 +1,88 @@
+"""`supclap train` as typed: what is printed, where it goes, and how mistakes end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from supclap_platform.cli import main
+from tiny_run import make_collection
+
+TINY = """
+data: {seconds: 0.5}
+model:
+  audio: {name: cnn, width: 8, layers: 2}
+  text: {name: transformer, width: 32, layers: 1, vocabulary: 300}
+  dim: 16
+epochs: 2
+batch_size: 7
+"""
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    return str(make_collection(tmp_path / "data"))
+
+
+def train(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["train", *arguments])
+
+
+def test_a_run_is_told_epoch_by_epoch_and_ends_with_figures_beside_chance(data: str) -> None:
+    result = train("tiny.yaml", "--data", data, "--set", "loss.svr.radius=dynamic", "--out", "run")
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert "24 clips, 2 epochs of 3 steps" in lines[1]
+    assert "each epoch leaves 3 pairs" in lines[2]
+    for epoch, line in enumerate(lines[3:5], 1):
+        for part in (f"epoch  {epoch}/2", "loss", "val R@1", "drift", "radius", "clips/s"):
+            assert part in line
+    table = {line.split()[0]: line.split()[1:] for line in lines if line[:1].isalpha()}
+    assert table["chance"][0] == "8.3"  # one clip of twelve
+    assert {"test", "shifted"} <= table.keys()
+    assert "(chance 25.0 %)" in result.output
+    assert Path("run/model/model.json").is_file()
+    assert f"supclap evaluate {Path('run').absolute()}/model --data {data}" in result.output
+
+
+def test_the_same_command_again_only_shows_the_figures(data: str) -> None:
+    first = train("tiny.yaml", "--data", data)
+    again = train("tiny.yaml", "--data", data)
+    assert again.output == first.output
+    (run,) = Path("supclap-runs").iterdir()
+    assert run.name.startswith("infonce-")
+    train("tiny.yaml", "--data", data, "--set", "seed=1")
+    assert len(list(Path("supclap-runs").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.yaml"], "absent.yaml: cannot be read"),
+        (["tiny.yaml", "--set", "loss.svr.raduis=1"], "did you mean 'radius'?"),
+        (["tiny.yaml", "--set", "epochs"], "--set epochs: expected KEY=VALUE"),
+        (["tiny.yaml", "--set", "epochs=[1"], "--set epochs=[1: the value is not valid YAML"),
+        (["tiny.yaml", "--data", "/nowhere"], "/nowhere: not a prepared collection"),
+        (["tiny.yaml", "--out", "tiny.yaml/run"], "tiny.yaml/run: cannot be written"),
+        (["tiny.yaml", "--out", "s4://bucket/x"], "storage 's4://bucket/x': not a usable place"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    data: str, arguments: list[str], message: str
+) -> None:
+    if "--data" not in arguments:
+        arguments = [*arguments, "--data", data]
+    result = train(*arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_a_diverging_run_ends_with_one_line_and_exit_code_1(data: str) -> None:
+    result = train("tiny.yaml", "--data", data, "--set", "optimizer.lr=1e30")
+    assert result.exit_code == 1
+    assert "Error: step" in result.output
+    assert "lower optimizer.lr" in result.output.splitlines()[-1]
