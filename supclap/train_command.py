@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,12 +52,35 @@ def train_command(
     folder = Folder.at(out or f"{RUNS}/{_name(run)}")
     show = Show(folder)
     try:
-        for event in _events(run, folder, workers):
-            show(event)
+        with alone(folder):
+            for event in _events(run, folder, workers):
+                show(event)
     except TrainingError as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
         raise click.ClickException("stopped; the same command goes on from there") from None
+
+
+@contextmanager
+def alone(folder: Folder) -> Iterator[None]:
+    """Keeps two processes of one machine from training into the same folder.
+
+    The lock is the system's: it goes with the process, however that ends.
+    """
+    if folder.local is None:
+        yield
+        return
+    from supclap.record import writing
+
+    with writing(folder):
+        folder.local.mkdir(parents=True, exist_ok=True)
+        lock = open(folder.local / ".lock", "w")  # noqa: SIM115
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{folder.uri}: another process is training here") from None
+        yield
 
 
 def _values(config: Path | None, changes: tuple[str, ...], data: str | None) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from click.testing import CliRunner, Result
 from supclap_platform.cli import main
 from tiny_run import make_collection
 
+from supclap.storage import Folder
+from supclap.train_command import alone
+
 TINY = """
 data: {seconds: 0.5}
 model:
@@ -86,3 +89,11 @@ def test_a_diverging_run_ends_with_one_line_and_exit_code_1(data: str) -> None:
     assert result.exit_code == 1
     assert "Error: step" in result.output
     assert "lower optimizer.lr" in result.output.splitlines()[-1]
+
+
+def test_two_commands_do_not_train_into_one_folder(data: str, tmp_path: Path) -> None:
+    with alone(Folder.at(tmp_path / "run")):
+        result = train("tiny.yaml", "--data", data, "--out", "run")
+    assert result.exit_code == 2
+    assert "another process is training here" in result.output
+    assert train("tiny.yaml", "--data", data, "--out", "run").exit_code == 0
