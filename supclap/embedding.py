@@ -23,6 +23,7 @@ FORMAT = "1"
 # By these names a file counts as sound. Some are of formats that cannot be read: such a file is
 # listed as skipped, where ignoring it would hide it.
 SOUNDS = frozenset((*READABLE, *OTHER))
+DIGITS = 6
 WINDOWS_AT_ONCE = 256  # embedded and written together
 
 Window = tuple[str, int, np.ndarray]  # path, first sample, (samples,) int16
@@ -102,7 +103,7 @@ def search_index(
 ) -> list[Hit]:
     """The ``k`` files of an index nearest to a text, best first, each at its nearest window.
 
-    Equal scores are in order of path and start.
+    Scores that are equal to six digits are in order of path and start.
 
     Raises:
         InputError: not an index, or one that another model made: its vectors mean something else.
@@ -113,7 +114,8 @@ def search_index(
     flat = pa.concat_arrays([chunk.flatten() for chunk in table.column("embedding").chunks])
     embeddings = flat.to_numpy().reshape(len(table), -1)
     scores = embeddings @ model.encode_text(query, language)[0]
-    order = np.argsort(-scores, kind="stable")
+    # The last digit of an embedding depends on the batch it was computed in: it must not decide.
+    order = np.argsort(-scores.round(DIGITS), kind="stable")
     paths = np.array(table.column("path").to_pylist())[order]
     # A file's first place in the order is its nearest window.
     best = order[np.sort(np.unique(paths, return_index=True)[1])[:k]]
