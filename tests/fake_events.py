@@ -77,7 +77,7 @@ def histories(ledger: Ledger, signature: str) -> dict[str, list[tuple[int, float
             values["epoch"], values["seconds"] = event["epoch"], event["seconds"]
         if event["kind"] == "finished":
             for name, value in event["metrics"].items():
-                values["final/" + name.replace("@", "_at_")] = value
+                values["final/" + name.replace("test.", "").replace("@", "_at_")] = value
             values["final/best_epoch"] = event["best_epoch"]
             values["final/seconds"] = event["seconds"]
         for name, value in values.items():

@@ -140,7 +140,7 @@ def test_a_run_is_shown_epoch_by_epoch_whoever_looks_and_however_often(place):
     run = place.runs()[cell.label]
     assert run.info.status == "FINISHED"
     assert (run.info.start_time, run.info.end_time) == (BEGIN * 1000, (BEGIN + 25) * 1000)
-    assert run.data.metrics["final/test.t2a.R_at_1"] == 30.0
+    assert run.data.metrics["final/t2a.R_at_1"] == 30.0
     assert run.data.metrics["val/t2a.R_at_1"] == 20.0
     assert math.isnan(client_first(place, run, "radius/text.mean"))
     tags = run.data.tags

@@ -4,7 +4,7 @@ Names: MLflow allows no ``@`` in a metric's name and draws one section of charts
 before a ``/``. So ``val.t2a.R@1`` is shown as ``val/t2a.R_at_1``; `metric_name` and `event_name`
 are each other's inverse. Metrics of epochs stand under their own names, at the epoch's global step.
 What the run ends with (the best epoch's figures, which the table shows) stands under ``final/``, so
-that it is never taken for the last epoch's.
+that it is never taken for the last epoch's; what names no split is the test split's.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ def metric_name(name: str) -> str:
     return f"{section}/{rest}" if dot else section
 
 
+def final_name(name: str) -> str:
+    """The name in MLflow of a figure that a run ends with; the test split's as the table has it."""
+    return FINAL + name.removeprefix("test.").replace("@", "_at_")
+
+
 def event_name(name: str) -> str:
     """The name in an event of a metric of MLflow: the inverse of `metric_name`."""
     return name.replace("/", ".").replace("_at_", "@")
@@ -56,7 +61,7 @@ def points_of(event: Event) -> list[Point]:
         values |= {f"{SYSTEM}{name}": value for name, value in event.system.items()}
         values |= {"epoch": event.epoch, "seconds": event.seconds}
     elif isinstance(event, Finished):
-        values = {FINAL + name.replace("@", "_at_"): v for name, v in event.metrics.items()}
+        values = {final_name(name): value for name, value in event.metrics.items()}
         values |= {f"{FINAL}best_epoch": event.best_epoch, f"{FINAL}seconds": event.seconds}
     else:
         return []

@@ -24,8 +24,8 @@ from supclap_platform.results.formats import FORMATS
 from supclap_platform.results.tables import Table, build_table, shown
 from supclap_platform.store import Store, choose_store
 
-PAUSE = 1.0  # seconds between two looks, at least
-SHARE = 0.05  # of the time, at most, goes into looks
+PAUSE = (1.0, 10.0)  # seconds between two looks, at least and at most
+SHARE = 0.05  # of the time goes into looks, as long as that needs no longer pause
 RETRY = (2.0, 60.0)  # seconds between attempts at a store that is away: at first, at most
 PATIENCE = 60.0  # seconds that `close` waits for a store that works
 
@@ -144,10 +144,10 @@ class Tracker:
             if done:
                 wait = RETRY[0]
                 spent = time.monotonic() - start
-                self._closing.wait(max(PAUSE, spent / SHARE - spent))
+                self._closing.wait(min(max(PAUSE[0], spent / SHARE - spent), PAUSE[1]))
             else:
                 self._wake.set()  # what is missing is not forgotten
-                self._closing.wait(wait if self._trouble else PAUSE)
+                self._closing.wait(wait if self._trouble else PAUSE[0])
                 wait = min(2 * wait, RETRY[1])
 
     def _look(self, closing: bool) -> bool:

@@ -14,7 +14,12 @@ from supclap_platform.store import Store, choose_store, sqlite_path
 
 HOST = "127.0.0.1"
 # One process answers one user well; without these MLflow takes ten of them and 1.4 GB.
-_ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+_ENVIRONMENT = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "PYTHONWARNINGS": "ignore",
+}
 
 
 @click.command()
@@ -54,7 +59,7 @@ def ui(storage: str, tracking_uri: str | None, port: int) -> None:
 def server_arguments(store: Store, port: int) -> list[str]:
     """The arguments of ``mlflow`` that serve a store on loopback."""
     arguments = ["server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    arguments += ["--backend-store-uri", store.uri]
+    arguments += ["--backend-store-uri", store.uri, "--uvicorn-opts", "--log-level warning"]
     if store.artifacts is not None:
         arguments += ["--artifacts-destination", store.artifacts]
     return arguments

@@ -1,0 +1,225 @@
+"""A real MLflow server that is killed while a driver mirrors to it, and a driver that is killed."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from fake_events import histories, told, write
+from mlflow import MlflowClient
+from mlflow_content import content_of, histories_of
+from supclap_platform.cells import cells_of
+from supclap_platform.cli import main
+from supclap_platform.experiment import load_experiment
+from supclap_platform.ledger import Ledger
+from supclap_platform.plan import make_plan, remember
+from supclap_platform.store import default_store
+from supclap_platform.tracking import open_tracker
+from supclap_platform.ui_command import server_arguments
+
+from supclap.storage import Folder
+
+pytestmark = pytest.mark.heavy
+
+ROUNDS = int(os.environ.get("SUPCLAP_KILL_ROUNDS", "3"))
+TEXT = """\
+experiment: small
+base: {epochs: 4}
+variants: {InfoNCE: {}, SVR: {loss.svr: {}}}
+seeds: 2
+"""
+
+
+def prepare(folder: Path):
+    path = folder / "small.yaml"
+    path.write_text(TEXT, encoding="utf-8")
+    experiment = load_experiment(path)
+    ledger = Ledger(Folder.at(folder / "storage"))
+    remember(make_plan(experiment, ledger, code="any"), ledger)
+    return experiment, cells_of(experiment), ledger
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+class Server:
+    """An MLflow server with all its processes, over a store of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = default_store(folder)
+        self.store.connect()
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._process = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", *server_arguments(self.store, self.port)]
+        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        self._process = subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        wait_for(self.uri)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+def wait_for(uri: str) -> None:
+    for _ in range(240):
+        try:
+            with urllib.request.urlopen(f"{uri}/health", timeout=5) as answer:
+                assert answer.read() == b"OK"
+                return
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(f"{uri} did not answer within two minutes")
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = Server(tmp_path / "server")
+    yield server
+    server.kill()
+
+
+def test_a_server_that_is_killed_at_random_moments_loses_nothing(tmp_path, server, monkeypatch):
+    monkeypatch.setattr("supclap_platform.tracking.RETRY", (0.1, 0.5))
+    experiment, cells, ledger = prepare(tmp_path)
+    draw, lines = random.Random(20), []
+    server.start()
+    tracker = open_tracker(experiment, cells, ledger, server.uri, lines.append)
+    moments = [(number, epoch) for number in range(len(cells)) for epoch in range(5)]
+    kills = set(draw.sample(moments, ROUNDS))
+    for number, epoch in moments:  # the run goes on, whatever the server does
+        cell = cells[number]
+        write(ledger, cell, told(cell, epoch, number, finished=epoch == 4))
+        tracker.catch_up()
+        time.sleep(draw.uniform(0, 0.3))
+        if (number, epoch) in kills:
+            server.kill()
+            time.sleep(draw.uniform(0, 1))
+            server.start()
+    server.kill()
+    assert not tracker.close("FINISHED", patience=60)
+    assert "`supclap sync` adds it" in lines[-1]
+    server.start()
+    result = CliRunner().invoke(
+        main, ["sync", "--storage", str(tmp_path / "storage"), "--tracking-uri", server.uri]
+    )
+    assert result.exit_code == 0, result.output
+    shown = {key[2]: run for key, run in content_of(server.uri, tmp_path / "shown").items()}
+    assert {name: run["status"] for name, run in shown.items()} == {
+        "small, laptop": "FINISHED",
+        **{cell.label: "FINISHED" for cell in cells},
+    }
+    for cell in cells:
+        wanted = histories(ledger, cell.signature)
+        assert shown[cell.label]["histories"] == repr(sorted(wanted.items()))
+
+
+DRIVER = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from fake_events import told, write
+from test_mlflow_server import prepare
+from supclap_platform.tracking import open_tracker
+experiment, cells, ledger = prepare(Path(sys.argv[1]))
+lease = ledger.take(cells[1].signature)
+tracker = open_tracker(experiment, cells, ledger)
+write(ledger, cells[0], told(cells[0], 4, 0, finished=True))
+write(ledger, cells[1], told(cells[1], 2, 1))
+while True:
+    tracker.catch_up()
+    time.sleep(0.1)
+"""
+
+
+def test_a_killed_driver_leaves_nothing_running_after_sync(tmp_path):
+    (tmp_path / "storage").mkdir()
+    here = str(Path(__file__).parent)
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path), here])
+    try:
+        store = default_store(tmp_path / "storage")
+        assert eventually(lambda: statuses(store.uri).count("RUNNING") == 2)
+    finally:
+        driver.kill()
+        driver.wait()
+    result = CliRunner().invoke(main, ["sync", "--storage", str(tmp_path / "storage")])
+    assert result.exit_code == 0, result.output
+    assert sorted(statuses(store.uri)) == ["FINISHED", "KILLED", "KILLED"]
+    experiment, cells, ledger = prepare(tmp_path)
+    client = MlflowClient(store.uri)
+    found = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    for run in found:
+        if run.info.run_name == cells[1].label:
+            wanted = histories(ledger, cells[1].signature)
+            assert repr(sorted(histories_of(client, run).items())) == repr(sorted(wanted.items()))
+    tracker = open_tracker(experiment, cells, ledger)  # the rerun
+    for number, cell in enumerate(cells):
+        write(ledger, cell, told(cell, 4, number, finished=True))
+    assert tracker.close("FINISHED")
+    assert statuses(store.uri) == ["FINISHED"] * 5
+
+
+def statuses(uri: str) -> list[str]:
+    """Of all runs in the experiment; none where the store is not there yet."""
+    if not Path(uri.removeprefix("sqlite:///")).exists():
+        return []
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("small")
+    if experiment is None:
+        return []
+    return [run.info.status for run in client.search_runs([experiment.experiment_id])]
+
+
+def eventually(condition) -> bool:
+    for _ in range(240):
+        if condition():
+            return True
+        time.sleep(0.5)
+    return False
+
+
+def test_ui_serves_the_store_on_loopback(tmp_path):
+    default_store(tmp_path / "storage").connect()
+    port = free_port()
+    command = "from supclap_platform.cli import main; main()"
+    arguments = ["ui", "--storage", str(tmp_path / "storage"), "--port", str(port)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_for(f"http://127.0.0.1:{port}")
+        listening = subprocess.run(
+            ["grep", "-c", f":{port:04X} 00000000:0000 0A", "/proc/net/tcp"],
+            capture_output=True,
+            text=True,
+        )
+        assert listening.stdout.strip() == "1"
+        loopback = Path("/proc/net/tcp").read_text(encoding="ascii")
+        assert f"0100007F:{port:04X} 00000000:0000 0A" in loopback
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+    assert output.splitlines()[0] == f"MLflow: http://127.0.0.1:{port} (Ctrl-C ends it)"
