@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 run: $(VENV)/.installed
-	$(VENV)/bin/supclap train
+	$(VENV)/bin/supclap run experiments/quickstart.yaml
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

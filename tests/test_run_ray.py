@@ -1,9 +1,13 @@
 """`supclap run` on a real Ray of its own: the whole way, from the file to the table."""
 
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from tiny_grid import attempts, claimed, supclap, write_experiment
+from supclap_platform.ledger import State, open_ledger
+from tiny_grid import attempts, claimed, start, supclap, write_experiment
 
 pytestmark = pytest.mark.heavy
 
@@ -81,3 +85,71 @@ def test_a_cell_that_fits_no_machine_is_refused_before_anything_starts(tmp_path:
     assert code == 2
     assert "its resources ask for 3 CPU, this machine has 2" in output
     assert attempts(tmp_path / "s") == {}
+
+
+LONG = 400  # epochs: half a minute a cell, always stopped before
+
+
+def wait_for_cells(process: subprocess.Popen[str], storage: Path, count: int = 1) -> None:
+    """Until so many cells have a checkpoint to go on from."""
+    until = time.monotonic() + 240
+    while len(list((storage / "cells").glob("*/checkpoints/latest.json"))) < count:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_status_and_stop_from_another_shell_leave_cells_that_go_on(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path, epochs=LONG)
+    storage = tmp_path / "storage"
+    process = start("run", path, "--storage", storage, "--cpus", "2")
+    try:
+        wait_for_cells(process, storage, 2)
+        code, output = supclap("status", path, "--storage", storage)
+        assert code == 0, output
+        assert "2 running" in output
+        assert f"/{LONG}" in output
+        assert f"driven by process {process.pid}" in output
+        code, output = supclap("stop", path, "--storage", storage)
+        assert code == 0, output
+        output, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, output
+    assert "stopped with 0 of 4 cells done; the same command goes on" in output
+    assert claimed(storage) == []
+    states = open_ledger(storage).overview().states.values()
+    assert sorted(states) == [State.RESUMABLE, State.RESUMABLE]
+    assert not (storage / "experiments" / "tiny" / "table.txt").exists()
+
+
+def test_two_runs_at_once_share_the_cells_and_one_may_be_interrupted(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path, epochs=150)
+    storage = tmp_path / "storage"
+    first = start("run", path, "--storage", storage, "--cpus", "1")
+    second = None
+    try:
+        wait_for_cells(first, storage)
+        second = start("run", path, "--storage", storage, "--cpus", "1")
+        wait_for_cells(second, storage, 2)
+        first.send_signal(signal.SIGINT)
+        told, _ = first.communicate(timeout=120)
+        output, _ = second.communicate(timeout=240)
+    finally:
+        for process in (first, second):
+            if process is not None:
+                process.kill()
+    assert first.returncode == 130, told
+    assert second.returncode == 0, output
+    assert f"process {first.pid} on" in output
+    assert "sharing the cells" in output
+    assert claimed(storage) == []
+    counts = attempts(storage)
+    assert len(counts) == 4
+    assert sum(counts.values()) <= 5  # only the one that was interrupted was begun again
+
+
+def test_a_ray_worker_has_pythons_own_platform_module() -> None:
+    code, output = supclap("doctor", "--storage", "/tmp")
+    assert code == 0, output
+    assert "its workers have supclap" in output
