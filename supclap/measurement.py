@@ -29,7 +29,8 @@ class Measured:
     """Metrics under the names of `supclap.events`, and the ranks of the queries behind them.
 
     ``ranks``: "t2a_ranks" (captions,) and "a2t_ranks" (clips,) int64, 0 the best, language after
-    language.
+    language; "a2t_precision" (clips,) float64, AP10 from 0 to 1; "t2a_clips" (captions,) and
+    "a2t_clips" (clips,) int64, the clip behind each query: those of one clip are not independent.
     """
 
     metrics: dict[str, float]
@@ -51,15 +52,20 @@ def measure_retrieval(split: str, model: CLAP, inputs: Inputs, workers: Workers)
     def figures() -> Measured:
         found = retrieval_by_language(audio, text, inputs.caption_rows, inputs.caption_languages)
         named = {f"{split}.{name}": value for name, value in found.metrics.items()}
-        return Measured(named, _ranks(found))
+        return Measured(named, _ranks(found, inputs))
 
     return workers.from_first(figures)
 
 
 def measure_zero_shot(model: CLAP, clips: Clips, workers: Workers) -> dict[str, float]:
-    """Zero-shot classification of a split's clips that have exactly one label, and its chance."""
+    """Zero-shot classification of a split's clips that have exactly one label, and its chance.
+
+    Empty where these clips are of one class or none: there is nothing to tell apart.
+    """
     rows = [row for row, labels in enumerate(clips.labels) if len(labels) == 1]
     labels = sorted({clips.labels[row][0] for row in rows})
+    if len(labels) < 2:
+        return {}
     local = encode_clips(model, clips, rows[workers.part(len(rows))])
     audio = workers.gather(torch.from_numpy(local).to(workers.device), len(rows)).cpu().numpy()
 
@@ -115,10 +121,17 @@ def _encode(
     return workers.gather(local, length)
 
 
-def _ranks(found: MultilingualResult) -> dict[str, np.ndarray]:
-    every = list(found.by_language.values())
-    a2t = np.concatenate([result.a2t_ranks for result in every])
+def _ranks(found: MultilingualResult, inputs: Inputs) -> dict[str, np.ndarray]:
+    spoken = np.array(inputs.caption_languages)
+    every = found.by_language.values()
+    asked = np.concatenate([result.a2t_ranks >= 0 for result in every])  # others ask nothing
+    clips = np.tile(np.arange(len(inputs.clips)), len(found.by_language))
     return {
         "t2a_ranks": np.concatenate([result.t2a_ranks for result in every]),
-        "a2t_ranks": a2t[a2t >= 0],  # a clip without captions asks nothing
+        "t2a_clips": np.concatenate(
+            [inputs.caption_rows[spoken == language] for language in found.by_language]
+        ),
+        "a2t_ranks": np.concatenate([result.a2t_ranks for result in every])[asked],
+        "a2t_precision": np.concatenate([result.a2t_precision for result in every])[asked],
+        "a2t_clips": clips[asked],
     }

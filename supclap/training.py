@@ -8,7 +8,7 @@ same number of workers and threads (a sum split among other threads may round ot
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -109,12 +109,15 @@ def fit(
     collection = collection or open_data(config.data)
     train = collection.split(config.data.train)
     batches = _batches(config, train)
+    if config.batch_size < workers.size:
+        raise InputError(f"batch_size: {config.batch_size} is too few for {workers.size} workers")
     model = _model(config, train).to(workers.device)
     loss = _loss(config).to(workers.device)
     workers.same_start(model, loss)
     optimizer = build_optimizer(config.optimizer, model, loss)
     inputs = Inputs(config.data.train, train, model, config.data.languages, crops=config.seed)
-    watched = _watched(config, collection, model)
+    held_out = _held_out(config, collection, model)
+    watched = [s for s in ("val", config.select.split) if s in held_out]
     step = Step(config, model, loss, optimizer, inputs, workers)
     steps = batches.steps_per_epoch
 
@@ -170,8 +173,8 @@ def fit(
                 workers.from_first(save)
 
         metrics = {name: total / steps for name, total in progress.sums.items()}
-        for split, held_out in watched.items():
-            metrics |= measure_retrieval(split, model, held_out, workers).metrics
+        for split in dict.fromkeys(watched):  # in the same order on every worker
+            metrics |= measure_retrieval(split, model, held_out[split], workers).metrics
         ended = EpochEnded(epoch + 1, progress.step, clock.seconds, metrics, usage.measure())
         progress.end_epoch(ended, config.select)
         workers.from_first(save)
@@ -182,7 +185,7 @@ def fit(
     clock = Clock()
     best = workers.from_first(lambda: checkpoints.load(progress.best["checkpoint"]))
     restore(model, best["model"])
-    measured = _final(config, collection, model, workers)
+    measured = _final(collection, model, held_out, workers)
     chosen = from_line(progress.events[progress.best["epoch"]])
     assert isinstance(chosen, EpochEnded)
     finished = Finished(
@@ -237,21 +240,25 @@ def _loss(config: RunConfig) -> SupCLAPLoss:
             raise InputError(f"loss: {error}") from None
 
 
-def _watched(config: RunConfig, collection: Collection, model: CLAP) -> dict[str, Inputs]:
-    """The splits that are measured after every epoch, by the names their metrics bear."""
-    names = {"val": config.data.val}
-    if config.select.split == "test":
-        names["test"] = config.data.test
+def _held_out(config: RunConfig, collection: Collection, model: CLAP) -> dict[str, Inputs]:
+    """What is measured in or after the run, by the names that metrics bear; all of it is looked at
+    before anything is trained, so that a wrong name does not show after hours."""
+    names = {"val": config.data.val, "test": config.data.test}
+    chosen = config.select.split
+    if chosen != "last" and names[chosen] is None:
+        raise InputError(f"select.split: is '{chosen}', but data.{chosen} is null")
     spoken = config.data.languages
-    if config.select.split != "last" and names[config.select.split] is None:
-        raise InputError(
-            f"select.split: is '{config.select.split}', but data.{config.select.split} is null"
-        )
+    if SHIFTED in collection.splits and _speaks(collection.split(SHIFTED), spoken):
+        names["shifted"] = SHIFTED
     return {
         split: Inputs(name, collection.split(name), model, spoken)
         for split, name in names.items()
         if name is not None
     }
+
+
+def _speaks(clips: Clips, languages: Sequence[str]) -> bool:
+    return any(c.language in languages for captions in clips.captions for c in captions)
 
 
 def _go_on(progress: Progress, now: Started, folder: Folder) -> Started:
@@ -273,19 +280,18 @@ def _go_on(progress: Progress, now: Started, folder: Folder) -> Started:
     return before
 
 
-def _final(config: RunConfig, collection: Collection, model: CLAP, workers: Workers) -> Measured:
+def _final(
+    collection: Collection, model: CLAP, held_out: dict[str, Inputs], workers: Workers
+) -> Measured:
     """Figures of the chosen model: the test split with its ranks and chance, and what else the
     collection has: recordings under shifted conditions, and single events to classify."""
     metrics: dict[str, float] = {}
     ranks: dict[str, np.ndarray] = {}
-    if config.data.test is not None:
-        clips = collection.split(config.data.test)
-        test = Inputs(config.data.test, clips, model, config.data.languages)
-        measured = measure_retrieval("test", model, test, workers)
-        metrics, ranks = measured.metrics | chance(test), measured.ranks
-    if SHIFTED in collection.splits:
-        shifted = Inputs(SHIFTED, collection.split(SHIFTED), model, config.data.languages)
-        metrics |= measure_retrieval(SHIFTED, model, shifted, workers).metrics
+    if "test" in held_out:
+        measured = measure_retrieval("test", model, held_out["test"], workers)
+        metrics, ranks = measured.metrics | chance(held_out["test"]), measured.ranks
+    if "shifted" in held_out:
+        metrics |= measure_retrieval("shifted", model, held_out["shifted"], workers).metrics
     if EVENTS in collection.splits:
         metrics |= measure_zero_shot(model, collection.split(EVENTS), workers)
     return Measured(metrics, ranks)

@@ -149,8 +149,12 @@ def join(**where: Any) -> None:
 
 
 def _device(local_rank: int) -> torch.device:
+    """This worker's device. On a GPU the algorithms that give the same bits every time are asked
+    for, as a bit-identical resume depends on them; those of a CPU do so anyway."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
     device = torch.device("cuda", local_rank % torch.cuda.device_count())
     torch.cuda.set_device(device)
     return device

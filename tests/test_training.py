@@ -316,6 +316,7 @@ def test_a_clip_whose_input_is_not_finite_is_named(
     [
         ({"select__metric": "t2a.R@2"}, "no metric 't2a.R@2'; did you mean 't2a.R@"),
         ({"data__val": "valid"}, "no split 'valid'; it has"),
+        ({"data__test": "tset"}, "no split 'tset'; it has"),
         ({"data__val": None}, "select.split: is 'val', but data.val is null"),
         ({"data__languages": ["fra"]}, "only 0 pairs with a caption in fra"),
         ({"batch_size": 25}, "batch_size is 25, but there are only 24 pairs"),
