@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -12,7 +13,7 @@ from supclap_platform.cells import Cell
 from supclap_platform.cluster import Cluster
 from supclap_platform.ledger import Ledger
 from supclap_platform.schema import Resources
-from supclap_platform.trial import Outcome, nested, run_cell, task_of
+from supclap_platform.trial import Outcome, Task, nested, run_cell, task_of
 
 MB = 2**20
 MOST_BUNDLES = 1_000
@@ -27,15 +28,23 @@ class RayExecutor:
     have started, each with room for half its workers, neither would ever get the other half.
     """
 
-    def __init__(self, cluster: Cluster, ledger: Ledger, experiment: str, code: str) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        ledger: Ledger,
+        experiment: str,
+        code: str,
+        work: Callable[[Task], Outcome] = run_cell,
+    ) -> None:
         self._cluster = cluster
         self._ledger = ledger
         self._experiment = experiment
         self._code = code
         self._total = cluster.resources()
         self._asked = time.monotonic()
+        self._told = -REFRESH  # so that the first word is said at once
         self._running: dict[Any, Cell] = {}  # by Ray's reference
-        self._run = ray.remote(run_cell)
+        self._run = ray.remote(work)
 
     def check(self, cells: list[Cell]) -> None:
         """Raises InputError for a cell that an own Ray, which cannot grow, can never run."""
@@ -69,7 +78,7 @@ class RayExecutor:
     def places(self, cell: Cell) -> int:
         """How many cells like this one fit the cluster at once."""
         total = self._totals()
-        return max(1, *(int(total.get(n, 0.0) / a) for n, a in demand(cell.resources).items()))
+        return max(1, min(int(total.get(n, 0.0) / a) for n, a in demand(cell.resources).items()))
 
     def submit(self, cell: Cell) -> None:
         task = task_of(cell, self._ledger, self._experiment, self._code)
@@ -77,8 +86,13 @@ class RayExecutor:
         self._running[reference] = cell
 
     def want(self, cells: list[Cell]) -> None:
-        """Tells a cluster's autoscaler of all that is to run: it sees only what is submitted."""
-        if not self._cluster.own:
+        """Tells a cluster's autoscaler of all that is to run: it sees only what is submitted.
+
+        Call it often: it speaks to the cluster once in a while, and at once where nothing is left.
+        """
+        due = not cells or time.monotonic() - self._told > REFRESH
+        if due and not self._cluster.own:
+            self._told = time.monotonic()
             from ray.autoscaler.sdk import request_resources
 
             bundles = [bundle for cell in cells for bundle in _bundles(cell.resources)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 
 from supclap.config import RunConfig
@@ -25,16 +26,20 @@ class Monitor:
         self._at_once = at_once
         self._began = time.monotonic()
         self._known = _known(plan.cells, plan.results.values())
+        self._shapes = {cell.signature: shape(cell) for cell in plan.cells}
 
     def progress(self) -> Progress:
         """As it is now."""
         grid = self._grid
         active = [*grid.of(Phase.RUNNING), *grid.of(Phase.ELSEWHERE)]
         lines = [self._running(standing.cell) for standing in active]
-        waiting = [(shape(s.cell), s.cell.config.epochs) for s in grid.of(Phase.WAITING)]
+        waiting = [
+            (self._shapes[s.cell.signature], s.cell.config.epochs) for s in grid.of(Phase.WAITING)
+        ]
+        counts = Counter(standing.phase for standing in grid.standings.values())
         return Progress(
             title=self._title,
-            counts={str(p): len(grid.of(p)) for p in Phase if grid.of(p)},
+            counts={str(phase): counts[phase] for phase in Phase if counts[phase]},
             running=tuple(lines),
             troubles=tuple(self._troubles()),
             seconds=time.monotonic() - self._began,
@@ -45,7 +50,7 @@ class Monitor:
         events = self.reader.events(cell.signature)
         pace = timed(events)
         if pace is not None:
-            self._known[shape(cell)] = pace
+            self._known[self._shapes[cell.signature]] = pace
         return running(cell.label, events, watched_metric(cell.config))
 
     def _troubles(self) -> Iterable[str]:

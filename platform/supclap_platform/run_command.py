@@ -20,8 +20,7 @@ from supclap_platform.grid import Grid, Phase
 from supclap_platform.ledger import Ledger, open_ledger
 from supclap_platform.monitor import Monitor
 from supclap_platform.plan import Plan, Status, make_plan, remember
-from supclap_platform.results.formats import FORMATS, as_text, write_table
-from supclap_platform.results.tables import build_table
+from supclap_platform.results.conclusion import conclude
 from supclap_platform.tracking import Tracker, open_tracker
 from supclap_platform.view import View
 
@@ -107,12 +106,12 @@ def _drive(
             view.say(f"process {other.pid} on {other.host} runs it too: sharing the cells")
         try:
             for news in grid.run():
-                if news:
-                    executor.want(_open(grid))
+                executor.want(_open(grid))
                 for standing in news:
                     if standing.over:
                         monitor.reader.forget(standing.cell.signature)
-                view.show(monitor.progress())
+                if view.due():
+                    view.show(monitor.progress())
                 tracker.catch_up()
                 if driver.lost:
                     raise KeyboardInterrupt
@@ -189,13 +188,26 @@ def _failures(grid: Grid, console: Console) -> int:
 def _conclude(
     experiment: Experiment, ledger: Ledger, console: Console, mixed: bool
 ) -> dict[str, bytes]:
-    """Prints and writes the table; its files by name."""
-    table = build_table(experiment, ledger, mixed)
+    """Prints and writes the table, the verdicts and the figures; their files by name."""
+    found = conclude(experiment, ledger, mixed)
     console.print()
-    console.print(as_text(table), markup=False, soft_wrap=True)
+    console.print(found.text(), markup=False, soft_wrap=True)
     folder = ledger.experiment_folder(experiment.name)
-    places = write_table(table, folder)
-    console.print(f"written: {places[0]} (also .md, .csv, .tex)", markup=False, soft_wrap=True)
+    places = found.write(folder)
+    drawn = _figures(experiment, ledger)
+    for name, content in drawn.items():
+        folder.write(name, content)
+    also = "also .md, .csv, .tex" + ("; verdicts" if found.verdicts else "")
+    also += f"; {folder.uri}/figures" if drawn else ""
+    console.print(f"written: {places[0]} ({also})", markup=False, soft_wrap=True)
     console.print("next: `supclap ui` shows every run; edit the file and run it again:")
     console.print("      only what is new will be trained")
-    return {f"table.{ending}": folder.read(f"table.{ending}") for ending in FORMATS}
+    return found.files() | drawn
+
+
+def _figures(experiment: Experiment, ledger: Ledger) -> dict[str, bytes]:
+    if not experiment.figures:
+        return {}
+    from supclap_platform.results.figures import draw_figures, figure_files
+
+    return figure_files(draw_figures(experiment, ledger))

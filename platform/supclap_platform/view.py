@@ -15,6 +15,7 @@ from supclap_platform.progress import Progress, Running
 
 LINES = 12  # running cells shown; more are counted
 FIRST_LINE, LINE_EVERY = 15.0, 60.0  # seconds between plain lines: at first, and in the long run
+FRESH = 0.3  # seconds; a grid of thousands of short cells must not be slowed by its picture
 BAR = 12  # cells wide
 _STYLES = {
     "done": "green",
@@ -35,10 +36,16 @@ class View:
         self._live = Live(console=console, refresh_per_second=2, transient=True, screen=False)
         self._troubles: set[str] = set()
         self._pause = FIRST_LINE
+        self._shown = -FRESH
         self._next = clock() + FIRST_LINE
+
+    def due(self) -> bool:
+        """Whether a look is worth its cost: what was shown is no longer fresh."""
+        return self._clock() >= self._shown + FRESH
 
     def show(self, progress: Progress) -> None:
         """Redraws, or writes a plain line where one is due."""
+        self._shown = self._clock()
         for trouble in progress.troubles:
             if trouble not in self._troubles:
                 self._troubles.add(trouble)

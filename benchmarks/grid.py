@@ -1,0 +1,164 @@
+"""What running a grid costs: `supclap run` against a bare loop, and the driver with 1,000 cells.
+
+    python -m benchmarks.grid                      both parts
+    python -m benchmarks.grid --cells 8 --epochs 6 --at-once 2
+    python -m benchmarks.grid --only driver
+
+Aim: wall time at most 1.10 times that of the same runs in a bare Python loop at the same
+concurrency, for cells of 20 s. Both sides start from nothing: interpreter, imports, processes. On
+the side of `supclap run` that includes Ray, the live view, the table and MLflow's mirror.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from supclap_platform.cells import cells_of
+from supclap_platform.cluster import connected
+from supclap_platform.executor import RayExecutor
+from supclap_platform.experiment import load_experiment
+from supclap_platform.grid import Grid, Phase
+from supclap_platform.ledger import open_ledger
+from supclap_platform.monitor import Monitor
+from supclap_platform.plan import make_plan
+from supclap_platform.trial import Outcome, Task
+from supclap_platform.view import View
+
+from benchmarks.machine import describe, print_table
+from supclap.config import RunConfig
+from supclap.data import open_data
+from supclap.storage import Folder
+
+AIM = 1.10
+SIZES = (10, 100, 1000)
+FILE = """
+experiment: cost
+base: {{data: {{name: soundscenes, clips: {clips}}}, batch_size: 32, epochs: {epochs}}}
+variants: {{InfoNCE: {{}}}}
+seeds: {seeds}
+"""
+
+
+def main() -> None:
+    """Prints one table for each part."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    options.add_argument("--cells", type=int, default=6)
+    options.add_argument("--clips", type=int, default=1000)
+    options.add_argument("--epochs", type=int, default=3)
+    options.add_argument("--at-once", type=int, default=2)
+    options.add_argument("--only", choices=("loop", "driver"))
+    given = options.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # of each cell, on both sides
+    print(describe() + "\n")
+    if given.only != "driver":
+        against_a_loop(given.cells, given.clips, given.epochs, given.at_once)
+    if given.only != "loop":
+        driver(given.at_once)
+
+
+def against_a_loop(cells: int, clips: int, epochs: int, at_once: int) -> None:
+    """The same runs by `supclap run` and by a pool of processes; both from nothing."""
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place, "cost.yaml")
+        path.write_text(FILE.format(clips=clips, epochs=epochs, seeds=cells), encoding="utf-8")
+        configs = [cell.config for cell in cells_of(load_experiment(path))]
+        open_data(configs[0].data)  # made once, before either side is timed
+        loop = _timed(["-c", _LOOP, place, str(at_once), *(c.model_dump_json() for c in configs)])
+        run = ["run", str(path), "--storage", f"{place}/storage", "--cpus", str(at_once)]
+        ours = _timed(["-m", "supclap_platform", *run])
+        seconds = [result.seconds for result in _results(path, f"{place}/storage")]
+    print_table(
+        ["", "cells", "at once", "wall s", "mean s of a cell", "against the loop"],
+        [
+            ["bare loop", str(cells), str(at_once), f"{loop:.1f}", "", "1.00"],
+            [
+                "supclap run",
+                str(cells),
+                str(at_once),
+                f"{ours:.1f}",
+                f"{sum(seconds) / len(seconds):.1f}",
+                f"{ours / loop:.2f}",
+            ],
+        ],
+    )
+    print(f"aim: at most {AIM:.2f} for cells of 20 s\n")
+
+
+_LOOP = "import sys; from benchmarks.grid import loop; loop(*sys.argv[1:])"
+
+
+def loop(place: str, at_once: str, *configs: str) -> None:
+    """The bare loop: a pool of processes, each run in a folder of its own."""
+    with ProcessPoolExecutor(int(at_once), mp_context=get_context("spawn")) as pool:
+        folders = [f"{place}/loop-{number}" for number in range(len(configs))]
+        list(pool.map(train, configs, folders))
+
+
+def train(config: str, folder: str) -> None:
+    """One run, as the training loop alone makes it."""
+    import torch
+
+    from supclap.training import fit
+
+    torch.set_num_threads(1)
+    for _ in fit(RunConfig.model_validate_json(config), Folder.at(folder)):
+        pass
+
+
+def driver(at_once: int) -> None:
+    """Cells that do nothing, as real Ray tasks: what is left is the driver's own cost."""
+    rows = []
+    with connected(cpus=at_once) as cluster, tempfile.TemporaryDirectory() as place:
+        for size in SIZES:
+            path = Path(place, "cost.yaml")
+            path.write_text(FILE.format(clips=1000, epochs=1, seeds=size), encoding="utf-8")
+            ledger = open_ledger(Path(place, str(size)))
+            before = psutil.Process().memory_info().rss
+            plan = make_plan(load_experiment(path), ledger)
+            executor = RayExecutor(cluster, ledger, "cost", plan.code, work=nothing)
+            grid = Grid(plan, ledger, executor)
+            monitor = Monitor(plan, grid, ledger, at_once)
+            start = time.perf_counter()
+            with View(Console(file=io.StringIO())) as view:
+                for _ in grid.run():
+                    if view.due():
+                        view.show(monitor.progress())
+            seconds = time.perf_counter() - start
+            assert len(grid.of(Phase.DONE)) == size
+            grown = (psutil.Process().memory_info().rss - before) / 2**20
+            whole = psutil.Process().memory_info().rss / 2**20
+            per_cell = f"{1000 * seconds / size:.1f}"
+            rows.append([str(size), f"{seconds:.2f}", per_cell, f"{grown:.1f}", f"{whole:.0f}"])
+    print_table(["empty cells", "s", "ms a cell", "MB more", "MB in all"], rows)
+
+
+def nothing(task: Task) -> Outcome:
+    """An empty cell."""
+    return Outcome("done")
+
+
+def _timed(arguments: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def _results(path: Path, storage: str) -> list[Any]:
+    ledger = open_ledger(storage)
+    return list(make_plan(load_experiment(path), ledger).results.values())
+
+
+if __name__ == "__main__":
+    main()
