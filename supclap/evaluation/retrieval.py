@@ -32,11 +32,13 @@ class RetrievalResult:
         t2a_ranks: (Q,) int64; how many clips stand before a caption's own clip, 0 is best.
         a2t_ranks: (M,) int64; how many captions stand before the best of a clip's own captions, 0
             is best, -1 for a clip without captions, which is a candidate but asks nothing.
+        a2t_precision: (M,) float64, AP10 of each clip, 0 to 1; 0 for a clip without captions.
     """
 
     metrics: dict[str, float]
     t2a_ranks: np.ndarray
     a2t_ranks: np.ndarray
+    a2t_precision: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def retrieval(
     metrics["t2a.mAP10"] = 100 * float(np.mean(np.where(inside, 1 / (t2a_ranks + 1), 0.0)))
     metrics |= _figures("a2t", a2t_ranks[asked])
     metrics["a2t.mAP10"] = 100 * float(precision[asked].mean())
-    return RetrievalResult(metrics, t2a_ranks, a2t_ranks)
+    return RetrievalResult(metrics, t2a_ranks, a2t_ranks, precision)
 
 
 def retrieval_by_language(
