@@ -81,6 +81,7 @@ def histories(ledger: Ledger, signature: str) -> dict[str, list[tuple[int, float
             values["final/best_epoch"] = event["best_epoch"]
             values["final/seconds"] = event["seconds"]
         for name, value in values.items():
-            point = (event["step"], float(value), round(event["time"] * 1000))
+            step = 0 if event["kind"] == "finished" else event["step"]
+            point = (step, float(value), round(event["time"] * 1000))
             found.setdefault(name, []).append(point)
     return found

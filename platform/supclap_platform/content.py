@@ -4,7 +4,8 @@ Names: MLflow allows no ``@`` in a metric's name and draws one section of charts
 before a ``/``. So ``val.t2a.R@1`` is shown as ``val/t2a.R_at_1``; `metric_name` and `event_name`
 are each other's inverse. Metrics of epochs stand under their own names, at the epoch's global step.
 What the run ends with (the best epoch's figures, which the table shows) stands under ``final/``, so
-that it is never taken for the last epoch's; what names no split is the test split's.
+that it is never taken for the last epoch's; what names no split is the test split's. It stands at
+step 0, whereupon MLflow draws bars, one for each run, and no lines of one point.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def points_of(event: Event) -> list[Point]:
         values |= {f"{FINAL}best_epoch": event.best_epoch, f"{FINAL}seconds": event.seconds}
     else:
         return []
-    return [Point(name, float(value), time, event.step) for name, value in sorted(values.items())]
+    step = 0 if isinstance(event, Finished) else event.step
+    return [Point(name, float(value), time, step) for name, value in sorted(values.items())]
 
 
 def milliseconds(event: Event) -> int:
