@@ -22,6 +22,7 @@ COMMANDS = {
     "ui": "supclap_platform.ui_command:ui",
     "plan": "supclap_platform.plan_command:plan",
     "table": "supclap_platform.table_command:table",
+    "figures": "supclap_platform.figures_command:figures",
 }
 METHOD = "supclap.commands"  # holds the method's own commands, in its list COMMANDS
 

@@ -1,4 +1,4 @@
-"""`supclap table`: the table of an experiment, from what the ledger holds; nothing is trained."""
+"""`supclap table`: table and verdicts of an experiment, from the ledger; nothing is trained."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import click
 from supclap_platform.cli import experiment_options
 from supclap_platform.experiment import load_experiment, parse_changes
 from supclap_platform.ledger import open_ledger
-from supclap_platform.results.formats import FORMATS, write_table
-from supclap_platform.results.tables import build_table
+from supclap_platform.results.conclusion import conclude
+from supclap_platform.results.formats import FORMATS
 
 
 @click.command()
@@ -27,10 +27,10 @@ from supclap_platform.results.tables import build_table
 def table(
     file: Path, profile: str, changes: tuple[str, ...], storage: str, mixed: bool, form: str
 ) -> None:
-    """Print FILE's table and write it as text, Markdown, CSV and LaTeX."""
+    """Print FILE's table and the verdicts on its claims; write both in every format."""
     experiment = load_experiment(file, profile, parse_changes(changes))
     ledger = open_ledger(storage, writing=True)
-    built = build_table(experiment, ledger, mixed)
-    click.echo(FORMATS[form](built), nl=False)
-    for place in write_table(built, ledger.experiment_folder(experiment.name)):
+    found = conclude(experiment, ledger, mixed)
+    click.echo(found.text(form), nl=False)
+    for place in found.write(ledger.experiment_folder(experiment.name)):
         click.echo(f"wrote {place}", err=True)

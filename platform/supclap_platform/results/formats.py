@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import textwrap
-import unicodedata
 from collections.abc import Callable
 
-from supclap.storage import Folder
 from supclap_platform.metrics import full_name
 from supclap_platform.results.tables import Entry, Table, shown
+from supclap_platform.results.text import escaped, padded, pipes, width_of
 
 WIDTH = 100  # of the notes below a text table
 PAPER = "paper"  # heads the published number beside ours
@@ -20,8 +19,8 @@ def as_text(table: Table) -> str:
     """Aligned columns for a terminal; ``*`` marks the best."""
     grid = [_heads(table, str)]
     grid += _body(table, lambda text, best: f"{text} *" if best else text)
-    widths = [max(_width(line[i]) for line in grid) for i in range(len(grid[0]))]
-    lines = ["  ".join(_padded(c, w) for c, w in zip(line, widths, strict=True)) for line in grid]
+    widths = [max(width_of(line[i]) for line in grid) for i in range(len(grid[0]))]
+    lines = ["  ".join(padded(c, w) for c, w in zip(line, widths, strict=True)) for line in grid]
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     body = [lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:])]
     notes = [line for note in table.notes for line in textwrap.wrap(note, WIDTH)]
@@ -30,16 +29,22 @@ def as_text(table: Table) -> str:
 
 def as_markdown(table: Table) -> str:
     """A Markdown table, the notes, and the runs behind each row."""
-    heads = _heads(table, _md)
-    lines = [f"**{_md(table.title)}**", "", _pipes(heads), _pipes(["---"] * len(heads))]
+    heads = _heads(table, escaped)
+    lines = [f"**{escaped(table.title)}**", "", pipes(heads), pipes(["---"] * len(heads))]
     lines += [
-        _pipes([_md(line[0]), *line[1:]])
+        pipes([escaped(line[0]), *line[1:]])
         for line in _body(table, lambda text, best: f"**{text}**" if best else text)
     ]
-    lines += ["", *(f"- {_md(note)}" for note in table.notes), "", "Runs (seed: signature):", ""]
+    lines += [
+        "",
+        *(f"- {escaped(note)}" for note in table.notes),
+        "",
+        "Runs (seed: signature):",
+        "",
+    ]
     for row in table.rows:
         runs = ", ".join(f"{run.seed}: `{run.signature}` {run.state}" for run in row.runs)
-        lines.append(f"- {_md(row.variant)}: {runs}")
+        lines.append(f"- {escaped(row.variant)}: {runs}")
     return "\n".join(lines) + "\n"
 
 
@@ -102,13 +107,6 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 }
 
 
-def write_table(table: Table, folder: Folder, name: str = "table") -> list[str]:
-    """Writes every format as ``<name>.txt`` and so on; returns the places written."""
-    for ending, render in FORMATS.items():
-        folder.write(f"{name}.{ending}", render(table).encode())
-    return [f"{folder.uri}/{name}.{ending}" for ending in FORMATS]
-
-
 def _heads(table: Table, escape: Callable[[str], str]) -> list[str]:
     heads = [""]
     for column, published in zip(table.columns, table.with_published, strict=True):
@@ -138,16 +136,6 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
-def _pipes(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _md(text: str) -> str:
-    for sign in "\\`*_|<>[]":
-        text = text.replace(sign, "\\" + sign)
-    return text
-
-
 _TEX = {
     "\\": "\\textbackslash{}",
     "~": "\\textasciitilde{}",
@@ -161,12 +149,3 @@ _TEX = {
 
 def _tex(text: str) -> str:
     return "".join(_TEX.get(sign, sign) for sign in text)
-
-
-def _width(text: str) -> int:
-    wide = sum(unicodedata.east_asian_width(sign) in "WF" for sign in text)
-    return len(text) + wide - sum(unicodedata.combining(sign) > 0 for sign in text)
-
-
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _width(text))

@@ -1,4 +1,4 @@
-"""Statistics over seeds."""
+"""Means and deviations over seeds, and Holm's correction for many questions at once."""
 
 from __future__ import annotations
 
@@ -31,3 +31,19 @@ def summarise(values: Sequence[float]) -> Summary:
     if n == 1:
         return Summary(mean, None, 1)
     return Summary(mean, sqrt(fsum((value - mean) ** 2 for value in values) / (n - 1)), n)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's step-down correction: p values that hold for all questions together.
+
+    The smallest of m is multiplied by m, the next by m - 1 and so on; none may fall below one
+    before it, none exceeds 1. Rejecting what is at most 0.05 keeps the chance of any false
+    rejection at 0.05, whatever the dependence between the questions (Holm 1979).
+    """
+    order = sorted(range(len(ps)), key=lambda place: ps[place])
+    corrected = [0.0] * len(ps)
+    least = 0.0
+    for step, place in enumerate(order):
+        least = max(least, min(1.0, (len(ps) - step) * ps[place]))
+        corrected[place] = least
+    return corrected

@@ -1,0 +1,38 @@
+"""`supclap figures`: an experiment's figures, from what the ledger holds; nothing is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from supclap.errors import InputError
+from supclap_platform.cli import experiment_options
+from supclap_platform.experiment import load_experiment, parse_changes
+from supclap_platform.ledger import open_ledger
+from supclap_platform.results.tables import build_table
+from supclap_platform.schema import FIGURES
+
+
+@click.command()
+@experiment_options
+@click.option("--mixed", is_flag=True, help="Allow several code versions or data.")
+def figures(file: Path, profile: str, changes: tuple[str, ...], storage: str, mixed: bool) -> None:
+    """Draw FILE's figures as SVG, PDF and PNG, from the finished runs."""
+    from supclap_platform.results.figures import draw_figures, figure_files
+
+    experiment = load_experiment(file, profile, parse_changes(changes))
+    if not experiment.figures:
+        raise InputError(f"{file}: declares no figures (figures: [{', '.join(FIGURES)}])")
+    ledger = open_ledger(storage, writing=True)
+    build_table(experiment, ledger, mixed)  # refuses a mixture, which no curve would show
+    drawings = draw_figures(experiment, ledger)
+    folder = ledger.experiment_folder(experiment.name)
+    for name, content in figure_files(drawings).items():
+        folder.write(name, content)
+        click.echo(f"{folder.uri}/{name}")
+    for drawing in drawings:
+        for note in drawing.notes:
+            click.echo(note, err=True)
+        if not drawing.files:
+            click.echo(f"{drawing.name}: nothing to draw yet", err=True)

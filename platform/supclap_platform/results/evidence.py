@@ -1,0 +1,71 @@
+"""What the finished runs of an experiment say, seed by seed: for claims and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from supclap.events import EpochEnded
+from supclap_platform.cells import INIT, Cell, cells_of
+from supclap_platform.experiment import Experiment
+from supclap_platform.ledger import Ledger, Result, State
+from supclap_platform.results.tables import Run, value_of
+
+
+class Evidence:
+    """The finished cells of an experiment as the ledger holds them now.
+
+    Cells that are not finished are never read: what they have so far is not their result.
+    """
+
+    def __init__(self, experiment: Experiment, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._cells = [cell for cell in cells_of(experiment) if cell.variant != INIT]
+        signatures = [cell.signature for cell in self._cells]
+        overview = ledger.overview(signatures)
+        self._states = {signature: overview.of(signature) for signature in signatures}
+        self._results = ledger.results(s for s in signatures if overview.of(s) is State.DONE)
+        self._events: dict[str, list[EpochEnded]] = {}
+        self._ranks: dict[str, dict[str, Any]] = {}
+
+    def runs(self, variant: str) -> list[Run]:
+        """The runs that the experiment declares of a variant, in the order of its seeds."""
+        return [Run(c.seed, c.signature, self._states[c.signature]) for c in self._of(variant)]
+
+    def results(self, variant: str) -> dict[int, Result]:
+        """seed -> result of its finished runs."""
+        found = ((cell.seed, self._results.get(cell.signature)) for cell in self._of(variant))
+        return {seed: result for seed, result in found if result is not None}
+
+    def values(self, variant: str, metric: str) -> dict[int, float | None]:
+        """seed -> what each finished run reports of a metric; None where it does not."""
+        return {seed: value_of(result, metric) for seed, result in self.results(variant).items()}
+
+    def curves(self, variant: str, metric: str) -> dict[int, dict[int, float]]:
+        """seed -> epoch -> value, of the finished runs; an epoch without the metric is left out."""
+        return {
+            seed: {
+                event.epoch: event.metrics[metric]
+                for event in self._epochs(result.signature)
+                if metric in event.metrics
+            }
+            for seed, result in self.results(variant).items()
+        }
+
+    def ranks(self, variant: str) -> dict[int, Mapping[str, Any]]:
+        """seed -> the arrays of ranks of its finished runs."""
+        found: dict[int, Mapping[str, Any]] = {}
+        for seed, result in self.results(variant).items():
+            if result.signature not in self._ranks:
+                self._ranks[result.signature] = self._ledger.ranks(result.signature)
+            found[seed] = self._ranks[result.signature]
+        return found
+
+    def _of(self, variant: str) -> list[Cell]:
+        return [cell for cell in self._cells if cell.variant == variant]
+
+    def _epochs(self, signature: str) -> Sequence[EpochEnded]:
+        if signature not in self._events:
+            ended = (e for e in self._ledger.events(signature) if isinstance(e, EpochEnded))
+            self._events[signature] = list({e.epoch: e for e in ended}.values())
+        return self._events[signature]

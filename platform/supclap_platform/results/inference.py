@@ -1,0 +1,126 @@
+"""Tests on one value for each seed: is their mean above, below or near what a claim says?
+
+Seeds are the replicates. Two variants share each seed's data order and first weights, so what is
+tested of a pair of variants is always the difference seed by seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from supclap_platform.results.statistics import summarise
+
+CONFIDENCE = 0.95
+EXACT = 14  # seeds up to which all 2^n flips of sign are counted
+FLIPS = 9_999  # drawn where there are more
+NOISE = 1e-9  # a spread below this share of the values is rounding, not a spread
+
+
+@dataclass(frozen=True)
+class MeanTest:
+    """A t test of a mean of ``n`` values against ``null``, and the mean's interval.
+
+    ``p`` is two-sided. ``above`` and ``below`` are one-sided: small where the mean is above, or
+    below, the null.
+    """
+
+    mean: float
+    std: float
+    n: int
+    null: float
+    low: float
+    high: float
+    p: float
+    above: float
+    below: float
+
+
+def has_spread(values: Sequence[float], scale: float = 0.0) -> bool:
+    """Whether values differ by more than rounding; ``scale``: size of what they were made from.
+
+    Where they don't, a t test would be infinitely sure. That is no evidence: a coarse metric
+    (median rank, R@k of few queries) often gives two seeds the same difference.
+    """
+    largest = max(scale, *(abs(value) for value in values))
+    std = summarise(values).std
+    return std is not None and std > NOISE * largest
+
+
+def mean_test(values: Sequence[float], null: float = 0.0) -> MeanTest:
+    """The t test of values with a spread, n - 1 degrees of freedom (n >= 2)."""
+    summary = summarise(values)
+    if summary.std is None or not summary.std > 0:
+        raise ValueError("mean_test: expected two values or more that are not all the same")
+    n = summary.n
+    error = summary.std / n**0.5
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error
+    t = (summary.mean - null) / error
+    above, below = float(stats.t.sf(t, n - 1)), float(stats.t.cdf(t, n - 1))
+    return MeanTest(
+        mean=summary.mean,
+        std=summary.std,
+        n=n,
+        null=null,
+        low=summary.mean - reach,
+        high=summary.mean + reach,
+        p=min(1.0, 2 * min(above, below)),
+        above=above,
+        below=below,
+    )
+
+
+def sign_flip(values: Sequence[float], null: float = 0.0) -> float:
+    """Two-sided p of the permutation test that flips signs about the null; exact up to 14 seeds.
+
+    It assumes only symmetry. Of n seeds there are 2^n flips, so p is never below 2 / 2^n.
+    """
+    shifted = np.asarray(values, dtype=float) - null
+    found = stats.permutation_test(
+        (shifted,),
+        lambda flipped, axis: np.mean(flipped, axis=axis),
+        permutation_type="samples",
+        n_resamples=np.inf if len(shifted) <= EXACT else FLIPS,
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    )
+    return float(found.pvalue)
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """Two one-sided tests (TOST) of A against bounds around B.
+
+    ``upper`` tests A - B - x |B| and ``lower`` A - B + x |B|, seed by seed, against 0: the bounds
+    are measured too, and so is their spread.
+    """
+
+    upper: MeanTest
+    lower: MeanTest
+
+    @property
+    def inside(self) -> float:
+        """Small where A is certainly within the bounds: the larger of the two one-sided p."""
+        return max(self.upper.below, self.lower.above)
+
+    @property
+    def outside(self) -> float:
+        """Small where A is certainly beyond a bound, whichever: twice the smaller one-sided p."""
+        return min(1.0, 2 * min(self.upper.above, self.lower.below))
+
+    @property
+    def p(self) -> float:
+        """Of the answer that the data lean to."""
+        return min(self.inside, self.outside)
+
+
+def equivalence(values: Sequence[float], others: Sequence[float], share: float) -> Equivalence:
+    """Whether values are within ``share`` (0.02 for 2 %) of the others, seed by seed."""
+    pairs = list(zip(values, others, strict=True))
+    return Equivalence(
+        upper=mean_test([a - b - share * abs(b) for a, b in pairs]),
+        lower=mean_test([a - b + share * abs(b) for a, b in pairs]),
+    )

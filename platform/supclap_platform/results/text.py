@@ -1,0 +1,29 @@
+"""Pieces of text and Markdown that tables and verdicts share."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+
+def pipes(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def escaped(text: str) -> str:
+    """Text with Markdown's signs made plain."""
+    for sign in "\\`*_|<>[]":
+        text = text.replace(sign, "\\" + sign)
+    return text
+
+
+def width_of(text: str) -> int:
+    """Columns that a terminal takes for a text."""
+    wide = sum(unicodedata.east_asian_width(sign) in "WF" for sign in text)
+    return len(text) + wide - sum(unicodedata.combining(sign) > 0 for sign in text)
+
+
+def padded(text: str, width: int) -> str:
+    """Text filled up with spaces on the right."""
+    return text + " " * (width - width_of(text))

@@ -1,0 +1,216 @@
+"""Verdicts as text, Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+
+from supclap_platform.claims import Trend, Within
+from supclap_platform.metrics import decimals
+from supclap_platform.results.formats import WIDTH
+from supclap_platform.results.inference import CONFIDENCE
+from supclap_platform.results.power import MOST, POWER
+from supclap_platform.results.text import escaped, padded, pipes, width_of
+from supclap_platform.results.verdicts import LEVEL, Outcome, Verdict
+
+HEADS = ("", "verdict", "effect", "95 % interval", "p", "corrected", "seeds", "queries", "claim")
+NONE = "–"
+
+
+def verdicts_as_text(verdicts: Sequence[Verdict]) -> str:
+    """Aligned columns for a terminal, then a paragraph on each claim."""
+    if not verdicts:
+        return ""
+    grid = [list(HEADS), *(_cells(place, one) for place, one in enumerate(verdicts, 1))]
+    widths = [max(width_of(line[i]) for line in grid) for i in range(len(HEADS))]
+    lines = ["  ".join(padded(c, w) for c, w in zip(line, widths, strict=True)) for line in grid]
+    rule = "-" * max(width_of(line.rstrip()) for line in lines)
+    body = [lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:])]
+    notes: list[str] = []
+    for place, one in enumerate(verdicts, 1):
+        notes += textwrap.wrap(f"{place}. {_account(one)}", WIDTH, subsequent_indent="   ")
+    rest = [line for note in _legend(verdicts) for line in textwrap.wrap(note, WIDTH)]
+    return "\n".join([_title(verdicts), "", *body, "", *notes, "", *rest]) + "\n"
+
+
+def verdicts_as_markdown(verdicts: Sequence[Verdict]) -> str:
+    """A Markdown table, a list of accounts, and the runs behind each claim."""
+    if not verdicts:
+        return ""
+    lines = [f"**{escaped(_title(verdicts))}**", "", pipes(HEADS), pipes(["---"] * len(HEADS))]
+    for place, one in enumerate(verdicts, 1):
+        cells = [escaped(cell) for cell in _cells(place, one)]
+        cells[1] = f"**{cells[1]}**" if one.outcome is not Outcome.UNDECIDED else cells[1]
+        lines.append(pipes(cells))
+    lines += ["", *(f"{at}. {escaped(_account(one))}" for at, one in enumerate(verdicts, 1)), ""]
+    lines += [f"- {escaped(note)}" for note in _legend(verdicts)]
+    lines += ["", "Runs behind each claim (variant, seed: signature):", ""]
+    for place, one in enumerate(verdicts, 1):
+        runs = (f"{escaped(name)}, {run.seed}: `{run.signature}`" for name, run in one.runs)
+        lines.append(f"{place}. {'; '.join(runs)}")
+    return "\n".join(lines) + "\n"
+
+
+def verdicts_as_csv(verdicts: Sequence[Verdict]) -> str:
+    """One line for each claim, ten significant digits, with the runs behind it."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = ["claim", "verdict", "metric", "measured", "bound", "effect", "low", "high", "p"]
+    names += ["corrected", "permutation", "seeds", "seeds_wanted", "queries", "wide_low"]
+    writer.writerow(
+        [*names, "wide_high", "seeds_needed", "cannot_be_judged", "remarks", "signatures"]
+    )
+    for one in verdicts:
+        low, high = one.interval or (None, None)
+        wide_low, wide_high = one.wide or (None, None)
+        numbers = (one.bound, one.effect, low, high, one.p, one.corrected, one.permutation)
+        writer.writerow(
+            [
+                one.claim.text,
+                one.outcome,
+                one.claim.metric,
+                one.measured,
+                *map(_exact, numbers),
+                one.seeds,
+                one.wanted,
+                "" if one.queries is None else one.queries,
+                _exact(wide_low),
+                _exact(wide_high),
+                _needed(one),
+                "; ".join(one.reasons),
+                "; ".join(one.remarks),
+                " ".join(f"{run.seed}:{run.signature}" for _, run in one.runs),
+            ]
+        )
+    return out.getvalue()
+
+
+VERDICT_FORMATS: dict[str, Callable[[Sequence[Verdict]], str]] = {
+    "txt": verdicts_as_text,
+    "md": verdicts_as_markdown,
+    "csv": verdicts_as_csv,
+}
+
+
+def verdict_files(verdicts: Sequence[Verdict]) -> dict[str, bytes]:
+    """Every format by file name, and JSON in the form that MLflow shows as a table."""
+    if not verdicts:
+        return {}
+    rows = [_cells(place, one) for place, one in enumerate(verdicts, 1)]
+    shape = {"columns": ["claim no.", *HEADS[1:]], "data": rows}
+    files = {f"verdicts.{end}": render(verdicts) for end, render in VERDICT_FORMATS.items()}
+    files["verdicts-table.json"] = json.dumps(shape, ensure_ascii=False)
+    return {name: text.encode() for name, text in files.items()}
+
+
+def _title(verdicts: Sequence[Verdict]) -> str:
+    counts = (f"{sum(v.outcome is o for v in verdicts)} {o}" for o in Outcome)
+    return f"Claims: {', '.join(counts)}"
+
+
+def _cells(place: int, one: Verdict) -> list[str]:
+    return [
+        str(place),
+        str(one.outcome),
+        NONE if one.effect is None else _number(one, one.effect, sign=True),
+        _interval(one, one.interval),
+        _p(one.p),
+        _p(one.corrected),
+        str(one.seeds) if one.seeds == one.wanted else f"{one.seeds}/{one.wanted}",
+        NONE if one.queries is None else str(one.queries),
+        one.claim.text,
+    ]
+
+
+def _account(one: Verdict) -> str:
+    """What was measured, what the claim says of it, and what else is known."""
+    parts = [] if one.bound is None else [f"{one.measured} is claimed {_claimed(one, one.bound)}."]
+    if one.reasons:
+        parts.append(f"Cannot be judged: {'; '.join(one.reasons)}.")
+    parts += [f"Note: {remark}." for remark in one.remarks]
+    if one.permutation is not None:
+        parts.append(f"Sign-flip permutation p {_p(one.permutation)}.")
+    if one.wide is not None:
+        over = "queries alone" if one.seeds < 2 else "seeds and queries"
+        parts.append(f"Interval over {over} {_interval(one, one.wide)}.")
+        if one.outcome is not Outcome.UNDECIDED and _reopens(one, *one.wide):
+            parts.append("That interval leaves it open: other queries may say otherwise.")
+    if one.p is not None and one.outcome is Outcome.UNDECIDED:
+        parts.append(f"Seeds to decide it: {_needed(one)}.")
+    return " ".join(parts)
+
+
+def _reopens(one: Verdict, low: float, high: float) -> bool:
+    """Whether the wider interval reaches over the bound that decided the verdict."""
+    if one.bound is None:
+        return False
+    bounds = (one.bound, -one.bound) if isinstance(one.claim, Within) else (one.bound,)
+    return any(low < bound < high for bound in bounds)
+
+
+def _claimed(one: Verdict, bound: float) -> str:
+    if isinstance(one.claim, Trend):
+        return "below 0" if one.claim.way == "falls" else "above 0"
+    if isinstance(one.claim, Within):
+        return f"within ±{_number(one, bound)} ({one.claim.percent:g} % of {one.claim.other})"
+    return f"above {bound:g}"
+
+
+def _needed(one: Verdict) -> str:
+    """Seeds that would decide an undecided claim, as text; nothing where that is not known."""
+    if one.p is None or one.outcome is not Outcome.UNDECIDED:
+        return ""
+    return f"more than {MOST:,}" if one.undecided_until is None else str(one.undecided_until)
+
+
+def _legend(verdicts: Sequence[Verdict]) -> Iterable[str]:
+    judged = sum(one.p is not None for one in verdicts)
+    yield (
+        f"{judged} of {len(verdicts)} claims could be judged. Effects are means over seeds, paired "
+        "seed by seed; p is of the t test over seeds (n - 1 degrees of freedom; for 'within', two "
+        f"one-sided tests), corrected over the {len(verdicts)} claims by Holm's method. A claim "
+        f"is decided where the corrected p is at most {LEVEL:g}."
+    )
+    yield (
+        "The permutation test cannot fall below 2 / 2^n with n seeds (0.25 with 3), so it stands "
+        "beside the t test and decides nothing."
+    )
+    if any(one.wide is not None for one in verdicts):
+        yield (
+            f"Intervals are of {CONFIDENCE:.0%} confidence. One over seeds alone speaks of these "
+            "test queries; one over seeds and queries, a crossed bootstrap of the kept ranks, of "
+            "others like them.".replace("%", " %")
+        )
+    if any(one.p is not None and one.outcome is Outcome.UNDECIDED for one in verdicts):
+        yield (
+            f"Seeds to decide: in all, for a chance of {POWER:.0%} at the level "
+            f"{LEVEL:g} / {len(verdicts)}, if the effect and spread are those seen here; with few "
+            "seeds both are rough.".replace("%", " %")
+        )
+
+
+def _number(one: Verdict, value: float, sign: bool = False) -> str:
+    """A number in the metric's unit; a slope needs significant digits, as it may be tiny."""
+    digits = max(2, decimals(one.claim.metric))  # one more than a table has of ranks
+    form = ".3g" if isinstance(one.claim, Trend) else f".{digits}f"
+    text = format(value, ("+" if sign else "") + form)
+    return text.replace("-", "−") if sign else text
+
+
+def _interval(one: Verdict, ends: tuple[float, float] | None) -> str:
+    if ends is None:
+        return NONE
+    return "[" + ", ".join(_number(one, end, sign=True) for end in ends) + "]"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return NONE
+    return "<0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def _exact(value: float | None) -> str:
+    return "" if value is None else format(value, ".10g")
