@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from supclap_platform.results.inference import CONFIDENCE
 
@@ -55,13 +54,14 @@ def crossed_interval(
 ) -> tuple[float, float]:
     """Interval of the mean difference over other seeds and other queries like these.
 
-    Every seed answers the same queries, so the two are crossed, not nested: a draw takes clips with
-    replacement, the same for all seeds (all queries of a clip together: captions of one sound are
-    not independent), and seeds with replacement (Owen 2007, the pigeonhole bootstrap). Few
-    seeds make a bootstrap too sure in two ways, both mended: their spread is stretched by
-    sqrt(n / (n - 1)), and the distance of the percentiles from the estimate by t over normal, with
-    the degrees of freedom of the two sources together (Satterthwaite). With one seed, it is an
-    interval over queries alone.
+    Every seed answers the same queries, so the two are crossed, not nested, and a draw moves the
+    mean twice. Over queries: clips are drawn with replacement, the same for all seeds (all queries
+    of a clip together: captions of one sound are not independent). Over seeds: two or three cannot
+    be resampled, as no draw would leave the hull of what was seen, so the deviation is drawn from
+    the t distribution with n - 1 degrees of freedom, on the standard error over seeds. Both contain
+    the noise of single answers; so that it counts once, the deviation over clips is shrunk to what
+    the seeds have in common (two-way analysis of variance). With one seed, it is an interval over
+    queries alone.
 
     Args:
         differences: (seeds, queries) A - B of each query.
@@ -73,27 +73,44 @@ def crossed_interval(
     _, places = np.unique(clips, return_inverse=True)
     counts = np.bincount(places).astype(float)
     sums = np.stack([np.bincount(places, weights=row) for row in differences])
+    by_seed = sums.sum(1) / counts.sum()
+    estimate = float(by_seed.mean())
     chance = np.random.default_rng(seed)
-    by_seed = np.empty((draws, seeds))
-    amount, even = len(counts), np.full(len(counts), 1 / len(counts))
-    block = max(1, CELLS // amount)
-    for start in range(0, draws, block):
-        rows = slice(start, min(start + block, draws))
-        weights = chance.multinomial(amount, even, size=rows.stop - start).astype(float)
-        by_seed[rows] = (weights @ sums.T) / (weights @ counts)[:, None]
-    over_queries = by_seed.mean(1)
-    estimate = float((sums.sum(1) / counts.sum()).mean())
-    means, stretch = over_queries, 1.0
+    moved = _over_clips(sums.mean(0), counts, draws, chance) - estimate
     if seeds > 1:
-        drawn = chance.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
-        share = 1 / seeds + (drawn - 1 / seeds) * (seeds / (seeds - 1)) ** 0.5
-        means = (by_seed * share).sum(1)
-        whole, queries = means.var(), over_queries.var()
-        parts = max(whole - queries, 0.0) ** 2 / (seeds - 1) + queries**2 / max(amount - 1, 1)
-        if parts > 0:
-            tail = (1 + CONFIDENCE) / 2
-            stretch = stats.t.ppf(tail, max(1.0, whole**2 / parts)) / stats.norm.ppf(tail)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return estimate - (estimate - low) * float(stretch), estimate + (high - estimate) * float(
-        stretch
-    )
+        whole = float(moved.var())
+        shared = max(whole - _of_single_answers(sums, counts), 0.0)
+        error = float(by_seed.std(ddof=1)) / seeds**0.5
+        moved = moved * (shared / whole) ** 0.5 if whole else moved
+        moved = moved + error * chance.standard_t(seeds - 1, draws)
+    low, high = np.quantile(moved, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return estimate + float(low), estimate + float(high)
+
+
+def _over_clips(
+    sums: np.ndarray, counts: np.ndarray, draws: int, chance: np.random.Generator
+) -> np.ndarray:
+    """(draws,) means over queries of clips drawn with replacement; ``sums``, ``counts``: (clips,)
+    of their queries."""
+    amount = len(counts)
+    even = np.full(amount, 1 / amount)
+    block = max(1, CELLS // amount)
+    means = []
+    for start in range(0, draws, block):
+        weights = chance.multinomial(amount, even, size=min(block, draws - start)).astype(float)
+        means.append((weights @ sums) / (weights @ counts))
+    return np.concatenate(means)
+
+
+def _of_single_answers(sums: np.ndarray, counts: np.ndarray) -> float:
+    """The part of the mean's variance by clips that seeds do not share: their interaction.
+
+    ``sums``: (seeds, clips) of each clip's queries; ``counts``: (clips,) how many these are.
+    """
+    seeds, amount = sums.shape
+    if amount < 2:
+        return 0.0
+    means = sums.sum(1, keepdims=True) / counts.sum()
+    pull = (sums - means * counts) / counts.mean()  # of each clip on each seed's mean
+    rest = pull - pull.mean(0)
+    return float((rest**2).sum() / ((seeds - 1) * (amount - 1) * seeds * amount))

@@ -1,0 +1,210 @@
+"""Cases: what the finished runs put forward on a claim, before it is judged among the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+
+import numpy as np
+from scipy import stats
+
+from supclap_platform.claims import Claim, Greater, Trend, Within
+from supclap_platform.ledger import State
+from supclap_platform.metrics import lower_is_better
+from supclap_platform.results.bootstrap import Queries, crossed_interval, queries_of
+from supclap_platform.results.evidence import Evidence
+from supclap_platform.results.inference import (
+    Equivalence,
+    MeanTest,
+    equivalence,
+    has_spread,
+    mean_test,
+)
+from supclap_platform.results.statistics import summarise
+
+LEAST = 2  # seeds: one has no spread
+AGREE = 1e-6  # kept ranks must give the reported value this closely
+
+
+@dataclass
+class Case:
+    """A claim, the values that speak to it, and the test of them.
+
+    ``p`` is None where the claim cannot be judged: then ``reasons`` say why.
+    """
+
+    claim: Claim
+    measured: str
+    values: list[float]  # one for each seed that can be compared
+    wanted: int
+    reasons: list[str] = field(default_factory=list)  # why it cannot be judged
+    remarks: list[str] = field(default_factory=list)
+    pairs: list[tuple[float, float]] = field(default_factory=list)
+    scale: float = 0.0  # the largest number that the values were made from
+    queries: int | None = None
+    wide: tuple[float, float] | None = None
+    test: MeanTest | Equivalence | None = None
+
+    @property
+    def bound(self) -> float | None:
+        if isinstance(self.claim, Greater):
+            return self.claim.margin
+        if isinstance(self.claim, Trend):
+            return 0.0
+        if not self.pairs:
+            return None
+        return self.claim.percent / 100 * summarise([abs(b) for _, b in self.pairs]).mean
+
+    @property
+    def p(self) -> float | None:
+        return None if self.reasons or self.test is None else self.test.p
+
+
+def build_case(claim: Claim, evidence: Evidence) -> Case:
+    """The case of a claim: seeds compared or slopes taken, gaps named, the test made."""
+    case = _slopes(claim, evidence) if isinstance(claim, Trend) else _differences(claim, evidence)
+    case.reasons[:0] = _gaps(claim, evidence)
+    if isinstance(claim, Greater) and lower_is_better(claim.metric):
+        case.remarks.append(
+            f"a low {claim.metric} is the good one: the claim is that {claim.lesser} does better"
+        )
+    if len(case.values) < LEAST:
+        found = "one seed has no spread" if case.values else "no seed to judge by"
+        case.reasons.append(f"{found}; {LEAST} are the least")
+        return case
+    if isinstance(claim, Within):
+        share = claim.percent / 100
+        ends = [[a - b + sign * share * abs(b) for a, b in case.pairs] for sign in (-1, 1)]
+        if all(has_spread(end, case.scale) for end in ends):
+            ours, theirs = [a for a, _ in case.pairs], [b for _, b in case.pairs]
+            case.test = equivalence(ours, theirs, share)
+    elif has_spread(case.values, case.scale):
+        case.test = mean_test(case.values, claim.margin if isinstance(claim, Greater) else 0.0)
+    if case.test is None:
+        case.reasons.append("every seed gives the same value: no spread to judge by")
+    return case
+
+
+def _differences(claim: Greater | Within, evidence: Evidence) -> Case:
+    """A - B for each seed: the first variant less the second."""
+    first, second = claim.variants
+    ours, theirs = (_usable(evidence.values(name, claim.metric)) for name in claim.variants)
+    seeds = [run.seed for run in evidence.runs(first) if run.seed in ours and run.seed in theirs]
+    pairs = [(ours[seed], theirs[seed]) for seed in seeds]
+    case = Case(
+        claim,
+        f"{first} − {second}",
+        [a - b for a, b in pairs],
+        wanted=len(evidence.runs(first)),
+        pairs=pairs,
+        scale=max((abs(value) for pair in pairs for value in pair), default=0.0),
+    )
+    _over_queries(case, claim, evidence, seeds)
+    return case
+
+
+def _slopes(claim: Trend, evidence: Evidence) -> Case:
+    """The slope over the epochs for each seed, by least squares."""
+    case = Case(
+        claim,
+        f"slope of {claim.variant} per epoch",
+        [],
+        wanted=len(evidence.runs(claim.variant)),
+    )
+    taus, lacking, broken = [], [], []
+    for seed, curve in evidence.curves(claim.variant, claim.metric).items():
+        epochs, values = list(curve), list(curve.values())
+        if len(epochs) < LEAST:
+            lacking.append(seed)
+        elif not all(isfinite(value) for value in values):
+            broken.append(seed)
+        else:
+            case.values.append(float(np.polyfit(epochs, values, 1)[0]))
+            case.scale = max(case.scale, *(abs(value) / max(epochs) for value in values))
+            taus.append(float(stats.kendalltau(epochs, values).statistic))
+    if lacking:
+        at_end = claim.metric.startswith("test.")
+        val = claim.metric.replace("test.", "val.", 1)
+        case.reasons.append(
+            f"{claim.metric} has no trend in {_seeds(lacking)}: fewer than two epochs report it"
+            + (f"; the test split is measured at the end alone, each epoch has {val}" * at_end)
+        )
+    if broken:
+        case.reasons.append(f"{claim.metric} is not a number in every epoch of {_seeds(broken)}")
+    if taus and all(isfinite(tau) for tau in taus):
+        case.remarks.append(
+            f"Kendall's tau of value and epoch, mean over seeds {np.mean(taus):+.2f}"
+        )
+    return case
+
+
+def _usable(values: Mapping[int, float | None]) -> dict[int, float]:
+    return {seed: v for seed, v in values.items() if v is not None and isfinite(v)}
+
+
+def _gaps(claim: Claim, evidence: Evidence) -> list[str]:
+    """Runs that a claim lacks, each named."""
+    found = []
+    for name in claim.variants:
+        runs = evidence.runs(name)
+        failed = [run.seed for run in runs if run.state is State.FAILED]
+        open_ = [run.seed for run in runs if run.state not in (State.FAILED, State.DONE)]
+        if failed:
+            found.append(f"{name} failed for {_seeds(failed)}")
+        if open_:
+            found.append(f"{name} is not finished for {_seeds(open_)}")
+        if isinstance(claim, Trend):
+            continue
+        values = evidence.values(name, claim.metric)
+        lacking = [seed for seed, value in values.items() if value is None]
+        broken = [s for s, v in values.items() if v is not None and not isfinite(v)]
+        if lacking:
+            found.append(f"{name} reports no {claim.metric} for {_seeds(lacking)}")
+        if broken:
+            found.append(f"{name} reports a {claim.metric} that is no number for {_seeds(broken)}")
+    return found
+
+
+def _over_queries(
+    case: Case, claim: Greater | Within, evidence: Evidence, seeds: Sequence[int]
+) -> None:
+    """The interval over seeds and queries, where the runs keep what it needs."""
+    if not seeds:
+        return
+    found: list[list[Queries]] = []
+    for name in claim.variants:
+        ranks, values = evidence.ranks(name), evidence.values(name, claim.metric)
+        kept = [queries_of(claim.metric, ranks[seed]) for seed in seeds]
+        usable = [queries for queries in kept if queries is not None]
+        if len(usable) < len(kept):
+            return  # not a mean over queries, or none are kept: seeds alone decide
+        for seed, queries in zip(seeds, usable, strict=True):
+            reported = values[seed]
+            assert reported is not None
+            mean = queries.values.mean() if len(queries.values) else float("nan")
+            if not abs(mean - reported) <= AGREE * max(1.0, abs(reported)):
+                case.remarks.append(
+                    f"the ranks of {name}, seed {seed}, do not give its {claim.metric}: no "
+                    "interval over queries"
+                )
+                return
+        found.append(usable)
+    ours, theirs = found
+    reference = ours[0].clips
+    sizes = sorted({len(queries.clips) for queries in (*ours, *theirs)})
+    if any(not np.array_equal(queries.clips, reference) for queries in (*ours, *theirs)):
+        told = " and ".join(map(str, sizes)) if len(sizes) > 1 else f"{sizes[0]}, of other clips"
+        case.reasons.append(f"the runs answer unequal sets of queries ({told})")
+        return
+    case.queries = len(reference)
+    data = {evidence.results(name)[seed].data for name in claim.variants for seed in seeds}
+    if len(data) > 1:
+        case.remarks.append("the runs saw different data, so their queries cannot be paired")
+        return
+    differences = [a.values - b.values for a, b in zip(ours, theirs, strict=True)]
+    case.wide = crossed_interval(np.stack(differences), reference)
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
