@@ -91,6 +91,11 @@ def wait_for(uri: str) -> None:
     raise AssertionError(f"{uri} did not answer within two minutes")
 
 
+@pytest.fixture(autouse=True)
+def nothing_named(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
 @pytest.fixture
 def server(tmp_path):
     server = Server(tmp_path / "server")

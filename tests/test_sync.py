@@ -30,6 +30,11 @@ profiles: {{wide: {{base: {{batch_size: 256}}}}}}
 """
 
 
+@pytest.fixture(autouse=True)
+def nothing_named(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory) -> Path:
     """A storage with two experiments, one of them under two profiles; MLflow followed all of it."""
@@ -41,7 +46,8 @@ def lived(tmp_path_factory) -> Path:
         experiment = load_experiment(path, profile)
         cells = cells_of(experiment)
         remember(make_plan(experiment, ledger), ledger)
-        tracker = open_tracker(experiment, cells, ledger)
+        store = default_store(folder / "storage")
+        tracker = open_tracker(experiment, cells, ledger, store.uri)
         for number, cell in enumerate(cells[:3]):
             for epochs in (1, 2):
                 write(ledger, cell, told(cell, epochs, number))
