@@ -57,6 +57,7 @@ def tiny_config(collection: Path, **changes: Any) -> RunConfig:
             "audio": {"name": "cnn", "width": 8, "layers": 2},
             "text": {"name": "transformer", "width": 32, "layers": 1, "vocabulary": 300},
             "dim": 16,
+            "dropout": 0.1,  # so that a resumed run has random numbers to repeat
         },
         "loss": {"svr": {"radius": "dynamic"}},
         "epochs": 2,
