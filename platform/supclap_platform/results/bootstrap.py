@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from supclap_platform.results.inference import CONFIDENCE
 
@@ -82,7 +83,8 @@ def crossed_interval(
         shared = max(whole - _of_single_answers(sums, counts), 0.0)
         error = float(by_seed.std(ddof=1)) / seeds**0.5
         moved = moved * (shared / whole) ** 0.5 if whole else moved
-        moved = moved + error * chance.standard_t(seeds - 1, draws)
+        even = (np.arange(draws) + 0.5) / draws  # drawn evenly: the tails of t are long
+        moved = moved + error * chance.permutation(stats.t.ppf(even, seeds - 1))
     low, high = np.quantile(moved, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return estimate + float(low), estimate + float(high)
 
