@@ -113,6 +113,7 @@ def test_a_storage_without_experiments_is_told(tmp_path):
     assert "no experiment was run" in result.output
 
 
+@pytest.mark.heavy
 def test_nothing_of_mlflow_itself_reaches_the_terminal(lived, tmp_path):
     command = [sys.executable, "-c", "from supclap_platform.cli import main; main()", "sync"]
     options = ["--storage", lived / "storage", "--tracking-uri", f"sqlite:///{tmp_path}/m.db"]
