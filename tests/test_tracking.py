@@ -496,6 +496,18 @@ def test_where_the_store_lies(place, monkeypatch):
     assert choose_store("postgresql://host/db", storage) == Store("postgresql://host/db")
 
 
+def test_run_refuses_such_a_uri_before_anything_starts(tmp_path, capsys):
+    from supclap_platform.cli import main
+
+    file = Path(__file__).parents[1] / "experiments/quickstart.yaml"
+    storage = tmp_path / "storage"
+    with pytest.raises(SystemExit) as end:
+        main(["run", str(file), "--storage", str(storage), "--tracking-uri", "ftp://x"])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("supclap: tracking URI 'ftp://x'")
+    assert not (storage / "experiments").exists()
+
+
 def test_a_remote_storage_without_a_uri_runs_untracked_and_says_so(place):
     files = pafs.SubTreeFileSystem(str(place.folder), pafs.LocalFileSystem())
     lines, ledger = [], Ledger(Folder(files, "elsewhere", "s3://bucket/elsewhere"))

@@ -49,12 +49,7 @@ class Group(click.Group):
 
 
 def _method() -> dict[str, click.Command]:
-    try:
-        commands: Sequence[click.Command] = importlib.import_module(METHOD).COMMANDS
-    except ModuleNotFoundError as error:
-        if error.name != METHOD:
-            raise
-        return {}
+    commands: Sequence[click.Command] = importlib.import_module(METHOD).COMMANDS
     return {str(command.name): command for command in commands}
 
 

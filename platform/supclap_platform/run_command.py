@@ -21,6 +21,7 @@ from supclap_platform.ledger import Ledger, open_ledger
 from supclap_platform.monitor import Monitor
 from supclap_platform.plan import Plan, Status, make_plan, remember
 from supclap_platform.results.conclusion import conclude
+from supclap_platform.store import choose_store
 from supclap_platform.tracking import Tracker, open_tracker
 from supclap_platform.view import View
 
@@ -59,6 +60,7 @@ def run(
     """Run what FILE still lacks, then print its table. Run it again to go on after any stop."""
     experiment = load_experiment(file, profile, parse_changes(changes))
     ledger = open_ledger(storage, writing=True)
+    choose_store(tracking_uri, ledger.storage)  # a wrong URI is refused before anything starts
     plan = make_plan(experiment, ledger)
     if rerun_stale:
         plan = _without_stale(plan, ledger)
