@@ -109,9 +109,9 @@ def test_cells_carry_their_seed_and_their_stage():
 
 def test_another_stage_makes_other_cells(tmp_path):
     text = ABLATION.read_text(encoding="utf-8")
-    longer = write(
-        tmp_path, text.replace("data.train: pretrain, epochs: 6", "data.train: pretrain, epochs: 7")
-    )
+    changed = text.replace("data.train: pretrain, epochs: 8", "data.train: pretrain, epochs: 9")
+    assert changed != text
+    longer = write(tmp_path, changed)
     before = {cell.signature for cell in cells_of(load_experiment(ABLATION))}
     after = {cell.signature for cell in cells_of(load_experiment(longer))}
     assert len(after) == 22
