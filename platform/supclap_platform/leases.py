@@ -32,6 +32,9 @@ PREFIX = "lease~"
 HEARTBEAT = 10.0  # seconds
 STALE_AFTER = 60.0  # seconds
 _NAME = re.compile(r"^lease~([A-Za-z0-9._-]+)~(\d+)~(\d+)~([0-9a-f]+)$")
+# Milliseconds by which two looks at a process's start may differ: it is told as ticks since boot,
+# and the moment of boot moves when the system's clock is set. A live holder must never look dead.
+CLOCK_TOLERANCE = 5_000
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,10 @@ class LeaseName:
 
     def gone(self) -> bool:
         """Whether it was a process of this host that no longer runs."""
-        return self.host == _host() and _born(self.pid) != self.born
+        if self.host != _host():
+            return False
+        born = _born(self.pid)
+        return born is None or abs(born - self.born) > CLOCK_TOLERANCE
 
 
 def parse_lease(name: str) -> LeaseName | None:
