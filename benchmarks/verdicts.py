@@ -1,6 +1,6 @@
 """How often the verdicts' statistics err: false positives, coverage and power, by simulation.
 
-python benchmarks/verdicts.py        prints docs/statistics.md's table; under a minute
+python -m benchmarks.verdicts        prints docs/statistics.md's table; under a minute
 """
 
 from __future__ import annotations
