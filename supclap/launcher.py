@@ -9,6 +9,7 @@ import os
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
@@ -30,6 +31,8 @@ from supclap.workers import Workers, join
 # After one worker is gone the others fail on their own, with errors that only say so. The one that
 # went first is to be named, so it is waited for shortly.
 GRACE_SECONDS = 2.0
+# What a worker may say of the run itself; it counts before the others' words that they were left.
+FAULTS: dict[str, type[Exception]] = {"input": InputError, "training": TrainingError}
 
 
 class WorkerLost(RuntimeError):
@@ -72,34 +75,44 @@ def _listen(pipes: list[Connection], processes: Sequence[BaseProcess]) -> Iterat
     """Events until every worker has said that it is done; the first failure is raised."""
     waiting = list(pipes)
     while waiting:
-        for pipe in connection.wait(waiting):
-            assert isinstance(pipe, Connection)
-            try:
-                kind, content = pipe.recv()
-            except EOFError:
-                kind, content = "lost", None
+        said = [(pipe, *_heard(pipe)) for pipe in _ready(waiting)]
+        for _, kind, content in said:
+            if kind in FAULTS:
+                raise FAULTS[kind](content)
+        for pipe, kind, content in said:
             if kind == "event":
                 yield content
             elif kind == "done":
                 waiting.remove(pipe)
             else:
-                raise _failure(kind, content, processes)
+                raise _lost(content, processes)
 
 
-def _failure(kind: str, content: Any, processes: Sequence[BaseProcess]) -> Exception:
-    if kind == "input":
-        return InputError(content)
-    if kind == "training":
-        return TrainingError(content)
-    connection.wait([process.sentinel for process in processes], GRACE_SECONDS)
-    for process in processes:
-        code = process.exitcode
-        if code is not None and code < 0:
-            how = signal.Signals(-code).name
-            return WorkerLost(
-                f"{process.name} of {len(processes)} was killed ({how}); start the same command "
-                f"again to go on from the last checkpoint"
-            )
+def _ready(pipes: list[Connection]) -> list[Connection]:
+    return [pipe for pipe in connection.wait(pipes) if isinstance(pipe, Connection)]
+
+
+def _heard(pipe: Connection) -> tuple[str, Any]:
+    try:
+        kind, content = pipe.recv()
+    except EOFError:
+        return "lost", None
+    return kind, content
+
+
+def _lost(content: str | None, processes: Sequence[BaseProcess]) -> WorkerLost:
+    """Who went first, if it was killed; else what a worker said (``content``)."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < deadline:
+        for process in processes:
+            code = process.exitcode
+            if code is not None and code < 0:
+                how = signal.Signals(-code).name
+                return WorkerLost(
+                    f"{process.name} of {len(processes)} was killed ({how}); start the same "
+                    "command again to go on from the last checkpoint"
+                )
+        time.sleep(0.05)  # the pipe closes before the system knows the exit code
     return WorkerLost(content or "a worker ended without a word; start the same command again")
 
 
