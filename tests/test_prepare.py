@@ -151,7 +151,12 @@ import sys, time
 from pathlib import Path
 from supclap.data import prepare as p
 if __name__ == "__main__":
-    report = p.prepare("captions", Path(sys.argv[1]), Path(sys.argv[2]), workers=2)
+    # The first run is held up, so that it is not done before it can be killed.
+    pause = float(sys.argv[3])
+    report = p.prepare(
+        "captions", Path(sys.argv[1]), Path(sys.argv[2]), workers=2,
+        progress=lambda *_: time.sleep(pause),
+    )
     print(report.decoded)
 """
 
@@ -187,7 +192,7 @@ def test_killed_while_it_decodes_it_resumes_and_leaves_no_process(
     script = tmp_path / "script.py"
     script.write_text(_SCRIPT)
     command = [sys.executable, str(script), str(source), str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, "0.5"], stderr=subprocess.DEVNULL)
     until(lambda: len(list(out.glob(".prepare/*.arrow"))) >= 2)
     workers = children(process.pid)
     process.send_signal(stop)
@@ -198,7 +203,7 @@ def test_killed_while_it_decodes_it_resumes_and_leaves_no_process(
     done = len(list(out.glob(".prepare/*.arrow")))
     assert 2 <= done < 20
     assert not (out / "collection.json").exists()
-    again = subprocess.run(command, check=True, capture_output=True, text=True)
+    again = subprocess.run([*command, "0"], check=True, capture_output=True, text=True)
     assert int(again.stdout) == 320 - 16 * done
     prepare("captions", source, tmp_path / "whole")
     assert Collection(out).split("train")[31].captions == (Caption("noise"),)

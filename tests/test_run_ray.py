@@ -131,7 +131,11 @@ def test_two_runs_at_once_share_the_cells_and_one_may_be_interrupted(tmp_path: P
     try:
         wait_for_cells(first, storage)
         second = start("run", path, "--storage", storage, "--cpus", "1")
-        wait_for_cells(second, storage, 2)
+        until = time.monotonic() + 240
+        while len(claimed(storage)) < 2:  # each works on a cell of its own
+            assert second.poll() is None, second.communicate()[0]
+            assert time.monotonic() < until
+            time.sleep(0.1)
         first.send_signal(signal.SIGINT)
         told, _ = first.communicate(timeout=120)
         output, _ = second.communicate(timeout=240)
