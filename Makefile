@@ -2,7 +2,7 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 # Thread pools of PyTorch, OpenBLAS and Ray workers would otherwise fight for the same cores.
-export OMP_NUM_THREADS ?= 2
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: run test lint clean
 
