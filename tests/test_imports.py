@@ -58,3 +58,22 @@ def test_a_plan_needs_neither_torch_nor_ray():
         "print(*sorted({m.split('.')[0] for m in sys.modules} & {'ray', 'mlflow', 'torch'}))"
     )
     assert run(code, ROOT) == ""
+
+
+def test_the_losses_need_nothing_but_pytorch():
+    """What `pip install supclap` brings, without extras."""
+    code = """
+import sys
+extras = {
+    "click", "mlflow", "optuna", "pyarrow", "pydantic", "ray", "rich", "safetensors", "scipy",
+    "soundfile", "tokenizers", "torchaudio", "transformers", "yaml",
+}
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in extras:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+import supclap.drift, supclap.losses.accumulation, supclap.losses.distributed
+print(supclap.losses.InfoNCE(0.07))
+"""
+    assert run(code, ROOT) == "InfoNCE(temperature=0.07)"
