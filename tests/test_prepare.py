@@ -192,7 +192,12 @@ def test_killed_while_it_decodes_it_resumes_and_leaves_no_process(
     script = tmp_path / "script.py"
     script.write_text(_SCRIPT)
     command = [sys.executable, str(script), str(source), str(out)]
-    process = subprocess.Popen([*command, "0.5"], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*command, "0.5"],
+        stderr=subprocess.DEVNULL,
+        # A shell that starts the tests in the background has Ctrl-C ignored in all its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     until(lambda: len(list(out.glob(".prepare/*.arrow"))) >= 2)
     workers = children(process.pid)
     process.send_signal(stop)

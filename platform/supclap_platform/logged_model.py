@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,22 @@ from supclap.storage import Folder
 NAME = "model"
 CODE = Path(__file__).with_name("pyfunc_model.py")
 REQUIREMENTS = ("mlflow", "pandas")  # besides supclap[train], with which all else comes
+
+
+def shared(log: Callable[[], object]) -> None:
+    """Logs what another driver of the experiment may be logging too.
+
+    MLflow looks for the entry and then inserts it. Of two drivers one can lose that race, and
+    finds the other's entry at its second look.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        log()
+    except MlflowException as error:
+        if "unique constraint" not in str(error).lower():
+            raise
+        log()
 
 
 def log_model(client: Any, run: Any, folder: Folder, step: int) -> str:
@@ -41,7 +58,8 @@ def log_model(client: Any, run: Any, folder: Folder, step: int) -> str:
             save_flavor(_local(folder, Path(scratch)), place, run_id, created)
             client.log_model_artifacts(created.model_id, str(place))
             ready = client.finalize_logged_model(created.model_id, "READY")
-    client.log_outputs(run_id, [LoggedModelOutput(ready.model_id, step)])
+    outputs = [LoggedModelOutput(ready.model_id, step)]
+    shared(lambda: client.log_outputs(run_id, outputs))
     return str(ready.model_id)
 
 

@@ -28,7 +28,7 @@ from supclap_platform.content import (
     tags_of,
 )
 from supclap_platform.ledger import MODEL as MODEL_FOLDER
-from supclap_platform.logged_model import log_model
+from supclap_platform.logged_model import log_model, shared
 from supclap_platform.parent import Parent
 
 if TYPE_CHECKING:
@@ -126,7 +126,8 @@ class Runs:
         started = events[0] if events and isinstance(events[0], Started) else None
         tags = tags_of(snapshot.cell, started, snapshot.failure)
         if MIRRORED not in child.tags and started is not None:
-            self._log_inputs(child.id, _data_set(started))
+            data_sets = [_data_set(started)]
+            shared(lambda: self._client.log_inputs(child.id, data_sets))
             params = list(params_of(started.config).items())
             for at in range(0, len(params), _PARAMS):
                 self._log(child, params=dict(params[at : at + _PARAMS]))
@@ -137,18 +138,6 @@ class Runs:
             self._client.delete_tag(child.id, ERROR)
             del child.tags[ERROR]
         self._set_status(child, snapshot.status, snapshot.ended)
-
-    def _log_inputs(self, run_id: str, data_set: Any) -> None:
-        """Notes the data set. MLflow looks for it and then inserts it: of two drivers that share
-        an experiment one can lose that race, and finds the other's entry at its second look."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self._client.log_inputs(run_id, [data_set])
-        except MlflowException as error:
-            if "unique constraint" not in str(error).lower():
-                raise
-            self._client.log_inputs(run_id, [data_set])
 
     def show_model(self, signature: str, folder: Folder, step: int) -> None:
         """Logs a finished cell's model, where `show` has shown the rest."""
