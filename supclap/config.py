@@ -7,6 +7,7 @@ Choices the paper leaves open are marked *our choice*; docs/method.md gives the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -24,6 +25,8 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -66,6 +69,8 @@ class DataConfig(Section):
     languages: tuple[Language, ...] = Field(default=("eng",), min_length=1)
     pairs: Literal["one", "all"] = "one"  # an epoch: each clip with one caption, or each caption
     limit: PositiveInt | None = None  # train on the first so many clips
+    noise: Share = 0.0  # share of the training clips that bear another clip's captions
+    hard_negatives: NonNegativeInt = 0  # of each batch: its first pair's nearest neighbours
     seconds: PositiveFloat | None = None  # crop or pad to; default 2 (collection: 10)
     clips: PositiveInt = 4000  # soundscenes: clips of the train split
     seed: NonNegativeInt = 0  # soundscenes: another seed, another world
@@ -166,6 +171,33 @@ class SelectConfig(Section):
     metric: str = "t2a.R@1"
 
 
+# What says of a DataConfig which clips there are; the rest is about training on them.
+_PLACE = {"soundscenes": {"name", "clips", "seed", "seconds", "events"}}
+_PLACE["collection"] = {"name", "folder"}
+
+
+class AlsoConfig(Section):
+    """A further test set, measured at the end: retrieval where it has captions in the run's
+    languages, zero-shot classification where its clips have single labels of several classes."""
+
+    # Where it lies; null: the run's own data. Clips are cut to the model's length.
+    data: Annotated[DataConfig | None, BeforeValidator(_by_name)] = None
+    split: str = "test"
+
+    @field_validator("data")
+    @classmethod
+    def _only_a_place(cls, data: DataConfig | None) -> DataConfig | None:
+        if data is not None:
+            default = DataConfig(name=data.name, folder=data.folder)
+            for name in sorted(DataConfig.model_fields.keys() - _PLACE[data.name]):
+                if getattr(data, name) != getattr(default, name):
+                    raise ValueError(
+                        f"'{name}' has no meaning for a further test set of {data.name} (valid: "
+                        f"{', '.join(sorted(_PLACE[data.name]))})"
+                    )
+        return data
+
+
 class RunConfig(Section):
     """One training run."""
 
@@ -174,12 +206,29 @@ class RunConfig(Section):
     loss: Annotated[LossConfig, BeforeValidator(_by_name)] = LossConfig()
     optimizer: Annotated[OptimizerConfig, BeforeValidator(_by_name)] = OptimizerConfig()
     select: SelectConfig = SelectConfig()
+    also: dict[str, AlsoConfig] = {}
     epochs: PositiveInt = 10
-    batch_size: Annotated[int, Field(ge=2)] = 128  # global: over all workers
+    batch_size: Annotated[int, Field(ge=2, validate_default=True)] = 128  # global: over all workers
     chunk: PositiveInt | None = None  # clips per forward pass: exact accumulation (GradCache)
     precision: Literal["float32", "bf16"] = "float32"
     seed: NonNegativeInt = 0
     checkpoint_steps: PositiveInt | None = None  # besides the one at the end of every epoch
+
+    @field_validator("also")
+    @classmethod
+    def _names(cls, also: dict[str, AlsoConfig]) -> dict[str, AlsoConfig]:
+        for name in also:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", name):
+                raise ValueError(f"the name {name!r} is not 1 to 40 letters, digits, '-' and '_'")
+        return also
+
+    @field_validator("batch_size")
+    @classmethod
+    def _room_for_neighbours(cls, size: int, info: ValidationInfo) -> int:
+        data = info.data.get("data")  # absent where it is wrong itself
+        if data is not None and data.hard_negatives >= size:
+            raise ValueError(f"should be more than data.hard_negatives, {data.hard_negatives}")
+        return size
 
 
 def parse_config(values: Mapping[str, Any], source: str = "configuration") -> RunConfig:
@@ -263,9 +312,13 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 def _section(model: type[BaseModel], path: list[str]) -> type[BaseModel]:
     """The model class at ``path`` below ``model``."""
-    for key in path:
+    keys = iter(path)
+    for key in keys:
         if key in model.model_fields:
-            model = _model_of(model.model_fields[key].annotation) or model
+            annotation = model.model_fields[key].annotation
+            model = _model_of(annotation) or model
+            if get_origin(annotation) is dict:
+                next(keys, None)  # a name of the user's own
     return model
 
 
