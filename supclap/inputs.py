@@ -72,10 +72,14 @@ class Inputs:
         self._known = np.full(len(clips), model.audio.frozen)
 
     def feed(self, batches: Iterable[Batch], rank: int, size: int) -> Iterator[tuple[Batch, Fed]]:
-        """Each global batch with what worker ``rank`` of ``size`` feeds the model of it."""
+        """Each global batch with what worker ``rank`` of ``size`` feeds the model of it.
+
+        Of several captions per clip, (n, K), the texts are given clip after clip: (n K, ...).
+        """
         for batch in batches:
             mine = batch[part_of(len(batch), rank, size)]
-            keys = zip(mine.rows.tolist(), mine.captions.tolist(), strict=True)
+            givers = np.repeat(mine.givers, mine.captions[:1].size or 1)
+            keys = zip(givers.tolist(), mine.captions.reshape(-1).tolist(), strict=True)
             places = np.array([self._place[key] for key in keys])
             yield batch, (self.audio(mine.rows, mine.epoch), self.text(places))
 

@@ -1,0 +1,40 @@
+"""Caption noise: a share of the training clips bears the captions of other clips.
+
+The paper's noisy setting. Which clips, and whose captions they get, follows from the run's seed and
+the number of clips alone: all variants of one seed meet the same noise, in every epoch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from supclap.errors import InputError
+
+_NOISE = 2  # this stream of numbers of a seed; 0 and 1 are those of `supclap.batches`
+
+
+def caption_givers(clips: int, share: float, seed: int) -> np.ndarray:
+    """Whose captions each clip bears: (clips,) int64, its own index or, for noisy ones, another's.
+
+    Exactly ``round(share * clips)`` clips are noisy, drawn without preference. Among themselves
+    they pass their captions on in one random ring, so none keeps its own and every caption is still
+    used as often as before. What one gets may by chance read like its own; it counts as noisy.
+
+    Args:
+        share: from 0 to 1 (exclusive).
+
+    Raises:
+        InputError: there is a share, but it is of fewer than two clips.
+    """
+    givers = np.arange(clips, dtype=np.int64)
+    if not share:
+        return givers
+    noisy = round(share * clips)
+    if noisy < 2:
+        raise InputError(
+            f"data.noise: {share:g} of {clips} clips is {noisy}, and captions are exchanged among "
+            "two or more; raise it, or train on more clips"
+        )
+    ring = np.random.default_rng([seed, _NOISE]).permutation(clips)[:noisy]
+    givers[ring] = np.roll(ring, 1)
+    return givers
