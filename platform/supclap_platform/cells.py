@@ -35,6 +35,7 @@ class Cell:
     signature: str
     resources: Resources
     start: str | None = None  # signature of the cell whose model it starts from
+    group: str | None = None  # of its variant, whose name ends with it
 
     @property
     def label(self) -> str:
@@ -112,15 +113,16 @@ class Contents:
 
 
 def _refuse_twins(experiment: Experiment, cells: list[Cell]) -> None:
-    seen: dict[str, str] = {}
+    seen: dict[tuple[str, str | None], str] = {}
     for cell in cells:
-        other = seen.setdefault(cell.signature, cell.variant)
+        key = (cell.signature, cell.group)  # one run in two groups: a group that changes nothing
+        other = seen.setdefault(key, cell.variant)
         if cell.variant not in (other, INIT) and other != INIT:
             raise InputError(
                 f"{experiment.path}: the variants '{other}' and '{cell.variant}' are the same run: "
                 "their folders have the same content"
             )
-        seen[cell.signature] = cell.variant
+        seen[key] = cell.variant
 
 
 def _collection(folder: str, data: DataConfig) -> str:
@@ -181,6 +183,7 @@ def _cell(variant: Variant, seed: int, stage: Cell | None, content: Contents) ->
         signature(config, variant.resources.workers, content),
         variant.resources,
         stage.signature if stage else None,
+        variant.group,
     )
 
 

@@ -7,6 +7,9 @@ The little language (``>`` compares the numbers; where a low number is the good 
     A > B on METRIC by at least X
     METRIC of A falls over epochs        (or: rises)
     A within X % of B on METRIC
+
+In a file with groups, either the metric names the group of the rows (``A > B on 24.t2a.R@1``), or
+the names do (``A @ 24 > A @ 48 on t2a.R@1``).
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from math import isfinite
 from typing import Literal
 
 from supclap.errors import InputError, nearest
+from supclap_platform.columns import AT, in_group, split_group
 from supclap_platform.metrics import full_name
 
 GRAMMAR = (
@@ -80,17 +84,18 @@ _TREND = re.compile(
 _WITHIN = re.compile(rf"\s+within\s+{_NUMBER}\s*%\s+of\s+")
 
 
-def parse_claim(text: str, variants: Sequence[str]) -> Claim:
-    """The claim that ``text`` states about some of ``variants``.
+def parse_claim(text: str, variants: Sequence[str], groups: Sequence[str] = ()) -> Claim:
+    """The claim that ``text`` states about some of ``variants`` (full names where groups exist).
 
-    Raises InputError: not of the grammar, a variant that does not exist, a metric no run reports.
+    Raises InputError: not of the grammar, a variant that does not exist, a metric no run reports, a
+    row without its group.
     """
     clean = " ".join(text.split())
     trend = _TREND.match(clean)
     if trend:
         way: Literal["falls", "rises"] = "falls" if trend["way"] == "falls" else "rises"
-        variant = _variant(trend["variant"], variants, clean)
-        return Trend(clean, variant, _metric(trend["metric"], clean), way)
+        names = _Names(trend["metric"], variants, groups, clean)
+        return Trend(clean, names.variant(trend["variant"]), names.metric, way)
     margin, body = 0.0, clean
     by = _BY.match(clean)
     if by:
@@ -98,19 +103,64 @@ def parse_claim(text: str, variants: Sequence[str]) -> Claim:
     sides, _, metric = body.rpartition(" on ")
     if not sides or not metric or " " in metric:
         raise InputError(f"claim '{clean}': expected {GRAMMAR}")
+    names = _Names(metric, variants, groups, clean)
     if " within " in sides and not by:
         for left, right, percent in _around(_WITHIN, sides):
-            first, second = _pair(left, right, variants, clean)
-            return Within(clean, first, second, _metric(metric, clean), _number(percent, clean))
+            first, second = names.pair(left, right)
+            return Within(clean, first, second, names.metric, _number(percent, clean))
     for sign in (" > ", " < "):
-        found = [_ for _ in _splits(sides, sign) if _[0] in variants and _[1] in variants]
+        found = [_ for _ in _splits(sides, sign) if _[0] in names and _[1] in names]
         found = found or list(_splits(sides, sign))[:1]
         for left, right in found:
-            first, second = _pair(left, right, variants, clean)
+            first, second = names.pair(left, right)
             if sign == " < ":
                 first, second = second, first
-            return Greater(clean, first, second, _metric(metric, clean), margin)
+            return Greater(clean, first, second, names.metric, margin)
     raise InputError(f"claim '{clean}': expected {GRAMMAR}")
+
+
+class _Names:
+    """The names that a claim may use: of rows where its metric names a group, else of variants."""
+
+    def __init__(
+        self, metric: str, variants: Sequence[str], groups: Sequence[str], claim: str
+    ) -> None:
+        self._claim = claim
+        self._groups = groups
+        try:
+            self._group, rest = split_group(metric, groups)
+            self.metric = full_name(rest)
+        except InputError as error:
+            raise InputError(f"claim '{claim}': {error}") from None
+        self._rows = list(dict.fromkeys(name.rpartition(AT)[0] for name in variants if groups))
+        self._valid = list(variants) if self._group is None else self._rows
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._valid
+
+    def variant(self, name: str) -> str:
+        """The variant's full name. Raises InputError where there is none of that name."""
+        if name in self._valid:
+            return in_group(name, self._group)
+        groups = f" (groups: {', '.join(self._groups)})"
+        if name in self._rows:
+            raise InputError(
+                f"claim '{self._claim}': does not say which group of '{name}'; put one before the "
+                f"metric, '{self._groups[0]}.METRIC', or behind the name, "
+                f"'{in_group(name, self._groups[0])}'{groups}"
+            )
+        raise InputError(
+            f"claim '{self._claim}': no variant '{name}'{nearest(name, self._valid)} "
+            f"(variants: {', '.join(self._rows or self._valid)})"
+            + (groups if self._groups and self._group is None else "")
+        )
+
+    def pair(self, left: str, right: str) -> tuple[str, str]:
+        """Two of them. Raises InputError where they are one."""
+        first, second = self.variant(left), self.variant(right)
+        if first == second:
+            raise InputError(f"claim '{self._claim}': compares '{first}' with itself")
+        return first, second
 
 
 def _splits(text: str, sign: str) -> Iterator[tuple[str, str]]:
@@ -124,29 +174,6 @@ def _splits(text: str, sign: str) -> Iterator[tuple[str, str]]:
 def _around(pattern: re.Pattern[str], text: str) -> Iterator[tuple[str, str, str]]:
     for match in pattern.finditer(text):
         yield text[: match.start()].strip(), text[match.end() :].strip(), match["number"]
-
-
-def _pair(left: str, right: str, variants: Sequence[str], claim: str) -> tuple[str, str]:
-    first, second = _variant(left, variants, claim), _variant(right, variants, claim)
-    if first == second:
-        raise InputError(f"claim '{claim}': compares '{first}' with itself")
-    return first, second
-
-
-def _variant(name: str, variants: Sequence[str], claim: str) -> str:
-    if name not in variants:
-        raise InputError(
-            f"claim '{claim}': no variant '{name}'{nearest(name, variants)} "
-            f"(variants: {', '.join(variants)})"
-        )
-    return name
-
-
-def _metric(name: str, claim: str) -> str:
-    try:
-        return full_name(name)
-    except InputError as error:
-        raise InputError(f"claim '{claim}': {error}") from None
 
 
 def _number(text: str, claim: str) -> float:

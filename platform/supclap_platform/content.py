@@ -90,6 +90,8 @@ def params_of(config: Mapping[str, Any]) -> dict[str, str]:
 def tags_of(cell: Known, started: Started | None, failure: Failure | None) -> dict[str, str]:
     """The tags by which a cell is found."""
     tags = {"variant": cell.variant, "seed": str(cell.seed), "signature": cell.signature}
+    if cell.group is not None:
+        tags["group"] = cell.group
     if started is not None:
         tags |= {
             "code_version": started.code,

@@ -1,14 +1,15 @@
 """An experiment file, read and checked as a whole: every mistake is found before anything starts.
 
 Layers, from the bottom: the defaults of RunConfig, `base`, the profile's `base`, changes of the
-command line (``--set``), then a row's own overrides (and its place in the grid).
+command line (``--set``), the group's overrides and the profile's of it, then a row's own (and its
+place in the grid).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from pydantic import ValidationError
 from supclap.config import RunConfig
 from supclap.errors import InputError, nearest
 from supclap_platform.claims import Claim
+from supclap_platform.columns import AT, Column, check_columns, in_group
 from supclap_platform.document import Document, Key, read_document
-from supclap_platform.questions import check_claims, check_columns, check_figures, check_published
+from supclap_platform.questions import check_claims, check_figures, check_published
 from supclap_platform.rows import Row, rows_of
 from supclap_platform.schema import (
     MOST_CELLS,
@@ -38,13 +40,19 @@ NO_PART_OF_A_RESULT = {"checkpoint_steps"}  # settings that cannot change what a
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the table: one configuration, to be trained once for each seed."""
+    """A row of the table (in one group): one configuration, to be trained once for each seed."""
 
-    name: str
+    name: str  # in a file with groups "ROW @ GROUP"
     config: RunConfig  # with seed 0; a start from the init stage is filled in for each cell
     resources: Resources
     changes: dict[str, Any]  # dotted key -> value: what it overrides of the base
     from_init: bool = False  # starts from the stage that `init` declares
+    group: str | None = None
+
+    @property
+    def row(self) -> str:
+        """The name of its row in the table."""
+        return self.name if self.group is None else self.name.removesuffix(f"{AT}{self.group}")
 
 
 @dataclass(frozen=True)
@@ -66,14 +74,20 @@ class Experiment:
     path: Path
     profile: str
     changes: dict[str, Any]  # of the command line
-    variants: tuple[Variant, ...]
+    variants: tuple[Variant, ...]  # group by group
     seeds: tuple[int, ...]
-    baseline: str | None
+    baseline: str | None  # the name of a row
     init: Init | None
-    columns: tuple[str, ...]  # as declared; `metrics.full_name` gives what a run reports
+    columns: tuple[Column, ...]
     published: PublishedSection | None
     claims: tuple[Claim, ...]
     figures: tuple[str, ...]
+    groups: tuple[str, ...] = ()  # none: every variant is a row of its own
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The names of the table's rows."""
+        return tuple(dict.fromkeys(variant.row for variant in self.variants))
 
     def variant(self, name: str) -> Variant:
         """The variant of that name. Raises KeyError."""
@@ -117,17 +131,30 @@ class _Reader:
 
     def experiment(self) -> Experiment:
         file = self.file
+        groups = self._groups()
         rows = rows_of(file, self.document, self.settings.base)
+        placed = [
+            (group, self._in_group(row, group)) for group in groups or (None,) for row in rows
+        ]
         seeds = self.profile.seeds or file.seeds
-        if len(rows) * len(seeds) > MOST_CELLS:
+        if len(placed) * len(seeds) > MOST_CELLS:
             raise self.document.error(("seeds",), f"more than {MOST_CELLS} cells")
-        variants = [self._variant(row) for row in rows]
-        configs = {variant.name: variant.config for variant in variants}
-        self._known(file.baseline, configs, ("baseline",))
-        init = self._init(variants)
+        variants = [self._variant(row, group) for group, row in placed]
+        names = [row.name for row in rows]
+        self._known(file.baseline, names, ("baseline",))
+        init = self._init(variants, groups)
         if init is not None:
-            variants = self._starting(variants, rows, init)
-        self._no_duplicates(variants, rows)
+            variants = self._starting(variants, [row for _, row in placed], init)
+        self._no_duplicates(variants, [row for _, row in placed])
+        at = self._place("table")
+        table = self.profile.table or file.table
+        claimed = self._place("claims")
+        claims = file.claims if self.profile.claims is None else self.profile.claims
+        of_groups: dict[str, dict[str, RunConfig]] = {}
+        for variant in variants:
+            of_groups.setdefault(variant.group or "", {})[variant.row] = variant.config
+        columns = check_columns(self.document, (*at, "columns"), table.columns, groups, of_groups)
+        configs = {variant.name: variant.config for variant in variants}
         return Experiment(
             name=file.experiment,
             about=" ".join(file.about.split()),
@@ -138,10 +165,43 @@ class _Reader:
             seeds=tuple(seeds),
             baseline=file.baseline,
             init=init,
-            columns=check_columns(self.document, file.table, configs),
-            published=check_published(self.document, file.table, configs),
-            claims=check_claims(self.document, file.claims, configs),
+            columns=columns,
+            published=check_published(self.document, at, table.published, names, columns),
+            claims=check_claims(self.document, claimed, claims, configs, groups),
             figures=check_figures(self.document, file.figures),
+            groups=groups,
+        )
+
+    def _place(self, part: str) -> Key:
+        """Where a part stands that a profile may put in the place of the file's."""
+        if getattr(self.profile, part) is None:
+            return (part,)
+        return ("profiles", self.profile_name, part)
+
+    def _groups(self) -> tuple[str, ...]:
+        """The groups' names: the file's without those that the profile takes away, then its own."""
+        own = self.profile.groups
+        names = dict.fromkeys([*self.file.groups, *own])
+        kept = tuple(name for name in names if name not in own or own[name] is not None)
+        if names and not kept:
+            raise self.document.error(
+                ("profiles", self.profile_name, "groups"), "the profile takes every group away"
+            )
+        return kept
+
+    def _in_group(self, row: Row, group: str | None) -> Row:
+        if group is None:
+            return row
+        if AT in row.name:
+            raise self.document.error(
+                row.places[-1], f"'{row.name}': '{AT}' stands between a row and its group"
+            )
+        place: Key = ("profiles", self.profile_name, "groups", group)
+        layers = (self.file.groups.get(group) or {}, self.profile.groups.get(group) or {})
+        return Row(
+            in_group(row.name, group),
+            (*layers, *row.layers),
+            (("groups", group), place, *row.places),
         )
 
     def _profile(self, name: str) -> ProfileSection:
@@ -156,20 +216,21 @@ class _Reader:
             f"no profile '{name}'{nearest(name, valid)} (profiles: {', '.join(valid)})",
         )
 
-    def _variant(self, row: Row) -> Variant:
+    def _variant(self, row: Row, group: str | None) -> Variant:
         config, resources = self.settings.build(row.name, row.layers, row.places)
         if row.places[-1] == ("grid",):
             self.settings.check_grid(row)
         changes: dict[str, Any] = {}
         for layer in row.layers:
             changes |= flat(layer)
-        return Variant(row.name, config, resources, changes)
+        return Variant(row.name, config, resources, changes, group=group)
 
     def _no_duplicates(self, variants: list[Variant], rows: list[Row]) -> None:
+        """Refuses rows that are one run. In two groups they may be: one that changes nothing."""
         seen: dict[str, str] = {}
         for variant, row in zip(variants, rows, strict=True):
             config = variant.config.model_dump(mode="json", exclude=NO_PART_OF_A_RESULT)
-            what = [config, variant.resources.workers, variant.from_init]
+            what = [config, variant.resources.workers, variant.from_init, variant.group]
             content = json.dumps(what, sort_keys=True)
             if content in seen:
                 raise self.document.error(
@@ -188,7 +249,7 @@ class _Reader:
                 f"(variants: {', '.join(names)})",
             )
 
-    def _init(self, variants: list[Variant]) -> Init | None:
+    def _init(self, variants: list[Variant], groups: Sequence[str]) -> Init | None:
         section = self.file.init
         if section is None:
             if self.profile.init:
@@ -197,6 +258,12 @@ class _Reader:
                 )
             return None
         if section.variant is not None:
+            if groups:
+                raise self.document.error(
+                    ("init", "variant"),
+                    "init: all groups start from one stage, and a variant has one in each; give "
+                    "'base' (overrides of the stage) in the place of 'variant'",
+                )
             if self.profile.init:
                 raise self.document.error(
                     ("profiles", self.profile_name, "init"),
@@ -225,9 +292,7 @@ class _Reader:
                     f"{variant.name}: its {different} differs from the init stage's, so it cannot "
                     "start from there; 'model.start: null' lets it start anew",
                 )
-            result.append(
-                Variant(variant.name, variant.config, variant.resources, variant.changes, True)
-            )
+            result.append(replace(variant, from_init=True))
         return result
 
 

@@ -93,6 +93,7 @@ class Known:
     seed: int
     signature: str
     shape: str  # what decides how long it takes (`plan.shape`)
+    group: str | None = None  # of its variant
 
 
 @dataclass(frozen=True)

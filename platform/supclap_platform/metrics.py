@@ -49,6 +49,7 @@ CATALOGUE = (
     *(f"chance.{name}" for name in (*RETRIEVAL, *ZERO_SHOT)),
     *(f"{split}.{name}" for split in SPLITS for name in (*_SHORT, *_BY_LANGUAGE)),
 )
+FIRST_WORDS = frozenset(name.split(".")[0] for name in CATALOGUE) | {"also"}
 _LEGAL = frozenset(CATALOGUE)
 _OF_TEST = frozenset((*_SHORT, *_BY_LANGUAGE))
 _LOW = ("medR", "meanR", "MRV", *WHOLE)

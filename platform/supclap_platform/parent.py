@@ -56,7 +56,7 @@ class Parents:
 
     def begin(self, experiment: Experiment, cells: Sequence[Cell]) -> Parent:
         """Notes that a run of an experiment begins; the first one's time stays."""
-        known = tuple(Known(c.variant, c.seed, c.signature, shape(c)) for c in cells)
+        known = tuple(Known(c.variant, c.seed, c.signature, shape(c), c.group) for c in cells)
         parent = Parent(
             experiment=experiment.name,
             profile=profile_key(experiment),

@@ -98,7 +98,7 @@ def profile_key(experiment: Experiment) -> str:
 
 def remember(plan: Plan, ledger: Ledger) -> None:
     """Notes the plan's cells in the ledger: a run calls it before it starts any."""
-    known = [Known(c.variant, c.seed, c.signature, shape(c)) for c in plan.cells]
+    known = [Known(c.variant, c.seed, c.signature, shape(c), c.group) for c in plan.cells]
     ledger.remember(plan.experiment.name, profile_key(plan.experiment), known)
 
 

@@ -52,7 +52,9 @@ def describe(plan: Plan, expected: Forecast, ledger: Ledger) -> Iterator[Text]:
     """The plan as lines, coloured where the terminal can."""
     experiment = plan.experiment
     stages = sum(cell.variant == "init" for cell in plan.cells)
-    count = f"{_count(experiment.variants, 'variant')} x {_count(experiment.seeds, 'seed')}"
+    count = _count(experiment.rows, "variant")
+    count += f" x {_count(experiment.groups, 'group')}" if experiment.groups else ""
+    count += f" x {_count(experiment.seeds, 'seed')}"
     also = f" + {stages} init" if stages else ""
     changes = "".join(f", {key}={value}" for key, value in sorted(experiment.changes.items()))
     yield Text(f"{experiment.name}, profile {experiment.profile}{changes}: {count}{also}")

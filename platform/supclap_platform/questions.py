@@ -1,69 +1,57 @@
-"""What an experiment file asks of its runs (columns, claims, figures), checked against them."""
+"""What an experiment file asks of its runs beside columns, checked against them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from supclap.config import RunConfig
 from supclap.errors import InputError, nearest
 from supclap_platform.claims import Claim, parse_claim
+from supclap_platform.columns import Column
 from supclap_platform.document import Document, Key
-from supclap_platform.metrics import full_name, why_not_reported
+from supclap_platform.metrics import why_not_reported
 from supclap_platform.results.published import published_table
-from supclap_platform.schema import FIGURES, PublishedSection, TableSection
-
-
-def check_columns(
-    document: Document, table: TableSection, configs: Mapping[str, RunConfig]
-) -> tuple[str, ...]:
-    """The columns, each one that some variant reports, none twice. Raises InputError."""
-    seen: set[str] = set()
-    for position, column in enumerate(table.columns):
-        key: Key = ("table", "columns", str(position))
-        try:
-            name = full_name(column)
-        except InputError as error:
-            raise document.error(key, str(error)) from None
-        if name in seen:
-            raise document.error(key, f"the column '{column}' stands twice")
-        seen.add(name)
-        reasons = {row: why_not_reported(name, config) for row, config in configs.items()}
-        if all(reasons.values()):
-            row = next(iter(reasons))
-            raise document.error(key, f"no variant reports '{column}': {row}: {reasons[row]}")
-    return table.columns
+from supclap_platform.schema import FIGURES, PublishedSection
 
 
 def check_published(
-    document: Document, table: TableSection, variants: Iterable[str]
+    document: Document,
+    place: Key,
+    section: PublishedSection | None,
+    rows: Iterable[str],
+    columns: Sequence[Column],
 ) -> PublishedSection | None:
     """The published table to stand beside, its names known on both sides. Raises InputError."""
-    section = table.published
     if section is None:
         return None
-    key: Key = ("table", "published")
+    key: Key = (*place, "published")
+    rows, names = list(rows), [column.name for column in columns]
     try:
         published = published_table(section.table)
     except InputError as error:
         raise document.error(key, str(error)) from None
     for ours, theirs in section.rows.items():
-        _known(document, (*key, "rows", ours), "variant", ours, variants)
+        _known(document, (*key, "rows", ours), "variant", ours, rows)
         _known(document, (*key, "rows", ours), "published row", theirs, published.rows)
     for ours, theirs in section.columns.items():
-        _known(document, (*key, "columns", ours), "table column", ours, table.columns)
+        _known(document, (*key, "columns", ours), "table column", ours, names)
         _known(document, (*key, "columns", ours), "published column", theirs, published.columns)
     return section
 
 
 def check_claims(
-    document: Document, claims: Iterable[str], configs: Mapping[str, RunConfig]
+    document: Document,
+    place: Key,
+    claims: Iterable[str],
+    configs: Mapping[str, RunConfig],
+    groups: Sequence[str],
 ) -> tuple[Claim, ...]:
     """The claims, each about variants that exist and a metric they report. Raises InputError."""
     result: list[Claim] = []
     for position, text in enumerate(claims):
-        key: Key = ("claims", str(position))
+        key: Key = (*place, str(position))
         try:
-            claim = parse_claim(text, list(configs))
+            claim = parse_claim(text, list(configs), groups)
         except InputError as error:
             raise document.error(key, str(error)) from None
         for name in claim.variants:

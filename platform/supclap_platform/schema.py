@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from supclap.config import Section, explain
+from supclap_platform.metrics import FIRST_WORDS
 
 Overrides = dict[str, Any]  # RunConfig values, keys dotted or nested; `resources.…` too
 
@@ -35,6 +36,18 @@ def _plain(value: str) -> str:
 
 # Names of experiments and profiles: they become names of folders and arguments of commands.
 Name = Annotated[str, AfterValidator(_plain)]
+
+
+def _group(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9=%+-]{0,31}", value):
+        raise ValueError("expected a name of letters, digits, '=', '%', '+' and '-', without a dot")
+    if value in FIRST_WORDS:
+        raise ValueError(f"'{value}' begins the names of metrics; call the group another name")
+    return value
+
+
+# Names of groups: a column and a claim put one before a metric, with a dot.
+GroupName = Annotated[str, AfterValidator(_group)]
 
 
 def _seed_list(value: object) -> object:
@@ -145,13 +158,19 @@ class TableSection(Section):
 
 
 class ProfileSection(Section):
-    """What a scale changes: settings, seeds and resources, never the rows."""
+    """What a scale changes: settings, seeds and resources, and the words for other data.
+
+    Never the rows: what is asked stays the same.
+    """
 
     about: str = ""
     base: Overrides = Field(default={})
     init: Overrides = Field(default={})  # on top of the stage's own overrides
+    groups: dict[GroupName, Overrides | None] = Field(default={})  # on top of the file's; null: off
     seeds: Seeds | None = None
     resources: ResourceChanges = ResourceChanges()
+    table: TableSection | None = None  # in the place of the file's
+    claims: tuple[str, ...] | None = None  # in the place of the file's
 
 
 class ExperimentFile(Section):
@@ -161,6 +180,7 @@ class ExperimentFile(Section):
     about: str = ""
     base: Overrides = Field(default={})
     variants: Annotated[dict[str, Overrides | None], Field(max_length=10_000)] = Field(default={})
+    groups: dict[GroupName, Overrides | None] = Field(default={})
     grid: dict[str, list[Any]] | None = None
     ablate: AblateSection | None = None
     seeds: Seeds = (0,)

@@ -189,7 +189,7 @@ def table_files(table: Table) -> dict[str, bytes]:
         ]
         for row in table.rows
     ]
-    shape = {"columns": ["variant", *table.columns], "data": rows}
+    shape = {"columns": ["variant", *map(str, table.columns)], "data": rows}
     return {**files, "table.json": json.dumps(shape, ensure_ascii=False).encode()}
 
 

@@ -60,8 +60,8 @@ def as_csv(table: Table) -> str:
             writer.writerow(
                 [
                     row.variant,
-                    column,
-                    full_name(column),
+                    column.name,
+                    full_name(column.metric),
                     "" if summary is None else repr(summary.mean),
                     "" if summary is None or summary.std is None else repr(summary.std),
                     len(entry.values),
@@ -110,7 +110,7 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 def _heads(table: Table, escape: Callable[[str], str]) -> list[str]:
     heads = [""]
     for column, published in zip(table.columns, table.with_published, strict=True):
-        heads += [escape(column), PAPER] if published else [escape(column)]
+        heads += [escape(column.name), PAPER] if published else [escape(column.name)]
     return heads
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from supclap.errors import InputError
 from supclap_platform.cells import INIT, Cell, cells_of, digest
+from supclap_platform.columns import Column, in_group
 from supclap_platform.experiment import Experiment
 from supclap_platform.ledger import Ledger, Result, State
 from supclap_platform.metrics import decimals, full_name, lower_is_better
@@ -25,6 +26,7 @@ class Run:
     seed: int
     signature: str
     state: State
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Table:
     """What every format shows. ``notes`` are the lines of the caption after the title."""
 
     title: str
-    columns: tuple[str, ...]
+    columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
     with_published: tuple[bool, ...]  # for each column: whether any row has a published number
@@ -80,14 +82,15 @@ def build_table(experiment: Experiment, ledger: Ledger, mixed: bool = False) -> 
         )
     published = published_table(experiment.published.table) if experiment.published else None
     rows = []
-    for variant in experiment.variants:
-        mine = [cell for cell in own if cell.variant == variant.name]
-        runs = tuple(Run(c.seed, c.signature, overview.of(c.signature)) for c in mine)
+    for name in experiment.rows:
+        of_groups = [in_group(name, group) for group in experiment.groups or (None,)]
+        mine = [cell for variant in of_groups for cell in own if cell.variant == variant]
+        runs = tuple(Run(c.seed, c.signature, overview.of(c.signature), c.group) for c in mine)
         entries = [
-            _entry(experiment, published, variant.name, mine, results, column)
+            _entry(experiment, published, name, mine, results, column)
             for column in experiment.columns
         ]
-        rows.append(Row(variant.name, tuple(entries), runs))
+        rows.append(Row(name, tuple(entries), runs))
     rows = _with_best(rows, experiment.columns)
     return Table(
         title=experiment.about or experiment.name,
@@ -115,11 +118,11 @@ def value_of(result: Result, column: str) -> float | None:
     return whole.get(name)
 
 
-def shown(entry: Entry, column: str) -> str:
+def shown(entry: Entry, column: Column) -> str:
     """An entry as text: ``41.20 ± 0.50 (2/3)``; an en dash where no run reports a value."""
     if entry.summary is None:
         return f"– (0/{entry.wanted})"
-    digits = decimals(column)
+    digits = decimals(column.metric)
     text = f"{entry.summary.mean:.{digits}f}"
     if entry.summary.std is not None:
         text += f" ± {entry.summary.std:.{digits}f}"
@@ -132,24 +135,28 @@ def _entry(
     variant: str,
     cells: Sequence[Cell],
     results: dict[str, Result],
-    column: str,
+    column: Column,
 ) -> Entry:
+    cells = [cell for cell in cells if cell.group == column.group]
     values = []
     for cell in cells:
         result = results.get(cell.signature)
-        value = None if result is None else value_of(result, column)
+        value = None if result is None else value_of(result, column.metric)
         if value is not None:
             values.append((cell.seed, value))
     theirs = None
     section = experiment.published
     if published is not None and section is not None:
-        row, name = section.rows.get(variant, variant), section.columns.get(column, column)
+        row, name = (
+            section.rows.get(variant, variant),
+            section.columns.get(column.name, column.name),
+        )
         theirs = published.value(row, name)
     summary = summarise([value for _, value in values]) if values else None
     return Entry(tuple(values), len(cells), summary, published=theirs)
 
 
-def _with_best(rows: list[Row], columns: Sequence[str]) -> list[Row]:
+def _with_best(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
     """Marks the best of each column, ties included, among the rows with all their runs.
 
     Two means tie where they are shown alike: a table must not mark what a reader cannot see.
@@ -160,9 +167,9 @@ def _with_best(rows: list[Row], columns: Sequence[str]) -> list[Row]:
         for at, row in enumerate(rows):
             entry = row.entries[place]
             if entry.complete and entry.summary and entry.summary.mean == entry.summary.mean:
-                means[at] = round(entry.summary.mean, decimals(column))
+                means[at] = round(entry.summary.mean, decimals(column.metric))
         if len(means) > 1:
-            best = (min if lower_is_better(column) else max)(means.values())
+            best = (min if lower_is_better(column.metric) else max)(means.values())
             marks |= {(at, place) for at, mean in means.items() if mean == best}
     return [
         Row(
@@ -243,19 +250,21 @@ def _selection(cell: Cell) -> str:
     return f"Epoch chosen by {select.metric} on the validation split."
 
 
-def _gaps(rows: Sequence[Row], columns: Sequence[str]) -> Iterable[str]:
+def _gaps(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
     """What is missing, and why: runs that failed or are not finished, metrics not reported."""
     for row in rows:
-        failed = [run.seed for run in row.runs if run.state is State.FAILED]
-        open_ = [run.seed for run in row.runs if run.state not in (State.FAILED, State.DONE)]
-        if failed:
-            yield f"{row.variant}: failed for {_seeds(failed)}."
-        if open_:
-            yield f"{row.variant}: not finished for {_seeds(open_)}."
-        done = len(row.runs) - len(failed) - len(open_)
-        for column, entry in zip(columns, row.entries, strict=True):
-            if len(entry.values) < done:
-                yield f"{row.variant}: {done - len(entry.values)} finished run(s) lack {column}."
+        for group in dict.fromkeys(run.group for run in row.runs):
+            name, runs = in_group(row.variant, group), [r for r in row.runs if r.group == group]
+            failed = [run.seed for run in runs if run.state is State.FAILED]
+            open_ = [run.seed for run in runs if run.state not in (State.FAILED, State.DONE)]
+            if failed:
+                yield f"{name}: failed for {_seeds(failed)}."
+            if open_:
+                yield f"{name}: not finished for {_seeds(open_)}."
+            done = len(runs) - len(failed) - len(open_)
+            for column, entry in zip(columns, row.entries, strict=True):
+                if column.group == group and len(entry.values) < done:
+                    yield f"{name}: {done - len(entry.values)} finished run(s) lack {column}."
 
 
 def _seeds(seeds: Sequence[int]) -> str:
