@@ -30,6 +30,8 @@ class Started:
     clips: int = 0  # trained on
     left_out: int = 0  # clips of the train split without a caption in the languages
     dropped: int = 0  # pairs that wait at the end of each epoch, others in every epoch
+    noisy: int = 0  # clips that bear another clip's captions
+    also: dict[str, str] = field(default_factory=dict)  # content hashes of further test sets' data
     time: float = field(default_factory=clock.time, compare=False)
     kind: str = "started"
 
@@ -57,6 +59,8 @@ class Finished:
     seconds: float
     metrics: dict[str, float] = field(default_factory=dict)
     time: float = field(default_factory=clock.time, compare=False)
+    # The most memory that rank 0 held, in MB (`supclap.usage`): no part of the result.
+    peak_MB: float | None = field(default=None, compare=False)
     kind: str = "finished"
 
 

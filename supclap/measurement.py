@@ -29,8 +29,9 @@ class Measured:
     """Metrics under the names of `supclap.events`, and the ranks of the queries behind them.
 
     ``ranks``: "t2a_ranks" (captions,) and "a2t_ranks" (clips,) int64, 0 the best, language after
-    language; "a2t_precision" (clips,) float64, AP10 from 0 to 1; "t2a_clips" (captions,) and
-    "a2t_clips" (clips,) int64, the clip behind each query: those of one clip are not independent.
+    language; "t2a_similarity" (captions,) float32, the cosine of each caption and its own clip;
+    "a2t_precision" (clips,) float64, AP10 from 0 to 1; "t2a_clips" (captions,) and "a2t_clips"
+    (clips,) int64, the clip behind each query: those of one clip are not independent.
     """
 
     metrics: dict[str, float]
@@ -52,18 +53,31 @@ def measure_retrieval(split: str, model: CLAP, inputs: Inputs, workers: Workers)
     def figures() -> Measured:
         found = retrieval_by_language(audio, text, inputs.caption_rows, inputs.caption_languages)
         named = {f"{split}.{name}": value for name, value in found.metrics.items()}
-        return Measured(named, _ranks(found, inputs))
+        own = (text * audio[torch.from_numpy(inputs.caption_rows).to(audio.device)]).sum(dim=1)
+        spoken = np.array(inputs.caption_languages)
+        places = np.concatenate([np.flatnonzero(spoken == one) for one in found.by_language])
+        similarity = own.float().cpu().numpy()[places]
+        return Measured(named, {**_ranks(found, inputs), "t2a_similarity": similarity})
 
     return workers.from_first(figures)
 
 
-def measure_zero_shot(model: CLAP, clips: Clips, workers: Workers) -> dict[str, float]:
-    """Zero-shot classification of a split's clips that have exactly one label, and its chance.
+def classifiable(clips: Clips) -> tuple[list[int], list[str], list[str]]:
+    """Of the clips with exactly one label: their rows, their labels, and the classes, sorted."""
+    rows = [row for row, labels in enumerate(clips.labels) if len(labels) == 1]
+    truth = [clips.labels[row][0] for row in rows]
+    return rows, truth, sorted(set(truth))
+
+
+def measure_zero_shot(
+    model: CLAP, clips: Clips, workers: Workers, prefix: str = ""
+) -> dict[str, float]:
+    """Zero-shot classification of a split's clips that have exactly one label, and its chance:
+    ``<prefix>zero_shot.accuracy``, ``chance.<prefix>zero_shot.accuracy`` and so on.
 
     Empty where these clips are of one class or none: there is nothing to tell apart.
     """
-    rows = [row for row, labels in enumerate(clips.labels) if len(labels) == 1]
-    labels = sorted({clips.labels[row][0] for row in rows})
+    rows, named, labels = classifiable(clips)
     if len(labels) < 2:
         return {}
     local = encode_clips(model, clips, rows[workers.part(len(rows))])
@@ -71,15 +85,16 @@ def measure_zero_shot(model: CLAP, clips: Clips, workers: Workers) -> dict[str, 
 
     def figures() -> dict[str, float]:
         classes = class_embeddings(model.encode_text, labels)
-        truth = [labels.index(clips.labels[row][0]) for row in rows]
-        metrics = zero_shot(audio, truth, classes, labels).metrics
+        truth = [labels.index(label) for label in named]
+        found = zero_shot(audio, truth, classes, labels).metrics
+        metrics = {f"{prefix}{name}": value for name, value in found.items()}
         return metrics | {f"chance.{name}": 100 / len(labels) for name in metrics}
 
     return workers.from_first(figures)
 
 
-def chance(inputs: Inputs) -> dict[str, float]:
-    """What guessing scores on a split in retrieval: ``chance.t2a.R@1`` and so on."""
+def chance(inputs: Inputs, prefix: str = "") -> dict[str, float]:
+    """What guessing scores on a split in retrieval: ``chance.<prefix>t2a.R@1`` and so on."""
     spoken = np.array(inputs.caption_languages)
     found = [
         retrieval_chance(
@@ -87,7 +102,9 @@ def chance(inputs: Inputs) -> dict[str, float]:
         )
         for one in dict.fromkeys(inputs.caption_languages)
     ]
-    return {f"chance.{name}": float(np.mean([one[name] for one in found])) for name in found[0]}
+    return {
+        f"chance.{prefix}{name}": float(np.mean([one[name] for one in found])) for name in found[0]
+    }
 
 
 def check_metric(metric: str, languages: tuple[str, ...]) -> None:

@@ -8,11 +8,10 @@ same number of workers and threads (a sum split among other threads may round ot
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from supclap.batches import Batches
@@ -24,30 +23,22 @@ from supclap.data.reading import prefetch
 from supclap.divergence import TrainingError
 from supclap.errors import InputError
 from supclap.events import EpochEnded, Event, Finished, Started, from_line, to_line
+from supclap.held_out import measure_at_the_end, open_held_out
 from supclap.inputs import Inputs
 from supclap.losses import SupCLAPLoss, build_loss
-from supclap.measurement import (
-    Measured,
-    better,
-    chance,
-    check_metric,
-    measure_retrieval,
-    measure_zero_shot,
-)
+from supclap.measurement import better, check_metric, measure_retrieval
 from supclap.model.clap import CLAP, build_model
 from supclap.optimization import build_optimizer, set_learning_rate
 from supclap.record import Record, writing
 from supclap.step import Step
 from supclap.storage import Folder
-from supclap.usage import Usage
+from supclap.usage import Usage, higher
 from supclap.version import code_version
 from supclap.workers import Workers
 
 __all__ = ["TrainingError", "fit"]
 
 SECONDS = {"soundscenes": 2.0, "collection": 10.0}  # of a clip, where the configuration is silent
-# Splits that a collection may have besides those a configuration names; measured at the end.
-SHIFTED, EVENTS = "shifted", "events"
 
 
 @dataclass
@@ -59,6 +50,7 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)  # over the steps of the current epoch
     seconds: float = 0.0  # of the epochs before
     epoch_seconds: float = 0.0  # of the current one
+    peak: float | None = None  # most memory held so far, in MB
     best: dict[str, Any] = field(default_factory=dict)  # epoch, value, checkpoint
     checkpoint: str = ""  # name of the last one; none yet
     events: list[str] = field(default_factory=list)  # lines of events.jsonl
@@ -104,6 +96,8 @@ def fit(
         yield from whole
         return
 
+    usage = Usage()
+
     # The parts.
     check_metric(config.select.metric, config.data.languages)
     collection = collection or open_data(config.data)
@@ -116,8 +110,8 @@ def fit(
     workers.same_start(model, loss)
     optimizer = build_optimizer(config.optimizer, model, loss)
     inputs = Inputs(config.data.train, train, model, config.data.languages, crops=config.seed)
-    held_out = _held_out(config, collection, model)
-    watched = [s for s in ("val", config.select.split) if s in held_out]
+    held_out = open_held_out(config, collection, model)
+    watched = [s for s in ("val", config.select.split) if s in held_out.retrieval]
     step = Step(config, model, loss, optimizer, inputs, workers)
     steps = batches.steps_per_epoch
 
@@ -133,6 +127,8 @@ def fit(
         clips=batches.clips,
         left_out=batches.left_out,
         dropped=batches.dropped,
+        noisy=batches.noisy,
+        also=held_out.also,
     )
     progress = Progress(events=[to_line(started)])
     state = workers.from_first(checkpoints.load_latest)
@@ -147,6 +143,7 @@ def fit(
     yield from map(from_line, progress.events[1:])
 
     def save() -> None:
+        progress.peak = higher(progress.peak, usage.peak())
         parts = {
             "progress": asdict(progress),
             "model": learned_state(model),
@@ -157,7 +154,7 @@ def fit(
             checkpoints.save(progress.checkpoint, parts, keep=progress.best.get("checkpoint"))
 
     # The loop.
-    usage = Usage()
+    usage.measure()  # what the first epoch uses is counted from here
     for epoch in range(progress.epoch, config.epochs):
         clock = Clock(progress.epoch_seconds)
         model.train()
@@ -174,7 +171,7 @@ def fit(
 
         metrics = {name: total / steps for name, total in progress.sums.items()}
         for split in dict.fromkeys(watched):  # in the same order on every worker
-            metrics |= measure_retrieval(split, model, held_out[split], workers).metrics
+            metrics |= measure_retrieval(split, model, held_out.retrieval[split], workers).metrics
         ended = EpochEnded(epoch + 1, progress.step, clock.seconds, metrics, usage.measure())
         progress.end_epoch(ended, config.select)
         workers.from_first(save)
@@ -185,7 +182,7 @@ def fit(
     clock = Clock()
     best = workers.from_first(lambda: checkpoints.load(progress.best["checkpoint"]))
     restore(model, best["model"])
-    measured = _final(collection, model, held_out, workers)
+    measured = measure_at_the_end(model, held_out, workers)
     chosen = from_line(progress.events[progress.best["epoch"]])
     assert isinstance(chosen, EpochEnded)
     finished = Finished(
@@ -193,6 +190,7 @@ def fit(
         step=progress.step,
         seconds=progress.seconds + clock.seconds,
         metrics=chosen.metrics | measured.metrics,
+        peak_MB=workers.from_first(lambda: higher(progress.peak, usage.peak())),
     )
     lines = [*progress.events, to_line(finished)]
     workers.from_first(lambda: record.finish(model, measured.ranks, lines, started, finished))
@@ -218,6 +216,8 @@ def _batches(config: RunConfig, train: Clips) -> Batches:
         config.seed,
         pairs=config.data.pairs,
         limit=config.data.limit,
+        noise=config.data.noise,
+        hard_negatives=config.data.hard_negatives,
         source=f"split '{config.data.train}'",
     )
 
@@ -240,27 +240,6 @@ def _loss(config: RunConfig) -> SupCLAPLoss:
             raise InputError(f"loss: {error}") from None
 
 
-def _held_out(config: RunConfig, collection: Collection, model: CLAP) -> dict[str, Inputs]:
-    """What is measured in or after the run, by the names that metrics bear; all of it is looked at
-    before anything is trained, so that a wrong name does not show after hours."""
-    names = {"val": config.data.val, "test": config.data.test}
-    chosen = config.select.split
-    if chosen != "last" and names[chosen] is None:
-        raise InputError(f"select.split: is '{chosen}', but data.{chosen} is null")
-    spoken = config.data.languages
-    if SHIFTED in collection.splits and _speaks(collection.split(SHIFTED), spoken):
-        names["shifted"] = SHIFTED
-    return {
-        split: Inputs(name, collection.split(name), model, spoken)
-        for split, name in names.items()
-        if name is not None
-    }
-
-
-def _speaks(clips: Clips, languages: Sequence[str]) -> bool:
-    return any(c.language in languages for captions in clips.captions for c in captions)
-
-
 def _go_on(progress: Progress, now: Started, folder: Folder) -> Started:
     """The recorded start of a resumed run.
 
@@ -269,29 +248,15 @@ def _go_on(progress: Progress, now: Started, folder: Folder) -> Started:
     """
     before = from_line(progress.events[0])
     assert isinstance(before, Started)
-    if before.data != now.data:
-        raise InputError(
-            f"{folder.uri}: was begun on other data (content hash {before.data}, now {now.data}); "
-            "give another folder, or remove this one"
-        )
+    hashes = {"": (before.data, now.data)}
+    hashes |= {f" for also.{name}": (before.also[name], new) for name, new in now.also.items()}
+    for where, (old, new) in hashes.items():
+        if old != new:
+            raise InputError(
+                f"{folder.uri}: was begun on other data{where} (content hash {old}, now {new}); "
+                "give another folder, or remove this one"
+            )
     if now.code not in before.code.split("+"):
         before = replace(before, code=f"{before.code}+{now.code}")
         progress.events[0] = to_line(before)
     return before
-
-
-def _final(
-    collection: Collection, model: CLAP, held_out: dict[str, Inputs], workers: Workers
-) -> Measured:
-    """Figures of the chosen model: the test split with its ranks and chance, and what else the
-    collection has: recordings under shifted conditions, and single events to classify."""
-    metrics: dict[str, float] = {}
-    ranks: dict[str, np.ndarray] = {}
-    if "test" in held_out:
-        measured = measure_retrieval("test", model, held_out["test"], workers)
-        metrics, ranks = measured.metrics | chance(held_out["test"]), measured.ranks
-    if "shifted" in held_out:
-        metrics |= measure_retrieval("shifted", model, held_out["shifted"], workers).metrics
-    if EVENTS in collection.splits:
-        metrics |= measure_zero_shot(model, collection.split(EVENTS), workers)
-    return Measured(metrics, ranks)

@@ -10,10 +10,15 @@ import torch
 
 
 class Usage:
-    """Measures from one call of `measure` to the next, by the system's own accounts."""
+    """Measures from one call of `measure` to the next, and the peak of memory since it was made,
+    by the system's own accounts."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.monotonic(), time.process_time()
+        self._on_gpu = 0.0
+        self._marked = _reset_mark()
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            torch.cuda.reset_peak_memory_stats()
 
     def measure(self) -> dict[str, float]:
         """Since the last call: ``cpu_percent``, where 100 is one core (all threads of this process
@@ -27,8 +32,40 @@ class Usage:
             found["memory_megabytes"] = memory
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             found["gpu_memory_peak_megabytes"] = torch.cuda.max_memory_allocated() / 1e6
+            self._on_gpu = max(self._on_gpu, found["gpu_memory_peak_megabytes"])
             torch.cuda.reset_peak_memory_stats()
         return found
+
+    def peak(self) -> float | None:
+        """The most memory held since this object was made, in MB: on a GPU what PyTorch allocated
+        there, else this process's resident memory. None where the system does not tell."""
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            return max(self._on_gpu, torch.cuda.max_memory_allocated() / 1e6)
+        return _high_water() if self._marked else None
+
+
+def higher(one: float | None, other: float | None) -> float | None:
+    """The higher of two peaks; one that is not known does not count."""
+    return max((peak for peak in (one, other) if peak is not None), default=None)
+
+
+def _reset_mark() -> bool:
+    """Sets Linux's mark of the most memory this process has held to what it holds now: a process
+    may have trained other runs before. False where that cannot be done."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def _high_water() -> float | None:
+    for line in (
+        Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    ):
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return None
 
 
 def resident() -> float | None:

@@ -85,4 +85,5 @@ def everything(folder: Folder) -> dict[str, Any]:
 
 
 def _timeless(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in values.items() if k not in ("seconds", "time", "system")}
+    nature = ("seconds", "time", "system", "peak_MB")
+    return {k: v for k, v in values.items() if k not in nature}
