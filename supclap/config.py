@@ -133,6 +133,7 @@ class SVRConfig(Section):
     constraint: NonNegativeFloat = 0.01  # beta; of the dynamic radius only
     initial: float = 0.5  # radius at the start; our choice
     width: PositiveInt = 128  # hidden width of the dynamic radius's predictor; our choice
+    depth: PositiveInt = 2  # its hidden layers
     order: Literal["batch", "sorted", "pooled"] = (
         "sorted"  # of the negatives in its input; our choice
     )

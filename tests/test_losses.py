@@ -30,6 +30,8 @@ RADII = {
     "batch": lambda n: DynamicRadius(n, "batch", width=8),
     "pooled": lambda n: DynamicRadius(6, "pooled", width=8),
     "attached": lambda n: DynamicRadius(n, width=8, detach=False),
+    "shallow": lambda n: DynamicRadius(n, width=8, depth=1),
+    "deep": lambda n: DynamicRadius(n, width=8, depth=3),
 }
 
 
@@ -339,6 +341,7 @@ BAD_SETTINGS = {
     "radius: expected a StaticRadius": lambda: SupportVectorRegularization(0.5),
     "length: expected at least 2": lambda: DynamicRadius(1),
     "width: expected at least 1": lambda: DynamicRadius(4, width=0),
+    "depth: expected at least 1": lambda: DynamicRadius(4, depth=0),
     "order: expected 'batch'": lambda: DynamicRadius(4, order="random"),
     "initial: expected a number finite": lambda: StaticRadius(math.inf),
     "base: expected InfoNCE or SigLIP": lambda: SupCLAPLoss(torch.nn.Identity()),

@@ -36,5 +36,7 @@ def _svr(config: SVRConfig, batch_size: int) -> SupportVectorRegularization:
             StaticRadius(config.initial), config.sides, config.alpha, beta=0.0
         )
     length = POOLED_LENGTH if config.order == "pooled" else batch_size
-    radius = DynamicRadius(length, config.order, config.initial, config.width, config.detach)
+    radius = DynamicRadius(
+        length, config.order, config.initial, config.width, config.detach, config.depth
+    )
     return SupportVectorRegularization(radius, config.sides, config.alpha, config.constraint)

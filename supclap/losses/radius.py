@@ -44,7 +44,8 @@ class DynamicRadius(nn.Module):
             descending order, which makes the radius independent of the order of the batch;
             "pooled" averages the sorted negatives into ``length - 1`` bins: any batch size fits.
         initial: R at the start.
-        width: neurons of both hidden layers.
+        width: neurons of each hidden layer.
+        depth: hidden layers; the paper's MLP has two.
         detach: keeps the gradient of R from reaching embeddings and temperature through S.
     """
 
@@ -55,6 +56,7 @@ class DynamicRadius(nn.Module):
         initial: float = 0.5,
         width: int = 128,
         detach: bool = True,
+        depth: int = 2,
     ) -> None:
         super().__init__()
         if order not in ("batch", "sorted", "pooled"):
@@ -65,16 +67,14 @@ class DynamicRadius(nn.Module):
             )
         if width < 1:
             raise ValueError(f"width: expected at least 1 neuron, got {width}")
+        if depth < 1:
+            raise ValueError(f"depth: expected at least 1 hidden layer, got {depth}")
         self.length, self.order, self.detach = length, order, detach
-        self.predictor = nn.Sequential(
-            nn.Linear(length, width),
-            nn.ReLU(),
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Linear(width, 1),
-        )
-        last = self.predictor[-1]
-        assert isinstance(last, nn.Linear)
+        hidden: list[nn.Module] = []
+        for size in [length] + [width] * (depth - 1):
+            hidden += [nn.Linear(size, width), nn.ReLU()]
+        last = nn.Linear(width, 1)
+        self.predictor = nn.Sequential(*hidden, last)
         nn.init.zeros_(last.weight)
         nn.init.constant_(last.bias, check_number("initial", initial))
 
