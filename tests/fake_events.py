@@ -40,7 +40,8 @@ def told(cell: Cell, epochs: int, place: int = 0, finished: bool = False, begin:
         events.append(EpochEnded(epoch, 10 * epoch, 1.25, metrics, system, begin + 10 * epoch))
     if finished:
         metrics = {"test.t2a.R@1": 30.0 + place, "test.a2t.mAP10": 20.0, "val.t2a.R@1": 20.0}
-        events.append(Finished(epochs, 10 * epochs, 2.5, metrics, begin + 10 * epochs + 5))
+        end = begin + 10 * epochs + 5
+        events.append(Finished(epochs, 10 * epochs, 2.5, metrics, end, peak_MB=700.5))
     return events
 
 
@@ -80,6 +81,8 @@ def histories(ledger: Ledger, signature: str) -> dict[str, list[tuple[int, float
                 values["final/" + name.replace("test.", "").replace("@", "_at_")] = value
             values["final/best_epoch"] = event["best_epoch"]
             values["final/seconds"] = event["seconds"]
+            if event["peak_MB"] is not None:
+                values["final/peak_MB"] = event["peak_MB"]
         for name, value in values.items():
             step = 0 if event["kind"] == "finished" else event["step"]
             point = (step, float(value), round(event["time"] * 1000))

@@ -24,7 +24,7 @@ def test_a_run_reports_what_the_catalogue_promises_and_nothing_else(tmp_path, sv
     assert isinstance(finished, Finished)
     reported = set(ended.metrics) | set(finished.metrics)
     assert reported <= set(CATALOGUE)
-    whole = {"seconds", "seconds_per_epoch", "best_epoch", "steps"}
+    whole = {"seconds", "seconds_per_epoch", "peak_MB", "best_epoch", "steps"}
     promised = {
         full_name(name) for name in CATALOGUE if why_not_reported(name, config) is None
     } - whole

@@ -64,6 +64,8 @@ def points_of(event: Event) -> list[Point]:
     elif isinstance(event, Finished):
         values = {final_name(name): value for name, value in event.metrics.items()}
         values |= {f"{FINAL}best_epoch": event.best_epoch, f"{FINAL}seconds": event.seconds}
+        if event.peak_MB is not None:
+            values[f"{FINAL}peak_MB"] = event.peak_MB
     else:
         return []
     step = 0 if isinstance(event, Finished) else event.step

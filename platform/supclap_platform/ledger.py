@@ -83,6 +83,7 @@ class Result:
     workers: int
     code: str
     data: str
+    peak_MB: float | None = None  # most memory held; None where the system did not tell
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,8 @@ class Ledger:
         if values is None:
             return None
         try:
-            return Result(signature, **{name: values[name] for name in _REPORTED})
+            reported = {name: values[name] for name in _REPORTED}
+            return Result(signature, **reported, peak_MB=values.get("peak_MB"))
         except KeyError as error:
             raise _damaged(f"{self.folder(signature).uri}/{RESULT}", f"no {error}") from None
 

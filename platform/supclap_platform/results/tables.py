@@ -112,6 +112,7 @@ def value_of(result: Result, column: str) -> float | None:
     whole = {
         "seconds": result.seconds,
         "seconds_per_epoch": result.seconds / result.epochs,
+        "peak_MB": result.peak_MB,
         "best_epoch": float(result.best_epoch),
         "steps": float(result.step),
     }
