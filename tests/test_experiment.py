@@ -1,5 +1,6 @@
 """Experiment files: what they mean, and what a mistake in one gets."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -382,3 +383,20 @@ def test_table_3_has_the_papers_seven_rows(monkeypatch):
     experiment = load_experiment(path)
     assert len(experiment.variants) == 7
     assert len(experiment.seeds) >= 3
+
+
+def test_rows_may_have_baselines_of_their_own(tmp_path):
+    mapping = "baseline: {InfoNCE: [bi-DynamicSVR]}"
+    found = load(tmp_path, SMALL.replace("baseline: InfoNCE", mapping))
+    assert found.baselines == {"bi-DynamicSVR": "InfoNCE"}
+    every = load(tmp_path, SMALL)
+    assert every.baselines == {row: "InfoNCE" for row in every.rows if row != "InfoNCE"}
+    for wrong, told in (
+        ("{InfoNC: [bi-DynamicSVR]}", "baseline: no variant 'InfoNC'; did you mean 'InfoNCE'?"),
+        ("{InfoNCE: [bi-Dynamic]}", "baseline: no variant 'bi-Dynamic'"),
+        ("{InfoNCE: [InfoNCE]}", "baseline: 'InfoNCE' is compared with itself"),
+        ("{InfoNCE: [bi-DynamicSVR, bi-DynamicSVR]}", "baseline: 'bi-DynamicSVR' has two"),
+        ("{InfoNCE: []}", "at least 1 item"),
+    ):
+        with pytest.raises(InputError, match=":11: .*" + re.escape(told)):
+            load(tmp_path, SMALL.replace("baseline: InfoNCE", f"baseline: {wrong}"))

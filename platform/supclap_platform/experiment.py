@@ -21,7 +21,12 @@ from supclap.errors import InputError, nearest
 from supclap_platform.claims import Claim
 from supclap_platform.columns import AT, Column, check_columns, in_group
 from supclap_platform.document import Document, Key, read_document
-from supclap_platform.questions import check_claims, check_figures, check_published
+from supclap_platform.questions import (
+    check_baselines,
+    check_claims,
+    check_figures,
+    check_published,
+)
 from supclap_platform.rows import Row, rows_of
 from supclap_platform.schema import (
     MOST_CELLS,
@@ -76,7 +81,7 @@ class Experiment:
     changes: dict[str, Any]  # of the command line
     variants: tuple[Variant, ...]  # group by group
     seeds: tuple[int, ...]
-    baseline: str | None  # the name of a row
+    baselines: dict[str, str]  # row -> the row it is compared with
     init: Init | None
     columns: tuple[Column, ...]
     published: PublishedSection | None
@@ -141,7 +146,6 @@ class _Reader:
             raise self.document.error(("seeds",), f"more than {MOST_CELLS} cells")
         variants = [self._variant(row, group) for group, row in placed]
         names = [row.name for row in rows]
-        self._known(file.baseline, names, ("baseline",))
         init = self._init(variants, groups)
         if init is not None:
             variants = self._starting(variants, [row for _, row in placed], init)
@@ -163,7 +167,7 @@ class _Reader:
             changes=self.changes,
             variants=tuple(variants),
             seeds=tuple(seeds),
-            baseline=file.baseline,
+            baselines=check_baselines(self.document, file.baseline, names),
             init=init,
             columns=columns,
             published=check_published(self.document, at, table.published, names, columns),

@@ -66,7 +66,7 @@ class Parents:
             cells=known,
             tags={
                 "profile": profile_key(experiment),
-                "baseline": experiment.baseline or "",
+                "baseline": ", ".join(dict.fromkeys(experiment.baselines.values())),
                 "seeds": ", ".join(map(str, experiment.seeds)),
                 "variants": str(len(experiment.variants)),
             },

@@ -14,6 +14,39 @@ from supclap_platform.results.published import published_table
 from supclap_platform.schema import FIGURES, PublishedSection
 
 
+def check_baselines(
+    document: Document, baseline: str | Mapping[str, Sequence[str]] | None, rows: Sequence[str]
+) -> dict[str, str]:
+    """Row -> the row it is compared with. Raises InputError for a name that is no row's, and for a
+    row with two baselines or with itself."""
+    if baseline is None:
+        return {}
+    if isinstance(baseline, str):
+        _known_row(document, ("baseline",), baseline, rows)
+        return {row: baseline for row in rows if row != baseline}
+    result: dict[str, str] = {}
+    for name, compared in baseline.items():
+        _known_row(document, ("baseline", name), name, rows)
+        for place, row in enumerate(compared):
+            key: Key = ("baseline", name, str(place))
+            _known_row(document, key, row, rows)
+            if row in result:
+                raise document.error(key, f"baseline: '{row}' has two, {result[row]} and {name}")
+            if row == name:
+                raise document.error(key, f"baseline: '{row}' is compared with itself")
+            result[row] = name
+    return result
+
+
+def _known_row(document: Document, key: Key, row: str, rows: Iterable[str]) -> None:
+    rows = list(rows)
+    if row not in rows:
+        raise document.error(
+            key,
+            f"baseline: no variant '{row}'{nearest(row, rows)} (variants: {', '.join(rows)})",
+        )
+
+
 def check_published(
     document: Document,
     place: Key,

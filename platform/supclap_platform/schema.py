@@ -184,7 +184,8 @@ class ExperimentFile(Section):
     grid: dict[str, list[Any]] | None = None
     ablate: AblateSection | None = None
     seeds: Seeds = (0,)
-    baseline: str | None = None
+    # What every other row is compared with; or, for each such row, which ones.
+    baseline: str | dict[str, Annotated[list[str], Field(min_length=1)]] | None = None
     init: InitSection | None = None
     resources: ResourceChanges = ResourceChanges()
     table: TableSection = TableSection()
