@@ -29,6 +29,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from supclap.errors import InputError, nearest
 
@@ -87,6 +88,24 @@ class DataConfig(Section):
         return self
 
 
+def _check_folder(
+    section: Section, scratch: tuple[str, ...], pretrained: str, sizes: tuple[str, ...]
+) -> None:
+    """A pretrained encoder is a folder, which sets its sizes; those from scratch have none.
+
+    An encoder that somebody registered may do as it likes.
+    """
+    name, folder = (getattr(section, key) for key in ("name", "folder"))
+    if name in scratch and folder is not None:
+        raise ValueError(f"'folder' goes with name: {pretrained}, not with {name}")
+    if name == pretrained:
+        if folder is None:
+            raise ValueError(f"{pretrained} needs 'folder', where the pretrained model lies")
+        for size in sizes:
+            if getattr(section, size) != type(section).model_fields[size].default:
+                raise ValueError(f"'{size}' has no meaning for {pretrained}: its folder sets it")
+
+
 class AudioConfig(Section):
     """The audio encoder. ``name`` is looked up in `supclap.model.registry`."""
 
@@ -94,6 +113,7 @@ class AudioConfig(Section):
     # Channels of the first stage (cnn, default 32) or size of a token (transformer, default 128).
     width: PositiveInt = 32
     layers: PositiveInt = 4
+    folder: str | None = None  # ced: the pretrained model; its sizes are the folder's
     freeze: bool = False
 
     @model_validator(mode="before")
@@ -103,6 +123,11 @@ class AudioConfig(Section):
             return {"width": 128, **values}
         return values
 
+    @model_validator(mode="after")
+    def _folder_of_its_kind(self) -> AudioConfig:
+        _check_folder(self, ("cnn", "transformer"), "ced", ("width", "layers"))
+        return self
+
 
 class TextConfig(Section):
     """The text encoder. ``name`` is looked up in `supclap.model.registry`."""
@@ -111,7 +136,13 @@ class TextConfig(Section):
     width: PositiveInt = 128
     layers: PositiveInt = 2
     vocabulary: PositiveInt = 2000  # of the tokenizer trained on the captions
+    folder: str | None = None  # sonar: the pretrained model; its sizes are the folder's
     freeze: bool = False
+
+    @model_validator(mode="after")
+    def _folder_of_its_kind(self) -> TextConfig:
+        _check_folder(self, ("transformer",), "sonar", ("width", "layers", "vocabulary"))
+        return self
 
 
 class ModelConfig(Section):
@@ -149,6 +180,9 @@ class LossConfig(Section):
     bias: float = -10.0  # siglip's initial bias
     same_clip: Literal["mask", "target"] = "mask"  # captions of one clip in one batch; our choice
     svr: SVRConfig | None = None
+    # How captions in several languages are learned from: every clip's in all of data.languages
+    # (kcl), or in the first and another one (cacl); null: one caption in a language drawn at random
+    multilingual: Literal["kcl", "cacl"] | None = None
 
 
 class OptimizerConfig(Section):
@@ -215,6 +249,27 @@ class RunConfig(Section):
     seed: NonNegativeInt = 0
     checkpoint_steps: PositiveInt | None = None  # besides the one at the end of every epoch
 
+    @field_validator("loss")
+    @classmethod
+    def _languages_for_it(cls, loss: LossConfig, info: ValidationInfo) -> LossConfig:
+        data = info.data.get("data")  # absent where it is wrong itself
+        if data is None or loss.multilingual is None:
+            return loss
+        if len(data.languages) < 2:
+            raise _fault(
+                "multilingual",
+                f"should go with at least two data.languages, found {data.languages[0]} alone",
+                loss.multilingual,
+            )
+        if data.pairs == "all":
+            raise _fault(
+                "multilingual",
+                "should go with data.pairs: one (a step takes a clip with several captions at "
+                "once, while with pairs: all every caption is a pair of its own)",
+                loss.multilingual,
+            )
+        return loss
+
     @field_validator("also")
     @classmethod
     def _names(cls, also: dict[str, AlsoConfig]) -> dict[str, AlsoConfig]:
@@ -230,6 +285,14 @@ class RunConfig(Section):
         if data is not None and data.hard_negatives >= size:
             raise ValueError(f"should be more than data.hard_negatives, {data.hard_negatives}")
         return size
+
+
+def _fault(key: str, message: str, value: object) -> ValidationError:
+    """To be raised by the validator of a section about one of its keys."""
+    kind = PydanticCustomError("inconsistent", message)
+    return ValidationError.from_exception_data(
+        key, [InitErrorDetails(type=kind, loc=(key,), input=value)]
+    )
 
 
 def parse_config(values: Mapping[str, Any], source: str = "configuration") -> RunConfig:

@@ -15,9 +15,10 @@ from supclap.divergence import TrainingError, explain_divergence
 from supclap.drift import diagnose
 from supclap.errors import InputError
 from supclap.inputs import Fed, Inputs
-from supclap.losses import LossOutput, SupCLAPLoss
+from supclap.losses import LossOutput, MultilingualLoss, MultilingualOutput, SupCLAPLoss
 from supclap.losses.accumulation import backward_in_chunks
 from supclap.losses.distributed import GlobalBatchLoss
+from supclap.losses.multilingual import View
 from supclap.model.clap import CLAP
 from supclap.workers import Workers
 
@@ -43,7 +44,9 @@ class Step:
         )
         self.bf16 = config.precision == "bf16"
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.global_loss = GlobalBatchLoss(loss)
+        self.global_loss: GlobalBatchLoss | MultilingualLoss = GlobalBatchLoss(loss)
+        if config.loss.multilingual is not None:
+            self.global_loss = MultilingualLoss(self.global_loss, config.loss.multilingual)
         if self.bf16 and self.workers.device.type == "cuda" and not torch.cuda.is_bf16_supported():
             raise InputError("precision: this GPU has no bf16; set precision: float32")
 
@@ -58,7 +61,8 @@ class Step:
         Returns:
             ``train.loss``, its parts (``train.base``, ``train.svr``, ``train.constraint``),
             ``train.gradient`` (norm before clipping) and the diagnostics of `supclap.drift`, all of
-            the global batch, at the weights before the update.
+            the global batch, at the weights before the update. With a multilingual loss the
+            diagnostics are means over the languages, each of its own term of the loss.
 
         Raises:
             TrainingError: loss or gradient is not finite; the weights are as they were.
@@ -68,30 +72,38 @@ class Step:
         # Only where a clip stands twice in the global batch do its ids matter, and cost.
         repeated = len(np.unique(batch.rows)) < len(batch)
         clip_ids = torch.from_numpy(rows).to(self.workers.device) if repeated else None
+        each = batch.captions[0].size  # captions of a clip
         embeddings: list[Tensor] = []
+        views: list[View] = []
 
         def encode(some: slice) -> tuple[Tensor, Tensor]:
+            spoken = text[some.start * each : some.stop * each]
             with self._seeded(batch.step, part.start + some.start), self._autocast():
-                embedded: tuple[Tensor, Tensor] = self.model(
-                    audio[some], text[some], self.inputs.level
-                )
-            return embedded
+                audios, texts = self.model(audio[some], spoken, self.inputs.level)
+            by_clip = (len(audios), each, texts.shape[1])
+            return audios, texts if batch.captions.ndim == 1 else texts.view(by_clip)
 
         def loss_of(audio: Tensor, text: Tensor) -> LossOutput:
             embeddings.extend((audio, text))
-            for side in embeddings:
-                side.retain_grad()  # the diagnostics' gradients, without a second backward pass
             if not (audio.isfinite().all() and text.isfinite().all()):
                 raise diverged()
             output: LossOutput = self.global_loss(audio, text, clip_ids)
+            if isinstance(output, MultilingualOutput):
+                views.extend(output.views)
+            else:
+                views.append(View(audio, text, output.radii))
+            for view in views:  # the diagnostics' gradients, without a second backward pass
+                view.audio.retain_grad()
+                view.text.retain_grad()
             return output
 
         def diverged() -> TrainingError:
             ids = [self.inputs.clips.clip_ids[row] for row in rows]
             rate = self.optimizer.param_groups[0]["lr"]
             scale = self.loss.base.scale().item()
+            spoken = text.unflatten(0, (len(ids), each)) if isinstance(text, Tensor) else text
             return explain_divergence(
-                batch.step + 1, checkpoint, ids, audio, text, embeddings, scale, rate
+                batch.step + 1, checkpoint, ids, audio, spoken, embeddings, scale, rate
             )
 
         self.optimizer.zero_grad()
@@ -111,16 +123,16 @@ class Step:
         if not np.isfinite(values).all():
             raise diverged()
         figures = dict(zip(tensors, values, strict=True))
-        figures |= self._diagnose(embeddings[0], embeddings[1], output.radii, len(batch))
+        seen = [self._diagnose(view, len(batch)) for view in views]
+        figures |= {name: sum(one[name] for one in seen) / len(seen) for name in seen[0]}
         if self.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
         self.optimizer.step()
         return figures
 
-    def _diagnose(
-        self, audio: Tensor, text: Tensor, radii: dict[str, Tensor], pairs: int
-    ) -> dict[str, float]:
+    def _diagnose(self, view: View, pairs: int) -> dict[str, float]:
         """Drift and radii of the global batch, from what the backward pass has left."""
+        audio, text, radii = view.audio, view.text, view.radii
         assert audio.grad is not None
         assert text.grad is not None
         # A worker's gradient at its own embeddings is the true one times the number of workers.

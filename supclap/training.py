@@ -215,6 +215,7 @@ def _batches(config: RunConfig, train: Clips) -> Batches:
         config.batch_size,
         config.seed,
         pairs=config.data.pairs,
+        multilingual=config.loss.multilingual,
         limit=config.data.limit,
         noise=config.data.noise,
         hard_negatives=config.data.hard_negatives,

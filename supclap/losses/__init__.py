@@ -6,6 +6,7 @@ loss(audio, text).total.backward()      # audio, text: (N, d), L2-normalised
 
 from supclap.losses.build import build_loss
 from supclap.losses.contrastive import ContrastiveLoss, InfoNCE, SigLIP
+from supclap.losses.multilingual import MultilingualLoss, MultilingualOutput
 from supclap.losses.radius import DynamicRadius, StaticRadius
 from supclap.losses.svr import LossOutput, SupCLAPLoss, SupportVectorRegularization
 
@@ -14,6 +15,8 @@ __all__ = [
     "DynamicRadius",
     "InfoNCE",
     "LossOutput",
+    "MultilingualLoss",
+    "MultilingualOutput",
     "SigLIP",
     "StaticRadius",
     "SupCLAPLoss",

@@ -31,9 +31,11 @@ def backward_in_chunks(
     changes while it runs (a running mean, say) is changed twice.
 
     Args:
-        encode: chunk -> audio, text: (n, d) each, L2-normalised, with gradient.
+        encode: chunk -> audio, text: (n, d) each, or (n, K, d) of texts in K languages,
+            L2-normalised, with gradient.
         chunks: the batch in parts; their embeddings are concatenated in this order.
-        loss: a `SupCLAPLoss` or `GlobalBatchLoss`, or a function of audio, text: (N, d).
+        loss: a `SupCLAPLoss`, `GlobalBatchLoss` or `MultilingualLoss`, or a function of audio,
+            text: (N, d) each, or (N, K, d) of texts.
 
     Returns:
         The loss's output; ``backward`` has already run.
