@@ -4,6 +4,8 @@ import pytest
 from supclap_platform.metrics import CATALOGUE, full_name, lower_is_better, why_not_reported
 from tiny_run import make_collection, tiny_config
 
+from supclap.config import RunConfig
+from supclap.errors import InputError
 from supclap.events import EpochEnded, Finished
 from supclap.storage import Folder
 from supclap.training import fit
@@ -42,3 +44,16 @@ def test_which_way_is_better():
     lower = {"test.t2a.medR", "val.a2t.meanR", "test.MRV", "seconds", "train.loss"}
     assert all(lower_is_better(name) for name in lower)
     assert not any(lower_is_better(name) for name in ("test.t2a.R@1", "zero_shot.accuracy"))
+
+
+def test_a_further_test_set_is_asked_for_by_its_name():
+    config = RunConfig.model_validate({"also": {"esc50": {"split": "test"}}})
+    for metric in ("t2a.R@1", "a2t.mAP10", "zero_shot.accuracy"):
+        assert full_name(f"also.esc50.{metric}") == f"also.esc50.{metric}"
+        assert why_not_reported(f"also.esc50.{metric}", config) is None
+    assert "no test set 'esc5'; did you mean 'esc50'?" in str(
+        why_not_reported("also.esc5.t2a.R@1", config)
+    )
+    for wrong in ("also.esc50", "also.esc50.seconds", "also.esc50.val.t2a.R@1", "also.t2a.R@1"):
+        with pytest.raises(InputError, match="no run reports 'also"):
+            full_name(wrong)

@@ -69,10 +69,10 @@ def signature(config: RunConfig, workers: int = 1, content: Contents | None = No
     """
     values = config.model_dump(mode="json", exclude=NO_PART_OF_A_RESULT)
     content = content or Contents()
-    if config.data.folder is not None:
-        values["data"]["folder"] = content.collection(config.data)
-    if config.data.events is not None:
-        values["data"]["events"] = [content.folder(f, "data.events") for f in config.data.events]
+    content.fill_in(config.data, values["data"])
+    for name, further in config.also.items():
+        if further.data is not None:
+            content.fill_in(further.data, values["also"][name]["data"], (further.split,))
     start = config.model.start
     if start is not None and not start.startswith(CELL):
         values["model"]["start"] = content.folder(start, "model.start")
@@ -97,10 +97,25 @@ class Contents:
     def __init__(self) -> None:
         self._known: dict[tuple[str, ...], str] = {}
 
-    def collection(self, data: DataConfig) -> str:
+    def fill_in(
+        self, data: DataConfig, values: dict[str, Any], splits: tuple[str | None, ...] | None = None
+    ) -> None:
+        """Puts content in the place of the folders among the values of ``data``.
+
+        Args:
+            splits: those that must be there; by default the splits that ``data`` names.
+        """
+        if data.folder is not None:
+            needed = (data.train, data.val, data.test) if splits is None else splits
+            values["folder"] = self.collection(str(data.folder), needed)
+        if data.events is not None:
+            values["events"] = [self.folder(f, "data.events") for f in data.events]
+
+    def collection(self, folder: str, splits: tuple[str | None, ...]) -> str:
         """Of a prepared collection, all splits of it; its index holds their hashes."""
-        folder = str(data.folder)
-        return self._once(("collection", folder, data.train), lambda: _collection(folder, data))
+        return self._once(
+            ("collection", folder, *map(str, splits)), lambda: _collection(folder, splits)
+        )
 
     def folder(self, path: str, key: str) -> str:
         """Of any folder: the names, sizes and small files' bytes of all that lies below it."""
@@ -125,11 +140,11 @@ def _refuse_twins(experiment: Experiment, cells: list[Cell]) -> None:
         seen[key] = cell.variant
 
 
-def _collection(folder: str, data: DataConfig) -> str:
+def _collection(folder: str, splits: tuple[str | None, ...]) -> str:
     from supclap.data.clips import Collection  # needs numpy and pyarrow: only where there is one
 
     collection = Collection(Path(folder))
-    for name in (data.train, data.val, data.test):
+    for name in splits:
         if name is not None and name not in collection.splits:
             raise InputError(
                 f"{folder}: no split '{name}'; it has {', '.join(collection.splits) or 'none'}"

@@ -2,7 +2,8 @@
 
 Names are those of `supclap.events`. A retrieval metric without a split is the test split's:
 ``t2a.R@1`` is ``test.t2a.R@1``. With several languages, one may follow the split
-(``test.fra.t2a.R@1``), and MRV tells the rank's variance over them.
+(``test.fra.t2a.R@1``), and MRV tells the rank's variance over them. ``also.NAME.`` before a name
+asks for the further test set that a run calls NAME.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ TRAINING = (
 )
 ZERO_SHOT = ("zero_shot.accuracy", "zero_shot.class_accuracy")
 # Of the run as a whole.
-WHOLE = ("seconds", "seconds_per_epoch", "best_epoch", "steps")
+WHOLE = ("seconds", "seconds_per_epoch", "best_epoch", "steps", "peak_MB")
 
 _SHORT = (*RETRIEVAL, *CONSISTENCY)
 _BY_LANGUAGE = tuple(f"{language}.{name}" for language in LANGUAGES for name in RETRIEVAL)
@@ -49,7 +50,8 @@ CATALOGUE = (
     *(f"chance.{name}" for name in (*RETRIEVAL, *ZERO_SHOT)),
     *(f"{split}.{name}" for split in SPLITS for name in (*_SHORT, *_BY_LANGUAGE)),
 )
-FIRST_WORDS = frozenset(name.split(".")[0] for name in CATALOGUE) | {"also"}
+ALSO = "also"
+FIRST_WORDS = frozenset(name.split(".")[0] for name in CATALOGUE) | {ALSO}
 _LEGAL = frozenset(CATALOGUE)
 _OF_TEST = frozenset((*_SHORT, *_BY_LANGUAGE))
 _LOW = ("medR", "meanR", "MRV", *WHOLE)
@@ -61,6 +63,9 @@ def full_name(name: str) -> str:
 
     Raises InputError for a name that no run reports, with the nearest one that is.
     """
+    first, _, rest = name.partition(".")
+    if first == ALSO:
+        return _of_also(name, rest)
     if name not in _LEGAL:
         raise InputError(
             f"no run reports '{name}'{nearest(name, CATALOGUE)} (valid: [val.|shifted.]"
@@ -70,9 +75,23 @@ def full_name(name: str) -> str:
     return f"test.{name}" if name in _OF_TEST else name
 
 
+def _of_also(name: str, rest: str) -> str:
+    """Checks ``also.NAME.METRIC``, which is its own full name."""
+    _, dot, metric = rest.partition(".")
+    legal = (*_SHORT, *ZERO_SHOT, *_BY_LANGUAGE)
+    if not dot or metric not in legal:
+        raise InputError(
+            f"no run reports '{name}'{nearest(metric, legal) if dot else ''} (valid: also.NAME. "
+            f"and {', '.join((*_SHORT, *ZERO_SHOT))})"
+        )
+    return name
+
+
 def why_not_reported(metric: str, config: RunConfig) -> str | None:
     """Why a run with this configuration cannot report a legal metric; None where it can."""
     parts = full_name(metric).split(".")
+    if parts[0] == ALSO and parts[1] not in config.also:
+        return f"'also' names no test set '{parts[1]}'{nearest(parts[1], config.also)}"
     if parts[0] in ("test", "val") and getattr(config.data, parts[0]) is None:
         return f"data.{parts[0]} is null"
     language = next((part for part in parts if part in LANGUAGES), None)
