@@ -230,7 +230,7 @@ def test_no_point_is_stored_twice_even_where_the_client_would_not_show_it(place)
     with closing(sqlite3.connect(place.folder / "storage/mlflow.db")) as database:
         query = "select count(*), count(distinct run_uuid || key || step) from metrics"
         rows, points = database.execute(query).fetchone()
-    assert rows == points == 4 * (2 * 9 + 5)
+    assert rows == points == 4 * (2 * 9 + 6)
 
 
 def test_statuses_are_those_of_the_ledger(place):
