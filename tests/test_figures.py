@@ -73,7 +73,7 @@ def test_lines_are_means_over_seeds_with_sample_deviations(experiment, ledger):
     assert [line.variant for line in lines] == ["InfoNCE", "bi-StaticSVR", "a $cheap_ one"]
     values = np.array([[curve(seed, epoch) for epoch in (1, 2, 3)] for seed in (0, 1, 2)])
     for line in lines:
-        assert line.epochs == (1, 2, 3)
+        assert line.places == (1, 2, 3)
         assert line.means == pytest.approx(values.mean(0))
         assert line.stds == pytest.approx(values.std(0, ddof=1))
         assert (line.seeds, line.wanted) == (3, 3)
@@ -96,7 +96,7 @@ def test_an_epoch_that_is_no_number_in_one_run_is_left_out_and_told(experiment, 
     leave(ledger, first, {}, [{"val.t2a.R@1": v} for v in (10.0, float("nan"), 30.0)])
     _, convergence = draw_figures(experiment, ledger, endings=())
     line = convergence.lines["val.t2a.R@1"][0]
-    assert (line.epochs, line.left_out) == ((1, 3), 1)
+    assert (line.places, line.left_out) == ((1, 3), 1)
     assert any("1 epoch(s) of InfoNCE left out" in note for note in convergence.notes)
 
 

@@ -247,8 +247,12 @@ class Ledger:
             return []
         return [from_line(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
-    def ranks(self, signature: str) -> dict[str, Any]:
-        """The arrays of per-query ranks that a finished cell keeps: name -> (queries,) integers."""
+    def ranks(self, signature: str, only: str | None = None) -> dict[str, Any]:
+        """The arrays of per-query ranks that a finished cell keeps: name -> (queries,).
+
+        Args:
+            only: read just the array of that name, where there is one.
+        """
         import numpy as np
 
         try:
@@ -256,7 +260,7 @@ class Ledger:
         except FileNotFoundError:
             return {}
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return {name: arrays[name] for name in arrays.files if only in (None, name)}
 
     def remember(self, experiment: str, profile: str, cells: Sequence[Known]) -> None:
         """Notes which cells a run of an experiment asks for. Cells no longer asked for stay known.

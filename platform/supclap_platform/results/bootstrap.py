@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -76,8 +77,8 @@ def crossed_interval(
     sums = np.stack([np.bincount(places, weights=row) for row in differences])
     by_seed = sums.sum(1) / counts.sum()
     estimate = float(by_seed.mean())
-    chance = np.random.default_rng(seed)
-    moved = _over_clips(sums.mean(0), counts, draws, chance) - estimate
+    moved, chance = _over_clips(sums.mean(0), counts, draws, seed)
+    moved = moved - estimate
     if seeds > 1:
         whole = float(moved.var())
         shared = max(whole - _of_single_answers(sums, counts), 0.0)
@@ -90,18 +91,39 @@ def crossed_interval(
 
 
 def _over_clips(
-    sums: np.ndarray, counts: np.ndarray, draws: int, chance: np.random.Generator
-) -> np.ndarray:
-    """(draws,) means over queries of clips drawn with replacement; ``sums``, ``counts``: (clips,)
-    of their queries."""
+    sums: np.ndarray, counts: np.ndarray, draws: int, seed: int
+) -> tuple[np.ndarray, np.random.Generator]:
+    """(draws,) means over queries of clips drawn with replacement, and the generator thereafter.
+
+    ``sums``, ``counts``: (clips,) of their queries.
+    """
     amount = len(counts)
-    even = np.full(amount, 1 / amount)
+    if draws * amount <= CELLS:
+        weights, state = _all_weights(amount, draws, seed)
+        chance = np.random.default_rng(seed)
+        chance.bit_generator.state = state
+        return (weights @ sums) / (weights @ counts), chance
+    chance = np.random.default_rng(seed)
     block = max(1, CELLS // amount)
     means = []
     for start in range(0, draws, block):
-        weights = chance.multinomial(amount, even, size=min(block, draws - start)).astype(float)
+        weights = _weights(chance, amount, min(block, draws - start))
         means.append((weights @ sums) / (weights @ counts))
-    return np.concatenate(means)
+    return np.concatenate(means), chance
+
+
+@lru_cache(maxsize=1)
+def _all_weights(amount: int, draws: int, seed: int) -> tuple[np.ndarray, Any]:
+    """(draws, clips) how often each clip is drawn, and the state of the generator thereafter.
+
+    Kept: the claims of a file mostly ask the same clips, and drawing them is what takes the time.
+    """
+    chance = np.random.default_rng(seed)
+    return _weights(chance, amount, draws), chance.bit_generator.state
+
+
+def _weights(chance: np.random.Generator, amount: int, draws: int) -> np.ndarray:
+    return chance.multinomial(amount, np.full(amount, 1 / amount), size=draws).astype(float)
 
 
 def _of_single_answers(sums: np.ndarray, counts: np.ndarray) -> float:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from supclap.events import EpochEnded
 from supclap_platform.cells import INIT, Cell, cells_of
 from supclap_platform.experiment import Experiment
 from supclap_platform.ledger import Ledger, Result, State
 from supclap_platform.results.tables import Run, value_of
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Evidence:
@@ -20,8 +23,11 @@ class Evidence:
 
     def __init__(self, experiment: Experiment, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._cells = [cell for cell in cells_of(experiment) if cell.variant != INIT]
-        signatures = [cell.signature for cell in self._cells]
+        cells = [cell for cell in cells_of(experiment) if cell.variant != INIT]
+        self._cells: dict[str, list[Cell]] = {}
+        for cell in cells:
+            self._cells.setdefault(cell.variant, []).append(cell)
+        signatures = [cell.signature for cell in cells]
         overview = ledger.overview(signatures)
         self._states = {signature: overview.of(signature) for signature in signatures}
         self._results = ledger.results(s for s in signatures if overview.of(s) is State.DONE)
@@ -61,8 +67,16 @@ class Evidence:
             found[seed] = self._ranks[result.signature]
         return found
 
+    def kept(self, variant: str, name: str) -> dict[int, np.ndarray]:
+        """seed -> one array that its finished runs keep beside their ranks; absent where not."""
+        found = (
+            (seed, self._ledger.ranks(result.signature, only=name))
+            for seed, result in self.results(variant).items()
+        )
+        return {seed: arrays[name] for seed, arrays in found if name in arrays}
+
     def _of(self, variant: str) -> list[Cell]:
-        return [cell for cell in self._cells if cell.variant == variant]
+        return self._cells.get(variant, [])
 
     def _epochs(self, signature: str) -> Sequence[EpochEnded]:
         if signature not in self._events:

@@ -1,0 +1,204 @@
+"""Panels of a figure, drawn with matplotlib: all of them in one picture, or each in its own."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from supclap_platform.results.curves import DISTRIBUTION, Line
+from supclap_platform.results.styles import Style
+
+ENDINGS = ("svg", "pdf", "png")
+DOTS = 200  # an inch, of PNG
+WIDTH, HEIGHT = 7.2, 2.9  # inches: the width of a page's text, the height of a row of panels
+LOW = 2.1  # height of each of several rows
+SINGLE = (3.6, 2.7)  # inches, of a panel on its own: readable at the width of a phone
+MARKED = 12  # markers on a line, at most
+
+
+@dataclass(frozen=True)
+class Panel:
+    metric: str
+    title: str
+    unit: str
+    below: str = "epoch"
+
+
+PANELS = {
+    "drift": (
+        Panel("drift.text", "Drift, text anchors", "cosine of update and pull"),
+        Panel("drift.audio", "Drift, audio anchors", "cosine of update and pull"),
+    ),
+    "radius": (
+        Panel("radius.text.mean", "Semantic radius, text anchors", "radius R"),
+        Panel("radius.audio.mean", "Semantic radius, audio anchors", "radius R"),
+    ),
+    "similarity": (
+        Panel(DISTRIBUTION, "Captions and their clips, test", "density", "cosine similarity"),
+        Panel("similarity.positive", "Mean over training batches", "cosine similarity"),
+    ),
+    "convergence": (
+        Panel("val.t2a.R@1", "Text to audio, validation", "R@1 (%)"),
+        Panel("val.a2t.R@1", "Audio to text, validation", "R@1 (%)"),
+    ),
+}
+
+_SETTINGS: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "pdf.fonttype": 42,
+}
+_UNDATED: dict[str, dict[str, None]] = {
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+    "png": {"Software": None},
+}
+
+
+def draw_whole(
+    name: str,
+    panels: Sequence[Panel],
+    groups: Sequence[str | None],
+    lines: Mapping[str, Sequence[Line]],
+    styles: Mapping[str, Style],
+    endings: Sequence[str],
+) -> dict[str, bytes]:
+    """A figure with its legend, ending -> content: a row of panels for each group.
+
+    The panels of one metric share their axes, so that groups compare.
+
+    Args:
+        name: of the figure; it seeds the names inside an SVG.
+        lines: metric -> its lines; ``styles``: row -> its style.
+    """
+    with matplotlib.rc_context(_SETTINGS | {"svg.hashsalt": name}):
+        figure = _whole(panels, groups, lines, styles)
+        return {ending: _saved(figure, ending) for ending in endings}
+
+
+def draw_single(
+    name: str,
+    panel: Panel,
+    group: str | None,
+    lines: Mapping[str, Sequence[Line]],
+    styles: Mapping[str, Style],
+) -> bytes:
+    """One panel as an SVG of its own: no legend, no background; axes as in the whole figure."""
+    salt = f"{name} {group} {panel.metric}"
+    with matplotlib.rc_context(_SETTINGS | {"svg.hashsalt": salt}):
+        figure = Figure(figsize=SINGLE, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        for line in lines[panel.metric]:  # other groups' too, unseen: the axes are shared
+            _draw_line(axes, line, styles[line.row], seen=line.group == group)
+        _dress(axes, panel, group)
+        return _saved(figure, "svg", transparent=True)
+
+
+def _saved(figure: Figure, ending: str, transparent: bool = False) -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format=ending, dpi=DOTS, metadata=_UNDATED[ending], transparent=transparent)
+    return out.getvalue()
+
+
+def _whole(
+    panels: Sequence[Panel],
+    groups: Sequence[str | None],
+    lines: Mapping[str, Sequence[Line]],
+    styles: Mapping[str, Style],
+) -> Figure:
+    drawn = [line for panel in panels for line in lines[panel.metric]]
+    labels = {row: label(row, drawn) for row in dict.fromkeys(line.row for line in drawn)}
+    columns = min(len(labels), 3 if max(map(len, labels.values())) < 32 else 2)
+    below = 0.17 * -(-len(labels) // columns) + 0.25  # inches: legend, and the line on bands
+    height = HEIGHT if len(groups) == 1 else LOW * len(groups)
+    whole = height + below
+    layout = ConstrainedLayoutEngine(rect=(0, below / whole, 1, height / whole))
+    figure = Figure(figsize=(WIDTH, whole), layout=layout)
+    FigureCanvasAgg(figure)
+    places = figure.subplots(len(groups), len(panels), sharex="col", sharey="col", squeeze=False)
+    handles: dict[str, Line2D] = {}
+    for across, group in zip(places, groups, strict=True):
+        for axes, panel in zip(across, panels, strict=True):
+            for line in lines[panel.metric]:
+                if line.group == group:
+                    handles[line.row] = _draw_line(axes, line, styles[line.row])
+            _dress(axes, panel, group)
+    for axes in places[:-1].flat:
+        axes.set_xlabel("")
+    figure.legend(
+        [handles[row] for row in labels],
+        [plain(text) for text in labels.values()],
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.18 / whole),
+        ncols=columns,
+        frameon=False,
+        handlelength=4,
+    )
+    figure.text(0.5, 0.05 / whole, on_bands(drawn), ha="center", fontsize=7)
+    return figure
+
+
+def on_bands(lines: Sequence[Line]) -> str:
+    """What the lines of a figure are, in one sentence."""
+    counts = sorted({line.seeds for line in lines})
+    if counts == [1]:
+        return "One seed: no band."
+    told = " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
+    return f"Mean over {told} seeds; bands: ± one sample standard deviation."
+
+
+def label(row: str, lines: Sequence[Line]) -> str:
+    """A row's name; where any of its lines lacks runs, with the fewest that one rests on."""
+    own = [line for line in lines if line.row == row and line.seeds < line.wanted]
+    if not own:
+        return row
+    least = min(own, key=lambda line: line.seeds / line.wanted)
+    return f"{row} ({least.seeds}/{least.wanted} runs)"
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib does not take for the beginning of a formula."""
+    return text.replace("$", r"\$")
+
+
+def _dress(axes: Axes, panel: Panel, group: str | None) -> None:
+    axes.set_title(panel.title if group is None else f"{plain(group)}: {panel.title}")
+    axes.set_xlabel(panel.below)
+    axes.set_ylabel(panel.unit)
+    if panel.below == "epoch":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_line(axes: Axes, line: Line, style: Style, seen: bool = True) -> Line2D:
+    if line.seeds > 1:
+        lows = [mean - std for mean, std in zip(line.means, line.stds, strict=True)]
+        highs = [mean + std for mean, std in zip(line.means, line.stds, strict=True)]
+        band = axes.fill_between(line.places, lows, highs, color=style.colour, alpha=0.15)
+        band.set(linewidth=0, visible=seen)
+    (handle,) = axes.plot(
+        line.places,
+        line.means,
+        color=style.colour,
+        marker=style.marker,
+        markersize=4,
+        markevery=max(1, len(line.places) // MARKED),
+        linewidth=1.4,
+        linestyle=(0, style.dashes) if style.dashes else "solid",
+        visible=seen,
+    )
+    return handle
