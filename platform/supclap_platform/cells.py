@@ -42,14 +42,14 @@ class Cell:
         return f"{self.variant}, seed {self.seed}"
 
 
-def cells_of(experiment: Experiment) -> list[Cell]:
+def cells_of(experiment: Experiment, content: Contents | None = None) -> list[Cell]:
     """All cells: those of the init stage first, then variant by variant, seed by seed.
 
     Raises:
         InputError: a folder that the configuration names cannot be read, or two variants are the
             same run because two folders have the same content.
     """
-    content = Contents()
+    content = content or Contents()
     stages = _stages(experiment, content)
     cells = list(stages.values()) if experiment.init and not experiment.init.variant else []
     for variant in experiment.variants:
@@ -129,7 +129,10 @@ class Contents:
 
 def _refuse_twins(experiment: Experiment, cells: list[Cell]) -> None:
     seen: dict[tuple[str, str | None], str] = {}
+    winner = experiment.search.winner if experiment.search else None  # may be one of the variants
     for cell in cells:
+        if cell.variant == winner:
+            continue
         key = (cell.signature, cell.group)  # one run in two groups: a group that changes nothing
         other = seen.setdefault(key, cell.variant)
         if cell.variant not in (other, INIT) and other != INIT:

@@ -21,6 +21,7 @@ from supclap.errors import InputError, nearest
 from supclap_platform.claims import Claim
 from supclap_platform.columns import AT, Column, check_columns, in_group
 from supclap_platform.document import Document, Key, read_document
+from supclap_platform.gathering import check_parts, included
 from supclap_platform.questions import (
     check_baselines,
     check_claims,
@@ -37,6 +38,7 @@ from supclap_platform.schema import (
     Resources,
     fault,
 )
+from supclap_platform.search.search import Search, placeholder, read_search
 from supclap_platform.settings import Settings, flat
 
 DEFAULT_PROFILE = "laptop"
@@ -88,6 +90,8 @@ class Experiment:
     claims: tuple[Claim, ...]
     figures: tuple[str, ...]
     groups: tuple[str, ...] = ()  # none: every variant is a row of its own
+    parts: tuple[Experiment, ...] = ()  # of a file that only gathers others; all else is empty
+    search: Search | None = None  # its winner becomes a row (`search.winner.with_winner`)
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -118,7 +122,35 @@ def load_experiment(
     except ValidationError as error:
         location = [str(part) for part in error.errors()[0]["loc"]]
         raise document.error(location, fault(error, ExperimentFile)) from None
+    if "include" in document.values:
+        return _gathered(document, file, profile, dict(changes or {}))
     return _Reader(document, file, profile, dict(changes or {})).experiment()
+
+
+def _gathered(
+    document: Document, file: ExperimentFile, profile: str, changes: Overrides
+) -> Experiment:
+    """An experiment that only gathers others, each read under the same profile and changes."""
+    parts = [
+        (key, load_experiment(path, profile, changes)) for key, path in included(document, file)
+    ]
+    check_parts(document, file.experiment, parts)
+    return Experiment(
+        name=file.experiment,
+        about=" ".join(file.about.split()),
+        path=document.path,
+        profile=profile,
+        changes=changes,
+        variants=(),
+        seeds=(),
+        baselines={},
+        init=None,
+        columns=(),
+        published=None,
+        claims=(),
+        figures=(),
+        parts=tuple(part for _, part in parts),
+    )
 
 
 class _Reader:
@@ -150,6 +182,7 @@ class _Reader:
         if init is not None:
             variants = self._starting(variants, [row for _, row in placed], init)
         self._no_duplicates(variants, [row for _, row in placed])
+        search = self._search(seeds, names)
         at = self._place("table")
         table = self.profile.table or file.table
         claimed = self._place("claims")
@@ -157,8 +190,11 @@ class _Reader:
         of_groups: dict[str, dict[str, RunConfig]] = {}
         for variant in variants:
             of_groups.setdefault(variant.group or "", {})[variant.row] = variant.config
-        columns = check_columns(self.document, (*at, "columns"), table.columns, groups, of_groups)
         configs = {variant.name: variant.config for variant in variants}
+        if search is not None:
+            names.append(search.winner)
+            configs[search.winner] = of_groups[""][search.winner] = placeholder(search)
+        columns = check_columns(self.document, (*at, "columns"), table.columns, groups, of_groups)
         return Experiment(
             name=file.experiment,
             about=" ".join(file.about.split()),
@@ -174,6 +210,21 @@ class _Reader:
             claims=check_claims(self.document, claimed, claims, configs, groups),
             figures=check_figures(self.document, file.figures),
             groups=groups,
+            search=search,
+        )
+
+    def _search(self, seeds: Sequence[int], rows: Sequence[str]) -> Search | None:
+        if self.file.search is not None and self.file.groups:
+            raise self.document.error(("search",), "a search has no groups; give it a file")
+        return read_search(
+            self.document,
+            self.file.search,
+            self.profile.search,
+            self.profile_name,
+            self.settings,
+            self.file.experiment,
+            tuple(seeds),
+            tuple(rows),
         )
 
     def _place(self, part: str) -> Key:

@@ -20,6 +20,7 @@ from pydantic import (
 
 from supclap.config import Section, explain
 from supclap_platform.metrics import FIRST_WORDS
+from supclap_platform.search.section import SearchSection
 
 Overrides = dict[str, Any]  # RunConfig values, keys dotted or nested; `resources.…` too
 
@@ -166,6 +167,7 @@ class ProfileSection(Section):
     about: str = ""
     base: Overrides = Field(default={})
     init: Overrides = Field(default={})  # on top of the stage's own overrides
+    search: Overrides = Field(default={})  # trials, budget ...: in the place of the file's
     groups: dict[GroupName, Overrides | None] = Field(default={})  # on top of the file's; null: off
     seeds: Seeds | None = None
     resources: ResourceChanges = ResourceChanges()
@@ -178,6 +180,7 @@ class ExperimentFile(Section):
 
     experiment: Name
     about: str = ""
+    include: Annotated[tuple[str, ...], Field(max_length=1_000)] = ()  # then it has nothing else
     base: Overrides = Field(default={})
     variants: Annotated[dict[str, Overrides | None], Field(max_length=10_000)] = Field(default={})
     groups: dict[GroupName, Overrides | None] = Field(default={})
@@ -187,6 +190,7 @@ class ExperimentFile(Section):
     # What every other row is compared with; or, for each such row, which ones.
     baseline: str | dict[str, Annotated[list[str], Field(min_length=1)]] | None = None
     init: InitSection | None = None
+    search: SearchSection | None = None
     resources: ResourceChanges = ResourceChanges()
     table: TableSection = TableSection()
     claims: tuple[str, ...] = ()

@@ -1,0 +1,308 @@
+"""The durable study of a search: an Optuna study, and what makes a rerun go on with it.
+
+A trial's number, its seed and all that the sampler sees of the others are functions of the study.
+A trial that was running when the driver died is handed out again under its own number: its cells
+go on from their checkpoints, and the study ends as it would have ended.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from supclap.errors import InputError
+from supclap_platform.ledger import Ledger
+from supclap_platform.plan import profile_key
+from supclap_platform.search.pruning import build_pruner
+from supclap_platform.search.section import SamplerSection
+from supclap_platform.search.space import Params
+from supclap_platform.search.trials import Trials
+
+FILE = "study.db"
+DECLARED, STARTED, WALL, WORKERS = "declared", "started", "seconds", "worker_seconds"
+WARM, ERROR, CELLS = "warm start", "error", "cells"  # attributes of trials
+OVER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+_PRIME = 100_003  # seeds of a sampler: far apart for studies with seeds side by side
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+def study_url(ledger: Ledger, experiment: str, url: str | None) -> str:
+    """Where a study is stored. Raises InputError where it must be said and is not."""
+    if url is not None:
+        return url
+    local = ledger.experiment_folder(experiment).local
+    if local is None:
+        raise InputError(
+            f"storage {ledger.storage.uri}: a study's database cannot lie there; give "
+            "--study-storage URL, such as postgresql://USER@HOST/NAME"
+        )
+    return f"sqlite:///{local}/{FILE}"
+
+
+class Book:
+    """A study as its search keeps it. One driver writes in it at a time."""
+
+    def __init__(self, trials: Trials, ledger: Ledger, url: str | None = None) -> None:
+        """Opens or creates it.
+
+        Raises:
+            InputError: the storage cannot be used, or the study is one of another space.
+        """
+        self.trials = trials
+        self.search = trials.search
+        self.url = study_url(ledger, trials.experiment.name, url)
+        self.storage = open_storage(self.url, ledger, trials.experiment.name)
+        key = profile_key(trials.experiment)
+        self.name = self.search.name if key == "laptop" else f"{self.search.name}, {key}"
+        self._check_declared()
+        self.study = optuna.create_study(
+            storage=self.storage,
+            study_name=self.name,
+            load_if_exists=True,
+            directions=[objective.direction for objective in self.search.objectives],
+            pruner=build_pruner(self.search.pruner, self.steps),
+        )
+        if DECLARED not in self.study.user_attrs:
+            self.study.set_user_attr(DECLARED, self._declared())
+
+    @property
+    def steps(self) -> int:
+        """Epochs that a whole trial reports, its seeds one after another."""
+        probe = self.trials.of(0, next(self.search.space.probes())[1])
+        return probe.cells[0].config.epochs * len(self.search.seeds)
+
+    def prepare(self, warm: Iterable[tuple[Params, list[float], str]] = ()) -> None:
+        """Fills in, once, what is known before the first trial: settings to try, and results.
+
+        Killed in the midst, it is finished by the next call.
+
+        Args:
+            warm: settings with their values and where they come from (`warm.finished`).
+        """
+        if self.study.user_attrs.get(STARTED):
+            return
+        space = self.search.space
+        seen = {t.user_attrs.get(WARM) for t in self._all()}
+        for params, values, source in warm:
+            if source not in seen:
+                self.study.add_trial(
+                    optuna.trial.create_trial(
+                        params=space.free(params),
+                        distributions=space.distributions(params),
+                        values=values,
+                        user_attrs={WARM: source},
+                    )
+                )
+        for params in self.first():
+            self.study.enqueue_trial(space.free(params), skip_if_exists=True)
+        self.study.set_user_attr(STARTED, True)
+
+    def first(self) -> list[Params]:
+        """The settings to try first: those of the file, and for a grid every other one."""
+        points = list(self.search.start)
+        if self.search.sampler.name == "grid":
+            points += [p for p in self.search.space.points() if p not in points]
+        return points
+
+    def ask(self) -> optuna.trial.Trial | None:
+        """The next trial, or None where all that were declared have been handed out."""
+        trials = self._all()
+        numbers = [t.number for t in trials if self.counts(t) and t.state is not TrialState.WAITING]
+        if len(numbers) >= self.search.trials:
+            return None
+        waiting = [t.number for t in trials if t.state is TrialState.WAITING]
+        if self.search.sampler.name == "grid" and not waiting:
+            return None
+        number = min(waiting) if waiting else len(trials)
+        self.study.sampler = build_sampler(self.search.sampler, number)
+        return self.study.ask()
+
+    def orphans(self) -> list[optuna.trial.Trial]:
+        """The trials that a driver left running, to be handed out again."""
+        left = [t for t in self._all() if t.state is TrialState.RUNNING]
+        found = []
+        for trial in left:
+            self.study.sampler = build_sampler(self.search.sampler, trial.number)
+            found.append(optuna.trial.Trial(self.study, trial._trial_id))
+        return found
+
+    def params(self, trial: optuna.trial.Trial) -> Params:
+        """The setting of a trial: sampled where it has none yet, as it stands where it has one."""
+        self.study.sampler = build_sampler(self.search.sampler, trial.number)
+        return self.search.space(trial)
+
+    def report(self, trial: optuna.trial.Trial, step: int, value: float) -> bool:
+        """Notes an intermediate value; whether the trial is to be stopped."""
+        if not self.search.single:
+            return False
+        if step not in self.storage.get_trial(trial._trial_id).intermediate_values:
+            trial.report(value, step)
+        frozen = self.storage.get_trial(trial._trial_id)
+        frozen.intermediate_values = {
+            s: v for s, v in frozen.intermediate_values.items() if s <= step
+        }
+        return bool(self.study.pruner.prune(self.study, frozen))
+
+    def complete(self, trial: optuna.trial.Trial, values: list[float]) -> None:
+        self.study.tell(trial, values)
+
+    def prune(self, trial: optuna.trial.Trial) -> None:
+        self.study.tell(trial, state=TrialState.PRUNED)
+
+    def fail(self, trial: optuna.trial.Trial, error: str) -> None:
+        trial.set_user_attr(ERROR, error[:500])
+        self.study.tell(trial, state=TrialState.FAIL)
+
+    def counts(self, trial: Any) -> bool:
+        """Whether a trial is one of those declared: not what was known before."""
+        return WARM not in trial.user_attrs
+
+    def over(self) -> list[optuna.trial.FrozenTrial]:
+        """The trials that are over, what was known before left out."""
+        return [t for t in self._all() if self.counts(t) and t.state in OVER]
+
+    @property
+    def left(self) -> int:
+        """Trials that are not over yet. A grid ends with its last setting."""
+        trials = self._all()
+        wanted = self.search.trials
+        if self.search.sampler.name == "grid":
+            wanted = min(wanted, sum(self.counts(t) for t in trials))
+        return max(0, wanted - len(self.over()))
+
+    def spend(self, seconds: float, worker_seconds: float) -> None:
+        """Adds to what the study has cost so far."""
+        attributes = self.study.user_attrs
+        self.study.set_user_attr(WALL, attributes.get(WALL, 0.0) + seconds)
+        self.study.set_user_attr(WORKERS, attributes.get(WORKERS, 0.0) + worker_seconds)
+
+    def spent(self) -> tuple[float, float]:
+        """Hours of wall time and of workers that the study has cost."""
+        attributes = self.study.user_attrs
+        return attributes.get(WALL, 0.0) / 3600, attributes.get(WORKERS, 0.0) / 3600
+
+    def exhausted(self, more: tuple[float, float] = (0.0, 0.0)) -> str | None:
+        """The budget that is used up, in words, or None.
+
+        Args:
+            more: seconds of wall time and of workers that are not noted yet.
+        """
+        wall, workers = self.spent()
+        wall, workers = wall + more[0] / 3600, workers + more[1] / 3600
+        budget = self.search.budget
+        if budget.hours is not None and wall >= budget.hours:
+            return f"wall time ({budget.hours:g} h)"
+        if budget.worker_hours is not None and workers >= budget.worker_hours:
+            return f"worker-hours ({budget.worker_hours:g})"
+        return None
+
+    def _all(self) -> list[optuna.trial.FrozenTrial]:
+        found: list[optuna.trial.FrozenTrial] = self.study.get_trials(deepcopy=False)
+        return found
+
+    def _declared(self) -> dict[str, Any]:
+        """What the values of a study depend on, as plain values with flat keys."""
+        base, resources = self.search.build("search", {})
+        init = self.trials.experiment.init
+        told: dict[str, Any] = {
+            "objective": {o.metric: o.direction for o in self.search.objectives},
+            "seeds": list(self.search.seeds),
+            "workers": resources.workers,
+            "init": None if init is None else init.config.model_dump(mode="json"),
+        }
+        fixed = _flat(base.model_dump(mode="json", exclude={"seed", "checkpoint_steps"}))
+        told |= {f"base.{key}": value for key, value in fixed.items()}
+        for name, parameter in self.search.space.described().items():
+            told[f"space.{name}"] = parameter
+            told.pop(f"base.{name}", None)
+        found: dict[str, Any] = json.loads(json.dumps(told))
+        return found
+
+    def _check_declared(self) -> None:
+        """Raises InputError where the stored study is not the file's."""
+        known = optuna.get_all_study_names(self.storage)
+        if self.name not in known:
+            return
+        stored = optuna.load_study(study_name=self.name, storage=self.storage)
+        before, now = stored.user_attrs.get(DECLARED), self._declared()
+        if before is None or before == now:
+            return
+        raise InputError(
+            f"{self.trials.experiment.path}: the study '{self.name}' is of another search: "
+            f"{_difference(before, now)}; give this one a name of its own (search: "
+            f"{{study: {_new_name(self.search.name, known)}}}), or put the file back"
+        )
+
+
+def open_storage(url: str, ledger: Ledger, experiment: str) -> Any:
+    """Optuna's storage at a URL. Raises InputError where it cannot be used."""
+    if url.startswith("sqlite:///"):
+        folder = ledger.experiment_folder(experiment)
+        folder.write("about-study.txt", b"study.db: optuna-dashboard sqlite:///study.db\n")
+    options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    try:
+        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+    except Exception as error:  # of the database's driver, whichever it is
+        reason = str(error).strip().splitlines()
+        raise InputError(
+            f"--study-storage {url}: cannot be used: {reason[0] if reason else error!r}"
+        ) from None
+
+
+def build_sampler(section: SamplerSection, number: int) -> optuna.samplers.BaseSampler:
+    """The sampler for one trial. Its random numbers depend on the trial's number alone, so that a
+    search that was killed goes on as it would have gone on."""
+    seed = (section.seed * _PRIME + number) % 2**32
+    samplers = optuna.samplers
+    if section.name in ("random", "grid"):
+        return samplers.RandomSampler(seed=seed)
+    if section.name == "cmaes":
+        return samplers.CmaEsSampler(
+            seed=seed, n_startup_trials=max(1, section.startup), warn_independent_sampling=False
+        )
+    if section.name == "gp":
+        return samplers.GPSampler(seed=seed, n_startup_trials=section.startup)
+    return samplers.TPESampler(
+        seed=seed,
+        n_startup_trials=section.startup,
+        multivariate=section.multivariate,
+        group=section.multivariate,
+        warn_independent_sampling=False,
+    )
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= _flat(value, f"{above}{key}.")
+        else:
+            found[f"{above}{key}"] = value
+    return found
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first thing in which two searches differ, and how many more there are."""
+    keys = [key for key in [*before, *now] if before.get(key, ...) != now.get(key, ...)]
+    keys = sorted(dict.fromkeys(keys), key=lambda key: not key.startswith("space."))
+    key = keys[0]
+    if key not in now:
+        told = f"the file no longer has {key}"
+    elif key not in before:
+        told = f"the file now has {key}"
+    else:
+        told = f"{key} was {json.dumps(before[key])}, and is {json.dumps(now[key])}"
+    more = len(keys) - 1
+    return told + (f" (and {more} more)" if more else "")
+
+
+def _new_name(name: str, known: Iterable[str]) -> str:
+    taken = set(known)
+    return next(f"{name}-{n}" for n in range(2, 10_000) if f"{name}-{n}" not in taken)

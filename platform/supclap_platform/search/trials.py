@@ -1,0 +1,100 @@
+"""The cells of a setting: the same training runs, in the same ledger, as a grid's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from supclap_platform.cells import Cell, Contents, cells_of
+from supclap_platform.experiment import Experiment, Variant
+from supclap_platform.ledger import Ledger, Result, State
+from supclap_platform.results.tables import value_of
+from supclap_platform.search.search import Objective, Search
+from supclap_platform.settings import flat
+
+TRIAL = "trial "  # a trial's cells are called "trial 7", whatever study it belongs to
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A setting as cells, one for each of the search's seeds, and the stages they start from."""
+
+    number: int
+    params: Mapping[str, Any]
+    cells: tuple[Cell, ...]
+    stages: tuple[Cell, ...]
+
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        return tuple(cell.signature for cell in self.cells)
+
+
+class Trials:
+    """Makes cells of settings, each folder's content being read once."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        assert experiment.search is not None
+        self.experiment = experiment
+        self.search: Search = experiment.search
+        self._contents = Contents()
+
+    def of(self, number: int, params: Mapping[str, Any]) -> Trial:
+        """The trial of a setting."""
+        return self.with_seeds(number, params, self.search.seeds)
+
+    def with_seeds(self, number: int, params: Mapping[str, Any], seeds: Sequence[int]) -> Trial:
+        """The same on other seeds."""
+        label = f"{TRIAL}{number}"
+        own = variant_of(self.experiment, label, params)
+        init = self.experiment.init
+        others = () if init is None or init.variant is None else (init.variant,)
+        asked = replace(
+            self.experiment,
+            variants=(*(self.experiment.variant(name) for name in others), own),
+            seeds=tuple(seeds),
+            search=None,
+        )
+        cells = cells_of(asked, self._contents)
+        mine = tuple(cell for cell in cells if cell.variant == label)
+        needed = {cell.start for cell in mine}
+        stages = tuple(cell for cell in cells if cell.signature in needed)
+        return Trial(number, params, mine, stages)
+
+    def values(self, trial: Trial, results: Mapping[str, Result]) -> list[float] | None:
+        """What a trial is worth, objective by objective: means over its seeds.
+
+        None where a seed is not finished, or reports no finite number of an objective.
+        """
+        found = [results.get(signature) for signature in trial.signatures]
+        return mean_values([r for r in found if r], self.search.objectives, len(found))
+
+
+def mean_values(
+    results: Sequence[Result], objectives: Sequence[Objective], wanted: int
+) -> list[float] | None:
+    """The means over results, objective by objective; None where any is missing."""
+    if len(results) < wanted or not results:
+        return None
+    means = []
+    for objective in objectives:
+        values = [value_of(result, objective.metric) for result in results]
+        if any(value is None or value != value for value in values):
+            return None
+        means.append(sum(v for v in values if v is not None) / len(values))
+    return means
+
+
+def variant_of(experiment: Experiment, name: str, params: Mapping[str, Any]) -> Variant:
+    """A setting as a row of the experiment."""
+    search = experiment.search
+    assert search is not None
+    config, resources = search.build(name, params)
+    changes = flat(dict(search.base)) | dict(params)
+    from_init = experiment.init is not None and "model.start" not in changes
+    return Variant(name, config, resources, changes, from_init)
+
+
+def all_done(trial: Trial, ledger: Ledger) -> bool:
+    """Whether the ledger has every cell of a trial."""
+    return all(ledger.state(signature) is State.DONE for signature in trial.signatures)
