@@ -88,22 +88,28 @@ class DataConfig(Section):
         return self
 
 
-def _check_folder(
-    section: Section, scratch: tuple[str, ...], pretrained: str, sizes: tuple[str, ...]
-) -> None:
-    """A pretrained encoder is a folder, which sets its sizes; those from scratch have none.
+# Pretrained encoders: a folder holds them and sets their sizes.
+PRETRAINED = ("ced", "sonar")
+_FROM_SCRATCH = ("cnn", "transformer")
 
-    An encoder that somebody registered may do as it likes.
+
+def _without_sizes(values: Any) -> Any:
+    """A pretrained encoder's values without those that its folder sets.
+
+    They are set aside rather than refused: a profile lays its encoder over a base whose own, from
+    scratch, has sizes.
     """
-    name, folder = (getattr(section, key) for key in ("name", "folder"))
-    if name in scratch and folder is not None:
-        raise ValueError(f"'folder' goes with name: {pretrained}, not with {name}")
-    if name == pretrained:
-        if folder is None:
-            raise ValueError(f"{pretrained} needs 'folder', where the pretrained model lies")
-        for size in sizes:
-            if getattr(section, size) != type(section).model_fields[size].default:
-                raise ValueError(f"'{size}' has no meaning for {pretrained}: its folder sets it")
+    if isinstance(values, Mapping) and values.get("name") in PRETRAINED:
+        return {k: v for k, v in values.items() if k not in ("width", "layers", "vocabulary")}
+    return values
+
+
+def _check_folder(name: str, folder: str | None) -> None:
+    """An encoder that somebody else registered may do with a folder as it likes."""
+    if name in PRETRAINED and folder is None:
+        raise ValueError(f"{name} needs 'folder', where the pretrained model lies")
+    if name in _FROM_SCRATCH and folder is not None:
+        raise ValueError(f"'folder' goes with {' or '.join(PRETRAINED)}, not with {name}")
 
 
 class AudioConfig(Section):
@@ -121,11 +127,11 @@ class AudioConfig(Section):
     def _width_of_its_kind(cls, values: Any) -> Any:
         if isinstance(values, Mapping) and values.get("name") == "transformer":
             return {"width": 128, **values}
-        return values
+        return _without_sizes(values)
 
     @model_validator(mode="after")
     def _folder_of_its_kind(self) -> AudioConfig:
-        _check_folder(self, ("cnn", "transformer"), "ced", ("width", "layers"))
+        _check_folder(self.name, self.folder)
         return self
 
 
@@ -139,9 +145,14 @@ class TextConfig(Section):
     folder: str | None = None  # sonar: the pretrained model; its sizes are the folder's
     freeze: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _sizes_of_its_kind(cls, values: Any) -> Any:
+        return _without_sizes(values)
+
     @model_validator(mode="after")
     def _folder_of_its_kind(self) -> TextConfig:
-        _check_folder(self, ("transformer",), "sonar", ("width", "layers", "vocabulary"))
+        _check_folder(self.name, self.folder)
         return self
 
 

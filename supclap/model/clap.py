@@ -15,6 +15,8 @@ from supclap.config import LANGUAGES, ModelConfig
 from supclap.data.clips import SAMPLE_RATE
 from supclap.errors import InputError, nearest
 from supclap.model import audio as _audio  # noqa: F401  registers this package's own encoders
+from supclap.model import ced as _ced  # noqa: F401
+from supclap.model import sonar as _sonar  # noqa: F401
 from supclap.model import text as _text  # noqa: F401
 from supclap.model.folder import SavedModel, content_hash, read_model, save_model
 from supclap.model.registry import AudioEncoder, Source, TextEncoder, make_audio, make_text
@@ -199,7 +201,9 @@ class CLAP(nn.Module):
 
     def content_hash(self) -> str:
         """16 hexadecimal digits over weights, configuration and the encoders' own files."""
-        return content_hash(self, self.config.model_dump_json(), str(self.seconds))
+        # Where pretrained encoders lay is no part of the model.
+        config = self.config.model_dump_json(exclude={"audio": {"folder"}, "text": {"folder"}})
+        return content_hash(self, config, str(self.seconds))
 
     def _samples(self, item: AudioInput, row: int) -> np.ndarray:
         if isinstance(item, str | Path):
@@ -280,7 +284,9 @@ def _continued(config: ModelConfig, start: Path, seconds: float) -> CLAP:
 
 def _shape(section: Any) -> Any:
     """What of an encoder's section decides the shapes of its weights."""
-    return section.model_dump(exclude={"freeze"}) if hasattr(section, "model_dump") else section
+    if not hasattr(section, "model_dump"):
+        return section
+    return section.model_dump(exclude={"freeze", "folder"})
 
 
 def _listed(audio: AudioInput | Sequence[AudioInput]) -> Sequence[AudioInput]:

@@ -34,7 +34,7 @@ class LogMel(nn.Module):
             SAMPLE_RATE, n_fft=window, hop_length=hop, n_mels=BANDS, f_min=0.0, power=2.0
         )
         for buffer in ("spectrogram.window", "mel_scale.fb"):
-            _keep_out_of_state(self.mel, buffer)
+            keep_out_of_state(self.mel, buffer)
 
     def forward(self, waveforms: Tensor) -> Tensor:
         """(N, samples) in [-1, 1] at 16 kHz -> (N, 64, samples // hop + 1) float32.
@@ -50,7 +50,7 @@ class LogMel(nn.Module):
         return round(seconds * SAMPLE_RATE) // self.hop + 1
 
 
-def _keep_out_of_state(module: nn.Module, name: str) -> None:
+def keep_out_of_state(module: nn.Module, name: str) -> None:
     """Makes a buffer non-persistent: a window and a filter bank are constants, not weights."""
     *path, last = name.split(".")
     owner = module.get_submodule(".".join(path))

@@ -1,0 +1,113 @@
+"""A pretrained encoder's folder: its description in JSON and its weights, read whole or refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from supclap.errors import InputError
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+def read_file(folder: Path, name: str, key: str) -> bytes:
+    """A file of the folder that ``key`` of the configuration names. Raises InputError."""
+    if not folder.is_dir():
+        raise InputError(f"{key}: {folder} is not a folder")
+    path = folder / name
+    if not path.is_file():
+        raise InputError(f"{key}: {folder} has no {name} (docs/models.md names the files)")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def parse_description(content: bytes, kind: str, where: str) -> dict[str, Any]:
+    """What a config.json says. Raises InputError where it is none, or that of another kind."""
+    try:
+        values = json.loads(content)
+    except ValueError:
+        raise InputError(f"{where}: is not JSON (truncated?)") from None
+    found = values.get("model_type") if isinstance(values, dict) else None
+    if found != kind:
+        raise InputError(f"{where}: describes a model of type {found!r}, expected {kind!r}")
+    return dict(values)
+
+
+def whole_number(
+    values: Mapping[str, Any], key: str, where: str, default: int | None = None
+) -> int:
+    """A positive whole number of a description. Raises InputError where it is none."""
+    value = values.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{where}: {key}: expected a whole number above 0, found {value!r}")
+    return value
+
+
+def read_weights(folder: Path, key: str) -> dict[str, Tensor]:
+    """The tensors of model.safetensors by name.
+
+    Raises:
+        InputError: there is no such file (a pickle is never read), or it is damaged.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise InputError(f"{key}: {folder} has no {WEIGHTS} (pickled weights are never read)")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: cannot be read (truncated? copy it again): {reason}") from None
+
+
+def without_prefix(
+    weights: dict[str, Tensor], marker: str, prefixes: Iterable[str]
+) -> dict[str, Tensor]:
+    """The weights under the names they have below the first prefix at which ``marker`` is found.
+
+    Names that lie elsewhere are kept as they are: `pour` will tell them.
+    """
+    for prefix in prefixes:
+        if prefix + marker in weights:
+            return {name.removeprefix(prefix): value for name, value in weights.items()}
+    return weights
+
+
+def pour(weights: Mapping[str, Tensor], module: nn.Module, where: Path) -> None:
+    """Copies the weights into the module, in the module's own precision.
+
+    Raises:
+        InputError: one name is missing, one too many or one of another shape; nothing is loaded.
+    """
+    wanted = module.state_dict()
+    faults = [
+        _listed("missing", sorted(wanted.keys() - weights.keys())),
+        _listed("unexpected", sorted(weights.keys() - wanted.keys())),
+        _listed(
+            "of another shape",
+            [
+                f"{name} {tuple(weights[name].shape)} for {tuple(value.shape)}"
+                for name, value in wanted.items()
+                if name in weights and weights[name].shape != value.shape
+            ],
+        ),
+    ]
+    if any(faults):
+        told = "; ".join(fault for fault in faults if fault)
+        raise InputError(f"{where}: is not the model that {CONFIG} describes: {told}")
+    with torch.no_grad():
+        for name, value in wanted.items():
+            value.copy_(weights[name])
+
+
+def _listed(fault: str, names: list[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{fault} {', '.join(names[:most])}{more}" if names else ""
