@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from supclap.config import DataConfig, RunConfig
-from supclap.errors import InputError
+from supclap.errors import InputError, nearest
 from supclap_platform.experiment import NO_PART_OF_A_RESULT, Experiment, Init, Variant
 from supclap_platform.rows import RESERVED
 from supclap_platform.schema import Resources
@@ -45,11 +45,16 @@ class Cell:
 def cells_of(experiment: Experiment, content: Contents | None = None) -> list[Cell]:
     """All cells: those of the init stage first, then variant by variant, seed by seed.
 
+    Of a file that gathers others: those of its parts, a run that several share once, under the
+    first of them (``"part: variant"``).
+
     Raises:
         InputError: a folder that the configuration names cannot be read, or two variants are the
             same run because two folders have the same content.
     """
     content = content or Contents()
+    if experiment.parts:
+        return _gathered(experiment, content)
     stages = _stages(experiment, content)
     cells = list(stages.values()) if experiment.init and not experiment.init.variant else []
     for variant in experiment.variants:
@@ -62,6 +67,15 @@ def cells_of(experiment: Experiment, content: Contents | None = None) -> list[Ce
     return cells
 
 
+def _gathered(experiment: Experiment, content: Contents) -> list[Cell]:
+    found: dict[str, Cell] = {}
+    for part in experiment.parts:
+        for cell in cells_of(part, content):
+            named = replace(cell, variant=f"{part.name}: {cell.variant}")
+            found.setdefault(cell.signature, named)
+    return list(found.values())
+
+
 def signature(config: RunConfig, workers: int = 1, content: Contents | None = None) -> str:
     """The signature of a run: 16 hexadecimal digits.
 
@@ -71,8 +85,12 @@ def signature(config: RunConfig, workers: int = 1, content: Contents | None = No
     content = content or Contents()
     content.fill_in(config.data, values["data"])
     for name, further in config.also.items():
-        if further.data is not None:
-            content.fill_in(further.data, values["also"][name]["data"], (further.split,))
+        try:
+            data = config.data if further.data is None else further.data
+            filled = values["also"][name]["data"] if further.data is not None else {}
+            content.fill_in(data, filled, (further.split,))
+        except InputError as error:
+            raise InputError(f"also.{name}: {error}") from None
     start = config.model.start
     if start is not None and not start.startswith(CELL):
         values["model"]["start"] = content.folder(start, "model.start")
@@ -105,9 +123,11 @@ class Contents:
         Args:
             splits: those that must be there; by default the splits that ``data`` names.
         """
+        needed = (data.train, data.val, data.test) if splits is None else splits
         if data.folder is not None:
-            needed = (data.train, data.val, data.test) if splits is None else splits
             values["folder"] = self.collection(str(data.folder), needed)
+        elif splits is not None:
+            _refuse_unknown("soundscenes", needed, SOUNDSCENES)
         if data.events is not None:
             values["events"] = [self.folder(f, "data.events") for f in data.events]
 
@@ -147,12 +167,19 @@ def _collection(folder: str, splits: tuple[str | None, ...]) -> str:
     from supclap.data.clips import Collection  # needs numpy and pyarrow: only where there is one
 
     collection = Collection(Path(folder))
-    for name in splits:
-        if name is not None and name not in collection.splits:
-            raise InputError(
-                f"{folder}: no split '{name}'; it has {', '.join(collection.splits) or 'none'}"
-            )
+    _refuse_unknown(folder, splits, collection.splits)
     return "content:" + collection.content_hash()
+
+
+def _refuse_unknown(
+    place: str, splits: Sequence[str | None], existing: Sequence[str]
+) -> None:
+    for name in splits:
+        if name is not None and name not in existing:
+            raise InputError(
+                f"{place}: no split '{name}'{nearest(name, existing)} (it has "
+                f"{', '.join(existing) or 'none'})"
+            )
 
 
 def _folder(path: Path, key: str) -> str:

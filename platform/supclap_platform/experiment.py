@@ -21,7 +21,7 @@ from supclap.errors import InputError, nearest
 from supclap_platform.claims import Claim
 from supclap_platform.columns import AT, Column, check_columns, in_group
 from supclap_platform.document import Document, Key, read_document
-from supclap_platform.gathering import check_parts, included
+from supclap_platform.gathering import check_names, check_part, included
 from supclap_platform.questions import (
     check_baselines,
     check_claims,
@@ -116,25 +116,31 @@ def load_experiment(
     Raises:
         InputError: one line with file, line, key, what is valid and the nearest valid name.
     """
-    document = read_document(path)
-    try:
-        file = ExperimentFile.model_validate(document.values)
-    except ValidationError as error:
-        location = [str(part) for part in error.errors()[0]["loc"]]
-        raise document.error(location, fault(error, ExperimentFile)) from None
+    document, file = _read(path)
     if "include" in document.values:
         return _gathered(document, file, profile, dict(changes or {}))
     return _Reader(document, file, profile, dict(changes or {})).experiment()
+
+
+def _read(path: Path) -> tuple[Document, ExperimentFile]:
+    document = read_document(path)
+    try:
+        return document, ExperimentFile.model_validate(document.values)
+    except ValidationError as error:
+        location = [str(part) for part in error.errors()[0]["loc"]]
+        raise document.error(location, fault(error, ExperimentFile)) from None
 
 
 def _gathered(
     document: Document, file: ExperimentFile, profile: str, changes: Overrides
 ) -> Experiment:
     """An experiment that only gathers others, each read under the same profile and changes."""
-    parts = [
-        (key, load_experiment(path, profile, changes)) for key, path in included(document, file)
-    ]
-    check_parts(document, file.experiment, parts)
+    parts = []
+    for key, path in included(document, file):
+        inner = _read(path)
+        check_part(document, key, *inner)
+        parts.append((key, _Reader(*inner, profile, changes).experiment()))
+    check_names(document, file.experiment, [(key, part.name) for key, part in parts])
     return Experiment(
         name=file.experiment,
         about=" ".join(file.about.split()),
