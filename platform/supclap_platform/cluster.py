@@ -10,10 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from supclap.errors import InputError
 
 OBJECT_STORE = 100 * 2**20  # bytes; results travel through the ledger, not through Ray
+WIDTH = 160  # characters of a message of Ray's own
 # Sockets lie below Ray's folder, and the path of one may not exceed 107 bytes: /tmp, not $TMPDIR.
 _PARENT = Path("/tmp")
 _PREFIX = "supclap-ray-"
@@ -53,6 +55,7 @@ def connected(
         InputError: there is no cluster at the address, or Ray does not start.
     """
     os.environ.update({k: v for k, v in _SETTINGS.items() if k not in os.environ})
+    _hush()
     if address is None:
         with _own(cpus or cores(), dashboard) as cluster:
             yield cluster
@@ -136,6 +139,22 @@ def _reachable(address: str) -> None:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"--address {address}: nothing answers there: {reason}") from None
+
+
+def _hush() -> None:
+    """What Ray's daemons report, each in one line: the end of a machine comes with the last lines
+    of a log of Ray's own, twice, and has no setting that shortens it."""
+    import ray._private.worker as driver
+
+    told: set[str] = set()
+
+    def print_shortly(data: dict[str, Any], *_: Any, **__: Any) -> None:
+        gist = " ".join("".join(data["lines"]).split())[:WIDTH]
+        if gist not in told:
+            told.add(gist)
+            print(f"Ray: {gist}", flush=True)
+
+    driver.print_to_stdstream = print_shortly
 
 
 def _sweep() -> None:

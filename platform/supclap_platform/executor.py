@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from supclap.errors import InputError
 from supclap_platform.cells import Cell
@@ -134,9 +135,12 @@ def demand(resources: Resources) -> dict[str, float]:
 
 
 def _options(resources: Resources) -> dict[str, Any]:
-    """Of the task. One that starts workers only waits for them: the workers hold the resources."""
+    """Of the task. One that starts workers only waits for them: the workers hold the resources.
+    It waits beside the driver, so that a machine that is lost takes workers only."""
     if nested(resources):
-        return {"num_cpus": 0, "max_retries": 0}
+        here = ray.get_runtime_context().get_node_id()
+        beside = NodeAffinitySchedulingStrategy(here, soft=True)
+        return {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": beside}
     return {
         "num_cpus": resources.cpu,
         "num_gpus": resources.gpu,
