@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from supclap_platform.cells import cells_of
 from supclap_platform.claims import Greater, Trend, Within, parse_claim
 from supclap_platform.experiment import Experiment, load_experiment, parse_changes
 
@@ -260,7 +261,7 @@ def test_anchors_and_merges_are_yaml_as_usual(tmp_path):
         (
             "seeds: 2",
             "seeds: 2\nprofiles: {p: {data: x}}",
-            "(valid: about, base, claims, groups, init, resources, seeds, table)",
+            "(valid: about, base, claims, groups, init, resources, search, seeds, table)",
         ),
         ("seeds: 2", "seeds: 2\nprofiles: {P: {}}", ":11: profiles.P.[key]: expected a name of l"),
         ("InfoNCE: {}", "InfoNCE: 3", ":7: variants.InfoNCE: input should be a mapping, got 3"),
@@ -351,11 +352,11 @@ def test_claims_become_typed_objects():
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_file_is_valid_and_its_head_says_how_to_run_it(path, monkeypatch):
-    monkeypatch.setenv("SUPCLAP_TEST_DATA", "data")
-    monkeypatch.setenv("SUPCLAP_AUDIOCAPS", "audiocaps")
-    experiment = load_experiment(path)
-    assert experiment.variants
     text = path.read_text(encoding="utf-8")
+    for name in re.findall(r"\$\{(\w+)\}", text):
+        monkeypatch.setenv(name, name.lower())
+    experiment = load_experiment(path)
+    assert experiment.variants or experiment.parts
     head = text[: text.index("experiment:")]
     assert f"supclap run experiments/{path.name}" in head
     assert "# Time:" in head
@@ -396,7 +397,24 @@ def test_rows_may_have_baselines_of_their_own(tmp_path):
         ("{InfoNCE: [bi-Dynamic]}", "baseline: no variant 'bi-Dynamic'"),
         ("{InfoNCE: [InfoNCE]}", "baseline: 'InfoNCE' is compared with itself"),
         ("{InfoNCE: [bi-DynamicSVR, bi-DynamicSVR]}", "baseline: 'bi-DynamicSVR' has two"),
-        ("{InfoNCE: []}", "at least 1 item"),
+        ("{InfoNCE: []}", "names no row"),
     ):
         with pytest.raises(InputError, match=":11: .*" + re.escape(told)):
             load(tmp_path, SMALL.replace("baseline: InfoNCE", f"baseline: {wrong}"))
+
+
+def test_the_papers_files_share_their_cells():
+    """What two tables show of the same training is trained once: their bases must stay equal."""
+    paper = load_experiment(next(path for path in SHIPPED if path.stem == "paper"))
+    of = {part.name: {cell.signature for cell in cells_of(part)} for part in paper.parts}
+    for part, whole in (
+        ("table2-zero-shot", "table3-ablation"),
+        ("table6-shift", "table1-retrieval"),
+        ("table14-overhead", "table1-retrieval"),
+        ("radius-init", "figures"),
+    ):
+        assert of[part] <= of[whole], part
+    assert len(of["table3-ablation"] & of["alpha"]) == 3 * 5 + 1
+    assert len(of["table3-ablation"] & of["batch-size"]) == 3 * 3 + 1
+    assert len(of["table3-ablation"] & of["figures"]) == 3 * 3 + 1
+    assert len(cells_of(paper)) == len(set().union(*of.values()))

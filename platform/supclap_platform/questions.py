@@ -27,6 +27,8 @@ def check_baselines(
     result: dict[str, str] = {}
     for name, compared in baseline.items():
         _known_row(document, ("baseline", name), name, rows)
+        if not compared:
+            raise document.error(("baseline", name), f"baseline: '{name}' names no row to compare")
         for place, row in enumerate(compared):
             key: Key = ("baseline", name, str(place))
             _known_row(document, key, row, rows)

@@ -188,7 +188,7 @@ class ExperimentFile(Section):
     ablate: AblateSection | None = None
     seeds: Seeds = (0,)
     # What every other row is compared with; or, for each such row, which ones.
-    baseline: str | dict[str, Annotated[list[str], Field(min_length=1)]] | None = None
+    baseline: str | dict[str, list[str]] | None = None
     init: InitSection | None = None
     search: SearchSection | None = None
     resources: ResourceChanges = ResourceChanges()
