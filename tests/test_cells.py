@@ -200,3 +200,23 @@ def test_the_signature_is_that_of_the_whole_dump():
     del values["checkpoint_steps"]
     text = json.dumps({"run": values, "workers": 1}, sort_keys=True, separators=(",", ":"))
     assert signature(RunConfig()) == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_a_further_test_set_counts_by_its_content_wherever_it_lies(tmp_path):
+    clip = Clip("a", np.ones(100, np.int16))
+    for place, split in (("one", "test"), ("two", "test"), ("three", "evaluation")):
+        write_split(tmp_path / place, "c", split, [clip])
+
+    def signed(place: str, split: str = "test") -> str:
+        data = {"name": "collection", "folder": str(tmp_path / place)}
+        return signature(parse_config({"also": {"X": {"data": data, "split": split}}}))
+
+    assert signed("one") == signed("two") != signature(RunConfig())
+    assert signed("three", "evaluation") != signed("one")
+    with pytest.raises(InputError, match=r"^also\.X: .*three: no split 'test' \(it has eval"):
+        signed("three")
+    with pytest.raises(InputError, match=r"^also\.X: .*four: not a prepared collection"):
+        signed("four")
+    with pytest.raises(InputError, match=r"^also\.X: soundscenes: no split 'tset'; did you m"):
+        signature(parse_config({"also": {"X": {"split": "tset"}}}))
+    assert signature(parse_config({"also": {"X": {"split": "shifted"}}})) != signature(RunConfig())

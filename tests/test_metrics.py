@@ -57,3 +57,24 @@ def test_a_further_test_set_is_asked_for_by_its_name():
     for wrong in ("also.esc50", "also.esc50.seconds", "also.esc50.val.t2a.R@1", "also.t2a.R@1"):
         with pytest.raises(InputError, match="no run reports 'also"):
             full_name(wrong)
+
+
+def test_a_run_reports_of_further_test_sets_what_the_catalogue_promises(tmp_path):
+    also = {"shift": {"split": "shifted"}, "eng": {"split": "events"}}
+    config = tiny_config(
+        make_collection(tmp_path / "data"), epochs=1, also=also, data__languages=["eng", "deu"]
+    )
+    *_, finished = fit(config, Folder.at(tmp_path / "run"))
+    reported = {name for name in finished.metrics if "also." in name}
+    assert len(reported) == 66
+    for name in reported:
+        assert full_name(name) == name
+        assert why_not_reported(name, config) is None, name
+    assert lower_is_better("also.shift.t2a.medR")
+    assert lower_is_better("chance.also.shift.a2t.meanR")
+    assert "has no fra" in why_not_reported("also.shift.fra.t2a.R@1", config)
+    assert why_not_reported("also.eng.zero_shot.accuracy", tiny_config(tmp_path, also=also)) is None
+    assert "only one" in why_not_reported("also.shift.MRV", tiny_config(tmp_path, also=also))
+    assert "did you mean 'shift'" in why_not_reported("chance.also.shfit.t2a.R@1", config)
+    with pytest.raises(InputError, match=r"did you mean 't2a\.R@1'.*chance\.also\.NAME"):
+        full_name("chance.also.shift.t2a.R@1x")

@@ -127,7 +127,9 @@ class Contents:
         if data.folder is not None:
             values["folder"] = self.collection(str(data.folder), needed)
         elif splits is not None:
-            _refuse_unknown("soundscenes", needed, SOUNDSCENES)
+            from supclap.data.soundscenes import SPLITS  # numpy and more: only where it is asked
+
+            _refuse_unknown("soundscenes", needed, SPLITS)
         if data.events is not None:
             values["events"] = [self.folder(f, "data.events") for f in data.events]
 
@@ -171,9 +173,7 @@ def _collection(folder: str, splits: tuple[str | None, ...]) -> str:
     return "content:" + collection.content_hash()
 
 
-def _refuse_unknown(
-    place: str, splits: Sequence[str | None], existing: Sequence[str]
-) -> None:
+def _refuse_unknown(place: str, splits: Sequence[str | None], existing: Sequence[str]) -> None:
     for name in splits:
         if name is not None and name not in existing:
             raise InputError(

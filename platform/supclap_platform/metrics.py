@@ -3,7 +3,8 @@
 Names are those of `supclap.events`. A retrieval metric without a split is the test split's:
 ``t2a.R@1`` is ``test.t2a.R@1``. With several languages, one may follow the split
 (``test.fra.t2a.R@1``), and MRV tells the rank's variance over them. ``also.NAME.`` before a name
-asks for the further test set that a run calls NAME.
+asks for the further test set that a run calls NAME, and ``chance.also.NAME.`` for what guessing
+scores there.
 """
 
 from __future__ import annotations
@@ -63,9 +64,8 @@ def full_name(name: str) -> str:
 
     Raises InputError for a name that no run reports, with the nearest one that is.
     """
-    first, _, rest = name.partition(".")
-    if first == ALSO:
-        return _of_also(name, rest)
+    if name.startswith((f"{ALSO}.", f"chance.{ALSO}.")):
+        return _of_also(name)
     if name not in _LEGAL:
         raise InputError(
             f"no run reports '{name}'{nearest(name, CATALOGUE)} (valid: [val.|shifted.]"
@@ -75,14 +75,20 @@ def full_name(name: str) -> str:
     return f"test.{name}" if name in _OF_TEST else name
 
 
-def _of_also(name: str, rest: str) -> str:
-    """Checks ``also.NAME.METRIC``, which is its own full name."""
+def _of_also(name: str) -> str:
+    """Checks ``also.NAME.METRIC`` and ``chance.also.NAME.METRIC``, which are their own full names.
+
+    Raises InputError as `full_name` does.
+    """
+    start = "chance." if name.startswith("chance.") else ""
+    rest = name.removeprefix(f"{start}{ALSO}.")
     _, dot, metric = rest.partition(".")
-    legal = (*_SHORT, *ZERO_SHOT, *_BY_LANGUAGE)
+    short = (*RETRIEVAL, *ZERO_SHOT) if start else (*_SHORT, *ZERO_SHOT)
+    legal = short if start else (*short, *_BY_LANGUAGE)
     if not dot or metric not in legal:
         raise InputError(
-            f"no run reports '{name}'{nearest(metric, legal) if dot else ''} (valid: also.NAME. "
-            f"and {', '.join((*_SHORT, *ZERO_SHOT))})"
+            f"no run reports '{name}'{nearest(metric, legal) if dot else ''} (valid: "
+            f"{start}also.NAME. and {', '.join(short)})"
         )
     return name
 
@@ -90,8 +96,11 @@ def _of_also(name: str, rest: str) -> str:
 def why_not_reported(metric: str, config: RunConfig) -> str | None:
     """Why a run with this configuration cannot report a legal metric; None where it can."""
     parts = full_name(metric).split(".")
-    if parts[0] == ALSO and parts[1] not in config.also:
-        return f"'also' names no test set '{parts[1]}'{nearest(parts[1], config.also)}"
+    if ALSO in parts[:2]:
+        own = parts[parts.index(ALSO) + 1]
+        if own not in config.also:
+            return f"'also' names no test set '{own}'{nearest(own, config.also)}"
+        parts = parts[parts.index(own) + 1 :]
     if parts[0] in ("test", "val") and getattr(config.data, parts[0]) is None:
         return f"data.{parts[0]} is null"
     language = next((part for part in parts if part in LANGUAGES), None)
