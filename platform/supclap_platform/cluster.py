@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from supclap.environment import environment
 from supclap.errors import InputError
 
 OBJECT_STORE = 100 * 2**20  # bytes; results travel through the ledger, not through Ray
@@ -78,7 +79,7 @@ def _own(cpus: int, dashboard: bool) -> Iterator[Cluster]:
     _sweep()
     folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_PARENT)
     # Workers inherit it; numpy's thread pool is made when they import it, before any cell is known.
-    with _environment(OMP_NUM_THREADS="1"):
+    with environment(OMP_NUM_THREADS="1"):
         try:
             ray.init(
                 address="local",
@@ -163,20 +164,6 @@ def _sweep() -> None:
         pid = left.name.removeprefix(_PREFIX).partition("-")[0]
         if pid.isdecimal() and not Path("/proc", pid).exists() and Path("/proc/self").exists():
             shutil.rmtree(left, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _first_line(error: Exception) -> str:

@@ -14,7 +14,6 @@ import os
 import signal
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -24,9 +23,11 @@ import pyarrow as pa
 
 from supclap.data.decode import VERSION, Silent, Unreadable, decode
 from supclap.data.sources.listing import SILENT, UNREADABLE
+from supclap.environment import environment
 from supclap.errors import InputError
 
 CLIPS_PER_SHARD = 16
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 _SCHEMA = pa.schema(
     [("audio", pa.large_list(pa.int16())), ("kind", pa.string()), ("reason", pa.string())]
@@ -105,7 +106,7 @@ def make(shards: Sequence[Shard], workers: int) -> Iterator[int]:
         return
     crew = []
     try:
-        with _one_thread_each():
+        with environment(**_ONE_THREAD):  # each: they are as many as there is work for
             for _ in range(min(workers, len(shards))):
                 crew.append(_Worker())
         waiting = iter(shards)
@@ -210,22 +211,3 @@ def _record_batch(sound: Sound) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(
         [audio, pa.array([sound.kind]), pa.array([sound.reason])], schema=_SCHEMA
     )
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """The processes started meanwhile use one thread each: they are as many as there is work for.
-
-    The variables are read when the libraries are loaded, which is before any initializer runs.
-    """
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
