@@ -136,7 +136,7 @@ def _encoder(description: bytes, where: str, dropout: float) -> Any:
     }
     try:
         return M2M100Encoder(M2M100Config.from_dict(values))
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # which ones, changes with the versions of transformers
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{where}: is no M2M100Encoder's description: {reason}") from None
 
