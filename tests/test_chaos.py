@@ -1,4 +1,4 @@
-"""kill -9 at random moments: of processes that train, and of the driver with all its Ray.
+"""kill -9 at random moments: of cells, of the driver with all its Ray, and of MLflow's server.
 
 `SUPCLAP_CHAOS_ROUNDS` and `SUPCLAP_CHAOS_SEED` ask for more, or for other, rounds.
 """
@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
+import threading
 import time
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import pytest
+from fake_events import histories
+from mlflow_content import content_of
+from mlflow_server import Server, wait_for
+from supclap_platform.cells import cells_of
+from supclap_platform.experiment import load_experiment
 from supclap_platform.ledger import State, open_ledger
 from tiny_grid import claimed, start, supclap, write_experiment
 
@@ -23,25 +33,32 @@ pytestmark = pytest.mark.heavy
 ROUNDS = int(os.environ.get("SUPCLAP_CHAOS_ROUNDS", "10"))
 SEED = int(os.environ.get("SUPCLAP_CHAOS_SEED", "0"))
 EPOCHS = 40
+CELLS = 4
 PATIENCE = 240.0
 TABLES = ("table.txt", "table.md", "table.csv", "table.tex")
+BEGUN = re.compile(r"^--- (\S+ \S+) UTC, ", re.MULTILINE)  # an attempt, in a cell's log
 
 
 class Chaos:
     """Kills what works on a storage, and watches that nothing finished is touched again."""
 
-    def __init__(self, path: Path, storage: Path, seed: int) -> None:
+    def __init__(self, path: Path, storage: Path, server: Server, seed: int) -> None:
         self.path = path
         self.storage = storage
+        self.server = server
         self.random = random.Random(seed)
         self.driver: subprocess.Popen[str] | None = None
-        self.finished: dict[str, tuple[bytes, int, int]] = {}
-        self.kills = {"worker": 0, "driver": 0}
+        self.finished: dict[str, tuple[bytes, int, list[str]]] = {}
+        self.touched: set[str] = set()
+        self.kills: Counter[str] = Counter()
 
     def begin(self) -> None:
         """A driver, where none is at work."""
         if self.driver is None or self.driver.poll() is not None:
-            self.driver = start("run", self.path, "--storage", self.storage, "--cpus", "2")
+            self.driver = start(
+                "run", self.path, "--storage", self.storage, "--cpus", "2",
+                "--tracking-uri", self.server.uri,
+            )  # fmt: skip
 
     def kill(self, whom: str) -> None:
         """Kills once, at a random moment after a cell has begun to train."""
@@ -50,7 +67,6 @@ class Chaos:
             self.begin()
             held = list(open_ledger(self.storage).overview().leases.values())
             if not held:
-                self.watch()
                 if self.all_done():
                     return
                 time.sleep(0.05)
@@ -61,24 +77,45 @@ class Chaos:
                 self.driver.kill()
                 self.driver.communicate()
                 gone([lease.pid for lease in held])
+            elif whom == "server":
+                self.server.kill()
+                time.sleep(self.random.uniform(0.0, 1.5))
+                self.server.start()
             else:
                 with suppress(ProcessLookupError):
                     os.kill(self.random.choice(held).pid, signal.SIGKILL)
             self.kills[whom] += 1
-            self.watch()
             return
         raise AssertionError("no cell began to train")
 
-    def watch(self) -> None:
-        """What is finished must stay as it is: its result, and the log of its attempts."""
-        for result in sorted((self.storage / "cells").glob("*/result.json")):
-            log = result.with_name("log.txt").read_text()
-            now = (result.read_bytes(), result.stat().st_mtime_ns, log.count("UTC, "))
-            assert self.finished.setdefault(result.parent.name, now) == now
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """What is finished must stay as it is: its result, and the attempts in its log."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(0.1):
+                self.look()
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+        self.look()
+
+    def look(self) -> None:
+        for result in (self.storage / "cells").glob("*/result.json"):
+            begun = BEGUN.findall(result.with_name("log.txt").read_text())
+            now = (result.read_bytes(), result.stat().st_mtime_ns, begun)
+            if self.finished.setdefault(result.parent.name, now) != now:
+                self.touched.add(result.parent.name)
 
     def all_done(self) -> bool:
         states = open_ledger(self.storage).overview().states
-        return len(states) == 4 and set(states.values()) == {State.DONE}
+        return len(states) == CELLS and set(states.values()) == {State.DONE}
 
 
 def gone(pids: list[int]) -> None:
@@ -89,50 +126,68 @@ def gone(pids: list[int]) -> None:
     assert not left, [process.cmdline() for process in left]
 
 
-def test_killed_at_random_moments_it_ends_with_the_same_table(tmp_path: Path) -> None:
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "server")
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_table_and_runs(
+    tmp_path: Path, server: Server
+) -> None:
     path = write_experiment(tmp_path, epochs=EPOCHS, max_failures=ROUNDS)
     code, output = supclap("run", path, "--storage", tmp_path / "calm", "--cpus", "2")
     assert code == 0, output
 
     storage = tmp_path / "storm"
-    chaos = Chaos(path, storage, SEED)
-    whom = ["worker"] * (ROUNDS - ROUNDS // 4) + ["driver"] * (ROUNDS // 4)
+    chaos = Chaos(path, storage, server, SEED)
+    drivers, servers = ROUNDS // 4, ROUNDS // 3
+    whom = ["cell"] * (ROUNDS - drivers - servers) + ["driver"] * drivers + ["server"] * servers
     chaos.random.shuffle(whom)
-    try:
-        for each in whom:
-            chaos.kill(each)
-    finally:
-        if chaos.driver is not None and chaos.driver.poll() is None:
-            with suppress(subprocess.TimeoutExpired):
-                chaos.driver.communicate(timeout=PATIENCE)
-            chaos.driver.kill()
-    code, output = supclap("run", path, "--storage", storage, "--cpus", "2")
+    with chaos.watched():
+        try:
+            for each in whom:
+                chaos.kill(each)
+        finally:
+            if chaos.driver is not None and chaos.driver.poll() is None:
+                with suppress(subprocess.TimeoutExpired):
+                    chaos.driver.communicate(timeout=PATIENCE)
+                chaos.driver.kill()
+        wait_for(server.uri)
+        last = ("--storage", storage, "--cpus", "2", "--tracking-uri", server.uri)
+        code, output = supclap("run", path, *last)
+        assert code == 0, output
 
-    assert code == 0, output
-    chaos.watch()
-    assert len(chaos.finished) == 4
+    print(dict(chaos.kills), {name: len(begun) for name, (*_, begun) in chaos.finished.items()})
+    assert sum(chaos.kills.values()) >= min(ROUNDS, 10), chaos.kills
     for name in TABLES:
         calm = (tmp_path / "calm" / "experiments" / "tiny" / name).read_bytes()
         assert (storage / "experiments" / "tiny" / name).read_bytes() == calm
     assert claimed(storage) == []
-    assert sum(chaos.kills.values()) >= min(ROUNDS, 10), chaos.kills
-    assert runs_by_status(storage) == {"FINISHED": 4}
+    assert len(chaos.finished) == CELLS
+    assert chaos.touched == set()
+    for _, written, begun in chaos.finished.values():  # no attempt after there was a result
+        assert datetime.strptime(max(begun), "%Y-%m-%d %H:%M:%S").replace(
+            tzinfo=UTC
+        ) <= datetime.fromtimestamp(written / 1e9, UTC)
+    all_is_shown(path, storage, server, tmp_path)
 
 
-def runs_by_status(storage: Path) -> dict[str, int]:
-    """The cells' runs in the storage's MLflow store, counted by status."""
-    from supclap_platform.store import choose_store
-
-    store = choose_store(None, open_ledger(storage).storage)
-    assert store is not None
-    from mlflow import MlflowClient
-
-    client = MlflowClient(store.uri)
-    found: dict[str, int] = {}
-    for experiment in client.search_experiments():
-        for run in client.search_runs([experiment.experiment_id]):
-            if "mlflow.parentRunId" in run.data.tags:
-                found[run.info.status] = found.get(run.info.status, 0) + 1
-            else:
-                assert run.info.status != "RUNNING"
-    return found
+def all_is_shown(path: Path, storage: Path, server: Server, scratch: Path) -> None:
+    """After `sync` MLflow has each cell once, whole, and as in a store that was never killed."""
+    new = f"sqlite:///{scratch}/new/mlflow.db"
+    for uri in (server.uri, new):
+        code, output = supclap("sync", "--storage", storage, "--tracking-uri", uri)
+        assert code == 0, output
+    shown = content_of(server.uri, scratch / "shown")
+    assert shown == content_of(new, scratch / "wanted")
+    ledger = open_ledger(storage)
+    cells = cells_of(load_experiment(path))
+    wanted = {cell.label: histories(ledger, cell.signature) for cell in cells}
+    runs = {name: run for (_, parent, name), run in shown.items() if parent}
+    assert {name: run["histories"] for name, run in runs.items()} == {
+        name: repr(sorted(points.items())) for name, points in wanted.items()
+    }
+    assert {run["status"] for run in shown.values()} == {"FINISHED"}

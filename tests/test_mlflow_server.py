@@ -1,20 +1,21 @@
-"""A real MLflow server that is killed while a driver mirrors to it, and a driver that is killed."""
+"""MLflow's server on loopback, and a driver that is killed while it mirrors.
+
+Kills of the server itself are part of `test_chaos`.
+"""
 
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from fake_events import histories, told, write
 from mlflow import MlflowClient
-from mlflow_content import content_of, histories_of
+from mlflow_content import histories_of
+from mlflow_server import free_port, wait_for
 from supclap_platform.cells import cells_of
 from supclap_platform.cli import main
 from supclap_platform.experiment import load_experiment
@@ -22,13 +23,11 @@ from supclap_platform.ledger import Ledger
 from supclap_platform.plan import make_plan, remember
 from supclap_platform.store import default_store
 from supclap_platform.tracking import open_tracker
-from supclap_platform.ui_command import server_arguments
 
 from supclap.storage import Folder
 
 pytestmark = pytest.mark.heavy
 
-ROUNDS = int(os.environ.get("SUPCLAP_KILL_ROUNDS", "3"))
 TEXT = """\
 experiment: small
 base: {epochs: 4}
@@ -46,96 +45,9 @@ def prepare(folder: Path):
     return experiment, cells_of(experiment), ledger
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-class Server:
-    """An MLflow server with all its processes, over a store of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.store = default_store(folder)
-        self.store.connect()
-        self.port = free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._process = None
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", *server_arguments(self.store, self.port)]
-        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        self._process = subprocess.Popen(
-            command,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        wait_for(self.uri)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-
-def wait_for(uri: str) -> None:
-    for _ in range(240):
-        try:
-            with urllib.request.urlopen(f"{uri}/health", timeout=5) as answer:
-                assert answer.read() == b"OK"
-                return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"{uri} did not answer within two minutes")
-
-
 @pytest.fixture(autouse=True)
 def nothing_named(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-@pytest.fixture
-def server(tmp_path):
-    server = Server(tmp_path / "server")
-    yield server
-    server.kill()
-
-
-def test_a_server_that_is_killed_at_random_moments_loses_nothing(tmp_path, server, monkeypatch):
-    monkeypatch.setattr("supclap_platform.tracking.RETRY", (0.1, 0.5))
-    experiment, cells, ledger = prepare(tmp_path)
-    draw, lines = random.Random(20), []
-    server.start()
-    tracker = open_tracker(experiment, cells, ledger, server.uri, lines.append)
-    moments = [(number, epoch) for number in range(len(cells)) for epoch in range(5)]
-    kills = set(draw.sample(moments, ROUNDS))
-    for number, epoch in moments:  # the run goes on, whatever the server does
-        cell = cells[number]
-        write(ledger, cell, told(cell, epoch, number, finished=epoch == 4))
-        tracker.catch_up()
-        time.sleep(draw.uniform(0, 0.3))
-        if (number, epoch) in kills:
-            server.kill()
-            time.sleep(draw.uniform(0, 1))
-            server.start()
-    server.kill()
-    assert not tracker.close("FINISHED", patience=60)
-    assert "`supclap sync` adds it" in lines[-1]
-    server.start()
-    result = CliRunner().invoke(
-        main, ["sync", "--storage", str(tmp_path / "storage"), "--tracking-uri", server.uri]
-    )
-    assert result.exit_code == 0, result.output
-    shown = {key[2]: run for key, run in content_of(server.uri, tmp_path / "shown").items()}
-    assert {name: run["status"] for name, run in shown.items()} == {
-        "small, laptop": "FINISHED",
-        **{cell.label: "FINISHED" for cell in cells},
-    }
-    for cell in cells:
-        wanted = histories(ledger, cell.signature)
-        assert shown[cell.label]["histories"] == repr(sorted(wanted.items()))
 
 
 DRIVER = """
