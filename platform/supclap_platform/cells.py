@@ -2,8 +2,8 @@
 
 A signature is a hash of the fully resolved RunConfig, defaults included, so that a changed default
 changes it. Left out is what cannot change a result: resources (but for the number of workers) and
-how often a checkpoint is written. Folders (a collection, recorded events, a model to start from)
-enter by their content, so that a signature is the same wherever they lie.
+how often a checkpoint is written. Folders (a collection, recorded events, a pretrained encoder, a
+model to start from) enter by their content, so that a signature is the same wherever they lie.
 """
 
 from __future__ import annotations
@@ -91,6 +91,11 @@ def signature(config: RunConfig, workers: int = 1, content: Contents | None = No
             content.fill_in(data, filled, (further.split,))
         except InputError as error:
             raise InputError(f"also.{name}: {error}") from None
+    for side in ("audio", "text"):
+        encoder = getattr(config.model, side).folder
+        if encoder is not None:
+            key = f"model.{side}.folder"
+            values["model"][side]["folder"] = content.folder(encoder, key)
     start = config.model.start
     if start is not None and not start.startswith(CELL):
         values["model"]["start"] = content.folder(start, "model.start")
@@ -187,12 +192,15 @@ def _folder(path: Path, key: str) -> str:
         raise InputError(f"{key}: {path} is not a folder")
     state = hashlib.sha256()
     for file in sorted(path.rglob("*"), key=lambda p: p.relative_to(path).as_posix()):
-        if not file.is_file():
+        # Hidden: a downloader's notes of when and whence.
+        hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
+        if hidden or not file.is_file():
             continue
         size = file.stat().st_size
         state.update(f"{file.relative_to(path).as_posix()}\0{size}\0".encode())
         if file.suffix in (".json", ".csv", ".safetensors"):
-            state.update(hashlib.sha256(file.read_bytes()).digest())
+            with open(file, "rb") as content:  # gigabytes, where it is a pretrained encoder
+                state.update(hashlib.file_digest(content, "sha256").digest())
     return "content:" + state.hexdigest()[:16]
 
 

@@ -1,0 +1,238 @@
+"""CED against a literal derivation of the published model, from the same tensors."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from scipy.special import erf
+from tiny_encoders import CED_CONFIG, make_ced
+
+from supclap.config import AudioConfig
+from supclap.errors import InputError
+from supclap.model.ced import CED
+from supclap.model.registry import Source
+
+
+def encoder_of(folder, dropout=0.0):
+    return CED(AudioConfig(name="ced", folder=str(folder)), Source(1.0, dropout)).eval()
+
+
+def sounds(count=3, samples=11_000, seed=0):
+    return np.random.default_rng(seed).normal(0, 0.1, (count, samples)).astype(np.float32)
+
+
+# --- the literal model, in float64, one clip at a time
+
+
+def literal_decibels(wave):
+    padded = np.pad(wave.astype(np.float64), 256, mode="reflect")
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(512) / 512)
+    frames = [padded[s : s + 512] * window for s in range(0, len(wave) + 1, 160)]
+    power = np.abs(np.fft.rfft(frames)) ** 2
+    edges = 2595 * np.log10(1 + 8000 / 700) * np.arange(66) / 65
+    edges = 700 * (10 ** (edges / 2595) - 1)
+    hertz = np.linspace(0, 8000, 257)
+    bands = [
+        np.maximum(0, np.minimum((hertz - lo) / (mid - lo), (hi - hertz) / (hi - mid)))
+        for lo, mid, hi in zip(edges, edges[1:], edges[2:], strict=False)
+    ]
+    decibels = 10 * np.log10(np.maximum(np.array(bands) @ power.T, 1e-10))
+    return np.maximum(decibels, decibels.max() - 120)
+
+
+def normed(given, state, name, epsilon=1e-6):
+    centred = given - given.mean(-1, keepdims=True)
+    spread = np.sqrt((centred**2).mean(-1, keepdims=True) + epsilon)
+    return centred / spread * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+
+def linear(given, state, name):
+    return np.einsum("ti,oi->to", given, state[f"{name}.weight"]) + state[f"{name}.bias"]
+
+
+def literal_piece(image, state, config):
+    """(64, frames), normalised -> (width,)."""
+    columns = image.shape[1] // 16
+    tokens = np.stack(
+        [
+            np.einsum(
+                "ft,cft->c",
+                image[16 * row : 16 * row + 16, 16 * column : 16 * column + 16],
+                state["patch_embed.proj.weight"][:, 0],
+            )
+            + state["patch_embed.proj.bias"]
+            + state["time_pos_embed"][0, :, 0, column]
+            + state["freq_pos_embed"][0, :, row, 0]
+            for row in range(4)
+            for column in range(columns)
+        ]
+    )
+    heads, size = config["num_heads"], config["embed_dim"] // config["num_heads"]
+    for block in range(config["depth"]):
+        at = f"blocks.{block}"
+        three = linear(normed(tokens, state, f"{at}.norm1"), state, f"{at}.attn.qkv")
+        query, key, value = three.reshape(len(tokens), 3, heads, size).swapaxes(0, 1)
+        scores = np.exp(np.einsum("qhs,khs->hqk", query, key) / np.sqrt(size))
+        shares = scores / scores.sum(-1, keepdims=True)
+        attended = np.einsum("hqk,khs->qhs", shares, value).reshape(len(tokens), -1)
+        tokens = tokens + linear(attended, state, f"{at}.attn.proj")
+        inner = linear(normed(tokens, state, f"{at}.norm2"), state, f"{at}.mlp.fc1")
+        inner = inner * (1 + erf(inner / np.sqrt(2))) / 2
+        tokens = tokens + linear(inner, state, f"{at}.mlp.fc2")
+    return normed(tokens, state, "norm").mean(0)
+
+
+def literal(wave, folder, config=CED_CONFIG):
+    found = load_file(folder / "model.safetensors")
+    state = {n.removeprefix("encoder."): v.double().numpy() for n, v in found.items()}
+    image = literal_decibels(wave) - state["init_bn.running_mean"][:, None]
+    image /= np.sqrt(state["init_bn.running_var"][:, None] + 1e-5)
+    image = image * state["init_bn.weight"][:, None] + state["init_bn.bias"][:, None]
+    longest = config["target_length"]
+    if image.shape[1] > longest:
+        image = np.pad(image, ((0, 0), (0, -image.shape[1] % longest)))
+    pieces = [image[:, s : s + longest] for s in range(0, image.shape[1], longest)]
+    return np.mean([literal_piece(piece, state, config) for piece in pieces], axis=0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_ced(tmp_path_factory.mktemp("ced"))
+
+
+# Shorter than the model's 72 frames; as long; two pieces of which the last is filled up; two full.
+@pytest.mark.parametrize("samples", [3_000, 5_000, 11_000, 11_519, 22_880])
+def test_outputs_are_the_literal_models(folder, samples):
+    waves = sounds(samples=samples)
+    encoder = encoder_of(folder)
+    with torch.no_grad():
+        found = encoder(encoder.features(torch.from_numpy(waves))).numpy()
+    assert found.shape == (3, 24) == (3, encoder.width)
+    expected = np.stack([literal(wave, folder) for wave in waves])
+    assert np.abs(expected).max() > 0.1
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_clip_is_cut_off_below_its_own_loudest_point_not_the_batchs(folder):
+    waves = sounds(2, 4000)
+    waves[0] *= 1e-5
+    waves[1] *= 10
+    waves[:, 2000:] = 0  # silence, 120 dB below the second and not below the first
+    found = encoder_of(folder).features(torch.from_numpy(waves)).numpy()
+    expected = np.stack([literal_decibels(wave) for wave in waves])
+    assert found == pytest.approx(expected, abs=1e-2)
+    assert found[0].min() == pytest.approx(-100)
+    assert found[1].min() > -100
+
+
+def test_a_clip_shorter_than_a_patch_is_filled_up_whatever_its_neighbours(folder):
+    encoder = encoder_of(folder)
+    features = encoder.features(torch.from_numpy(sounds(2, 1000)))
+    assert features.shape == (2, 64, 7)
+    with torch.no_grad():
+        together = encoder(features)
+        alone = encoder(features[:1])
+    assert together[0].numpy() == pytest.approx(alone[0].numpy(), abs=1e-5)
+
+
+def test_statistics_stay_those_of_the_checkpoint_in_training(folder):
+    encoder = encoder_of(folder)
+    features = encoder.features(torch.from_numpy(sounds()))
+    evaluated = encoder(features)
+    trained = encoder.train()(features)
+    assert trained.equal(evaluated)
+    trained.sum().backward()
+    assert all(p.grad is not None for p in encoder.parameters())
+    assert encoder.init_bn.running_var.equal(
+        load_file(folder / "model.safetensors")["encoder.init_bn.running_var"]
+    )
+
+
+def test_dropout_is_the_runs(folder):
+    encoder = encoder_of(folder, dropout=0.5)
+    features = encoder.features(torch.from_numpy(sounds()))
+    assert encoder(features).equal(encoder(features))
+    encoder.train()
+    assert not encoder(features).equal(encoder(features))
+
+
+@pytest.mark.parametrize(("width", "heads", "millions"), [(192, 3, 5.5), (256, 4, 9.6)])
+def test_the_published_sizes_have_the_published_numbers_of_parameters(width, heads, millions):
+    sizes = {"embed_dim": width, "num_heads": heads, "depth": 12, "mlp_ratio": 4.0}
+    description = json.dumps(CED_CONFIG | sizes | {"target_length": 1012}).encode()
+    config = AudioConfig(name="ced", folder="nowhere")
+    encoder = CED(config, Source(10.0, files={"config.json": description}))
+    head = 2 * width + (width + 1) * 527  # the tagger, which is left out here
+    assert encoder.time_pos_embed.shape[-1] == 63
+    assert (sum(p.numel() for p in encoder.parameters()) + head) / 1e6 == pytest.approx(
+        millions, abs=0.1
+    )
+
+
+def test_the_encoder_without_its_prefix_and_tagger_is_the_same(folder, tmp_path):
+    other = make_ced(tmp_path / "bare")
+    weights = load_file(other / "model.safetensors")
+    bare = {n.removeprefix("encoder."): v for n, v in weights.items() if n.startswith("encoder.")}
+    save_file(bare, other / "model.safetensors")
+    one, same = encoder_of(folder).state_dict(), encoder_of(other).state_dict()
+    assert all(one[name].equal(same[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model_type", "audio-spectrogram-transformer"),
+        ("n_mels", 128),
+        ("hop_size", 320),
+        ("patch_stride", 10),
+        ("f_max", 7000),
+        ("pooling", "token"),
+        ("num_heads", 5),
+        ("embed_dim", "wide"),
+        ("depth", 0),
+        ("mlp_ratio", None),
+        ("target_length", True),
+    ],
+)
+def test_a_description_of_another_model_is_refused_in_one_line(tmp_path, key, value):
+    folder = make_ced(tmp_path)
+    (folder / "config.json").write_text(json.dumps(CED_CONFIG | {key: value}))
+    with pytest.raises(InputError, match=r"config\.json: ") as caught:
+        encoder_of(folder)
+    assert key in str(caught.value) or repr(value) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("encoder.norm.bias"), r"missing norm\.bias$"),
+        (lambda w: w.pop("encoder.time_pos_embed"), "missing .* unexpected encoder"),
+        (
+            lambda w: w.update({"encoder.blocks.0.ls1.gamma": torch.ones(24)}),
+            r"unexpected blocks\.0\.ls1\.gamma$",
+        ),
+        (lambda w: w.update({"cls_token": torch.ones(1)}), "unexpected cls_token"),
+        (
+            lambda w: w.update({"encoder.norm.weight": torch.ones(23)}),
+            r"of another shape norm\.weight \(23,\) for \(24,\)",
+        ),
+    ],
+)
+def test_weights_too_few_too_many_or_of_another_shape_are_told(tmp_path, change, message):
+    folder = make_ced(tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(InputError, match=message) as caught:
+        encoder_of(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_depth_than_the_weights_names_what_is_missing(tmp_path):
+    folder = make_ced(tmp_path)
+    (folder / "config.json").write_text(json.dumps(CED_CONFIG | {"depth": 3}))
+    with pytest.raises(InputError, match=r"missing blocks\.2\.\S+, .* and 9 more$"):
+        encoder_of(folder)
