@@ -151,6 +151,8 @@ class Show:
         )
         if event.left_out:
             click.echo(f"left out {event.left_out:,} clips without a caption in the languages")
+        if event.noisy:
+            click.echo(f"{event.noisy:,} of the clips bear another clip's captions (data.noise)")
         if event.dropped:
             click.echo(
                 f"each epoch leaves {event.dropped} pairs, others each time, to fill batches"
@@ -182,20 +184,25 @@ class Show:
         assert self._started is not None
         select = self._started.config["select"]
         chosen = "the last" if select["split"] == "last" else f"best {select['split']}"
-        click.echo(f"\nepoch {event.best_epoch} ({chosen}), {event.seconds:.0f} s in all")
+        memory = "" if event.peak_MB is None else f", {event.peak_MB:,.0f} MB at most"
+        click.echo(f"\nepoch {event.best_epoch} ({chosen}), {event.seconds:.0f} s in all{memory}")
         figures = ("R@1", "R@5", "R@10", "mAP10")
         rows = [["%", *(f"{way} {name}" for way in ("T2A", "A2T") for name in figures)]]
-        for split in ("test", "shifted", "val", "chance"):
+        also = [f"{chance}also.{name}" for name in self._started.also for chance in ("", "chance.")]
+        for split in ("test", "shifted", "val", "chance", *also):
             names = [f"{split}.{way}.{name}" for way in ("t2a", "a2t") for name in figures]
             if names[0] in event.metrics and not (split == "val" and len(rows) > 1):
                 rows.append([split, *(f"{event.metrics[name]:.1f}" for name in names)])
         _table(rows)
-        accuracy = "zero_shot.accuracy"
-        if accuracy in event.metrics:
-            click.echo(
-                f"\nzero-shot classification: {event.metrics[accuracy]:.1f} %"
-                f" (chance {event.metrics[f'chance.{accuracy}']:.1f} %)"
-            )
+        click.echo()
+        for place in ("", *(f"also.{name}." for name in self._started.also)):
+            accuracy = f"{place}zero_shot.accuracy"
+            if accuracy in event.metrics:
+                click.echo(
+                    f"zero-shot classification{f' on {place[:-1]}' if place else ''}: "
+                    f"{event.metrics[accuracy]:.1f} % "
+                    f"(chance {event.metrics[f'chance.{accuracy}']:.1f} %)"
+                )
         self._next()
 
     def _next(self) -> None:
