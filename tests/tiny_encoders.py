@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
 
+from supclap.audio_library import torchaudio  # noqa: F401  transformers' own import would fail
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # As mispeech/ced-tiny writes it, but for the sizes.

@@ -13,6 +13,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from supclap.audio_library import torchaudio  # noqa: F401  transformers' own import would fail
 from supclap.config import TextConfig
 from supclap.errors import InputError
 from supclap.model.pretrained import (
