@@ -13,8 +13,6 @@ import pandas as pd  # type: ignore[import-untyped]
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
-from supclap.model.clap import load
-
 TASKS = ("embed", "text_to_audio", "audio_to_text")
 
 
@@ -22,6 +20,9 @@ class SupCLAPModel(PythonModel):
     """Embeds texts and sounds in one space, or finds the nearest of one kind to the other."""
 
     def load_context(self, context: Any) -> None:
+        # MLflow runs this file also to log a model: a driver need not import PyTorch for that.
+        from supclap.model.clap import load
+
         self._model = load(context.artifacts["model"])
 
     def predict(

@@ -1,7 +1,8 @@
 """The MLflow store that shows the ledger: which one, and how it is opened without chatter.
 
-By default an SQLite file inside the storage folder, its artifacts beside it. It is migrated under
-another name and then renamed, so that a killed process leaves no half-made store.
+By default an SQLite file inside the storage folder, its artifacts beside it. An empty one is made
+once for each version of MLflow and kept in the cache: every new store is a copy of it. It gets its
+name when it is whole, so that a killed process leaves no half-made store.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from supclap.data.cache import build_once, cache_folder
 from supclap.errors import InputError
 from supclap.storage import Folder
 
@@ -43,7 +46,7 @@ class Store:
     artifacts: str | None = None
 
     def connect(self) -> Any:
-        """An MlflowClient; creates or upgrades an SQLite store first (4 s for a new one).
+        """An MlflowClient; creates or upgrades an SQLite store first.
 
         Raises whatever MLflow raises where the store cannot be used.
         """
@@ -120,14 +123,28 @@ def _prepare_database(path: Path) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    engine = sqlalchemy.create_engine(f"sqlite:///{scratch}")
     try:
-        utils._initialize_tables(engine)
-        engine.dispose()
+        shutil.copyfile(_empty_store() / DATABASE, scratch)
         os.link(scratch, path)  # never over a store that another process made meanwhile
     except FileExistsError:
         pass
     finally:
-        engine.dispose()
         for left in path.parent.glob(f"{scratch.name}*"):
             left.unlink(missing_ok=True)
+
+
+def _empty_store() -> Path:
+    """The folder of a store without content, for this version of MLflow: its dozens of migrations
+    take 2 s of processor time, which the cells of each new storage would have to wait for."""
+    import sqlalchemy
+    from mlflow.store.db import utils
+    from mlflow.version import VERSION
+
+    def build(scratch: Path) -> None:
+        engine = sqlalchemy.create_engine(f"sqlite:///{scratch / DATABASE}")
+        try:
+            utils._initialize_tables(engine)
+        finally:
+            engine.dispose()
+
+    return build_once(cache_folder() / f"mlflow-{VERSION}", build)
