@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 import shutil
+import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,16 @@ def sqlite_path(uri: str) -> Path | None:
     if not uri.startswith("sqlite:///"):
         return None
     return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
+
+
+def preload() -> None:
+    """Begins to import MLflow, in a thread: a driver calls it where it is about to wait."""
+
+    def load() -> None:
+        import mlflow.store.db.utils  # noqa: F401
+
+    quiet()
+    threading.Thread(target=load, name="mlflow import", daemon=True).start()
 
 
 def quiet() -> None:
