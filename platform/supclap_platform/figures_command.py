@@ -22,17 +22,20 @@ def figures(file: Path, profile: str, changes: tuple[str, ...], storage: str, mi
     from supclap_platform.results.figures import draw_figures, figure_files
 
     experiment = load_experiment(file, profile, parse_changes(changes))
-    if not experiment.figures:
+    parts = [part for part in experiment.parts or (experiment,) if part.figures]
+    if not parts:
         raise InputError(f"{file}: declares no figures (figures: [{', '.join(FIGURES)}])")
     ledger = open_ledger(storage, writing=True)
-    build_table(experiment, ledger, mixed)  # refuses a mixture, which no curve would show
-    drawings = draw_figures(experiment, ledger)
-    folder = ledger.experiment_folder(experiment.name)
-    for name, content in figure_files(drawings).items():
-        folder.write(name, content)
-        click.echo(f"{folder.uri}/{name}")
-    for drawing in drawings:
-        for note in drawing.notes:
-            click.echo(note, err=True)
-        if not drawing.files:
-            click.echo(f"{drawing.name}: nothing to draw yet", err=True)
+    for part in parts:
+        build_table(part, ledger, mixed)  # refuses a mixture, which no curve would show
+    for part in parts:
+        drawings = draw_figures(part, ledger)
+        folder = ledger.experiment_folder(part.name)
+        for name, content in figure_files(drawings).items():
+            folder.write(name, content)
+            click.echo(f"{folder.uri}/{name}")
+        for drawing in drawings:
+            for note in drawing.notes:
+                click.echo(note, err=True)
+            if not drawing.files:
+                click.echo(f"{drawing.name}: nothing to draw yet", err=True)

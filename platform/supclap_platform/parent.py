@@ -64,19 +64,16 @@ class Parents:
             file=experiment.path.name,
             began=_now(),
             cells=known,
-            tags={
-                "profile": profile_key(experiment),
-                "baseline": ", ".join(dict.fromkeys(experiment.baselines.values())),
-                "seeds": ", ".join(map(str, experiment.seeds)),
-                "variants": str(len(experiment.variants)),
-            },
+            tags={"profile": profile_key(experiment), **_tags(experiment)},
         )
         before = self.read(parent.experiment, parent.key)
         if before is not None:
             parent = replace(parent, began=before.began)
         self._write(parent)
-        if experiment.path.is_file():
-            self.keep(parent, {experiment.path.name: experiment.path.read_bytes()})
+        for one in (experiment, *experiment.parts):
+            above = "" if one is experiment else f"{one.name}/"
+            if one.path.is_file():
+                self.keep(parent, {f"{above}{one.path.name}": one.path.read_bytes()})
         return parent
 
     def end(self, parent: Parent, status: str) -> Parent:
@@ -150,6 +147,17 @@ class Parents:
     def _write(self, parent: Parent) -> None:
         text = json.dumps(asdict(parent), ensure_ascii=False, indent=1, sort_keys=True)
         self.folder(parent).write(RECORD, text.encode())
+
+
+def _tags(experiment: Experiment) -> dict[str, str]:
+    if experiment.parts:
+        return {"parts": ", ".join(part.name for part in experiment.parts)}
+    tags = {
+        "baseline": ", ".join(dict.fromkeys(experiment.baselines.values())),
+        "seeds": ", ".join(map(str, experiment.seeds)),
+        "variants": str(len(experiment.rows)),
+    }
+    return tags | ({"groups": ", ".join(experiment.groups)} if experiment.groups else {})
 
 
 def _now() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,6 +12,9 @@ from supclap_platform.cells import Cell, cells_of, digest
 from supclap_platform.experiment import Experiment
 from supclap_platform.leases import LeaseName
 from supclap_platform.ledger import Known, Ledger, Result, State
+
+
+TRIAL = "trial "  # how the cells of a search are called: "trial 7"
 
 
 class Status(StrEnum):
@@ -71,23 +74,34 @@ class Forecast:
     at_once: int  # cells side by side
 
 
-def make_plan(experiment: Experiment, ledger: Ledger, code: str | None = None) -> Plan:
+def make_plan(
+    experiment: Experiment,
+    ledger: Ledger,
+    code: str | None = None,
+    cells: Sequence[Cell] | None = None,
+) -> Plan:
     """The plan of an experiment; nothing is started or written.
 
     Args:
         code: the version of the code that would run; by default that of this process.
+        cells: by default those of the experiment.
     """
     from supclap.version import code_version
 
     code = code or code_version()
-    cells = cells_of(experiment)
+    cells = cells_of(experiment) if cells is None else cells
     overview = ledger.overview(cell.signature for cell in cells)
     wanted = dict.fromkeys(cell.signature for cell in cells)
     results = ledger.results(s for s in wanted if overview.of(s) is State.DONE)
     statuses = {s: _status(overview.of(s), results.get(s), code) for s in wanted}
     known = ledger.known(experiment.name, profile_key(experiment))
-    removed = tuple(cell for cell in known if cell.signature not in wanted)
+    removed = tuple(c for c in known if c.signature not in wanted and not _of_search(c, experiment))
     return Plan(experiment, tuple(cells), statuses, results, overview.leases, removed, code)
+
+
+def _of_search(cell: Known, experiment: Experiment) -> bool:
+    """Whether it is a trial's: asked for by the search, and by no row."""
+    return experiment.search is not None and cell.variant.startswith(TRIAL)
 
 
 def profile_key(experiment: Experiment) -> str:
@@ -97,9 +111,14 @@ def profile_key(experiment: Experiment) -> str:
 
 
 def remember(plan: Plan, ledger: Ledger) -> None:
-    """Notes the plan's cells in the ledger: a run calls it before it starts any."""
-    known = [Known(c.variant, c.seed, c.signature, shape(c), c.group) for c in plan.cells]
-    ledger.remember(plan.experiment.name, profile_key(plan.experiment), known)
+    """Notes the plan's cells in the ledger: a run calls it before it starts any.
+
+    Those of a gathering experiment are noted for each of its parts too.
+    """
+    for one in (plan.experiment, *plan.experiment.parts):
+        cells = plan.cells if one is plan.experiment else cells_of(one)
+        known = [Known(c.variant, c.seed, c.signature, shape(c), c.group) for c in cells]
+        ledger.remember(one.name, profile_key(one), known)
 
 
 def forecast(plan: Plan, ledger: Ledger, at_once: int = 1) -> Forecast:

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from supclap_platform.cells import cells_of
 from supclap_platform.cli import experiment_options
 from supclap_platform.experiment import load_experiment, parse_changes
 from supclap_platform.ledger import Ledger, open_ledger
@@ -57,10 +58,12 @@ def describe(plan: Plan, expected: Forecast, ledger: Ledger) -> Iterator[Text]:
     count += f" x {_count(experiment.seeds, 'seed')}"
     also = f" + {stages} init" if stages else ""
     changes = "".join(f", {key}={value}" for key, value in sorted(experiment.changes.items()))
+    if experiment.parts:
+        count = f"{_count(experiment.parts, 'experiment')}, {len(plan.cells)} runs"
     yield Text(f"{experiment.name}, profile {experiment.profile}{changes}: {count}{also}")
     yield Text(f"storage {ledger.storage.uri}, code {plan.code}")
     yield Text()
-    yield from _grid(plan)
+    yield from _parts(plan) if experiment.parts else _grid(plan)
     yield Text()
     counts = [(status, plan.count(status)) for status in Status]
     yield Text(", ".join(f"{n} {status}" for status, n in counts if n))
@@ -86,6 +89,23 @@ def _grid(plan: Plan) -> Iterator[Text]:
             parts = (f"{found.count(s)} {s}" for s in Status if s in found)
             line.append(f"  {len(cells)} seeds: {', '.join(parts)}")
         line.rstrip()
+        yield line
+
+
+def _parts(plan: Plan) -> Iterator[Text]:
+    """A line for each part of a gathering experiment; a run that several share counts in each."""
+    above: set[str] = set()
+    width = max(len(part.name) for part in plan.experiment.parts)
+    for part in plan.experiment.parts:
+        own = {cell.signature for cell in cells_of(part)}
+        found = [plan.statuses[signature] for signature in own]
+        line = Text(f"{part.name:<{width}}  {len(own):>4} runs: ")
+        counts = [(status, found.count(status)) for status in Status if status in found]
+        for place, (status, n) in enumerate(counts):
+            line.append(f"{', ' if place else ''}{n} {status}", style=_STYLES.get(status, ""))
+        shared = len(own & above)
+        line.append(f" ({shared} of them shared with a part above)" if shared else "")
+        above |= own
         yield line
 
 

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from supclap.errors import InputError
-from supclap_platform.cells import Cell
+from supclap_platform.cells import Cell, cells_of
 from supclap_platform.cli import experiment_options
 from supclap_platform.cluster import connected
 from supclap_platform.drivers import announce, drivers_of
@@ -20,8 +20,10 @@ from supclap_platform.grid import Grid, Phase
 from supclap_platform.ledger import Ledger, open_ledger
 from supclap_platform.monitor import Monitor
 from supclap_platform.plan import Plan, Status, make_plan, remember
-from supclap_platform.results.conclusion import conclude
-from supclap_platform.store import choose_store
+from supclap_platform.results.conclusion import Conclusion, conclude
+from supclap_platform.results.formats import FORMATS
+from supclap_platform.search.winner import with_winner
+from supclap_platform.store import choose_store, preload
 from supclap_platform.tracking import Tracker, open_tracker
 from supclap_platform.view import View
 
@@ -46,6 +48,11 @@ LAST_LOOK = 10.0  # seconds that a stopped run gives MLflow to catch up
 )
 @click.option("--mixed", is_flag=True, help="Allow a table of several code versions, and say so.")
 @click.option("--rerun-stale", is_flag=True, help="Train cells of other code versions anew.")
+@click.option(
+    "--study-storage",
+    metavar="URL",
+    help="Database of a search's study, as SQLAlchemy names it; default: SQLite in the storage.",
+)
 def run(
     file: Path,
     profile: str,
@@ -56,20 +63,33 @@ def run(
     tracking_uri: str | None,
     mixed: bool,
     rerun_stale: bool,
+    study_storage: str | None,
 ) -> None:
     """Run what FILE still lacks, then print its table. Run it again to go on after any stop."""
     experiment = load_experiment(file, profile, parse_changes(changes))
     ledger = open_ledger(storage, writing=True)
     choose_store(tracking_uri, ledger.storage)  # a wrong URI is refused before anything starts
+    console = Console(highlight=False)
+    if experiment.search is not None:
+        from supclap_platform.search.phase import run_search
+
+        def grid(plan: Plan, executor: RayExecutor, tracker: Tracker) -> int:
+            return _drive(plan, ledger, executor, tracker, console)
+
+        place = (address, cpus, tracking_uri, study_storage)
+        code = run_search(experiment, ledger, console, *place, mixed=mixed, grid=grid)
+        if code:
+            raise SystemExit(code)
+        experiment = with_winner(experiment, ledger)
     plan = make_plan(experiment, ledger)
     if rerun_stale:
         plan = _without_stale(plan, ledger)
     _refuse_mixture(plan, mixed)
-    console = Console(highlight=False)
     _head(plan, ledger, console)
     with ExitStack() as stack:
         executor = None
         if plan.to_run or plan.count(Status.RUNNING):
+            preload()
             executor = _executor(stack, plan, ledger, address, cpus)
         remember(plan, ledger)
         tracker = open_tracker(experiment, plan.cells, ledger, tracking_uri, _sayer(console))
@@ -143,13 +163,15 @@ def _without_stale(plan: Plan, ledger: Ledger) -> Plan:
 
 def _refuse_mixture(plan: Plan, mixed: bool) -> None:
     """Before anything starts: after hours of training a table must not be refused."""
-    stale = plan.count(Status.STALE)
-    if stale and len(plan.statuses) > stale and not mixed:
-        raise InputError(
-            f"{plan.experiment.path}: {stale} of its {len(plan.statuses)} cells were finished by "
-            f"another version of the code (now {plan.code}), so one table would mix them; train "
-            "them anew with --rerun-stale, or allow the mixture with --mixed"
-        )
+    for part in plan.experiment.parts or (plan.experiment,):
+        own = {cell.signature for cell in cells_of(part)}
+        stale = sum(plan.statuses[signature] is Status.STALE for signature in own)
+        if stale and len(own) > stale and not mixed:
+            raise InputError(
+                f"{part.path}: {stale} of its {len(own)} cells were finished by another version of "
+                f"the code (now {plan.code}), so one table would mix them; train them anew with "
+                "--rerun-stale, or allow the mixture with --mixed"
+            )
 
 
 def _head(plan: Plan, ledger: Ledger, console: Console) -> None:
@@ -190,20 +212,49 @@ def _failures(grid: Grid, console: Console) -> int:
 def _conclude(
     experiment: Experiment, ledger: Ledger, console: Console, mixed: bool
 ) -> dict[str, bytes]:
-    """Prints and writes the table, the verdicts and the figures; their files by name."""
-    found = conclude(experiment, ledger, mixed)
+    """Prints and writes what an experiment ends with; its files by name."""
     console.print()
-    console.print(found.text(), markup=False, soft_wrap=True)
+    if experiment.parts:
+        files = _conclude_parts(experiment, ledger, console, mixed)
+    else:
+        found = conclude(experiment, ledger, mixed)
+        console.print(found.text(), markup=False, soft_wrap=True)
+        files = _write(experiment, found, ledger, console)
+    console.print("next: `supclap ui` shows every run; edit the file and run it again:")
+    console.print("      only what is new will be trained")
+    return files
+
+
+def _conclude_parts(
+    experiment: Experiment, ledger: Ledger, console: Console, mixed: bool
+) -> dict[str, bytes]:
+    """Each part in its own folder, as if it had been run by itself; then all of them together."""
+    from supclap_platform.results.summary import SUMMARY_FORMATS, summarise_parts
+
+    summary = summarise_parts(experiment, ledger, mixed)
+    files = summary.files()
+    console.print(SUMMARY_FORMATS["txt"](summary), markup=False, soft_wrap=True)
+    for part in summary.parts:
+        own = _write(part.experiment, part.conclusion, ledger, console)
+        files |= {f"{part.name}/{name}": content for name, content in own.items()}
+    places = summary.write(ledger.experiment_folder(experiment.name))
+    console.print(f"written: {places[0]} (also .md, .csv)", markup=False, soft_wrap=True)
+    return files
+
+
+def _write(
+    experiment: Experiment, found: Conclusion, ledger: Ledger, console: Console
+) -> dict[str, bytes]:
+    """Writes table, verdicts and figures to the experiment's folder; the files by name."""
     folder = ledger.experiment_folder(experiment.name)
     places = found.write(folder)
     drawn = _figures(experiment, ledger)
     for name, content in drawn.items():
         folder.write(name, content)
-    also = "also .md, .csv, .tex" + ("; verdicts" if found.verdicts else "")
+    also = f"also {', '.join(f'.{ending}' for ending in list(FORMATS)[1:])}"
+    also += "; verdicts" if found.verdicts else ""
     also += f"; {folder.uri}/figures" if drawn else ""
     console.print(f"written: {places[0]} ({also})", markup=False, soft_wrap=True)
-    console.print("next: `supclap ui` shows every run; edit the file and run it again:")
-    console.print("      only what is new will be trained")
     return found.files() | drawn
 
 

@@ -30,7 +30,18 @@ def table(
     """Print FILE's table and the verdicts on its claims; write both in every format."""
     experiment = load_experiment(file, profile, parse_changes(changes))
     ledger = open_ledger(storage, writing=True)
-    found = conclude(experiment, ledger, mixed)
-    click.echo(found.text(form), nl=False)
-    for place in found.write(ledger.experiment_folder(experiment.name)):
+    if experiment.parts:
+        from supclap_platform.results.summary import summarise_parts
+
+        summary = summarise_parts(experiment, ledger, mixed)
+        concluded = [(part.name, part.conclusion) for part in summary.parts]
+        click.echo(summary.text(form), nl=False)
+        places = summary.write(ledger.experiment_folder(experiment.name))
+    else:
+        concluded = [(experiment.name, conclude(experiment, ledger, mixed))]
+        click.echo(concluded[0][1].text(form), nl=False)
+        places = []
+    for name, found in concluded:
+        places += found.write(ledger.experiment_folder(name))
+    for place in places:
         click.echo(f"wrote {place}", err=True)

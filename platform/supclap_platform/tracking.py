@@ -115,8 +115,7 @@ class Tracker:
         Returns:
             Whether MLflow shows all that the ledger has.
         """
-        table = build_table(self._experiment, self._ledger, mixed=True)
-        self._parents.keep(self._parent, {**table_files(table), **(artifacts or {})})
+        self._parents.keep(self._parent, {**self._tables(), **(artifacts or {})})
         self._parent = self._parents.end(self._parent, status)
         self._presence.release()
         mirror = self._mirror
@@ -129,6 +128,15 @@ class Tracker:
             self._say(f"MLflow lacks a part of this run; `supclap sync` adds it ({self._place()})")
             return False
         return True
+
+    def _tables(self) -> dict[str, bytes]:
+        """The table in each format; of a gathering experiment each part's, below its name."""
+        files: dict[str, bytes] = {}
+        for part in self._experiment.parts or (self._experiment,):
+            above = f"{part.name}/" if self._experiment.parts else ""
+            own = table_files(build_table(part, self._ledger, mixed=True))
+            files |= {f"{above}{name}": content for name, content in own.items()}
+        return files
 
     def _work(self) -> None:
         """The thread: looks when it is woken, waits, and at the end looks once more."""

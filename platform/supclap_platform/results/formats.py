@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from supclap_platform.metrics import full_name
 from supclap_platform.results.tables import Entry, Table, shown
-from supclap_platform.results.text import escaped, padded, pipes, width_of
+from supclap_platform.results.text import aligned, escaped, pipes
 
 WIDTH = 100  # of the notes below a text table
 PAPER = "paper"  # heads the published number beside ours
@@ -19,12 +19,8 @@ def as_text(table: Table) -> str:
     """Aligned columns for a terminal; ``*`` marks the best."""
     grid = [_heads(table, str)]
     grid += _body(table, lambda text, best: f"{text} *" if best else text)
-    widths = [max(width_of(line[i]) for line in grid) for i in range(len(grid[0]))]
-    lines = ["  ".join(padded(c, w) for c, w in zip(line, widths, strict=True)) for line in grid]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    body = [lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:])]
     notes = [line for note in table.notes for line in textwrap.wrap(note, WIDTH)]
-    return "\n".join([table.title, "", *body, "", *notes]) + "\n"
+    return "\n".join([table.title, "", *aligned(grid), "", *notes]) + "\n"
 
 
 def as_markdown(table: Table) -> str:
@@ -52,13 +48,24 @@ def as_csv(table: Table) -> str:
     """One line for each row and column, at full precision, with the runs behind it."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    names = ["variant", "column", "metric", "mean", "std", "runs", "runs_wanted", "best"]
+    names = [
+        "experiment",
+        "variant",
+        "column",
+        "metric",
+        "mean",
+        "std",
+        "runs",
+        "runs_wanted",
+        "best",
+    ]
     writer.writerow([*names, "published", "values", "signatures", "states"])
     for row in table.rows:
         for column, entry in zip(table.columns, row.entries, strict=True):
             summary = entry.summary
             writer.writerow(
                 [
+                    table.experiment,
                     row.variant,
                     column.name,
                     full_name(column.metric),

@@ -60,6 +60,8 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
     with_published: tuple[bool, ...]  # for each column: whether any row has a published number
+    experiment: str
+    gaps: tuple[str, ...]  # of the notes, those on what is missing
 
 
 def build_table(experiment: Experiment, ledger: Ledger, mixed: bool = False) -> Table:
@@ -101,6 +103,8 @@ def build_table(experiment: Experiment, ledger: Ledger, mixed: bool = False) -> 
             any(row.entries[i].published is not None for row in rows)
             for i in range(len(experiment.columns))
         ),
+        experiment=experiment.name,
+        gaps=tuple(_gaps(rows, experiment.columns)),
     )
 
 

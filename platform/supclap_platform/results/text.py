@@ -27,3 +27,11 @@ def width_of(text: str) -> int:
 def padded(text: str, width: int) -> str:
     """Text filled up with spaces on the right."""
     return text + " " * (width - width_of(text))
+
+
+def aligned(grid: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of aligned columns; the first, their heads, is underlined."""
+    widths = [max(width_of(line[i]) for line in grid) for i in range(len(grid[0]))]
+    lines = ["  ".join(padded(c, w) for c, w in zip(line, widths, strict=True)) for line in grid]
+    heads, *rest = (line.rstrip() for line in lines)
+    return [heads, "-" * max(width_of(line) for line in (heads, *rest)), *rest]

@@ -13,10 +13,15 @@ from supclap_platform.metrics import decimals
 from supclap_platform.results.formats import WIDTH
 from supclap_platform.results.inference import CONFIDENCE
 from supclap_platform.results.power import MOST, POWER
-from supclap_platform.results.text import escaped, padded, pipes, width_of
+from supclap_platform.results.text import aligned, escaped, pipes
 from supclap_platform.results.verdicts import LEVEL, Outcome, Verdict
 
 HEADS = ("", "verdict", "effect", "95 % interval", "p", "corrected", "seeds", "queries", "claim")
+COLUMNS = (  # of CSV
+    *("claim", "verdict", "metric", "measured", "bound", "effect", "low", "high", "p", "corrected"),
+    *("permutation", "seeds", "seeds_wanted", "queries", "wide_low", "wide_high", "seeds_needed"),
+    *("cannot_be_judged", "remarks", "signatures"),
+)
 NONE = "–"
 
 
@@ -24,29 +29,25 @@ def verdicts_as_text(verdicts: Sequence[Verdict]) -> str:
     """Aligned columns for a terminal, then a paragraph on each claim."""
     if not verdicts:
         return ""
-    grid = [list(HEADS), *(_cells(place, one) for place, one in enumerate(verdicts, 1))]
-    widths = [max(width_of(line[i]) for line in grid) for i in range(len(HEADS))]
-    lines = ["  ".join(padded(c, w) for c, w in zip(line, widths, strict=True)) for line in grid]
-    rule = "-" * max(width_of(line.rstrip()) for line in lines)
-    body = [lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:])]
+    grid = [list(HEADS), *(cells_of(place, one) for place, one in enumerate(verdicts, 1))]
     notes: list[str] = []
     for place, one in enumerate(verdicts, 1):
-        notes += textwrap.wrap(f"{place}. {_account(one)}", WIDTH, subsequent_indent="   ")
-    rest = [line for note in _legend(verdicts) for line in textwrap.wrap(note, WIDTH)]
-    return "\n".join([_title(verdicts), "", *body, "", *notes, "", *rest]) + "\n"
+        notes += textwrap.wrap(f"{place}. {account_of(one)}", WIDTH, subsequent_indent="   ")
+    rest = [line for note in legend_of(verdicts) for line in textwrap.wrap(note, WIDTH)]
+    return "\n".join([counts_of(verdicts), "", *aligned(grid), "", *notes, "", *rest]) + "\n"
 
 
 def verdicts_as_markdown(verdicts: Sequence[Verdict]) -> str:
     """A Markdown table, a list of accounts, and the runs behind each claim."""
     if not verdicts:
         return ""
-    lines = [f"**{escaped(_title(verdicts))}**", "", pipes(HEADS), pipes(["---"] * len(HEADS))]
+    lines = [f"**{escaped(counts_of(verdicts))}**", "", pipes(HEADS), pipes(["---"] * len(HEADS))]
     for place, one in enumerate(verdicts, 1):
-        cells = [escaped(cell) for cell in _cells(place, one)]
+        cells = [escaped(cell) for cell in cells_of(place, one)]
         cells[1] = f"**{cells[1]}**" if one.outcome is not Outcome.UNDECIDED else cells[1]
         lines.append(pipes(cells))
-    lines += ["", *(f"{at}. {escaped(_account(one))}" for at, one in enumerate(verdicts, 1)), ""]
-    lines += [f"- {escaped(note)}" for note in _legend(verdicts)]
+    lines += ["", *(f"{at}. {escaped(account_of(one))}" for at, one in enumerate(verdicts, 1)), ""]
+    lines += [f"- {escaped(note)}" for note in legend_of(verdicts)]
     lines += ["", "Runs behind each claim (variant, seed: signature):", ""]
     for place, one in enumerate(verdicts, 1):
         runs = (f"{escaped(name)}, {run.seed}: `{run.signature}`" for name, run in one.runs)
@@ -58,34 +59,32 @@ def verdicts_as_csv(verdicts: Sequence[Verdict]) -> str:
     """One line for each claim, ten significant digits, with the runs behind it."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    names = ["claim", "verdict", "metric", "measured", "bound", "effect", "low", "high", "p"]
-    names += ["corrected", "permutation", "seeds", "seeds_wanted", "queries", "wide_low"]
-    writer.writerow(
-        [*names, "wide_high", "seeds_needed", "cannot_be_judged", "remarks", "signatures"]
-    )
-    for one in verdicts:
-        low, high = one.interval or (None, None)
-        wide_low, wide_high = one.wide or (None, None)
-        numbers = (one.bound, one.effect, low, high, one.p, one.corrected, one.permutation)
-        writer.writerow(
-            [
-                one.claim.text,
-                one.outcome,
-                one.claim.metric,
-                one.measured,
-                *map(_exact, numbers),
-                one.seeds,
-                one.wanted,
-                "" if one.queries is None else one.queries,
-                _exact(wide_low),
-                _exact(wide_high),
-                _needed(one),
-                "; ".join(one.reasons),
-                "; ".join(one.remarks),
-                " ".join(f"{run.seed}:{run.signature}" for _, run in one.runs),
-            ]
-        )
+    writer.writerow(COLUMNS)
+    writer.writerows(values_of(one) for one in verdicts)
     return out.getvalue()
+
+
+def values_of(one: Verdict) -> list[object]:
+    """What a verdict has of each of `COLUMNS`."""
+    low, high = one.interval or (None, None)
+    wide_low, wide_high = one.wide or (None, None)
+    numbers = (one.bound, one.effect, low, high, one.p, one.corrected, one.permutation)
+    return [
+        one.claim.text,
+        one.outcome,
+        one.claim.metric,
+        one.measured,
+        *map(_exact, numbers),
+        one.seeds,
+        one.wanted,
+        "" if one.queries is None else one.queries,
+        _exact(wide_low),
+        _exact(wide_high),
+        seeds_to_decide(one),
+        "; ".join(one.reasons),
+        "; ".join(one.remarks),
+        " ".join(f"{run.seed}:{run.signature}" for _, run in one.runs),
+    ]
 
 
 VERDICT_FORMATS: dict[str, Callable[[Sequence[Verdict]], str]] = {
@@ -99,19 +98,20 @@ def verdict_files(verdicts: Sequence[Verdict]) -> dict[str, bytes]:
     """Every format by file name, and JSON in the form that MLflow shows as a table."""
     if not verdicts:
         return {}
-    rows = [_cells(place, one) for place, one in enumerate(verdicts, 1)]
+    rows = [cells_of(place, one) for place, one in enumerate(verdicts, 1)]
     shape = {"columns": ["claim no.", *HEADS[1:]], "data": rows}
     files = {f"verdicts.{end}": render(verdicts) for end, render in VERDICT_FORMATS.items()}
     files["verdicts-table.json"] = json.dumps(shape, ensure_ascii=False)
     return {name: text.encode() for name, text in files.items()}
 
 
-def _title(verdicts: Sequence[Verdict]) -> str:
+def counts_of(verdicts: Sequence[Verdict]) -> str:
     counts = (f"{sum(v.outcome is o for v in verdicts)} {o}" for o in Outcome)
     return f"Claims: {', '.join(counts)}"
 
 
-def _cells(place: int, one: Verdict) -> list[str]:
+def cells_of(place: int, one: Verdict) -> list[str]:
+    """What a verdict shows under each of `HEADS`."""
     return [
         str(place),
         str(one.outcome),
@@ -125,7 +125,7 @@ def _cells(place: int, one: Verdict) -> list[str]:
     ]
 
 
-def _account(one: Verdict) -> str:
+def account_of(one: Verdict) -> str:
     """What was measured, what the claim says of it, and what else is known."""
     parts = [] if one.bound is None else [f"{one.measured} is claimed {_claimed(one, one.bound)}."]
     if one.reasons:
@@ -139,7 +139,7 @@ def _account(one: Verdict) -> str:
         if one.outcome is not Outcome.UNDECIDED and _reopens(one, *one.wide):
             parts.append("That interval leaves it open: other queries may say otherwise.")
     if one.p is not None and one.outcome is Outcome.UNDECIDED:
-        parts.append(f"Seeds to decide it: {_needed(one)}.")
+        parts.append(f"Seeds to decide it: {seeds_to_decide(one)}.")
     return " ".join(parts)
 
 
@@ -159,14 +159,14 @@ def _claimed(one: Verdict, bound: float) -> str:
     return f"above {bound:g}"
 
 
-def _needed(one: Verdict) -> str:
+def seeds_to_decide(one: Verdict) -> str:
     """Seeds that would decide an undecided claim, as text; nothing where that is not known."""
     if one.p is None or one.outcome is not Outcome.UNDECIDED:
         return ""
     return f"more than {MOST:,}" if one.undecided_until is None else str(one.undecided_until)
 
 
-def _legend(verdicts: Sequence[Verdict]) -> Iterable[str]:
+def legend_of(verdicts: Sequence[Verdict]) -> Iterable[str]:
     judged = sum(one.p is not None for one in verdicts)
     yield (
         f"{judged} of {len(verdicts)} claims could be judged. Effects are means over seeds, paired "

@@ -1,0 +1,171 @@
+"""What the parts of a gathering experiment say together: every claim, and what is missing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from supclap.storage import Folder
+from supclap_platform.experiment import Experiment
+from supclap_platform.ledger import Ledger
+from supclap_platform.results.conclusion import Conclusion, conclude
+from supclap_platform.results.formats import WIDTH
+from supclap_platform.results.text import aligned, escaped, pipes
+from supclap_platform.results.verdict_formats import (
+    COLUMNS,
+    HEADS,
+    cells_of,
+    values_of,
+)
+from supclap_platform.results.verdicts import Outcome, Verdict
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the gathered experiments, concluded as if it had been run by itself."""
+
+    experiment: Experiment
+    conclusion: Conclusion
+
+    @property
+    def name(self) -> str:
+        return self.experiment.name
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        return self.conclusion.verdicts
+
+    @property
+    def runs(self) -> tuple[int, int]:
+        """How many of the runs behind its table are done, and how many there are."""
+        states = {
+            run.signature: run.state for row in self.conclusion.table.rows for run in row.runs
+        }
+        return sum(state == "done" for state in states.values()), len(states)
+
+    def count(self, outcome: Outcome) -> int:
+        return sum(one.outcome is outcome for one in self.verdicts)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The parts in the file's order."""
+
+    title: str
+    parts: tuple[Part, ...]
+
+    @property
+    def gaps(self) -> list[str]:
+        """What is missing, each with its part."""
+        return [f"{part.name}: {gap}" for part in self.parts for gap in part.conclusion.table.gaps]
+
+    def text(self, form: str = "txt") -> str:
+        """Every part as it would be shown by itself, then all together where the format can."""
+        shown = [part.conclusion.text(form) for part in self.parts]
+        if form == "csv":
+            head = shown[0].partition("\n")[0] + "\n"
+            return head + "".join(text.partition("\n")[2] for text in shown)
+        if form in SUMMARY_FORMATS:
+            shown.append(SUMMARY_FORMATS[form](self))
+        return "\n".join(shown)
+
+    def files(self) -> dict[str, bytes]:
+        """Every format of what the parts say together, by file name."""
+        return {f"verdicts.{end}": render(self).encode() for end, render in SUMMARY_FORMATS.items()}
+
+    def write(self, folder: Folder) -> list[str]:
+        """Writes the files to the folder of the gathering experiment."""
+        for name, content in self.files().items():
+            folder.write(name, content)
+        return [f"{folder.uri}/{name}" for name in self.files()]
+
+
+def summarise_parts(experiment: Experiment, ledger: Ledger, mixed: bool = False) -> Summary:
+    """All parts from what the ledger holds now. Raises InputError as `build_table` does."""
+    parts = tuple(Part(part, conclude(part, ledger, mixed)) for part in experiment.parts)
+    return Summary(experiment.about or experiment.name, parts)
+
+
+def summary_as_text(summary: Summary) -> str:
+    """Counts for each part, every claim with its verdict, what is missing."""
+    lines = [summary.title, "", *aligned(_counts(summary)), ""]
+    claims = _claims(summary)
+    if claims:
+        lines += [*aligned([_HEADS, *claims]), ""]
+    if summary.gaps:
+        lines += ["What is missing:", ""]
+        lines += [line for gap in summary.gaps for line in textwrap.wrap(gap, WIDTH)]
+        lines.append("")
+    lines += textwrap.wrap(_ON_CORRECTION, WIDTH)
+    return "\n".join(lines) + "\n"
+
+
+def summary_as_markdown(summary: Summary) -> str:
+    """The same in Markdown."""
+    heads, *rows = _counts(summary)
+    lines = [f"**{escaped(summary.title)}**", "", pipes(heads), pipes(["---"] * len(heads))]
+    lines += [pipes([escaped(cell) for cell in row]) for row in rows]
+    claims = _claims(summary)
+    if claims:
+        lines += ["", pipes(_HEADS), pipes(["---"] * len(_HEADS))]
+        lines += [pipes([escaped(cell) for cell in cells]) for cells in claims]
+    if summary.gaps:
+        lines += ["", "What is missing:", "", *(f"- {escaped(gap)}" for gap in summary.gaps)]
+    return "\n".join([*lines, "", _ON_CORRECTION]) + "\n"
+
+
+def summary_as_csv(summary: Summary) -> str:
+    """One line for each claim, as a part's own verdicts.csv has it, with the part's name."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["experiment", *COLUMNS])
+    for part in summary.parts:
+        writer.writerows([part.name, *values_of(one)] for one in part.verdicts)
+    return out.getvalue()
+
+
+SUMMARY_FORMATS: dict[str, Callable[[Summary], str]] = {
+    "txt": summary_as_text,
+    "md": summary_as_markdown,
+    "csv": summary_as_csv,
+}
+_HEADS = ("", "verdict", "effect", "95 % interval", "corrected", "seeds", "claim")
+_ON_CORRECTION = (
+    "The claims of each experiment are corrected for among themselves (Holm), as each asks a "
+    "question of its own; no correction is made over all experiments together."
+)
+
+
+def _counts(summary: Summary) -> list[list[str]]:
+    """A line for each part and one for all: verdicts by outcome, runs done of those declared."""
+    rows = [["", *(str(outcome) for outcome in Outcome), "runs done"]]
+    for part in summary.parts:
+        done, wanted = part.runs
+        counts = [str(part.count(outcome)) for outcome in Outcome]
+        rows.append([part.name, *counts, f"{done}/{wanted}"])
+    totals = [str(sum(part.count(outcome) for part in summary.parts)) for outcome in Outcome]
+    return [*rows, ["all", *totals, _distinct(summary.parts)]]
+
+
+def _distinct(parts: Sequence[Part]) -> str:
+    """Runs that several parts share count once."""
+    states = {
+        run.signature: run.state
+        for part in parts
+        for row in part.conclusion.table.rows
+        for run in row.runs
+    }
+    return f"{sum(state == 'done' for state in states.values())}/{len(states)}"
+
+
+def _claims(summary: Summary) -> list[list[str]]:
+    """A line for each claim; the name of an experiment stands in its first."""
+    lines = []
+    for part in summary.parts:
+        for place, one in enumerate(part.verdicts, 1):
+            own = dict(zip(HEADS, cells_of(place, one), strict=True))
+            lines.append([part.name if place == 1 else "", *(own[head] for head in _HEADS[1:])])
+    return lines
