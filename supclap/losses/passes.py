@@ -54,13 +54,19 @@ class Inputs(NamedTuple):
 
 @dataclass
 class Block:
-    """Rows ``first`` to ``last`` (within this call's rows) of the three products."""
+    """Rows ``first`` to ``last`` (within this call's rows) of the three products.
+
+    same: (b, N) bool, pairs of one clip; without the diagonal for "mask". None: no clip ids.
+    target: (b, N), soft targets of same-clip positives. None: the identity.
+    """
 
     first: int
     last: int
     x: Tensor  # (b, N)
     y: Tensor | None  # (b, N)
     w: Tensor | None  # (b, N)
+    same: Tensor | None
+    target: Tensor | None
 
 
 # Phi of the rows and of the columns, of the base logits and of the support vectors'.
@@ -87,26 +93,22 @@ class Pass:
         return [(first, min(first + step, n)) for first in range(0, n, step)]
 
     def block(self, first: int, last: int) -> Block:
-        x, y, w = self.kept
-        if x is not None:
-            rows = [None if m is None else m[first:last] for m in (x, y, w)]
-            return Block(first, last, x[first:last], rows[1], rows[2])
+        x, y, w = (None if m is None else m[first:last] for m in self.kept)
         t, a = self.text_rows[first:last], self.audio_rows[first:last]
-        return Block(
-            first,
-            last,
-            t @ self.audio.T,
-            None if self.rho_text is None else a @ self.audio.T,
-            None if self.rho_audio is None else t @ self.text.T,
-        )
+        if x is None:
+            x = t @ self.audio.T
+            y = None if self.rho_text is None else a @ self.audio.T
+            w = None if self.rho_audio is None else t @ self.text.T
+        same = self.same_clip(first, last)
+        return Block(first, last, x, y, w, same, self.targets(same))
 
-    def logits(self, cosines: Tensor, same: Tensor | None) -> Tensor:
+    def logits(self, cosines: Tensor, block: Block) -> Tensor:
         """Logits of a block, -inf where a pair is masked: (b, N)."""
         logits = cosines * self.scale
         if not self.softmax:
             logits += self.bias
-        if same is not None and self.terms.same_clip == "mask":
-            logits.masked_fill_(same, -torch.inf)
+        if block.same is not None and self.terms.same_clip == "mask":
+            logits.masked_fill_(block.same, -torch.inf)
         return logits
 
     def text_side(self, block: Block) -> Tensor:
@@ -122,14 +124,13 @@ class Pass:
         assert block.w is not None
         return torch.addcmul(block.x, self.rho_audio[None, :], block.w - block.x)
 
-    def same_clip(self, block: Block) -> Tensor | None:
-        """Pairs of the same clip: (b, N) bool; without the diagonal for "mask"."""
+    def same_clip(self, first: int, last: int) -> Tensor | None:
+        """`Block.same` of some rows."""
         if self.terms.row_clips is None or self.terms.clips is None:
             return None
-        rows = self.terms.row_clips[block.first : block.last]
-        same = rows[:, None] == self.terms.clips[None, :]
+        same = self.terms.row_clips[first:last, None] == self.terms.clips[None, :]
         if self.terms.same_clip == "mask":
-            self.diagonal(same, block).fill_(False)
+            same.diagonal(self.layout.offset + first)[: last - first].fill_(False)
         return same
 
     def diagonal(self, matrix: Tensor, block: Block) -> Tensor:
@@ -137,7 +138,7 @@ class Pass:
         return matrix.diagonal(self.layout.offset + block.first)[: block.last - block.first]
 
     def targets(self, same: Tensor | None) -> Tensor | None:
-        """Soft targets of same-clip positives: (b, N); None: the identity."""
+        """`Block.target` of some rows."""
         if same is None or self.terms.same_clip == "mask":
             return None
         target = same.to(self.text.dtype)
@@ -157,20 +158,18 @@ class Pass:
         svr = new((), 0.0)
         for first, last in self.blocks():
             block, here = self.block(first, last), slice(first, last)
-            same = self.same_clip(block)
-            target = self.targets(same)
-            logits = self.logits(block.x, same)
+            logits = self.logits(block.x, block)
             rows[here] = self.partition(logits)
-            matched[here] = self.matched(logits, target, block)
+            matched[here] = self.matched(logits, block)
             if self.softmax:
                 cols = torch.logaddexp(cols, logits.logsumexp(0))
             if self.rho_text is not None:
-                logits = self.logits(self.text_side(block), same)
+                logits = self.logits(self.text_side(block), block)
                 sup_rows[here] = self.partition(logits)
-                svr += (sup_rows[here] - self.matched(logits, target, block)).sum()
+                svr += (sup_rows[here] - self.matched(logits, block)).sum()
             if self.rho_audio is not None:
-                logits = self.logits(self.audio_side(block), same)
-                sup_matched[here] = self.matched(logits, target, block)
+                logits = self.logits(self.audio_side(block), block)
+                sup_matched[here] = self.matched(logits, block)
                 if self.softmax:
                     sup_cols = torch.logaddexp(sup_cols, logits.logsumexp(0))
                 else:
@@ -190,11 +189,11 @@ class Pass:
         """Phi of each row: (b,)."""
         return logits.logsumexp(1) if self.softmax else F.softplus(logits).sum(1)
 
-    def matched(self, logits: Tensor, target: Tensor | None, block: Block) -> Tensor:
+    def matched(self, logits: Tensor, block: Block) -> Tensor:
         """<Q, L> of each row: (b,)."""
-        if target is None:
+        if block.target is None:
             return self.diagonal(logits, block)
-        return (target * logits).sum(1)
+        return (block.target * logits).sum(1)
 
     def over_workers(self, *partial: Tensor) -> list[Tensor]:
         """The columns' log-sum-exp over the rows of all workers: (N,) each."""
@@ -227,15 +226,13 @@ class Pass:
         g_rho_audio = None if self.rho_audio is None else torch.zeros_like(self.rho_audio)
         for first, last in self.blocks():
             block = self.block(first, last)
-            same = self.same_clip(block)
-            target = self.targets(same)
-            logits = self.logits(block.x, same)
+            logits = self.logits(block.x, block)
             if self.softmax:
                 d = (logits - rows[first:last, None]).exp_()
                 d += logits.sub_(cols[None, :]).exp_()
-                d = self.less_targets(d, target, block, 2.0)
+                d = self.less_targets(d, block, 2.0)
             else:
-                d = self.less_targets(logits.sigmoid_(), target, block, 1.0)
+                d = self.less_targets(logits.sigmoid_(), block, 1.0)
             d *= w0
             g_scale += _dot(d, block.x)
             g_bias += d.sum()
@@ -243,15 +240,8 @@ class Pass:
             if self.rho_text is not None:
                 assert g_rho_text is not None
                 assert block.y is not None
-                cosines = self.text_side(block)
-                d = self.logits(cosines, same)
-                if self.softmax:
-                    d.sub_(sup_rows[first:last, None]).exp_()
-                else:
-                    d.sigmoid_()
-                d = self.less_targets(d, target, block, 1.0).mul_(w1)
-                g_scale += _dot(d, cosines)
-                g_bias += d.sum()
+                cosines, partition = self.text_side(block), sup_rows[first:last, None]
+                d = self.support_side(block, cosines, partition, w1, (g_scale, g_bias))
                 step = block.y - block.x
                 g_rho_text[first:last] = step.mul_(d).sum(1)
                 dy = d * self.rho_text[first:last, None]
@@ -259,15 +249,8 @@ class Pass:
             if self.rho_audio is not None:
                 assert g_rho_audio is not None
                 assert block.w is not None
-                cosines = self.audio_side(block)
-                d = self.logits(cosines, same)
-                if self.softmax:
-                    d.sub_(sup_cols[None, :]).exp_()
-                else:
-                    d.sigmoid_()
-                d = self.less_targets(d, target, block, 1.0).mul_(w1)
-                g_scale += _dot(d, cosines)
-                g_bias += d.sum()
+                cosines, partition = self.audio_side(block), sup_cols[None, :]
+                d = self.support_side(block, cosines, partition, w1, (g_scale, g_bias))
                 step = block.w - block.x
                 g_rho_audio += step.mul_(d).sum(0)
                 dw = d * self.rho_audio[None, :]
@@ -282,12 +265,35 @@ class Pass:
             None if g_rho_audio is None else g_rho_audio * self.scale,
         ]
 
-    def less_targets(self, d: Tensor, target: Tensor | None, block: Block, times: float) -> Tensor:
+    def support_side(
+        self,
+        block: Block,
+        cosines: Tensor,
+        partition: Tensor,
+        weight: Tensor,
+        sums: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        """The gradient of a side's SVR term at its logits, weight * (P - Q): (b, N).
+
+        Args:
+            cosines: (b, N), of the side's support vectors.
+            partition: Phi where the side's softmax runs, (b, 1) of rows or (1, N) of columns.
+            sums: the gradients of scale and bias: (), added to.
+        """
+        d = self.logits(cosines, block)
+        d = d.sub_(partition).exp_() if self.softmax else d.sigmoid_()
+        d = self.less_targets(d, block, 1.0).mul_(weight)
+        scale, bias = sums
+        scale += _dot(d, cosines)
+        bias += d.sum()
+        return d
+
+    def less_targets(self, d: Tensor, block: Block, times: float) -> Tensor:
         """P - times * Q, in place: (b, N)."""
-        if target is None:
+        if block.target is None:
             self.diagonal(d, block).sub_(times)
             return d
-        return d.sub_(target, alpha=times)
+        return d.sub_(block.target, alpha=times)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
