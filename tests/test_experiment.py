@@ -414,7 +414,7 @@ def test_the_papers_files_share_their_cells():
         ("radius-init", "figures"),
     ):
         assert of[part] <= of[whole], part
-    assert len(of["table3-ablation"] & of["alpha"]) == 3 * 5 + 1
+    assert len(of["table3-ablation"] & of["alpha"]) == 3 * 3 + 1
     assert len(of["table3-ablation"] & of["batch-size"]) == 3 * 3 + 1
     assert len(of["table3-ablation"] & of["figures"]) == 3 * 3 + 1
     assert len(cells_of(paper)) == len(set().union(*of.values()))
