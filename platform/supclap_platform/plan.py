@@ -13,7 +13,6 @@ from supclap_platform.experiment import Experiment
 from supclap_platform.leases import LeaseName
 from supclap_platform.ledger import Known, Ledger, Result, State
 
-
 TRIAL = "trial "  # how the cells of a search are called: "trial 7"
 
 

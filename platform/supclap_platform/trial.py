@@ -12,7 +12,7 @@ import os
 import secrets
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from typing import Any, Literal
 from supclap.config import RunConfig
 from supclap.data.cache import build_once, cache_folder
 from supclap.errors import InputError
+from supclap.events import Event
 from supclap.storage import Folder
 from supclap_platform.cells import CELL, Cell
 from supclap_platform.leases import Lease, parse_lease
@@ -85,8 +86,16 @@ def threads(resources: Resources) -> int:
     return max(1, int(resources.cpu))
 
 
-def run_cell(task: Task) -> Outcome:
-    """Trains one cell to its end, or says why not; an exception leaves it only on Ctrl-C."""
+Report = Callable[[Event], None]
+
+
+def run_cell(task: Task, report: Report | None = None) -> Outcome:
+    """Trains one cell to its end, or says why not; an exception leaves it only on Ctrl-C.
+
+    Args:
+        report: is given each event. It may raise SystemExit to end the attempt: the cell is given
+            back, and can go on later from its last checkpoint.
+    """
     try:
         ledger = _checked_ledger(task)
         lease = ledger.take(task.signature)
@@ -100,7 +109,7 @@ def run_cell(task: Task) -> Outcome:
     folder = ledger.folder(task.signature)
     with _released(lease), captured(folder, task.label) as log:
         try:
-            _train(task, ledger, lease)
+            _train(task, ledger, lease, report)
             ledger.clear_failure(task.signature)
             return Outcome("done")
         except _TakenOver:
@@ -173,14 +182,16 @@ def _released(lease: Lease) -> Iterator[None]:
             lease.release()
 
 
-def _train(task: Task, ledger: Ledger, lease: Lease) -> None:
-    if nested(task.resources):
+def _train(task: Task, ledger: Ledger, lease: Lease, report: Report | None) -> None:
+    if not nested(task.resources):
+        _train_here(task, ledger, lease, report)
+    elif report is None:
         _train_in_workers(task, ledger.folder(task.signature), lease)
     else:
-        _train_here(task, ledger, lease)
+        _watch_workers(task, ledger, lease, report)
 
 
-def _train_here(task: Task, ledger: Ledger, lease: Lease) -> None:
+def _train_here(task: Task, ledger: Ledger, lease: Lease, report: Report | None) -> None:
     import torch
 
     from supclap.training import fit
@@ -189,9 +200,37 @@ def _train_here(task: Task, ledger: Ledger, lease: Lease) -> None:
     config = _placed(task.config, ledger)
     _store(config, folder)
     torch.set_num_threads(threads(task.resources))
-    for _ in fit(config, folder):
+    for event in fit(config, folder):
         if lease.lost:
             raise _TakenOver
+        if report is not None:
+            report(event)
+
+
+def _watch_workers(task: Task, ledger: Ledger, lease: Lease, report: Report) -> None:
+    """Waits for the workers in a thread of its own, and reports what they note in the ledger."""
+    ended: list[BaseException | None] = []
+
+    def wait() -> None:
+        try:
+            _train_in_workers(task, ledger.folder(task.signature), lease)
+            ended.append(None)
+        except BaseException as error:
+            ended.append(error)
+
+    waiting = threading.Thread(target=wait, name="workers", daemon=True)
+    waiting.start()
+    told = 0
+    while waiting.is_alive() or not ended:
+        waiting.join(WATCH_SECONDS / 2)
+        events = ledger.events(task.signature)
+        for event in events[told:]:
+            report(event)
+        told = max(told, len(events))
+    if ended[0] is not None:
+        raise ended[0]
+    for event in ledger.events(task.signature)[told:]:
+        report(event)
 
 
 def _train_in_workers(task: Task, folder: Folder, lease: Lease) -> None:
@@ -246,8 +285,8 @@ def _work(arguments: dict[str, Any]) -> None:
     task: Task = arguments["task"]
     ledger = Ledger(Folder.at(task.storage))
     folder = ledger.folder(task.signature)
-    if folder.exists(FATAL):
-        return  # Ray Train has restarted the workers; the reason would be met again
+    if folder.exists(FATAL) or not folder.exists(arguments["lease"]):
+        return  # restarted by Ray Train: the reason would be met again, or the trial is stopped
     _end_with(arguments["lease"], folder)
     torch.set_num_threads(threads(task.resources))
     with captured(folder, task.label):

@@ -147,7 +147,7 @@ class SearchSection(Section):
         Field(min_length=1, max_length=100, validate_default=True),
         BeforeValidator(_seed_list),
         AfterValidator(_distinct),
-    ] = Field(default=1)  # type: ignore[assignment]
+    ] = Field(default=1)  # type: ignore[arg-type]
     sampler: Annotated[SamplerSection, BeforeValidator(_by_name)] = SamplerSection()
     pruner: Annotated[PrunerSection, BeforeValidator(_by_name)] = PrunerSection()
     budget: BudgetSection = BudgetSection()

@@ -24,6 +24,7 @@ from supclap_platform.search.space import Params
 from supclap_platform.search.trials import Trials
 
 FILE = "study.db"
+PLACE = "study.txt"  # where the study is, for people
 DECLARED, STARTED, WALL, WORKERS = "declared", "started", "seconds", "worker_seconds"
 WARM, ERROR, CELLS = "warm start", "error", "cells"  # attributes of trials
 OVER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -142,13 +143,18 @@ class Book:
         """Notes an intermediate value; whether the trial is to be stopped."""
         if not self.search.single:
             return False
-        if step not in self.storage.get_trial(trial._trial_id).intermediate_values:
-            trial.report(value, step)
+        self.note(trial, step, value)
         frozen = self.storage.get_trial(trial._trial_id)
         frozen.intermediate_values = {
             s: v for s, v in frozen.intermediate_values.items() if s <= step
         }
         return bool(self.study.pruner.prune(self.study, frozen))
+
+    def note(self, trial: optuna.trial.Trial, step: int, value: float) -> None:
+        """Notes an intermediate value, where it is not noted yet."""
+        known = self.storage.get_trial(trial._trial_id).intermediate_values
+        if self.search.single and step not in known:
+            trial.report(value, step)
 
     def complete(self, trial: optuna.trial.Trial, values: list[float]) -> None:
         self.study.tell(trial, values)
@@ -243,9 +249,7 @@ class Book:
 
 def open_storage(url: str, ledger: Ledger, experiment: str) -> Any:
     """Optuna's storage at a URL. Raises InputError where it cannot be used."""
-    if url.startswith("sqlite:///"):
-        folder = ledger.experiment_folder(experiment)
-        folder.write("about-study.txt", b"study.db: optuna-dashboard sqlite:///study.db\n")
+    ledger.experiment_folder(experiment).write(PLACE, f"{without_password(url)}\n".encode())
     options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
@@ -254,6 +258,13 @@ def open_storage(url: str, ledger: Ledger, experiment: str) -> Any:
         raise InputError(
             f"--study-storage {url}: cannot be used: {reason[0] if reason else error!r}"
         ) from None
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    head, sign, rest = url.partition("://")
+    user, at, place = rest.rpartition("@")
+    return f"{head}{sign}{user.partition(':')[0]}{at}{place}"
 
 
 def build_sampler(section: SamplerSection, number: int) -> optuna.samplers.BaseSampler:
@@ -274,7 +285,6 @@ def build_sampler(section: SamplerSection, number: int) -> optuna.samplers.BaseS
         n_startup_trials=section.startup,
         multivariate=section.multivariate,
         group=section.multivariate,
-        warn_independent_sampling=False,
     )
 
 

@@ -9,11 +9,10 @@ from typing import Any
 from supclap_platform.cells import Cell, Contents, cells_of
 from supclap_platform.experiment import Experiment, Variant
 from supclap_platform.ledger import Ledger, Result, State
+from supclap_platform.plan import TRIAL
 from supclap_platform.results.tables import value_of
 from supclap_platform.search.search import Objective, Search
 from supclap_platform.settings import flat
-
-TRIAL = "trial "  # a trial's cells are called "trial 7", whatever study it belongs to
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,164 @@
+"""What Ray Tune runs for one trial: its cells, one after another, reporting epoch by epoch."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from supclap.config import RunConfig
+from supclap.events import EpochEnded, Event, Started
+from supclap_platform.ledger import Ledger, Result, State, open_ledger
+from supclap_platform.search.search import Objective
+from supclap_platform.search.trials import Trial, mean_values
+from supclap_platform.trial import Outcome, Task, run_cell
+
+BUSY_SECONDS = 2.0  # between looks at a cell that another process works on
+BACK_OFF = 1.0  # seconds before a crashed cell is tried again, doubled each time
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all trials of a search have in common. ``task`` has no cell of its own."""
+
+    task: Task
+    objectives: tuple[Objective, ...]
+
+
+def config_of(trial: Trial) -> dict[str, str]:
+    """A trial as Tune's configuration: one text, which Tune neither flattens nor resolves."""
+    cells = [
+        {
+            "label": cell.label,
+            "signature": cell.signature,
+            "config": cell.config.model_dump(mode="json"),
+            "resources": cell.resources.model_dump(mode="json"),
+        }
+        for cell in trial.cells
+    ]
+    return {"trial": json.dumps({"number": trial.number, "cells": cells})}
+
+
+def run_trial(config: dict[str, Any], common: Common | None = None) -> None:
+    """Tune's trainable. Reports: the number of each epoch and what the trial would be worth if it
+    ended there, or how it ended. It is stopped by SystemExit out of a report."""
+    from ray import tune
+
+    from supclap_platform.schema import Resources
+
+    assert common is not None
+    tasks = []
+    for cell in json.loads(config["trial"])["cells"]:
+        tasks.append(
+            replace(
+                common.task,
+                label=cell["label"],
+                signature=cell["signature"],
+                config=RunConfig.model_validate(cell["config"]),
+                resources=Resources.model_validate(cell["resources"]),
+            )
+        )
+    ledger = open_ledger(common.task.storage)
+    meter = Meter(common.objectives)
+    for task in tasks:
+
+        def report(event: Event, config: RunConfig = task.config) -> None:
+            value = meter.value(event, config)
+            if isinstance(event, EpochEnded):
+                step = len(meter.finished) * config.epochs + event.epoch
+                tune.report({"kind": "epoch", "step": step, "value": value})
+
+        if ledger.state(task.signature) is State.DONE:  # of one seed: nothing more will tell it
+            for event in ledger.events(task.signature):
+                report(event)
+        outcome = _finished(task, ledger, report)
+        if outcome.kind != "done":
+            tune.report({"kind": "failed", "step": -1, "value": None, **asdict(outcome)})
+            return
+        result = ledger.result(task.signature)
+        assert result is not None
+        meter.finished.append(result)
+    tune.report({"kind": "finished", "step": -1, "value": None})
+
+
+def _finished(task: Task, ledger: Ledger, report: Callable[[Event], None]) -> Outcome:
+    """Runs a cell until it is done or given up; waits where another process works on it."""
+    attempts = 0
+    while True:
+        outcome = run_cell(task, report)
+        if outcome.kind == "busy":
+            while ledger.state(task.signature) is State.RUNNING:
+                time.sleep(BUSY_SECONDS)
+            continue
+        if outcome.kind == "crashed" and attempts < task.resources.max_failures:
+            time.sleep(BACK_OFF * 2**attempts)
+            attempts += 1
+            continue
+        return outcome
+
+
+class Meter:
+    """What a trial is worth so far: the mean over finished seeds and the one at work.
+
+    Of the one at work it is what its best epoch so far reports, as the cell would if it ended now.
+    Trials are thus compared at equal seeds and epochs.
+    """
+
+    def __init__(self, objectives: Sequence[Objective]) -> None:
+        self.objectives = objectives
+        self.finished: list[Result] = []
+        self._best: EpochEnded | None = None
+        self._seconds = 0.0
+
+    def value(self, event: Event, config: RunConfig) -> float | None:
+        """The value of the first objective after an event; None where it is not reported yet."""
+        from supclap.measurement import better
+
+        if isinstance(event, Started):
+            self._best, self._seconds = None, 0.0
+        if not isinstance(event, EpochEnded):
+            return None
+        self._seconds += event.seconds
+        select = config.select
+        name = f"{select.split}.{select.metric}"
+        if (
+            self._best is None
+            or select.split == "last"
+            or better(
+                select.metric, event.metrics.get(name, 0.0), self._best.metrics.get(name, 0.0)
+            )
+        ):
+            self._best = event
+        now = Result(
+            signature="",
+            metrics=self._best.metrics,
+            seconds=self._seconds,
+            best_epoch=self._best.epoch,
+            step=event.step,
+            epochs=event.epoch,
+            workers=1,
+            code="",
+            data="",
+        )
+        results = [*self.finished, now]
+        values = mean_values(results, self.objectives[:1], len(results))
+        return None if values is None else values[0]
+
+
+def curve(trial: Trial, ledger: Ledger, objectives: Sequence[Objective]) -> list[tuple[int, float]]:
+    """The values that a finished trial would have reported, by step: from the ledger's events."""
+    meter = Meter(objectives)
+    found = []
+    for cell in trial.cells:
+        done = len(meter.finished) * cell.config.epochs
+        for event in ledger.events(cell.signature):
+            value = meter.value(event, cell.config)
+            if isinstance(event, EpochEnded) and value is not None:
+                found.append((done + event.epoch, value))
+        result = ledger.result(cell.signature)
+        if result is None:
+            break
+        meter.finished.append(result)
+    return found

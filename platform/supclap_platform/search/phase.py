@@ -1,0 +1,215 @@
+"""The first half of `supclap run` on a file with a search: the search. Then comes the grid of the
+winner and the rows it is compared with, as in any other file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rich.console import Console
+
+from supclap.errors import InputError
+from supclap_platform.cells import Cell
+from supclap_platform.cluster import connected
+from supclap_platform.drivers import announce, drivers_of
+from supclap_platform.experiment import Experiment
+from supclap_platform.ledger import Ledger, State
+from supclap_platform.plan import Plan, make_plan
+from supclap_platform.progress import Progress
+from supclap_platform.search.job import Common
+from supclap_platform.search.searcher import StudySearch
+from supclap_platform.search.study import Book, without_password
+from supclap_platform.search.trials import Trials
+from supclap_platform.search.tuning import tune_search
+from supclap_platform.search.warm import finished
+from supclap_platform.search.winner import Outcome, keep_outcome, with_winner
+from supclap_platform.tracking import Tracker, open_tracker
+from supclap_platform.trial import nested, task_of
+from supclap_platform.view import View
+
+INTERRUPTED = 130
+LAST_LOOK = 10.0
+Grid = Callable[[Plan, Any, Tracker], int]  # runs a plan's cells on an executor; its exit code
+
+
+def run_search(
+    experiment: Experiment,
+    ledger: Ledger,
+    console: Console,
+    address: str | None,
+    cpus: int | None,
+    tracking_uri: str | None,
+    study_storage: str | None,
+    mixed: bool,
+    grid: Grid,
+) -> int:
+    """Goes on with the file's search until its trials or its budget are used up; the exit code.
+
+    Raises InputError for a study that this file cannot go on with, before anything starts.
+    """
+    others = drivers_of(ledger, experiment.name)
+    if others:
+        raise InputError(
+            f"{experiment.path}: process {others[0].pid} on {others[0].host} runs it already, and "
+            "a search has one driver; `supclap status` shows it, `supclap stop` ends it"
+        )
+    code = _code()
+    book = Book(Trials(experiment), ledger, study_storage)
+    _refuse_mixture(book, ledger, code, mixed)
+    book.prepare(finished(book.trials, ledger, code) if book.search.warm_start else ())
+    _head(book, ledger, console)
+    if not book.left or book.exhausted():
+        return _told(book, keep_outcome(book, ledger), None, None, console)
+    return _drive(book, ledger, console, address, cpus, tracking_uri, code, grid)
+
+
+def _drive(
+    book: Book,
+    ledger: Ledger,
+    console: Console,
+    address: str | None,
+    cpus: int | None,
+    tracking_uri: str | None,
+    code: str,
+    grid: Grid,
+) -> int:
+    from supclap_platform.executor import RayExecutor
+
+    experiment = book.trials.experiment
+    probe = book.trials.of(0, next(book.search.space.probes())[1])
+    cell = probe.cells[0]
+    with connected(address, cpus, dashboard=nested(cell.resources)) as cluster:
+        executor = RayExecutor(cluster, ledger, experiment.name, code)
+        executor.check([cell, *probe.stages])
+        tracker = open_tracker(
+            with_winner(replace(experiment, claims=()), ledger),
+            probe.stages,
+            ledger,
+            tracking_uri,
+            lambda line: console.print(line, style="yellow", markup=False, soft_wrap=True),
+        )
+        status = "KILLED"
+        try:
+            failed = _stages(experiment, probe.stages, ledger, executor, tracker, code, grid)
+            if failed:
+                return failed
+            search = StudySearch(book, ledger, lambda line: view.say(line, "red"))
+            if search.recovered:
+                console.print(f"going on with {search.recovered} trials that were interrupted")
+            task = replace(task_of(cell, ledger, experiment.name, code), label="", signature="")
+            common = Common(task, book.search.objectives)
+            with announce(ledger, experiment.name) as driver, View(console) as view:
+
+                def watch(progress: Progress) -> bool:
+                    if view.due():
+                        view.show(progress)
+                    tracker.catch_up()
+                    return driver.lost
+
+                at_once = executor.places(cell)
+                stopped = tune_search(search, book, ledger, common, at_once, watch)
+            if search.mistake:
+                status = "FAILED"
+                console.print(f"failed: {search.mistake}", style="bold red", soft_wrap=True)
+                return 1
+            if stopped == "interrupted":
+                done = len(book.over())
+                console.print(
+                    f"stopped with {done} of {done + book.left} trials over; the same command "
+                    "goes on",
+                    soft_wrap=True,
+                )
+                return INTERRUPTED
+            status = "FINISHED"
+            return _told(book, keep_outcome(book, ledger), search, stopped, console)
+        finally:
+            tracker.close(status, patience=LAST_LOOK)
+
+
+def _stages(
+    experiment: Experiment,
+    stages: Sequence[Cell],
+    ledger: Ledger,
+    executor: Any,
+    tracker: Tracker,
+    code: str,
+    grid: Grid,
+) -> int:
+    """Trains what the trials start from, where it is not there yet."""
+    missing = [cell for cell in stages if ledger.state(cell.signature) is not State.DONE]
+    if not missing:
+        return 0
+    return grid(make_plan(experiment, ledger, code, missing), executor, tracker)
+
+
+def _refuse_mixture(book: Book, ledger: Ledger, code: str, mixed: bool) -> None:
+    signatures = [s for trial in book.over() for s in trial.user_attrs.get("cells", ())]
+    results = ledger.results(signatures)
+    stale = sorted({r.code for r in results.values() if r.code != code})
+    if stale and not mixed and book.left:
+        raise InputError(
+            f"{book.trials.experiment.path}: trials of the study '{book.name}' were run by another "
+            f"version of the code ({stale[0]}, now {code}); go on all the same with --mixed, or "
+            f"give the search a study of its own (search: {{study: NAME}})"
+        )
+
+
+def _head(book: Book, ledger: Ledger, console: Console) -> None:
+    over = book.over()
+    goal = ", ".join(str(objective) for objective in book.search.objectives)
+    console.print(
+        f"{book.trials.experiment.name}, profile {book.trials.experiment.profile}: search for "
+        f"{goal}: {len(over)} trials over, {book.left} left; study '{book.name}' in "
+        f"{without_password(book.url)}; results in {ledger.storage.uri}",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _told(
+    book: Book,
+    outcome: Outcome,
+    search: StudySearch | None,
+    stopped: str | None,
+    console: Console,
+) -> int:
+    """Says how the search ended; the exit code."""
+    over = book.over()
+    names = [trial.state.name for trial in over]
+    wall, workers = book.spent()
+    told = f"search: {len(over)} trials ({names.count('PRUNED')} stopped early"
+    told += f", {names.count('FAIL')} failed" if "FAIL" in names else ""
+    told += f", {search.told} told by the ledger" if search and search.told else ""
+    told += f"), {60 * wall:.1f} min, {workers:.2f} worker-hours"
+    console.print(told, markup=False, soft_wrap=True)
+    stopped = stopped or (book.exhausted() if book.left else None)
+    if book.left:
+        console.print(
+            f"the budget is used up: {stopped}; {book.left} trials are left: raise search.budget "
+            "and run it again",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
+    if not outcome.best:
+        console.print("no trial has finished: there is no winner", style="bold red", markup=False)
+        return 1
+    best = outcome.best[0]
+    values = ", ".join(
+        f"{name} {value:.4g}" for name, value in zip(outcome.objectives, best.values, strict=True)
+    )
+    console.print(f"best: trial {best.number}: {values}", markup=False, soft_wrap=True)
+    shown = ", ".join(f"{key}={_number(value)}" for key, value in best.params.items())
+    console.print(f"      {shown}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _code() -> str:
+    from supclap.version import code_version
+
+    return code_version()

@@ -1,0 +1,170 @@
+"""The study as Ray Tune sees it: an OptunaSearch that hands out its trials, and a scheduler that
+stops them by the study's own pruner.
+
+Ray's OptunaSearch is the base. What it does not do is here: it takes a trial stopped early for a
+complete one, forgets which trials it had handed out, and does not know that a setting's cells may
+be finished already.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from supclap_platform.ledger import Known, Ledger
+from supclap_platform.plan import profile_key, shape
+from supclap_platform.search.job import config_of, curve
+from supclap_platform.search.study import CELLS, Book
+from supclap_platform.search.trials import Trial, all_done
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Live:
+    """A trial that Tune has been given."""
+
+    own: optuna.trial.Trial
+    trial: Trial
+    since: float = field(default_factory=time.monotonic)
+
+
+class StudySearch(OptunaSearch):
+    """Hands out a study's trials. Only the driver's thread uses it.
+
+    Attributes:
+        stopping: no more trials are handed out, and those that end are left for the next run.
+        live: Tune's trials that are not over, by Tune's name of them.
+        told: trials whose value the ledger had, so that nothing was run.
+    """
+
+    def __init__(self, book: Book, ledger: Ledger, say: Say) -> None:
+        objectives = book.search.objectives
+        super().__init__(
+            space=book.search.space,
+            metric=["value"] * len(objectives) if len(objectives) > 1 else "value",
+            mode=[_mode(o.direction) for o in objectives]
+            if len(objectives) > 1
+            else _mode(objectives[0].direction),
+            study_name=book.name,
+            storage=book.storage,
+        )
+        self._book = book
+        self._ledger = ledger
+        self._say = say
+        self._orphans = book.orphans()
+        self.stopping: str | None = None  # why
+        self.mistake: str | None = None  # of the input: every further trial would meet it
+        self.live: dict[str, Live] = {}
+        self.told = 0
+        self.recovered = len(self._orphans)
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next trial that has something to run; those that the ledger knows are told."""
+        while self.stopping is None:
+            own = self._orphans.pop(0) if self._orphans else self._book.ask()
+            if own is None:
+                return Searcher.FINISHED
+            trial = self._book.trials.of(own.number, self._book.params(own))
+            self._note(own, trial)
+            if all_done(trial, self._ledger):
+                for step, value in curve(trial, self._ledger, self._book.search.objectives):
+                    self._book.note(own, step, value)
+                self._end(own, trial)
+                self.told += 1
+                continue
+            for signature in trial.signatures:
+                self._ledger.clear_failure(signature)
+            self.live[trial_id] = Live(own, trial)
+            return config_of(trial)
+        return Searcher.FINISHED
+
+    def hear(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Takes a report in; whether the trial is to be stopped."""
+        live = self.live.get(trial_id)
+        if live is None or self.stopping is not None:
+            return True
+        if result["kind"] == "epoch":
+            if result["value"] is None:
+                return False
+            if not self._book.report(live.own, result["step"], result["value"]):
+                return False
+            self._book.prune(live.own)
+        elif result["kind"] == "finished":
+            self._end(live.own, live.trial)
+        else:
+            self._fail(live, result)
+        del self.live[trial_id]
+        return result["kind"] == "epoch"
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Nothing: the scheduler has heard it before (`hear`)."""
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """What ended without a last word: its process died more often than it may."""
+        live = self.live.pop(trial_id, None)
+        if live is not None and self.stopping is None:
+            self._fail(live, {"error": "its process ended", "configuration": False, "log": ()})
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing: all that counts is in the study, and a search goes on from there."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, when Tune stores itself."""
+        return {}
+
+    def _note(self, own: optuna.trial.Trial, trial: Trial) -> None:
+        """Makes the trial's cells known: to the ledger, and in the study."""
+        own.set_user_attr(CELLS, list(trial.signatures))
+        experiment = self._book.trials.experiment
+        known = [Known(c.variant, c.seed, c.signature, shape(c)) for c in trial.cells]
+        self._ledger.remember(experiment.name, profile_key(experiment), known)
+
+    def _end(self, own: optuna.trial.Trial, trial: Trial) -> None:
+        results = self._ledger.results(trial.signatures)
+        values = self._book.trials.values(trial, results)
+        if values is None:
+            names = ", ".join(o.metric for o in self._book.search.objectives)
+            self._book.fail(own, f"its cells report no finite {names}")
+        else:
+            self._book.complete(own, values)
+
+    def _fail(self, live: Live, result: dict[str, Any]) -> None:
+        error = str(result["error"])
+        self._book.fail(live.own, error)
+        for signature in live.trial.signatures:
+            if self._ledger.result(signature) is None:
+                self._ledger.record_failure(
+                    signature, error, tuple(result["log"]), bool(result["configuration"])
+                )
+        self._say(f"failed: trial {live.own.number}: {error}")
+        if result["configuration"]:
+            self.mistake = f"trial {live.own.number}: {error}"
+            self.stopping = "a mistake in the input"
+
+
+class StudyScheduler(FIFOScheduler):
+    """Trials in their order; each is stopped when the study's pruner says so."""
+
+    def __init__(self, search: StudySearch) -> None:
+        super().__init__()
+        self._search = search
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if result.get("done") or "kind" not in result:
+            return str(TrialScheduler.CONTINUE)
+        stop = self._search.hear(trial.trial_id, result)
+        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+
+
+def _mode(direction: str) -> str:
+    return "max" if direction == "maximize" else "min"

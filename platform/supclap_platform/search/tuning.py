@@ -1,0 +1,238 @@
+"""The search itself: Ray Tune runs the study's trials until they, or the budget, are used up."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from supclap_platform.cells import Cell
+from supclap_platform.executor import demand
+from supclap_platform.ledger import Ledger
+from supclap_platform.progress import Progress, Reader, Running, running
+from supclap_platform.search.job import Common, run_trial
+from supclap_platform.search.searcher import StudyScheduler, StudySearch
+from supclap_platform.search.study import Book
+from supclap_platform.trial import nested
+
+RAY_TUNE = "ray-tune"  # below the experiment's folder, while Tune works there
+NOTE_SECONDS = 5.0  # between notes of what the search has cost
+LOOK_SECONDS = 1.0  # between looks at the running trials
+_SETTINGS = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a relative path in a configuration means what it says
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow and the ledger have it all
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_THRESHOLD_S": "60",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # of Tune's own state, which nobody reads
+}
+
+Watch = Callable[[Progress], bool]  # is shown how far it is; True: stop
+
+
+def tune_search(
+    search: StudySearch, book: Book, ledger: Ledger, common: Common, at_once: int, watch: Watch
+) -> str | None:
+    """Runs what is left of a study; why it was stopped before its end, or None.
+
+    Args:
+        at_once: trials side by side.
+        watch: called about once a second.
+    """
+    from ray import tune
+
+    folder = ledger.experiment_folder(book.trials.experiment.name)
+    name = secrets.token_hex(4)
+    probe = book.trials.of(0, next(book.search.space.probes())[1]).cells[0]
+    keeper = _Keeper(search, book, ledger, at_once, probe, watch)
+    with _quiet(), _interrupted(keeper):
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(run_trial, common=common),
+                tune.PlacementGroupFactory(_bundles(probe)),
+            ),
+            tune_config=tune.TuneConfig(
+                search_alg=search,
+                scheduler=StudyScheduler(search),
+                num_samples=-1,
+                max_concurrent_trials=at_once,
+                reuse_actors=not nested(probe.resources),
+                trial_dirname_creator=_dirname,
+            ),
+            run_config=tune.RunConfig(
+                name=name,
+                storage_path=folder.below(RAY_TUNE).base,
+                storage_filesystem=folder.filesystem,
+                callbacks=[keeper.callback()],
+                stop=keeper.stopper(),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=probe.resources.max_failures),
+            ),
+        )
+        try:
+            tuner.fit()
+        finally:
+            keeper.note()
+            folder.delete(RAY_TUNE)  # a search has one driver: nobody else works there
+    return search.stopping
+
+
+class _Keeper:
+    """Keeps the view, the budget and the wish to stop, between the steps of Tune's loop."""
+
+    def __init__(
+        self,
+        search: StudySearch,
+        book: Book,
+        ledger: Ledger,
+        at_once: int,
+        probe: Cell,
+        watch: Watch,
+    ) -> None:
+        self._search = search
+        self._book = book
+        self._reader = Reader(ledger)
+        self._at_once = at_once
+        self._workers = probe.resources.workers
+        self._watch = watch
+        self._began = self._noted = self._looked = time.monotonic()
+        self._worked = 0.0  # seconds of workers since the last note
+        self._finished_before = len(book.over())
+
+    def stop(self, reason: str) -> None:
+        if self._search.stopping is None:
+            self._search.stopping = reason
+
+    def step(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._worked += (now - self._looked) * self._workers * len(self._search.live)
+        self._looked = now
+        used = self._book.exhausted((now - self._noted, self._worked))
+        if used:
+            self.stop(used)
+        if now - self._noted > NOTE_SECONDS:
+            self.note()
+        if self._watch(self.progress()):
+            self.stop("interrupted")
+
+    def note(self) -> None:
+        """Writes down what the search has cost."""
+        now = time.monotonic()
+        self._book.spend(now - self._noted, self._worked)
+        self._noted, self._worked = now, 0.0
+
+    def progress(self) -> Progress:
+        over = self._book.over()
+        names = [trial.state.name.lower() for trial in over]
+        words = {"complete": "done", "pruned": "pruned", "fail": "failed"}
+        counts = {word: names.count(state) for state, word in words.items() if state in names}
+        counts["running"] = len(self._search.live)
+        left = self._book.left
+        counts["waiting"] = max(0, left - len(self._search.live))
+        seconds = time.monotonic() - self._began
+        lately = len(over) - self._finished_before
+        return Progress(
+            title=self._book.name,
+            counts={word: count for word, count in counts.items() if count},
+            running=tuple(self._running()),
+            troubles=(),
+            seconds=seconds,
+            seconds_left=seconds / lately * left if lately >= self._at_once else None,
+        )
+
+    def _running(self) -> Iterator[Running]:
+        metric = self._book.search.objectives[0].metric
+        for live in list(self._search.live.values()):
+            for cell in live.trial.cells:
+                events = self._reader.events(cell.signature)
+                done = bool(events) and events[-1].kind == "finished"
+                if not done or cell is live.trial.cells[-1]:
+                    yield running(cell.label, events, metric)
+                    break
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, when Tune stores its callbacks."""
+        return {}
+
+    def callback(self) -> Any:
+        from ray.tune import Callback
+
+        keeper = self
+
+        class Loop(Callback):
+            def on_step_end(self, iteration: int, trials: Any, **more: Any) -> None:
+                keeper.step()
+
+        return Loop()
+
+    def stopper(self) -> Any:
+        from ray.tune import Stopper
+
+        search = self._search
+
+        class Stop(Stopper):
+            def __call__(self, trial_id: str, result: Any) -> bool:
+                return False
+
+            def stop_all(self) -> bool:
+                return search.stopping is not None
+
+        return Stop()
+
+
+def _bundles(cell: Cell) -> list[dict[str, float]]:
+    """Of a trial's placement group. One that starts workers holds next to nothing itself: they
+    hold the resources, and a trial without any at all is refused by Tune."""
+    if nested(cell.resources):
+        return [{"CPU": 0.001}]
+    return [demand(cell.resources)]
+
+
+def _dirname(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Tune's settings, and its tables and warnings kept from the terminal."""
+    before = {name: os.environ.get(name) for name in _SETTINGS}
+    os.environ.update(_SETTINGS)
+    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray.air", "ray")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _interrupted(keeper: _Keeper) -> Iterator[None]:
+    """Ctrl-C asks the search to stop, once; a second one ends it where it stands."""
+
+    def ask(number: int, frame: Any) -> None:
+        if keeper._search.stopping is not None:
+            raise KeyboardInterrupt
+        keeper.stop("interrupted")
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,163 @@
+"""The best setting of a search: chosen on the val split and the search's own seeds, then trained
+on fresh seeds as a row of the experiment, and judged on the test split beside the other rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from supclap_platform.cells import digest
+from supclap_platform.columns import in_group
+from supclap_platform.experiment import Experiment
+from supclap_platform.ledger import Ledger
+from supclap_platform.plan import profile_key
+from supclap_platform.search.search import Objective, Search
+from supclap_platform.search.trials import variant_of
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A finished trial as it was judged."""
+
+    number: int
+    params: dict[str, Any]
+    values: list[float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a search has found, as the ledger keeps it."""
+
+    search: str  # digest of the search it is of
+    objectives: list[str]
+    best: list[Ranked]  # the winner first; with several objectives the Pareto front
+    trials: int  # over when it was written
+    left: int
+
+
+def rank(trials: Sequence[Ranked], objectives: Sequence[Objective]) -> list[Ranked]:
+    """The trials from the best to the worst, a setting that was tried twice once.
+
+    With several objectives: those that no other is better than in all of them, from the most even
+    compromise (nearest to the best of each, on scales from 0 to 1 over the front) outwards.
+    """
+    once = {json.dumps(t.params, sort_keys=True): t for t in reversed(list(trials))}
+    found = sorted(once.values(), key=lambda trial: trial.number)
+    costs = {t.number: _costs(t.values, objectives) for t in found}
+    if len(objectives) == 1:
+        return sorted(found, key=lambda trial: (costs[trial.number][0], trial.number))
+    front = [
+        t
+        for t in found
+        if not any(_dominates(costs[o.number], costs[t.number]) for o in found if o is not t)
+    ]
+    if not front:
+        return []
+    columns = list(zip(*(costs[t.number] for t in front), strict=True))
+    lows, spans = [min(c) for c in columns], [max(c) - min(c) or 1.0 for c in columns]
+
+    def distance(trial: Ranked) -> float:
+        cost = costs[trial.number]
+        return sum(((c - low) / span) ** 2 for c, low, span in zip(cost, lows, spans, strict=True))
+
+    return sorted(front, key=lambda trial: (distance(trial), trial.number))
+
+
+def ranked(book: Any) -> list[Ranked]:
+    """The finished trials of a study (`study.Book`), best first."""
+    found = [
+        Ranked(trial.number, whole_setting(book.search, trial.params), list(trial.values))
+        for trial in book.over()
+        if trial.state.name == "COMPLETE"
+    ]
+    return rank(found, book.search.objectives)
+
+
+def whole_setting(search: Search, sampled: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's setting with the fixed parameters, which Optuna does not know."""
+    fixed = {n: p.fixed for n, p in search.space.parameters.items() if p.kind == "fixed"}
+    return search.space.setting({**fixed, **sampled})
+
+
+def keep_outcome(book: Any, ledger: Ledger) -> Outcome:
+    """Writes down what a study has found so far, for the table, the plan and other commands."""
+    experiment = book.trials.experiment
+    outcome = Outcome(
+        search=_digest(experiment),
+        objectives=[str(objective) for objective in book.search.objectives],
+        best=ranked(book),
+        trials=len(book.over()),
+        left=book.left,
+    )
+    text = json.dumps(asdict(outcome), ensure_ascii=False, indent=1)
+    ledger.experiment_folder(experiment.name).write(_file(experiment), text.encode())
+    return outcome
+
+
+def read_outcome(experiment: Experiment, ledger: Ledger) -> Outcome | None:
+    """What the file's search has found, or None: it has not ended yet, or was another one."""
+    try:
+        content = ledger.experiment_folder(experiment.name).read(_file(experiment))
+    except FileNotFoundError:
+        return None
+    values = json.loads(content)
+    best = [Ranked(**one) for one in values.pop("best")]
+    outcome = Outcome(**values, best=best)
+    return outcome if outcome.search == _digest(experiment) else None
+
+
+def with_winner(experiment: Experiment, ledger: Ledger) -> Experiment:
+    """The experiment with its search's winner as a row, where there is one.
+
+    Without one, what the file asks of the winner is left out until there is.
+    """
+    search = experiment.search
+    if search is None:
+        return experiment
+    outcome = read_outcome(experiment, ledger)
+    if outcome is None or not outcome.best:
+        name = search.winner
+        return replace(
+            experiment,
+            claims=tuple(c for c in experiment.claims if in_group(name, None) not in c.variants),
+            baselines={
+                row: base for row, base in experiment.baselines.items() if name not in (row, base)
+            },
+        )
+    row = variant_of(experiment, search.winner, outcome.best[0].params)
+    return replace(experiment, variants=(*experiment.variants, row))
+
+
+def _file(experiment: Experiment) -> str:
+    return f"search-{digest({'profile': profile_key(experiment)})}.json"
+
+
+def _digest(experiment: Experiment) -> str:
+    """Of what the winner's meaning depends on. More trials make a better winner, not another."""
+    search = experiment.search
+    assert search is not None
+    config, _ = search.build("search", {})
+    return digest(
+        {
+            "study": search.name,
+            "space": search.space.described(),
+            "objectives": [asdict(objective) for objective in search.objectives],
+            "base": config.model_dump(mode="json"),
+            "seeds": list(search.seeds),
+        }
+    )
+
+
+def _costs(values: Sequence[float], objectives: Sequence[Objective]) -> list[float]:
+    """Values as costs: the smaller the better, whichever way the objective goes."""
+    return [
+        -value if objective.direction == "maximize" else value
+        for value, objective in zip(values, objectives, strict=True)
+    ]
+
+
+def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    pairs = list(zip(one, other, strict=True))
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
