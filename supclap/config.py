@@ -88,8 +88,11 @@ class DataConfig(Section):
         return self
 
 
-# Pretrained encoders: a folder holds them and sets their sizes.
-PRETRAINED = ("ced", "sonar")
+# Pretrained encoders, each with the files of the folder that holds it and sets its sizes.
+PRETRAINED = {
+    "ced": ("config.json", "model.safetensors"),
+    "sonar": ("config.json", "model.safetensors", "tokenizer.json"),
+}
 _FROM_SCRATCH = ("cnn", "transformer")
 
 

@@ -13,7 +13,7 @@ import pytest
 from supclap_platform.cells import cells_of, digest, signature
 from supclap_platform.experiment import load_experiment
 
-from supclap.config import DataConfig, LossConfig, RunConfig, override, parse_config
+from supclap.config import PRETRAINED, DataConfig, LossConfig, RunConfig, override, parse_config
 from supclap.data.clips import Clip, write_split
 from supclap.errors import InputError
 
@@ -229,7 +229,8 @@ def test_a_pretrained_encoder_counts_by_its_weights_not_by_its_place(tmp_path, s
         return signature(parse_config({"model": {side: encoder}}))
 
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "model.safetensors").write_bytes(b"weights")
+    for file in PRETRAINED[name]:
+        (tmp_path / "a" / file).write_bytes(b"weights")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     (tmp_path / "b" / ".cache").mkdir()
     (tmp_path / "b" / ".cache" / "downloaded.json").write_text("yesterday")
@@ -241,3 +242,8 @@ def test_a_pretrained_encoder_counts_by_its_weights_not_by_its_place(tmp_path, s
     assert signature_of("a") != signature_of("a", freeze=True)
     with pytest.raises(InputError, match=rf"^model\.{side}\.folder: .*/d is not a folder$"):
         signature_of("d")
+    for file in PRETRAINED[name]:
+        (tmp_path / "b" / file).rename(tmp_path / "elsewhere")
+        with pytest.raises(InputError, match=rf"^model\.{side}\.folder: .*/b has no {file}$"):
+            signature_of("b")
+        (tmp_path / "elsewhere").rename(tmp_path / "b" / file)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from supclap.config import DataConfig, RunConfig
+from supclap.config import PRETRAINED, DataConfig, RunConfig
 from supclap.errors import InputError, nearest
 from supclap_platform.experiment import NO_PART_OF_A_RESULT, Experiment, Init, Variant
 from supclap_platform.rows import RESERVED
@@ -92,10 +92,13 @@ def signature(config: RunConfig, workers: int = 1, content: Contents | None = No
         except InputError as error:
             raise InputError(f"also.{name}: {error}") from None
     for side in ("audio", "text"):
-        encoder = getattr(config.model, side).folder
-        if encoder is not None:
+        encoder = getattr(config.model, side)
+        if encoder.folder is not None:
             key = f"model.{side}.folder"
-            values["model"][side]["folder"] = content.folder(encoder, key)
+            values["model"][side]["folder"] = content.folder(encoder.folder, key)
+            for name in PRETRAINED.get(encoder.name, ()):
+                if not (Path(encoder.folder) / name).is_file():
+                    raise InputError(f"{key}: {encoder.folder} has no {name}")
     start = config.model.start
     if start is not None and not start.startswith(CELL):
         values["model"]["start"] = content.folder(start, "model.start")
