@@ -100,7 +100,8 @@ def test_markdown_and_latex_mark_the_best_and_escape_names(ledger, experiment):
     latex = as_latex(table)
     assert "bi-StaticSVR & \\textbf{43.00 $\\pm$ 2.00} & 43.89 &" in latex
     assert "my\\_row & " in latex
-    assert latex.count("\\\\") == 4  # the head and three rows
+    assert latex.count("\\\\") == 5  # two lines of heads and three rows
+    assert " & \\multicolumn{2}{c}{t2a.R@1} & \\multicolumn{1}{c}{a2t.medR} \\\\" in latex
     assert [latex.count(f"\\{rule}rule") for rule in ("top", "mid", "bottom")] == [1, 1, 1]
     assert latex.count("{") == latex.count("}")
 

@@ -1,36 +1,45 @@
-"""A table as text, Markdown, CSV and LaTeX."""
+"""A table in each of its formats: as text, Markdown and CSV here, LaTeX and HTML beside."""
 
 from __future__ import annotations
 
 import csv
 import io
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from supclap_platform.columns import in_group
 from supclap_platform.metrics import full_name
-from supclap_platform.results.tables import Entry, Table, shown
-from supclap_platform.results.text import aligned, escaped, pipes
+from supclap_platform.results.fragment import as_html
+from supclap_platform.results.latex import as_latex
+from supclap_platform.results.slots import Slot, blocks_of, slots_of
+from supclap_platform.results.tables import Entry, Table
+from supclap_platform.results.text import aligned, escaped, pipes, width_of
 
 WIDTH = 100  # of the notes below a text table
-PAPER = "paper"  # heads the published number beside ours
+WIDEST = 120  # of a text table: what is wider is cut into blocks, one below the other
+_COLUMNS = (  # of CSV
+    *("experiment", "variant", "column", "metric", "mean", "std", "runs", "runs_wanted", "best"),
+    *("baseline", "difference", "difference_seeds", "published", "published_difference"),
+    *("values", "signatures", "states"),
+)
 
 
 def as_text(table: Table) -> str:
     """Aligned columns for a terminal; ``*`` marks the best."""
-    grid = [_heads(table, str)]
-    grid += _body(table, lambda text, best: f"{text} *" if best else text)
+    body = "\n\n".join("\n".join(aligned(grid)) for grid in _grids(table))
     notes = [line for note in table.notes for line in textwrap.wrap(note, WIDTH)]
-    return "\n".join([table.title, "", *aligned(grid), "", *notes]) + "\n"
+    return "\n".join([table.title, "", body, "", *notes]) + "\n"
 
 
 def as_markdown(table: Table) -> str:
     """A Markdown table, the notes, and the runs behind each row."""
-    heads = _heads(table, escaped)
-    lines = [f"**{escaped(table.title)}**", "", pipes(heads), pipes(["---"] * len(heads))]
-    lines += [
-        pipes([escaped(line[0]), *line[1:]])
-        for line in _body(table, lambda text, best: f"**{text}**" if best else text)
-    ]
+    slots = [slot for column in slots_of(table) for slot in column]
+    heads = ["", *(escaped(slot.head) for slot in slots)]
+    lines = [f"**{escaped(table.title)}**", "", pipes(heads)]
+    lines.append(pipes(["---", *["--:"] * len(slots)]))
+    for row in table.rows:
+        texts = (f"**{s.text(row)}**" if s.best(row) else s.text(row) for s in slots)
+        lines.append(pipes([escaped(row.variant), *texts]))
     lines += [
         "",
         *(f"- {escaped(note)}" for note in table.notes),
@@ -39,8 +48,9 @@ def as_markdown(table: Table) -> str:
         "",
     ]
     for row in table.rows:
-        runs = ", ".join(f"{run.seed}: `{run.signature}` {run.state}" for run in row.runs)
-        lines.append(f"- {escaped(row.variant)}: {runs}")
+        for group, runs in row.runs_of_groups():
+            told = ", ".join(f"{run.seed}: `{run.signature}` {run.state}" for run in runs)
+            lines.append(f"- {escaped(in_group(row.variant, group))}: {told}")
     return "\n".join(lines) + "\n"
 
 
@@ -48,62 +58,24 @@ def as_csv(table: Table) -> str:
     """One line for each row and column, at full precision, with the runs behind it."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    names = [
-        "experiment",
-        "variant",
-        "column",
-        "metric",
-        "mean",
-        "std",
-        "runs",
-        "runs_wanted",
-        "best",
-    ]
-    writer.writerow([*names, "published", "values", "signatures", "states"])
+    writer.writerow(_COLUMNS)
     for row in table.rows:
+        groups = dict(row.runs_of_groups())
         for column, entry in zip(table.columns, row.entries, strict=True):
-            summary = entry.summary
+            runs = groups[column.group]
             writer.writerow(
                 [
                     table.experiment,
                     row.variant,
                     column.name,
                     full_name(column.metric),
-                    "" if summary is None else repr(summary.mean),
-                    "" if summary is None or summary.std is None else repr(summary.std),
-                    len(entry.values),
-                    entry.wanted,
-                    "yes" if entry.best else "no",
-                    "" if entry.published is None else repr(entry.published),
+                    *_figures(entry),
                     " ".join(f"{seed}:{value!r}" for seed, value in entry.values),
-                    " ".join(f"{run.seed}:{run.signature}" for run in row.runs),
-                    " ".join(
-                        f"{run.seed}:{run.state}".replace("to run", "to_run") for run in row.runs
-                    ),
+                    " ".join(f"{run.seed}:{run.signature}" for run in runs),
+                    " ".join(f"{run.seed}:{run.state}".replace("to run", "to_run") for run in runs),
                 ]
             )
     return out.getvalue()
-
-
-def as_latex(table: Table) -> str:
-    """A booktabs table; the runs behind each row stand in comments."""
-    heads = _heads(table, _tex)
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        "\\begin{table}",
-        "\\centering",
-        f"\\caption{{{_tex(' '.join([_sentence(table.title), *table.notes]))}}}",
-        f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
-        "\\toprule",
-        " & ".join(heads) + " \\\\",
-        "\\midrule",
-    ]
-    body = _body(table, lambda t, best: f"\\textbf{{{_tex(t)}}}" if best else _tex(t))
-    for row, line in zip(table.rows, body, strict=True):
-        runs = ", ".join(f"{run.seed}: {run.signature} {run.state}" for run in row.runs)
-        lines.append(" & ".join([_tex(line[0]), *line[1:]]) + f" \\\\ % {runs}")
-    lines += ["\\bottomrule", "\\end{tabular}", "\\end{table}"]
-    return "\n".join(lines) + "\n"
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {
@@ -111,48 +83,63 @@ FORMATS: dict[str, Callable[[Table], str]] = {
     "md": as_markdown,
     "csv": as_csv,
     "tex": as_latex,
+    "html": as_html,
 }
 
 
-def _heads(table: Table, escape: Callable[[str], str]) -> list[str]:
-    heads = [""]
-    for column, published in zip(table.columns, table.with_published, strict=True):
-        heads += [escape(column.name), PAPER] if published else [escape(column.name)]
-    return heads
+def _grids(table: Table) -> list[list[list[str]]]:
+    """The whole table where it is narrow enough; else blocks of whole columns, a group's apart."""
+    columns = slots_of(table)
+    whole = _grid(table, columns)
+    if _width(whole) <= WIDEST:
+        return [whole]
+    grids = []
+    for _, block in blocks_of(table, columns):
+        line: list[list[Slot]] = []
+        for column in block:
+            if line and _width(_grid(table, [*line, column])) > WIDEST:
+                grids.append(_grid(table, line))
+                line = []
+            line.append(column)
+        grids.append(_grid(table, line))
+    return grids
 
 
-def _body(table: Table, mark: Callable[[str, bool], str]) -> list[list[str]]:
-    lines = []
-    for row in table.rows:
-        line = [row.variant]
-        for column, entry, published in zip(
-            table.columns, row.entries, table.with_published, strict=True
-        ):
-            line.append(mark(shown(entry, column), entry.best))
-            if published:
-                line.append(_theirs(entry))
-        lines.append(line)
-    return lines
+def _grid(table: Table, columns: Sequence[Sequence[Slot]]) -> list[list[str]]:
+    slots = [slot for column in columns for slot in column]
+    lines = [
+        [row.variant, *(f"{s.text(row)} *" if s.best(row) else s.text(row) for s in slots)]
+        for row in table.rows
+    ]
+    return [["", *(slot.head for slot in slots)], *lines]
 
 
-def _theirs(entry: Entry) -> str:
-    return "–" if entry.published is None else f"{entry.published:g}"
+def _width(grid: Sequence[Sequence[str]]) -> int:
+    return max(width_of(line) for line in aligned(grid))
 
 
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "?", "!")) else f"{text}."
+def _figures(entry: Entry) -> list[object]:
+    summary = entry.summary
+    figures: list[object] = [
+        _exact(None if summary is None else summary.mean),
+        _exact(None if summary is None else summary.std),
+        len(entry.values),
+        entry.wanted,
+        "yes" if entry.best else "no",
+    ]
+    difference = entry.difference
+    if difference is None:
+        return [*figures, "", "", "", _exact(entry.published), ""]
+    published = difference.published  # of two decimal numbers: the digits of binary ones are cut
+    return [
+        *figures,
+        difference.baseline,
+        _exact(difference.ours),
+        len(difference.seeds),
+        _exact(entry.published),
+        "" if published is None else f"{published:.10g}",
+    ]
 
 
-_TEX = {
-    "\\": "\\textbackslash{}",
-    "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}",
-    "±": "$\\pm$",
-    "–": "--",
-    "<": "\\textless{}",
-    ">": "\\textgreater{}",
-} | {sign: "\\" + sign for sign in "&%$#_{}"}
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(sign, sign) for sign in text)
+def _exact(value: float | None) -> str:
+    return "" if value is None else repr(value)

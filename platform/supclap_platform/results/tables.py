@@ -6,8 +6,8 @@ a note says why. The same ledger content gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from supclap.errors import InputError
 from supclap_platform.cells import INIT, Cell, cells_of, digest
@@ -15,7 +15,8 @@ from supclap_platform.columns import Column, in_group
 from supclap_platform.experiment import Experiment
 from supclap_platform.ledger import Ledger, Result, State
 from supclap_platform.metrics import decimals, full_name, lower_is_better
-from supclap_platform.results.published import PublishedTable, published_table, source
+from supclap_platform.results.caption import gaps_of, notes_of
+from supclap_platform.results.published import PublishedTable, published_table
 from supclap_platform.results.statistics import Summary, summarise
 
 
@@ -30,6 +31,16 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """How far an entry lies from the baseline's in its column."""
+
+    baseline: str
+    ours: float | None  # mean over ``seeds`` of the differences seed by seed; None: no such seed
+    seeds: tuple[int, ...]  # those of which both have a run that reports a value
+    published: float | None  # of the paper's numbers
+
+
+@dataclass(frozen=True)
 class Entry:
     """One variant on one column."""
 
@@ -38,6 +49,7 @@ class Entry:
     summary: Summary | None  # None where no run reports a value
     best: bool = False
     published: float | None = None
+    difference: Difference | None = None  # None: its row is compared with no other
 
     @property
     def complete(self) -> bool:
@@ -50,6 +62,11 @@ class Row:
     entries: tuple[Entry, ...]
     runs: tuple[Run, ...]
 
+    def runs_of_groups(self) -> list[tuple[str | None, list[Run]]]:
+        """Its runs, group by group; all of them under None where the file has no groups."""
+        groups = dict.fromkeys(run.group for run in self.runs)
+        return [(group, [run for run in self.runs if run.group == group]) for group in groups]
+
 
 @dataclass(frozen=True)
 class Table:
@@ -59,7 +76,6 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
-    with_published: tuple[bool, ...]  # for each column: whether any row has a published number
     experiment: str
     gaps: tuple[str, ...]  # of the notes, those on what is missing
 
@@ -93,18 +109,14 @@ def build_table(experiment: Experiment, ledger: Ledger, mixed: bool = False) -> 
             for column in experiment.columns
         ]
         rows.append(Row(name, tuple(entries), runs))
-    rows = _with_best(rows, experiment.columns)
+    rows = _with_best(_with_differences(rows, experiment.baselines), experiment.columns)
     return Table(
         title=experiment.about or experiment.name,
         columns=experiment.columns,
         rows=tuple(rows),
-        notes=tuple(_notes(experiment, own, rows, results, mixture, published)),
-        with_published=tuple(
-            any(row.entries[i].published is not None for row in rows)
-            for i in range(len(experiment.columns))
-        ),
+        notes=tuple(notes_of(experiment, own, rows, results, mixture, published)),
         experiment=experiment.name,
-        gaps=tuple(_gaps(rows, experiment.columns)),
+        gaps=tuple(gaps_of(rows, experiment.columns)),
     )
 
 
@@ -132,6 +144,14 @@ def shown(entry: Entry, column: Column) -> str:
     if entry.summary.std is not None:
         text += f" ± {entry.summary.std:.{digits}f}"
     return text if entry.complete else f"{text} ({len(entry.values)}/{entry.wanted})"
+
+
+def shown_difference(value: float | None, column: Column) -> str:
+    """A difference as text, always with its sign: ``+0.42``; an en dash where there is none."""
+    if value is None:
+        return "–"
+    text = f"{value:+.{decimals(column.metric)}f}"
+    return text.replace("-", "−") if float(text) else text[1:]
 
 
 def _entry(
@@ -177,16 +197,40 @@ def _with_best(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
             best = (min if lower_is_better(column.metric) else max)(means.values())
             marks |= {(at, place) for at, mean in means.items() if mean == best}
     return [
-        Row(
-            row.variant,
-            tuple(
-                Entry(e.values, e.wanted, e.summary, (at, place) in marks, e.published)
-                for place, e in enumerate(row.entries)
+        replace(
+            row,
+            entries=tuple(
+                replace(entry, best=(at, place) in marks) for place, entry in enumerate(row.entries)
             ),
-            row.runs,
         )
         for at, row in enumerate(rows)
     ]
+
+
+def _with_differences(rows: Sequence[Row], baselines: Mapping[str, str]) -> list[Row]:
+    by_name = {row.variant: row for row in rows}
+    found = []
+    for row in rows:
+        baseline = by_name.get(baselines.get(row.variant, ""))
+        if baseline is not None:
+            pairs = zip(row.entries, baseline.entries, strict=True)
+            entries = tuple(
+                replace(own, difference=_difference(own, other, baseline.variant))
+                for own, other in pairs
+            )
+            row = replace(row, entries=entries)
+        found.append(row)
+    return found
+
+
+def _difference(own: Entry, other: Entry, baseline: str) -> Difference:
+    ours, theirs = dict(own.values), dict(other.values)
+    seeds = tuple(seed for seed in ours if seed in theirs)
+    each = [ours[seed] - theirs[seed] for seed in seeds]
+    published = None
+    if own.published is not None and other.published is not None:
+        published = own.published - other.published
+    return Difference(baseline, summarise(each).mean if each else None, seeds, published)
 
 
 def _mixture(cells: Sequence[Cell], results: dict[str, Result]) -> list[str]:
@@ -204,77 +248,3 @@ def _mixture(cells: Sequence[Cell], results: dict[str, Result]) -> list[str]:
         if len(several) > 1:
             found.append(f"finished cells saw different data ({', '.join(sorted(several))})")
     return found
-
-
-def _notes(
-    experiment: Experiment,
-    cells: Sequence[Cell],
-    rows: Sequence[Row],
-    results: dict[str, Result],
-    mixture: Sequence[str],
-    published: PublishedTable | None,
-) -> Iterable[str]:
-    seeds = len(experiment.seeds)
-    over = f"Mean ± sample standard deviation over {seeds} seeds" if seeds > 1 else "One seed, no ±"
-    changes = ", ".join(f"{key}={value}" for key, value in sorted(experiment.changes.items()))
-    scale = f"Profile {experiment.profile}{f', with {changes}' if changes else ''}."
-    yield f"{over} ({_listed(experiment.seeds)}). {scale}"
-    yield from sorted({_selection(cell) for cell in cells})
-    yield from _gaps(rows, experiment.columns)
-    if any(not entry.complete for row in rows for entry in row.entries):
-        yield "An entry with (k/n) rests on k of n runs; the best is marked among complete ones."
-    if published is not None and experiment.published is not None:
-        yield f"Published numbers: {published.about}; {source()}."
-        matched = {experiment.published.rows.get(row.variant, row.variant) for row in rows}
-        spare = [name for name in published.rows if name not in matched]
-        if spare:
-            yield f"Published rows without a counterpart here: {', '.join(spare)}."
-        lacking = [
-            row.variant
-            for row in rows
-            if experiment.published.rows.get(row.variant, row.variant) not in published.rows
-        ]
-        if lacking:
-            yield f"Rows without a published number: {', '.join(lacking)}."
-    yield from (f"MIXED: {what}." for what in mixture)
-    codes = sorted({result.code for result in results.values()})
-    data = sorted({result.data for result in results.values()})
-    if codes:
-        yield f"Code {', '.join(codes)}; data {', '.join(data)}."
-
-
-def _selection(cell: Cell) -> str:
-    select = cell.config.select
-    if select.split == "last":
-        return "Measured after the last epoch."
-    if select.split == "test":
-        return (
-            f"Epoch chosen by {select.metric} on the TEST split: the paper's protocol, a leak that "
-            "flatters every row."
-        )
-    return f"Epoch chosen by {select.metric} on the validation split."
-
-
-def _gaps(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
-    """What is missing, and why: runs that failed or are not finished, metrics not reported."""
-    for row in rows:
-        for group in dict.fromkeys(run.group for run in row.runs):
-            name, runs = in_group(row.variant, group), [r for r in row.runs if r.group == group]
-            failed = [run.seed for run in runs if run.state is State.FAILED]
-            open_ = [run.seed for run in runs if run.state not in (State.FAILED, State.DONE)]
-            if failed:
-                yield f"{name}: failed for {_seeds(failed)}."
-            if open_:
-                yield f"{name}: not finished for {_seeds(open_)}."
-            done = len(runs) - len(failed) - len(open_)
-            for column, entry in zip(columns, row.entries, strict=True):
-                if column.group == group and len(entry.values) < done:
-                    yield f"{name}: {done - len(entry.values)} finished run(s) lack {column}."
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {_listed(seeds)}"
-
-
-def _listed(seeds: Sequence[int]) -> str:
-    return ", ".join(str(seed) for seed in seeds)

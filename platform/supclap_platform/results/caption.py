@@ -1,0 +1,116 @@
+"""The caption of a table: what the numbers are, what is missing and why, where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from supclap_platform.cells import Cell
+from supclap_platform.columns import Column, in_group
+from supclap_platform.experiment import Experiment
+from supclap_platform.ledger import Result, State
+from supclap_platform.results.published import PublishedTable, source
+
+if TYPE_CHECKING:
+    from supclap_platform.results.tables import Row
+
+
+def notes_of(
+    experiment: Experiment,
+    cells: Sequence[Cell],
+    rows: Sequence[Row],
+    results: dict[str, Result],
+    mixture: Sequence[str],
+    published: PublishedTable | None,
+) -> Iterable[str]:
+    """The lines of the caption after the title."""
+    seeds = len(experiment.seeds)
+    over = f"Mean ± sample standard deviation over {seeds} seeds" if seeds > 1 else "One seed, no ±"
+    changes = ", ".join(f"{key}={value}" for key, value in sorted(experiment.changes.items()))
+    scale = f"Profile {experiment.profile}{f', with {changes}' if changes else ''}."
+    yield f"{over} ({_listed(experiment.seeds)}). {scale}"
+    yield from sorted({_selection(cell) for cell in cells})
+    yield from gaps_of(rows, experiment.columns)
+    if any(not entry.complete for row in rows for entry in row.entries):
+        yield "An entry with (k/n) rests on k of n runs; the best is marked among complete ones."
+    yield from _on_differences(experiment, rows)
+    if published is not None and experiment.published is not None:
+        yield f"Published numbers: {published.about}; {source()}."
+        matched = {experiment.published.rows.get(row.variant, row.variant) for row in rows}
+        spare = [name for name in published.rows if name not in matched]
+        if spare:
+            yield f"Published rows without a counterpart here: {', '.join(spare)}."
+        lacking = [
+            row.variant
+            for row in rows
+            if experiment.published.rows.get(row.variant, row.variant) not in published.rows
+        ]
+        if lacking:
+            yield f"Rows without a published number: {', '.join(lacking)}."
+    yield from (f"MIXED: {what}." for what in mixture)
+    codes = sorted({result.code for result in results.values()})
+    data = sorted({result.data for result in results.values()})
+    if codes:
+        yield f"Code {', '.join(codes)}; data {', '.join(data)}."
+
+
+def _on_differences(experiment: Experiment, rows: Sequence[Row]) -> Iterable[str]:
+    """What the differences are to, and which of them rest on fewer seeds than their row has."""
+    compared = [row for row in rows if any(entry.difference for entry in row.entries)]
+    if not compared:
+        return
+    of: dict[str, list[str]] = {}
+    for row in compared:
+        of.setdefault(experiment.baselines[row.variant], []).append(row.variant)
+    to = "; ".join(f"{name} (of {', '.join(mine)})" for name, mine in of.items())
+    yield (
+        f"Δ: difference to {to if len(of) > 1 else next(iter(of))}; ours is the mean over seeds of "
+        "the differences seed by seed."
+    )
+    for row in compared:
+        few: dict[tuple[str | None, tuple[int, ...]], list[str]] = {}
+        for column, entry in zip(experiment.columns, row.entries, strict=True):
+            difference = entry.difference
+            if difference is not None and 0 < len(difference.seeds) < entry.wanted:
+                few.setdefault((column.group, difference.seeds), []).append(column.metric)
+        for (group, seeds), metrics in few.items():
+            all_ = len(metrics) == sum(column.group == group for column in experiment.columns)
+            share = "" if all_ else f" on {', '.join(metrics)}"
+            yield f"{in_group(row.variant, group)}: Δ{share} rests on {_seeds(seeds)}."
+
+
+def _selection(cell: Cell) -> str:
+    select = cell.config.select
+    if select.split == "last":
+        return "Measured after the last epoch."
+    if select.split == "test":
+        return (
+            f"Epoch chosen by {select.metric} on the TEST split: the paper's protocol, a leak that "
+            "flatters every row."
+        )
+    return f"Epoch chosen by {select.metric} on the validation split."
+
+
+def gaps_of(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
+    """What is missing, and why: runs that failed or are not finished, metrics not reported."""
+    for row in rows:
+        for group, runs in row.runs_of_groups():
+            name = in_group(row.variant, group)
+            failed = [run.seed for run in runs if run.state is State.FAILED]
+            open_ = [run.seed for run in runs if run.state not in (State.FAILED, State.DONE)]
+            if failed:
+                yield f"{name}: failed for {_seeds(failed)}."
+            if open_:
+                yield f"{name}: not finished for {_seeds(open_)}."
+            done = len(runs) - len(failed) - len(open_)
+            for column, entry in zip(columns, row.entries, strict=True):
+                if column.group == group and len(entry.values) < done:
+                    yield f"{name}: {done - len(entry.values)} finished run(s) lack {column}."
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {_listed(seeds)}"
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(str(seed) for seed in seeds)

@@ -1,0 +1,103 @@
+"""A table as a fragment of an HTML page: classes and no style of its own, every number a link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+
+from supclap_platform.columns import in_group
+from supclap_platform.results.slots import Kind, Slot, blocks_of, slots_of
+from supclap_platform.results.tables import Row, Run, Table
+
+
+def as_html(table: Table, href: Callable[[Run], str | None] | None = None) -> str:
+    """A ``<section class="result">``: the table, its notes, and the runs behind each row.
+
+    Every number of ours links to the list of its runs, which opens.
+
+    Args:
+        href: where a run is shown in more detail; its signature links there.
+    """
+    columns = slots_of(table)
+    slots = [slot for column in columns for slot in column]
+    lines = [
+        '<section class="result">',
+        '<div class="scroll">',
+        '<table class="table">',
+        f"<caption>{escape(table.title)}</caption>",
+        "<thead>",
+        *_heads(table, columns),
+        "</thead>",
+        "<tbody>",
+    ]
+    for place, row in enumerate(table.rows):
+        cells = "".join(_cell(table, place, row, slot) for slot in slots)
+        lines.append(f'<tr><th scope="row">{escape(row.variant)}</th>{cells}</tr>')
+    lines += ["</tbody>", "</table>", "</div>", '<ul class="notes">']
+    lines += [f"<li>{escape(note)}</li>" for note in table.notes]
+    lines += ["</ul>", '<div class="runs">']
+    for place, row in enumerate(table.rows):
+        lines += _runs(table, place, row, href)
+    return "\n".join([*lines, "</div>", "</section>"]) + "\n"
+
+
+def _heads(table: Table, columns: list[list[Slot]]) -> list[str]:
+    blocks = blocks_of(table, columns)
+    rows = []
+    if blocks[0][0] is not None:
+        rows.append([(str(name), sum(map(len, block)), "group") for name, block in blocks])
+    rows.append([(column[0].column.metric, len(column), "metric") for column in columns])
+    if any(len(column) > 1 for column in columns):
+        kinds = [slot.kind for column in columns for slot in column]
+        rows.append([("Δ" if k is Kind.PAPER_DIFFERENCE else str(k), 1, "kind") for k in kinds])
+    lines = []
+    for place, row in enumerate(rows):
+        corner = f'<td rowspan="{len(rows)}"></td>' if place == 0 else ""
+        cells = "".join(_head(*cell) for cell in row)
+        lines.append(f"<tr>{corner}{cells}</tr>")
+    return lines
+
+
+def _head(name: str, span: int, kind: str) -> str:
+    scope = f'scope="colgroup" colspan="{span}"' if span > 1 else 'scope="col"'
+    return f'<th class="{kind}" {scope}>{escape(name)}</th>'
+
+
+_CLASSES = {
+    Kind.OURS: "ours",
+    Kind.DIFFERENCE: "difference",
+    Kind.PAPER: "paper",
+    Kind.PAPER_DIFFERENCE: "paper difference",
+}
+
+
+def _cell(table: Table, place: int, row: Row, slot: Slot) -> str:
+    text = escape(slot.text(row))
+    classes = _CLASSES[slot.kind] + (" best" if slot.best(row) else "")
+    if slot.kind in (Kind.OURS, Kind.DIFFERENCE) and text:
+        text = f'<a href="#{_anchor(table, place, row, slot.column.group)}">{text}</a>'
+    return f'<td class="{classes}">{text}</td>'
+
+
+def _runs(
+    table: Table, place: int, row: Row, href: Callable[[Run], str | None] | None
+) -> list[str]:
+    lines = []
+    for group, runs in row.runs_of_groups():
+        name = escape(in_group(row.variant, group))
+        lines += [f"<details><summary>Runs of {name}</summary>"]
+        lines += [f'<ul id="{_anchor(table, place, row, group)}">']
+        for run in runs:
+            shown = f"<code>{escape(run.signature)}</code>"
+            link = href(run) if href is not None else None
+            if link is not None:
+                shown = f'<a href="{escape(link)}">{shown}</a>'
+            lines.append(f"<li>seed {run.seed}: {shown} {escape(str(run.state))}</li>")
+        lines += ["</ul></details>"]
+    return lines
+
+
+def _anchor(table: Table, place: int, row: Row, group: str | None) -> str:
+    """The name of a list of runs, one for each row and group; no other table's on the page."""
+    groups = [name for name, _ in row.runs_of_groups()]
+    return f"runs-{table.experiment}-{place + 1}-{groups.index(group) + 1}"

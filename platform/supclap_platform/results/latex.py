@@ -1,0 +1,88 @@
+"""A table as LaTeX, with booktabs and headings that span a group's and a column's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from supclap_platform.results.slots import Kind, Slot, blocks_of, slots_of
+from supclap_platform.results.tables import Row, Table
+
+
+def as_latex(table: Table) -> str:
+    """A booktabs table; the runs behind each row stand in comments."""
+    columns = slots_of(table)
+    slots = [slot for column in columns for slot in column]
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        "\\begin{table}",
+        "\\centering",
+        f"\\caption{{{tex(' '.join([_sentence(table.title), *table.notes]))}}}",
+        f"\\begin{{tabular}}{{l{'r' * len(slots)}}}",
+        "\\toprule",
+        *_heads(table, columns),
+        "\\midrule",
+    ]
+    for row in table.rows:
+        texts = [
+            f"\\textbf{{{tex(s.text(row))}}}" if s.best(row) else tex(s.text(row)) for s in slots
+        ]
+        lines.append(" & ".join([tex(row.variant), *texts]) + f" \\\\ % {_runs(row)}")
+    lines += ["\\bottomrule", "\\end{tabular}", "\\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def _heads(table: Table, columns: list[list[Slot]]) -> list[str]:
+    lines = []
+    blocks = blocks_of(table, columns)
+    if blocks[0][0] is not None:
+        spans = [(str(name), sum(map(len, block))) for name, block in blocks]
+        lines += _spanning(spans)
+    metrics = [(column[0].column.metric, len(column)) for column in columns]
+    if all(span == 1 for _, span in metrics):
+        return [*lines, _line([name for name, _ in metrics])]
+    lines += _spanning(metrics)
+    kinds = [str(slot.kind) for column in columns for slot in column]
+    return [*lines, _line(["Δ" if kind == Kind.PAPER_DIFFERENCE else kind for kind in kinds])]
+
+
+def _spanning(spans: Sequence[tuple[str, int]]) -> list[str]:
+    cells, rules, at = [], [], 2
+    for name, span in spans:
+        cells.append(f"\\multicolumn{{{span}}}{{c}}{{{tex(name)}}}")
+        rules.append(f"\\cmidrule(lr){{{at}-{at + span - 1}}}")
+        at += span
+    return [" & ".join(["", *cells]) + " \\\\", " ".join(rules)]
+
+
+def _line(names: Sequence[str]) -> str:
+    return " & ".join(["", *map(tex, names)]) + " \\\\"
+
+
+def _runs(row: Row) -> str:
+    found = []
+    for group, runs in row.runs_of_groups():
+        told = ", ".join(f"{run.seed}: {run.signature} {run.state}" for run in runs)
+        found.append(told if group is None else f"{group}: {told}")
+    return "; ".join(found)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+_TEX = {
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "±": "$\\pm$",
+    "−": "$-$",
+    "Δ": "$\\Delta$",
+    "–": "--",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+} | {sign: "\\" + sign for sign in "&%$#_{}"}
+
+
+def tex(text: str) -> str:
+    """Text with LaTeX's signs made plain."""
+    return "".join(_TEX.get(sign, sign) for sign in text)

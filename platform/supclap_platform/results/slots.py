@@ -1,0 +1,78 @@
+"""Slots: what stands under a column of a table, alike in every format that is laid out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from supclap_platform.columns import Column
+from supclap_platform.results.tables import Entry, Row, Table, shown, shown_difference
+
+
+class Kind(StrEnum):
+    """What a slot shows. Its value heads it below the column's name."""
+
+    OURS = "ours"
+    DIFFERENCE = "Δ"
+    PAPER = "paper"
+    PAPER_DIFFERENCE = "Δ paper"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One column of figures below a column of the table."""
+
+    kind: Kind
+    column: Column
+    place: int  # of the column among the table's
+
+    @property
+    def head(self) -> str:
+        """Its heading where the headings are of one line."""
+        return self.column.name if self.kind is Kind.OURS else str(self.kind)
+
+    def text(self, row: Row) -> str:
+        """What it shows of a row: empty where there can be nothing."""
+        entry = self.entry(row)
+        if self.kind is Kind.OURS:
+            return shown(entry, self.column)
+        if self.kind is Kind.PAPER:
+            return "–" if entry.published is None else f"{entry.published:g}"
+        if entry.difference is None:
+            return ""
+        ours = self.kind is Kind.DIFFERENCE
+        value = entry.difference.ours if ours else entry.difference.published
+        return shown_difference(value, self.column)
+
+    def entry(self, row: Row) -> Entry:
+        """The entry that it is about."""
+        return row.entries[self.place]
+
+    def best(self, row: Row) -> bool:
+        """Whether it is to be marked."""
+        return self.kind is Kind.OURS and self.entry(row).best
+
+
+def slots_of(table: Table) -> list[list[Slot]]:
+    """The slots of each column: ours, and where some row has them differences and the paper's."""
+    found = []
+    for place, column in enumerate(table.columns):
+        entries = [row.entries[place] for row in table.rows]
+        differences = [e.difference for e in entries if e.difference is not None]
+        kinds = [Kind.OURS]
+        kinds += [Kind.DIFFERENCE] if differences else []
+        kinds += [Kind.PAPER] if any(e.published is not None for e in entries) else []
+        kinds += (
+            [Kind.PAPER_DIFFERENCE] if any(d.published is not None for d in differences) else []
+        )
+        found.append([Slot(kind, column, place) for kind in kinds])
+    return found
+
+
+def blocks_of(table: Table, slots: list[list[Slot]]) -> list[tuple[str | None, list[list[Slot]]]]:
+    """The columns of each group together; the only block has no name where there are none."""
+    names = list(dict.fromkeys(column.group for column in table.columns))
+    return [
+        (name, [s for s, c in zip(slots, table.columns, strict=True) if c.group == name])
+        for name in names
+    ]
