@@ -23,6 +23,7 @@ COMMANDS = {
     "plan": "supclap_platform.plan_command:plan",
     "table": "supclap_platform.table_command:table",
     "figures": "supclap_platform.figures_command:figures",
+    "report": "supclap_platform.report_command:report",
 }
 METHOD = "supclap.commands"  # holds the method's own commands, in its list COMMANDS
 

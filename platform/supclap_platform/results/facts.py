@@ -1,0 +1,132 @@
+"""Facts behind an experiment's results: its runs, what they cost, what they ran with."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from supclap.version import code_version
+from supclap_platform.cells import INIT, cells_of
+from supclap_platform.content import params_of
+from supclap_platform.experiment import Experiment
+from supclap_platform.ledger import Ledger, Result, State
+from supclap_platform.results.tracked import Tracked
+
+PACKAGES = ("torch", "ray", "mlflow")
+
+
+@dataclass(frozen=True)
+class RunFact:
+    """One run: where it stands, what it came from, why it failed. None: not known (yet)."""
+
+    variant: str  # of the row that it is under; the stage of `init` has none
+    group: str | None
+    seed: int
+    signature: str
+    state: State
+    result: Result | None
+    error: str | None
+    tracked: Tracked | None
+
+    @property
+    def stage(self) -> bool:
+        """Whether it only trains what the others start from."""
+        return self.variant == INIT
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What stands below the results of an experiment."""
+
+    runs: tuple[RunFact, ...]
+    shared: dict[str, str]  # settings that all variants have in common: dotted key -> value
+    changes: dict[str, dict[str, str]]  # variant -> what it overrides
+    file: str | None  # the experiment file as it is now; None where it is gone
+    codes: tuple[str, ...]  # of the finished runs
+    data: tuple[str, ...]
+    versions: dict[str, str]  # of this installation
+
+    @property
+    def done(self) -> int:
+        return sum(run.result is not None for run in self.runs)
+
+    @property
+    def troubles(self) -> tuple[RunFact, ...]:
+        """Runs without a result."""
+        return tuple(run for run in self.runs if run.result is None)
+
+    @property
+    def worker_seconds(self) -> float:
+        """Training time of the finished runs, summed over their workers."""
+        return sum(run.result.seconds * run.result.workers for run in self.runs if run.result)
+
+
+def gather_facts(
+    experiment: Experiment, ledger: Ledger, tracked: Mapping[str, Tracked] | None = None
+) -> Facts:
+    """The facts as the ledger holds them now.
+
+    Args:
+        tracked: signature -> its run in MLflow, as far as known.
+    """
+    cells = cells_of(experiment)
+    overview = ledger.overview(cell.signature for cell in cells)
+    done = [c.signature for c in cells if overview.of(c.signature) is State.DONE]
+    results = ledger.results(done)
+    groups = {variant.name: (variant.row, variant.group) for variant in experiment.variants}
+    runs = []
+    for cell in cells:
+        state = overview.of(cell.signature)
+        failure = ledger.failure(cell.signature) if state is State.FAILED else None
+        row, group = groups.get(cell.variant, (cell.variant, None))
+        runs.append(
+            RunFact(
+                row,
+                group,
+                cell.seed,
+                cell.signature,
+                state,
+                results.get(cell.signature),
+                failure.error if failure else None,
+                (tracked or {}).get(cell.signature),
+            )
+        )
+    path = experiment.path
+    return Facts(
+        runs=tuple(runs),
+        shared=_shared(experiment),
+        changes={variant.name: params_of(variant.changes) for variant in experiment.variants},
+        file=path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None,
+        codes=tuple(sorted({result.code for result in results.values()})),
+        data=tuple(sorted({result.data for result in results.values()})),
+        versions=versions(),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what is installed here; nothing is imported for it."""
+    found = {"supclap (code)": code_version(), "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _shared(experiment: Experiment) -> dict[str, str]:
+    """What is equal in the configurations of all variants; the seed is an axis of its own."""
+    every: Sequence[dict[str, str]] = [
+        params_of(variant.config.model_dump(mode="json", exclude={"seed"}))
+        for variant in experiment.variants
+    ]
+    if not every:
+        return {}
+    first, *others = every
+    return {
+        key: value
+        for key, value in first.items()
+        if all(other.get(key) == value for other in others)
+    }

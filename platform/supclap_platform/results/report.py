@@ -1,0 +1,273 @@
+"""The report: one HTML page on an experiment that needs nothing but itself, from the ledger.
+
+No script, no font, no picture from elsewhere; the page forbids itself any connection. The same
+content of the ledger gives the same bytes. The template and its style lie beside, in ``page/``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from supclap_platform.experiment import Experiment
+from supclap_platform.ledger import Ledger, State
+from supclap_platform.parent import Parent, Parents
+from supclap_platform.plan import profile_key
+from supclap_platform.results.conclusion import Conclusion, conclude
+from supclap_platform.results.facts import Facts, RunFact, gather_facts
+from supclap_platform.results.figures import CAPTIONS, Drawing, draw_figures
+from supclap_platform.results.fragment import as_html
+from supclap_platform.results.marks import interval, swatch
+from supclap_platform.results.panels import label, on_bands
+from supclap_platform.results.snapshot import Snapshot
+from supclap_platform.results.tracked import Tracked, tracked_runs
+from supclap_platform.results.verdict_formats import (
+    HEADS,
+    account_of,
+    cells_of,
+    legend_of,
+    seeds_to_decide,
+)
+from supclap_platform.results.verdicts import Outcome, Verdict
+from supclap_platform.store import Store
+
+REPORT = "report.html"
+SIGNS = {Outcome.SUPPORTED: "✓", Outcome.CONTRADICTED: "✗", Outcome.UNDECIDED: "?"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the page shows of one experiment: a gathering file has several, others one."""
+
+    experiment: Experiment
+    conclusion: Conclusion
+    figures: tuple[Figure, ...]
+    facts: Facts
+
+    @property
+    def name(self) -> str:
+        return self.experiment.name
+
+    @property
+    def verdicts(self) -> list[dict[str, Any]]:
+        return [_verdict(place, one) for place, one in enumerate(self.conclusion.verdicts, 1)]
+
+    @property
+    def legend(self) -> list[str]:
+        found = self.conclusion.verdicts
+        return list(legend_of(found)) if found else []
+
+    @property
+    def table(self) -> Markup:
+        own = anchor(self.name)
+        return Markup(as_html(self.conclusion.table, lambda run: f"#{own}-run-{run.signature}"))
+
+    @property
+    def setup(self) -> dict[str, str]:
+        """The experiment's frame: everything that is no setting of a run."""
+        own = self.experiment
+        told = {"profile": own.profile, "seeds": ", ".join(map(str, own.seeds))}
+        told |= {f"--set {key}": str(value) for key, value in sorted(own.changes.items())}
+        if own.groups:
+            told["groups"] = ", ".join(own.groups)
+        if own.baselines:
+            told["baselines"] = ", ".join(dict.fromkeys(own.baselines.values()))
+        if own.init is not None:
+            kind = (
+                f"the cells of {own.init.variant}" if own.init.variant else "a stage of their own"
+            )
+            told["starts from"] = (
+                f"{kind}, {'one for each seed' if own.init.per_seed else 'shared'}"
+            )
+        return told
+
+    @cached_property
+    def waiting(self) -> list[tuple[str, str, str]]:
+        """Runs without a result that did not fail: row, state, seeds."""
+        seeds: dict[tuple[str, str], list[int]] = {}
+        for run in self.facts.troubles:
+            if run.state is not State.FAILED:
+                seeds.setdefault((called(run), str(run.state)), []).append(run.seed)
+        return [(name, state, ", ".join(map(str, of))) for (name, state), of in seeds.items()]
+
+    @cached_property
+    def failed(self) -> list[RunFact]:
+        return [run for run in self.facts.troubles if run.state is State.FAILED]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure as the page shows it: pictures of its panels, and a legend that is text."""
+
+    name: str
+    caption: str
+    bands: str
+    panels: tuple[tuple[str, str], ...]  # what it shows in words, the picture as a data URI
+    columns: int
+    legend: tuple[tuple[Markup, str], ...]
+    notes: tuple[str, ...]
+
+
+def build_report(
+    experiment: Experiment,
+    ledger: Ledger,
+    mixed: bool = False,
+    store: Store | None = None,
+    ended: datetime | None = None,
+) -> bytes:
+    """The page, in UTF-8, from what the ledger holds now. Nothing is trained or written.
+
+    Args:
+        mixed: allow finished runs of several code versions or data, and say so.
+        store: where MLflow keeps its runs; the page leads to them.
+        ended: when the run that writes the page ended, if that is not in the ledger yet.
+
+    Raises:
+        InputError: as `tables.build_table`.
+    """
+    snapshot = Snapshot(ledger)
+    tracked = tracked_runs(store, experiment.name)
+    parts = [_part(part, snapshot, mixed, tracked) for part in experiment.parts or (experiment,)]
+    parent = _parent(experiment, ledger)
+    if parent is not None and ended is not None:
+        parent = replace(parent, ended=round(ended.timestamp() * 1000))
+    style = _resource("report.css")
+    page = _template().render(
+        experiment=experiment,
+        title=experiment.about or experiment.name,
+        parts=parts,
+        gathered=bool(experiment.parts),
+        counts=_counts(parts),
+        cost=_cost(parts, parent),
+        codes=sorted({code for part in parts for code in part.facts.codes}),
+        data=sorted({data for part in parts for data in part.facts.data}),
+        style=Markup(style),
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        changes=profile_key(experiment),
+    )
+    return page.encode()
+
+
+def called(run: RunFact) -> str:
+    """What the page calls a run's row."""
+    if run.stage:
+        return "the stage of init"
+    return run.variant if run.group is None else f"{run.variant} @ {run.group}"
+
+
+def spell(seconds: float) -> str:
+    """A time that a reader grasps: ``41 s``, ``12 min``, ``3.4 h``."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def anchor(*names: str) -> str:
+    """A name for a place in the page, of any text."""
+    return "-".join(re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower() for name in names)
+
+
+def _part(experiment: Experiment, ledger: Ledger, mixed: bool, tracked: dict[str, Tracked]) -> Part:
+    return Part(
+        experiment,
+        conclude(experiment, ledger, mixed),
+        tuple(_figure(drawing) for drawing in draw_figures(experiment, ledger, endings=())),
+        gather_facts(experiment, ledger, tracked),
+    )
+
+
+def _figure(drawing: Drawing) -> Figure:
+    panels = []
+    for group in drawing.groups if drawing.panels else ():
+        for panel in drawing.panels:
+            told = panel.title if group is None else f"{group}: {panel.title}"
+            picture = base64.b64encode(drawing.single(panel, group)).decode()
+            panels.append((told, f"data:image/svg+xml;base64,{picture}"))
+    rows = dict.fromkeys(line.row for line in drawing.drawn)
+    return Figure(
+        drawing.name,
+        CAPTIONS[drawing.name],
+        on_bands(drawing.drawn) if rows else "",
+        tuple(panels),
+        len(drawing.panels),
+        tuple((swatch(drawing.styles[row]), label(row, drawing.drawn)) for row in rows),
+        drawing.notes,
+    )
+
+
+def _verdict(place: int, one: Verdict) -> dict[str, Any]:
+    """What the page shows of a verdict, in the words and numbers of verdicts.txt."""
+    cells = dict(zip(HEADS, cells_of(place, one), strict=True))
+    return {
+        "place": place,
+        "claim": one.claim.text,
+        "outcome": str(one.outcome),
+        "sign": SIGNS[one.outcome],
+        "effect": cells["effect"],
+        "interval": cells["95 % interval"],
+        "p": cells["p"],
+        "corrected": cells["corrected"],
+        "seeds": cells["seeds"],
+        "queries": cells["queries"],
+        "decide": seeds_to_decide(one),
+        "drawn": interval(one),
+        "account": account_of(one),
+    }
+
+
+def _counts(parts: Iterable[Part]) -> list[tuple[str, str, int]]:
+    """Sign, word and number of each outcome, over all parts."""
+    every = [one for part in parts for one in part.conclusion.verdicts]
+    return [(SIGNS[o], str(o), sum(one.outcome is o for one in every)) for o in Outcome]
+
+
+def _parent(experiment: Experiment, ledger: Ledger) -> Parent | None:
+    key = profile_key(experiment)
+    found = Parents(ledger).of(experiment.name)
+    return next((parent for parent in found if parent.profile == key), None)
+
+
+def _cost(parts: Iterable[Part], parent: Parent | None) -> list[tuple[str, str]]:
+    """What it took; runs that several parts share count once."""
+    runs = {run.signature: run for part in parts for run in part.facts.runs}
+    results = [run.result for run in runs.values() if run.result is not None]
+    worked = sum(result.seconds * result.workers for result in results)
+    told = [
+        ("Runs finished", f"{len(results):,} of {len(runs):,}"),
+        ("Worker-hours of the finished runs", f"{worked / 3600:.2f}"),
+    ]
+    if results:
+        told.append(("A run, on average", spell(sum(r.seconds for r in results) / len(results))))
+    if parent is not None:
+        told.append(("First started", _moment(parent.began)))
+        if parent.ended is not None:
+            told.append(("Last ended", _moment(parent.ended)))
+            span = spell((parent.ended - parent.began) / 1000)
+            told.append(("Wall time, from first start to last end, pauses included", span))
+    return told
+
+
+def _moment(milliseconds: int) -> str:
+    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _template() -> Any:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"spell": spell, "anchor": anchor, "called": called}
+    return environment.from_string(_resource("report.html"))
+
+
+def _resource(name: str) -> str:
+    return files("supclap_platform.results").joinpath("page", name).read_text("utf-8")
