@@ -11,7 +11,7 @@ from supclap_platform.columns import in_group
 from supclap_platform.metrics import full_name
 from supclap_platform.results.fragment import as_html
 from supclap_platform.results.latex import as_latex
-from supclap_platform.results.slots import Slot, blocks_of, slots_of
+from supclap_platform.results.slots import Slot, parted, slots_of
 from supclap_platform.results.tables import Entry, Table
 from supclap_platform.results.text import aligned, escaped, pipes, width_of
 
@@ -88,21 +88,9 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 
 
 def _grids(table: Table) -> list[list[list[str]]]:
-    """The whole table where it is narrow enough; else blocks of whole columns, a group's apart."""
-    columns = slots_of(table)
-    whole = _grid(table, columns)
-    if _width(whole) <= WIDEST:
-        return [whole]
-    grids = []
-    for _, block in blocks_of(table, columns):
-        line: list[list[Slot]] = []
-        for column in block:
-            if line and _width(_grid(table, [*line, column])) > WIDEST:
-                grids.append(_grid(table, line))
-                line = []
-            line.append(column)
-        grids.append(_grid(table, line))
-    return grids
+    """The lines of the table, or of the pieces that it is cut into where it is too wide."""
+    pieces = parted(slots_of(table), lambda columns: _width(_grid(table, columns)) <= WIDEST)
+    return [_grid(table, piece) for piece in pieces]
 
 
 def _grid(table: Table, columns: Sequence[Sequence[Slot]]) -> list[list[str]]:

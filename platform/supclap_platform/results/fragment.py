@@ -26,7 +26,7 @@ def as_html(table: Table, href: Callable[[Run], str | None] | None = None) -> st
         '<table class="table">',
         f"<caption>{escape(table.title)}</caption>",
         "<thead>",
-        *_heads(table, columns),
+        *_heads(columns),
         "</thead>",
         "<tbody>",
     ]
@@ -41,8 +41,8 @@ def as_html(table: Table, href: Callable[[Run], str | None] | None = None) -> st
     return "\n".join([*lines, "</div>", "</section>"]) + "\n"
 
 
-def _heads(table: Table, columns: list[list[Slot]]) -> list[str]:
-    blocks = blocks_of(table, columns)
+def _heads(columns: list[list[Slot]]) -> list[str]:
+    blocks = blocks_of(columns)
     rows = []
     if blocks[0][0] is not None:
         rows.append([(str(name), sum(map(len, block)), "group") for name, block in blocks])

@@ -4,36 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from supclap_platform.results.slots import Kind, Slot, blocks_of, slots_of
+from supclap_platform.results.slots import Kind, Slot, blocks_of, parted, slots_of
 from supclap_platform.results.tables import Row, Table
+
+WIDEST = 10  # columns of figures in one tabular; what is wider is cut
 
 
 def as_latex(table: Table) -> str:
     """A booktabs table; the runs behind each row stand in comments."""
-    columns = slots_of(table)
-    slots = [slot for column in columns for slot in column]
+    pieces = parted(slots_of(table), lambda columns: sum(map(len, columns)) <= WIDEST)
     lines = [
         "% needs \\usepackage{booktabs}",
         "\\begin{table}",
         "\\centering",
         f"\\caption{{{tex(' '.join([_sentence(table.title), *table.notes]))}}}",
+    ]
+    for place, piece in enumerate(pieces):
+        lines += ["", "\\medskip"] if place else []
+        lines += _tabular(table, piece)
+    return "\n".join([*lines, "\\end{table}"]) + "\n"
+
+
+def _tabular(table: Table, columns: list[list[Slot]]) -> list[str]:
+    slots = [slot for column in columns for slot in column]
+    lines = [
         f"\\begin{{tabular}}{{l{'r' * len(slots)}}}",
         "\\toprule",
-        *_heads(table, columns),
+        *_heads(columns),
         "\\midrule",
     ]
     for row in table.rows:
-        texts = [
-            f"\\textbf{{{tex(s.text(row))}}}" if s.best(row) else tex(s.text(row)) for s in slots
-        ]
-        lines.append(" & ".join([tex(row.variant), *texts]) + f" \\\\ % {_runs(row)}")
-    lines += ["\\bottomrule", "\\end{tabular}", "\\end{table}"]
-    return "\n".join(lines) + "\n"
+        texts = [tex(slot.text(row)) for slot in slots]
+        marked = (
+            f"\\textbf{{{t}}}" if s.best(row) else t for t, s in zip(texts, slots, strict=True)
+        )
+        lines.append(" & ".join([tex(row.variant), *marked]) + f" \\\\ % {_runs(row, slots)}")
+    return [*lines, "\\bottomrule", "\\end{tabular}"]
 
 
-def _heads(table: Table, columns: list[list[Slot]]) -> list[str]:
+def _heads(columns: list[list[Slot]]) -> list[str]:
     lines = []
-    blocks = blocks_of(table, columns)
+    blocks = blocks_of(columns)
     if blocks[0][0] is not None:
         spans = [(str(name), sum(map(len, block))) for name, block in blocks]
         lines += _spanning(spans)
@@ -58,11 +69,13 @@ def _line(names: Sequence[str]) -> str:
     return " & ".join(["", *map(tex, names)]) + " \\\\"
 
 
-def _runs(row: Row) -> str:
+def _runs(row: Row, slots: Sequence[Slot]) -> str:
+    shown = {slot.column.group for slot in slots}
     found = []
     for group, runs in row.runs_of_groups():
         told = ", ".join(f"{run.seed}: {run.signature} {run.state}" for run in runs)
-        found.append(told if group is None else f"{group}: {told}")
+        if group in shown:
+            found.append(told if group is None else f"{group}: {told}")
     return "; ".join(found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -69,10 +70,25 @@ def slots_of(table: Table) -> list[list[Slot]]:
     return found
 
 
-def blocks_of(table: Table, slots: list[list[Slot]]) -> list[tuple[str | None, list[list[Slot]]]]:
+def blocks_of(columns: list[list[Slot]]) -> list[tuple[str | None, list[list[Slot]]]]:
     """The columns of each group together; the only block has no name where there are none."""
-    names = list(dict.fromkeys(column.group for column in table.columns))
-    return [
-        (name, [s for s, c in zip(slots, table.columns, strict=True) if c.group == name])
-        for name in names
-    ]
+    names = dict.fromkeys(column[0].column.group for column in columns)
+    return [(name, [c for c in columns if c[0].column.group == name]) for name in names]
+
+
+def parted(
+    columns: list[list[Slot]], fits: Callable[[list[list[Slot]]], bool]
+) -> list[list[list[Slot]]]:
+    """The whole table where it fits; else pieces of whole columns that do, each of one group."""
+    if fits(columns):
+        return [columns]
+    pieces = []
+    for _, block in blocks_of(columns):
+        piece: list[list[Slot]] = []
+        for column in block:
+            if piece and not fits([*piece, column]):
+                pieces.append(piece)
+                piece = []
+            piece.append(column)
+        pieces.append(piece)
+    return pieces
