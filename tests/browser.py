@@ -91,8 +91,11 @@ def started(program: str, profile: Path) -> Iterator[Browser]:
     flags += "--remote-debugging-pipe --disable-background-networking --disable-component-update"
     process = subprocess.Popen(
         # The protocol's pipes are descriptors 3 and 4.
-        ["sh", "-c", f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser}', program]
-        + [*flags.split(), f"--user-data-dir={profile}"],
+        [
+            *("sh", "-c", f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser}', program),
+            *flags.split(),
+            f"--user-data-dir={profile}",
+        ],
         pass_fds=(to_browser, from_browser),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

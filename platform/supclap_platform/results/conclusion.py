@@ -12,6 +12,7 @@ from supclap_platform.results.formats import FORMATS
 from supclap_platform.results.tables import Table, build_table
 
 if TYPE_CHECKING:
+    from supclap_platform.results.evidence import Evidence
     from supclap_platform.results.verdicts import Verdict
 
 
@@ -51,11 +52,19 @@ class Conclusion:
         return [f"{folder.uri}/{name}" for name in files]
 
 
-def conclude(experiment: Experiment, ledger: Ledger, mixed: bool = False) -> Conclusion:
-    """The conclusion from what the ledger holds now. Raises InputError as `build_table` does."""
-    table = build_table(experiment, ledger, mixed)
+def conclude(
+    experiment: Experiment,
+    ledger: Ledger,
+    mixed: bool = False,
+    evidence: Evidence | None = None,
+) -> Conclusion:
+    """The conclusion from what the ledger holds now, or from evidence that is at hand.
+
+    Raises InputError as `build_table` does.
+    """
+    table = build_table(experiment, ledger, mixed, evidence.cells if evidence else None)
     if not experiment.claims:
         return Conclusion(table, ())
     from supclap_platform.results.verdicts import judge  # SciPy takes a second to import
 
-    return Conclusion(table, judge(experiment, ledger))
+    return Conclusion(table, judge(experiment, ledger, evidence))

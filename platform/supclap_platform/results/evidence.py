@@ -19,11 +19,13 @@ class Evidence:
     """The finished cells of an experiment as the ledger holds them now.
 
     Cells that are not finished are never read: what they have so far is not their result.
+    ``cells``: all that the experiment declares, the stage of ``init`` included.
     """
 
     def __init__(self, experiment: Experiment, ledger: Ledger) -> None:
         self._ledger = ledger
-        cells = [cell for cell in cells_of(experiment) if cell.variant != INIT]
+        self.cells = cells_of(experiment)
+        cells = [cell for cell in self.cells if cell.variant != INIT]
         self._cells: dict[str, list[Cell]] = {}
         for cell in cells:
             self._cells.setdefault(cell.variant, []).append(cell)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from supclap.version import code_version
-from supclap_platform.cells import INIT, cells_of
+from supclap_platform.cells import INIT, Cell
 from supclap_platform.content import params_of
 from supclap_platform.experiment import Experiment
 from supclap_platform.ledger import Ledger, Result, State
@@ -64,14 +64,17 @@ class Facts:
 
 
 def gather_facts(
-    experiment: Experiment, ledger: Ledger, tracked: Mapping[str, Tracked] | None = None
+    experiment: Experiment,
+    ledger: Ledger,
+    cells: Sequence[Cell],
+    tracked: Mapping[str, Tracked] | None = None,
 ) -> Facts:
     """The facts as the ledger holds them now.
 
     Args:
+        cells: of the experiment.
         tracked: signature -> its run in MLflow, as far as known.
     """
-    cells = cells_of(experiment)
     overview = ledger.overview(cell.signature for cell in cells)
     done = [c.signature for c in cells if overview.of(c.signature) is State.DONE]
     results = ledger.results(done)

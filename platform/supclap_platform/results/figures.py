@@ -52,16 +52,20 @@ class Drawing:
 
 
 def draw_figures(
-    experiment: Experiment, ledger: Ledger, endings: Sequence[str] = ENDINGS
+    experiment: Experiment,
+    ledger: Ledger,
+    endings: Sequence[str] = ENDINGS,
+    evidence: Evidence | None = None,
 ) -> tuple[Drawing, ...]:
     """The figures that an experiment declares, from what the ledger holds now.
 
     Args:
         endings: which of `panels.ENDINGS` to make.
+        evidence: of the experiment, where it is at hand.
     """
     if not experiment.figures:
         return ()
-    evidence = Evidence(experiment, ledger)
+    evidence = evidence or Evidence(experiment, ledger)
     return tuple(_drawing(name, experiment, evidence, endings) for name in experiment.figures)
 
 
@@ -104,7 +108,7 @@ def _drawing(
     groups = tuple(group for group in experiment.groups or (None,) if group in met)
     styles = styles_of(experiment.rows)
     files = {}
-    if panels:
+    if panels and endings:
         drawn = draw_whole(name, panels, groups, lines, styles, endings)
         files = {f"{name}.{ending}": content for ending, content in drawn.items()}
     return Drawing(name, groups, panels, lines, styles, tuple(notes), files)

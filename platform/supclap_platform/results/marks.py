@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 from markupsafe import Markup
 from matplotlib.markers import MarkerStyle
 
@@ -29,9 +30,9 @@ def swatch(style: Style) -> Markup:
 @cache
 def _marker(marker: str) -> str:
     """The outline of a marker of matplotlib, around the middle of a swatch, as an SVG path."""
-    form = MarkerStyle(marker)  # type: ignore[arg-type]
+    form = MarkerStyle(marker)
     path = form.get_path().transformed(form.get_transform())
-    rings = path.to_polygons(closed_only=False)
+    rings = [np.asarray(ring) for ring in path.to_polygons(closed_only=False)]
     return "".join(
         "M" + "L".join(f"{20 + 5.5 * x:.2f} {6 - 5.5 * y:.2f}" for x, y in ring) + "Z"
         for ring in rings

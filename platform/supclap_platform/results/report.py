@@ -24,6 +24,7 @@ from supclap_platform.ledger import Ledger, State
 from supclap_platform.parent import Parent, Parents
 from supclap_platform.plan import profile_key
 from supclap_platform.results.conclusion import Conclusion, conclude
+from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.facts import Facts, RunFact, gather_facts
 from supclap_platform.results.figures import CAPTIONS, Drawing, draw_figures
 from supclap_platform.results.fragment import as_html
@@ -83,12 +84,10 @@ class Part:
         if own.baselines:
             told["baselines"] = ", ".join(dict.fromkeys(own.baselines.values()))
         if own.init is not None:
-            kind = (
-                f"the cells of {own.init.variant}" if own.init.variant else "a stage of their own"
-            )
-            told["starts from"] = (
-                f"{kind}, {'one for each seed' if own.init.per_seed else 'shared'}"
-            )
+            stage = own.init.variant
+            kind = f"the cells of {stage}" if stage else "a stage of their own"
+            shared = "one for each seed" if own.init.per_seed else "one for all"
+            told["starts from"] = f"{kind}, {shared}"
         return told
 
     @cached_property
@@ -178,11 +177,13 @@ def anchor(*names: str) -> str:
 
 
 def _part(experiment: Experiment, ledger: Ledger, mixed: bool, tracked: dict[str, Tracked]) -> Part:
+    evidence = Evidence(experiment, ledger)
+    drawings = draw_figures(experiment, ledger, (), evidence)
     return Part(
         experiment,
-        conclude(experiment, ledger, mixed),
-        tuple(_figure(drawing) for drawing in draw_figures(experiment, ledger, endings=())),
-        gather_facts(experiment, ledger, tracked),
+        conclude(experiment, ledger, mixed, evidence),
+        tuple(_figure(drawing) for drawing in drawings),
+        gather_facts(experiment, ledger, evidence.cells, tracked),
     )
 
 

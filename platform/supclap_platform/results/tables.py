@@ -80,14 +80,19 @@ class Table:
     gaps: tuple[str, ...]  # of the notes, those on what is missing
 
 
-def build_table(experiment: Experiment, ledger: Ledger, mixed: bool = False) -> Table:
+def build_table(
+    experiment: Experiment,
+    ledger: Ledger,
+    mixed: bool = False,
+    cells: Sequence[Cell] | None = None,
+) -> Table:
     """The table of an experiment from what the ledger holds now.
 
     Raises:
         InputError: finished cells are of several code versions, or see different data under one
             data configuration, and ``mixed`` does not allow it.
     """
-    cells = cells_of(experiment)
+    cells = cells_of(experiment) if cells is None else cells
     signatures = [cell.signature for cell in cells]
     overview = ledger.overview(signatures)
     results = ledger.results(s for s in signatures if overview.of(s) is State.DONE)

@@ -106,6 +106,7 @@ def verdict_files(verdicts: Sequence[Verdict]) -> dict[str, bytes]:
 
 
 def counts_of(verdicts: Sequence[Verdict]) -> str:
+    """How many verdicts there are of each outcome."""
     counts = (f"{sum(v.outcome is o for v in verdicts)} {o}" for o in Outcome)
     return f"Claims: {', '.join(counts)}"
 
@@ -167,6 +168,7 @@ def seeds_to_decide(one: Verdict) -> str:
 
 
 def legend_of(verdicts: Sequence[Verdict]) -> Iterable[str]:
+    """What the columns mean, as far as these verdicts use them."""
     judged = sum(one.p is not None for one in verdicts)
     yield (
         f"{judged} of {len(verdicts)} claims could be judged. Effects are means over seeds, paired "

@@ -64,7 +64,9 @@ class Verdict:
     runs: tuple[tuple[str, Run], ...] = ()  # variant, run
 
 
-def judge(experiment: Experiment, ledger: Ledger) -> tuple[Verdict, ...]:
+def judge(
+    experiment: Experiment, ledger: Ledger, evidence: Evidence | None = None
+) -> tuple[Verdict, ...]:
     """A verdict on each claim of an experiment, in the file's order, from what the ledger holds.
 
     Whether the runs may be compared at all (one code version, one data content) is
@@ -72,7 +74,7 @@ def judge(experiment: Experiment, ledger: Ledger) -> tuple[Verdict, ...]:
     """
     if not experiment.claims:
         return ()
-    evidence = Evidence(experiment, ledger)
+    evidence = evidence or Evidence(experiment, ledger)
     cases = [build_case(claim, evidence) for claim in experiment.claims]
     corrected = holm([1.0 if case.p is None else case.p for case in cases])
     return tuple(
