@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from supclap_platform.plan import Plan, Status, make_plan, remember
 from supclap_platform.results.conclusion import Conclusion, conclude
 from supclap_platform.results.formats import FORMATS
 from supclap_platform.search.winner import with_winner
-from supclap_platform.store import choose_store, preload
+from supclap_platform.store import Store, choose_store, preload
 from supclap_platform.tracking import Tracker, open_tracker
 from supclap_platform.view import View
 
@@ -68,7 +69,9 @@ def run(
     """Run what FILE still lacks, then print its table. Run it again to go on after any stop."""
     experiment = load_experiment(file, profile, parse_changes(changes))
     ledger = open_ledger(storage, writing=True)
-    choose_store(tracking_uri, ledger.storage)  # a wrong URI is refused before anything starts
+    store = choose_store(
+        tracking_uri, ledger.storage
+    )  # a wrong URI is refused before anything starts
     console = Console(highlight=False)
     if experiment.search is not None:
         from supclap_platform.search.phase import run_search
@@ -97,7 +100,7 @@ def run(
     if code == INTERRUPTED:
         tracker.close("KILLED", patience=LAST_LOOK)
     else:
-        files = _conclude(experiment, ledger, console, mixed)
+        files = _conclude(experiment, ledger, console, mixed, store)
         tracker.close("FAILED" if code else "FINISHED", files)
     raise SystemExit(code)
 
@@ -210,7 +213,7 @@ def _failures(grid: Grid, console: Console) -> int:
 
 
 def _conclude(
-    experiment: Experiment, ledger: Ledger, console: Console, mixed: bool
+    experiment: Experiment, ledger: Ledger, console: Console, mixed: bool, store: Store | None
 ) -> dict[str, bytes]:
     """Prints and writes what an experiment ends with; its files by name."""
     console.print()
@@ -220,6 +223,7 @@ def _conclude(
         found = conclude(experiment, ledger, mixed)
         console.print(found.text(), markup=False, soft_wrap=True)
         files = _write(experiment, found, ledger, console)
+    files |= _report(experiment, ledger, console, mixed, store)
     console.print("next: `supclap ui` shows every run; edit the file and run it again:")
     console.print("      only what is new will be trained")
     return files
@@ -256,6 +260,20 @@ def _write(
     also += f"; {folder.uri}/figures" if drawn else ""
     console.print(f"written: {places[0]} ({also})", markup=False, soft_wrap=True)
     return found.files() | drawn
+
+
+def _report(
+    experiment: Experiment, ledger: Ledger, console: Console, mixed: bool, store: Store | None
+) -> dict[str, bytes]:
+    """Writes the page on the experiment; its file by name."""
+    from supclap_platform.results.report import REPORT, build_report
+
+    page = build_report(experiment, ledger, mixed, store, ended=datetime.now(UTC))
+    folder = ledger.experiment_folder(experiment.name)
+    folder.write(REPORT, page)
+    told = f"report: {folder.uri}/{REPORT} (verdicts, table, figures and runs on one page)"
+    console.print(told, markup=False, soft_wrap=True)
+    return {REPORT: page}
 
 
 def _figures(experiment: Experiment, ledger: Ledger) -> dict[str, bytes]:

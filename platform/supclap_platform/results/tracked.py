@@ -26,7 +26,7 @@ PAGE = 1_000  # runs in one answer
 _RUNS = """
 SELECT t.value, r.run_uuid, r.experiment_id FROM tags t
 JOIN runs r ON r.run_uuid = t.run_uuid JOIN experiments e ON e.experiment_id = r.experiment_id
-WHERE t.key = 'signature' AND e.name = ? AND r.lifecycle_stage = 'active' ORDER BY r.start_time
+WHERE t.key = 'signature' AND r.lifecycle_stage = 'active' ORDER BY e.name = ?, r.start_time
 """
 
 
@@ -40,7 +40,11 @@ class Tracked:
 
 
 def tracked_runs(store: Store | None, experiment: str) -> dict[str, Tracked]:
-    """signature -> its latest run in an experiment of MLflow; empty where nothing can be known."""
+    """signature -> its latest run in MLflow; empty where nothing can be known.
+
+    A run in ``experiment`` goes before one elsewhere: a cell may be shown in several experiments.
+    Of a server, that experiment alone is asked.
+    """
     if store is None:
         return {}
     path = sqlite_path(store.uri)
