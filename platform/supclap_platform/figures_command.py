@@ -12,6 +12,7 @@ from supclap_platform.experiment import load_experiment, parse_changes
 from supclap_platform.ledger import open_ledger
 from supclap_platform.results.tables import build_table
 from supclap_platform.schema import FIGURES
+from supclap_platform.search.winner import with_winner
 
 
 @click.command()
@@ -22,10 +23,11 @@ def figures(file: Path, profile: str, changes: tuple[str, ...], storage: str, mi
     from supclap_platform.results.figures import draw_figures, figure_files
 
     experiment = load_experiment(file, profile, parse_changes(changes))
+    ledger = open_ledger(storage, writing=True)
+    experiment = with_winner(experiment, ledger)
     parts = [part for part in experiment.parts or (experiment,) if part.figures]
     if not parts:
         raise InputError(f"{file}: declares no figures (figures: [{', '.join(FIGURES)}])")
-    ledger = open_ledger(storage, writing=True)
     for part in parts:
         build_table(part, ledger, mixed)  # refuses a mixture, which no curve would show
     for part in parts:

@@ -15,6 +15,7 @@ from supclap_platform.cli import experiment_options
 from supclap_platform.experiment import load_experiment, parse_changes
 from supclap_platform.ledger import Ledger, open_ledger
 from supclap_platform.plan import Forecast, Plan, Status, forecast, make_plan
+from supclap_platform.search.winner import search_line, with_winner
 
 MOST_SEEDS = 8  # more do not fit a line: the plan then counts them
 _STYLES = {
@@ -36,8 +37,12 @@ def plan(
     """Show what FILE would run, what is done, and a forecast; start nothing."""
     experiment = load_experiment(file, profile, parse_changes(changes))
     ledger = open_ledger(storage)
+    experiment = with_winner(experiment, ledger)
     made = make_plan(experiment, ledger)
     console = Console(soft_wrap=True, highlight=False)
+    for part in experiment.parts or (experiment,):
+        if part.search is not None:
+            console.print(Text(search_line(part, ledger)))
     for line in describe(made, forecast(made, ledger, at_once or places(made)), ledger):
         console.print(line)
 

@@ -73,17 +73,19 @@ def run(
         tracking_uri, ledger.storage
     )  # a wrong URI is refused before anything starts
     console = Console(highlight=False)
-    if experiment.search is not None:
+    for part in experiment.parts or (experiment,):
+        if part.search is None:
+            continue
         from supclap_platform.search.phase import run_search
 
         def grid(plan: Plan, executor: RayExecutor, tracker: Tracker) -> int:
             return _drive(plan, ledger, executor, tracker, console)
 
         place = (address, cpus, tracking_uri, study_storage)
-        code = run_search(experiment, ledger, console, *place, mixed=mixed, grid=grid)
+        code = run_search(part, ledger, console, *place, mixed=mixed, grid=grid)
         if code:
             raise SystemExit(code)
-        experiment = with_winner(experiment, ledger)
+    experiment = with_winner(experiment, ledger)
     plan = make_plan(experiment, ledger)
     if rerun_stale:
         plan = _without_stale(plan, ledger)

@@ -16,6 +16,7 @@ from supclap_platform.ledger import open_ledger
 from supclap_platform.monitor import watch
 from supclap_platform.plan import Status, make_plan
 from supclap_platform.progress import Progress, Reader
+from supclap_platform.search.winner import search_line, with_winner
 from supclap_platform.view import drawn, line
 
 EVERY = 2.0  # seconds between looks with --watch
@@ -36,7 +37,8 @@ def status(
     began = time.monotonic()
 
     def look() -> Progress:
-        return watch(make_plan(experiment, ledger), ledger, reader, time.monotonic() - began)
+        now = with_winner(experiment, ledger)
+        return watch(make_plan(now, ledger), ledger, reader, time.monotonic() - began)
 
     progress = look()
     if watching and console.is_terminal:
@@ -53,6 +55,9 @@ def status(
             time.sleep(15 * EVERY)
             progress = look()
         console.print(drawn(progress))
+    for part in experiment.parts or (experiment,):
+        if part.search is not None:
+            console.print(search_line(part, ledger), markup=False, soft_wrap=True)
     for trouble in progress.troubles:
         console.print(trouble, style="red", markup=False, soft_wrap=True)
     for driver in drivers_of(ledger, experiment.name):

@@ -11,6 +11,7 @@ from supclap_platform.experiment import load_experiment, parse_changes
 from supclap_platform.ledger import open_ledger
 from supclap_platform.results.conclusion import conclude
 from supclap_platform.results.formats import FORMATS
+from supclap_platform.search.winner import with_winner
 
 
 @click.command()
@@ -30,6 +31,7 @@ def table(
     """Print FILE's table and the verdicts on its claims; write both in every format."""
     experiment = load_experiment(file, profile, parse_changes(changes))
     ledger = open_ledger(storage, writing=True)
+    experiment = with_winner(experiment, ledger)
     if experiment.parts:
         from supclap_platform.results.summary import summarise_parts
 

@@ -18,6 +18,7 @@ from supclap_platform.progress import Progress, Reader, Running, running
 from supclap_platform.search.job import Common, run_trial
 from supclap_platform.search.searcher import StudyScheduler, StudySearch
 from supclap_platform.search.study import Book
+from supclap_platform.search.winner import keep_outcome
 from supclap_platform.trial import nested
 
 RAY_TUNE = "ray-tune"  # below the experiment's folder, while Tune works there
@@ -98,6 +99,7 @@ class _Keeper:
     ) -> None:
         self._search = search
         self._book = book
+        self._ledger = ledger
         self._reader = Reader(ledger)
         self._at_once = at_once
         self._workers = probe.resources.workers
@@ -128,6 +130,7 @@ class _Keeper:
         """Writes down what the search has cost."""
         now = time.monotonic()
         self._book.spend(now - self._noted, self._worked)
+        keep_outcome(self._book, self._ledger, ended=False)
         self._noted, self._worked = now, 0.0
 
     def progress(self) -> Progress:

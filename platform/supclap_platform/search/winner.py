@@ -16,6 +16,8 @@ from supclap_platform.plan import profile_key
 from supclap_platform.search.search import Objective, Search
 from supclap_platform.search.trials import variant_of
 
+SO_FAR = "-so-far"
+
 
 @dataclass(frozen=True)
 class Ranked:
@@ -81,8 +83,11 @@ def whole_setting(search: Search, sampled: Mapping[str, Any]) -> dict[str, Any]:
     return search.space.setting({**fixed, **sampled})
 
 
-def keep_outcome(book: Any, ledger: Ledger) -> Outcome:
-    """Writes down what a study has found so far, for the table, the plan and other commands."""
+def keep_outcome(book: Any, ledger: Ledger, ended: bool = True) -> Outcome:
+    """Writes down what a study has found, for the table, the plan and other commands.
+
+    Only a search that has ended has a winner; before that, it is only told how far it is.
+    """
     experiment = book.trials.experiment
     outcome = Outcome(
         search=_digest(experiment),
@@ -92,14 +97,18 @@ def keep_outcome(book: Any, ledger: Ledger) -> Outcome:
         left=book.left,
     )
     text = json.dumps(asdict(outcome), ensure_ascii=False, indent=1)
-    ledger.experiment_folder(experiment.name).write(_file(experiment), text.encode())
+    folder = ledger.experiment_folder(experiment.name)
+    folder.write(_file(experiment, SO_FAR), text.encode())
+    if ended:
+        folder.write(_file(experiment), text.encode())
     return outcome
 
 
-def read_outcome(experiment: Experiment, ledger: Ledger) -> Outcome | None:
+def read_outcome(experiment: Experiment, ledger: Ledger, so_far: bool = False) -> Outcome | None:
     """What the file's search has found, or None: it has not ended yet, or was another one."""
+    name = _file(experiment, SO_FAR if so_far else "")
     try:
-        content = ledger.experiment_folder(experiment.name).read(_file(experiment))
+        content = ledger.experiment_folder(experiment.name).read(name)
     except FileNotFoundError:
         return None
     values = json.loads(content)
@@ -109,10 +118,12 @@ def read_outcome(experiment: Experiment, ledger: Ledger) -> Outcome | None:
 
 
 def with_winner(experiment: Experiment, ledger: Ledger) -> Experiment:
-    """The experiment with its search's winner as a row, where there is one.
+    """The experiment (and each of its parts) with its search's winner as a row, where there is one.
 
     Without one, what the file asks of the winner is left out until there is.
     """
+    if experiment.parts:
+        return replace(experiment, parts=tuple(with_winner(p, ledger) for p in experiment.parts))
     search = experiment.search
     if search is None:
         return experiment
@@ -130,8 +141,24 @@ def with_winner(experiment: Experiment, ledger: Ledger) -> Experiment:
     return replace(experiment, variants=(*experiment.variants, row))
 
 
-def _file(experiment: Experiment) -> str:
-    return f"search-{digest({'profile': profile_key(experiment)})}.json"
+def search_line(experiment: Experiment, ledger: Ledger) -> str:
+    """How far a file's search is, as its driver wrote it down last, in one line."""
+    search = experiment.search
+    assert search is not None
+    goal = ", ".join(str(objective) for objective in search.objectives)
+    head = f"{experiment.name}: search for {goal}: {search.trials} trials"
+    outcome = read_outcome(experiment, ledger, so_far=True)
+    if outcome is None:
+        return f"{head}, none over yet"
+    told = f"{head}, {outcome.trials} over, {outcome.left} left"
+    if outcome.best:
+        values = ", ".join(f"{value:.4g}" for value in outcome.best[0].values)
+        told += f"; best so far: trial {outcome.best[0].number} with {values}"
+    return told
+
+
+def _file(experiment: Experiment, kind: str = "") -> str:
+    return f"search-{digest({'profile': profile_key(experiment)})}{kind}.json"
 
 
 def _digest(experiment: Experiment) -> str:
