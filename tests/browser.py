@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +83,16 @@ class Browser:
         return json.loads(line)
 
 
+# The protocol's pipes are descriptors 3 and 4; copied first, as either may be one of these.
+_PLACED = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 5) for end in sys.argv[1:3]]
+for place, end in zip((3, 4), ends):
+    os.dup2(end, place)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
 @contextmanager
 def started(program: str, profile: Path) -> Iterator[Browser]:
     """A browser with an empty profile, ended with the block."""
@@ -89,13 +100,9 @@ def started(program: str, profile: Path) -> Iterator[Browser]:
     to_us, from_browser = os.pipe()
     flags = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run "
     flags += "--remote-debugging-pipe --disable-background-networking --disable-component-update"
+    call = [program, *flags.split(), f"--user-data-dir={profile}"]
     process = subprocess.Popen(
-        # The protocol's pipes are descriptors 3 and 4.
-        [
-            *("sh", "-c", f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser}', program),
-            *flags.split(),
-            f"--user-data-dir={profile}",
-        ],
+        [sys.executable, "-c", _PLACED, str(to_browser), str(from_browser), *call],
         pass_fds=(to_browser, from_browser),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

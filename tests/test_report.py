@@ -1,0 +1,278 @@
+"""The report: what the ledger holds, in the page; nothing from elsewhere; text stays text."""
+
+import base64
+import re
+import sqlite3
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from fake_evidence import leave, t2a_ranks
+from fake_runs import interrupt
+from supclap_platform.cells import Cell, cells_of
+from supclap_platform.cli import main
+from supclap_platform.experiment import Experiment, load_experiment
+from supclap_platform.ledger import Ledger
+from supclap_platform.results.report import anchor, build_report, spell
+from supclap_platform.results.tables import build_table, shown
+from supclap_platform.results.tracked import tracked_runs
+from supclap_platform.results.verdict_formats import account_of
+from supclap_platform.results.verdicts import judge
+from supclap_platform.store import Store
+
+from supclap.errors import InputError
+from supclap.storage import Folder
+
+TEXT = """\
+experiment: shown
+about: Does it hold?
+base: {epochs: 3}
+variants:
+  InfoNCE: {}
+  bi-StaticSVR: {loss.svr: {radius: static}}
+  "<script>alert('&')</script>": {loss: siglip}
+seeds: 3
+baseline: InfoNCE
+table: {columns: [t2a.R@1], published: table3_ablation}
+claims:
+  - bi-StaticSVR > InfoNCE on t2a.R@1
+  - bi-StaticSVR > InfoNCE on t2a.R@5
+  - radius.text.mean of bi-StaticSVR falls over epochs
+figures: [radius, similarity]
+"""
+VOID = {"meta", "img", "link", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Tags, text and attributes of a page, and whether its tags are nested as they should be."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self._open: list[str] = []
+        self.feed(content.decode())
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID and "/" not in (self.get_starttag_text() or "")[-2:]:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._open:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.texts).split())
+
+    def values(self, name: str) -> list[str]:
+        return [value for _, attrs in self.tags if (value := attrs.get(name)) is not None]
+
+
+@pytest.fixture
+def ledger(tmp_path) -> Ledger:
+    return Ledger(Folder.at(tmp_path / "storage"))
+
+
+@pytest.fixture
+def experiment(tmp_path) -> Experiment:
+    (tmp_path / "e.yaml").write_text(TEXT, encoding="utf-8")
+    return load_experiment(tmp_path / "e.yaml")
+
+
+def finish_one(ledger: Ledger, cell: Cell) -> None:
+    rank = {"InfoNCE": 0, "bi-StaticSVR": 2}.get(cell.variant, 1)
+    hits = [[query + rank > cell.seed * (1 + query % 3)] for query in range(10)]
+    kept = t2a_ranks(hits) | {"t2a_similarity": np.linspace(0.1 * rank, 0.9, 10)}
+    epochs = [{"radius.text.mean": 1 / (e + cell.seed)} for e in (1, 2, 3)]
+    share = 100.0 * np.mean(hits)
+    leave(ledger, cell, {"test.t2a.R@1": share}, epochs if rank == 2 else [{}] * 3, kept)
+
+
+def test_the_page_says_what_the_ledger_says(experiment, ledger):
+    for cell in cells_of(experiment):
+        finish_one(ledger, cell)
+    page = Page(build_report(experiment, ledger))
+    assert "Does it hold?" in page.text
+    for one in judge(experiment, ledger):
+        assert one.claim.text in page.text
+        assert account_of(one) in page.text
+    assert page.text.index("Verdicts") < page.text.index(" Table ") < page.text.index(" Figures ")
+    table = build_table(experiment, ledger)
+    for row in table.rows:
+        for entry, column in zip(row.entries, table.columns, strict=True):
+            assert shown(entry, column) in page.text
+        for run in row.runs:
+            assert run.signature in page.text
+    assert "41.87" in page.text  # InfoNCE in the paper
+    assert "code-a" in page.text
+    assert "9 of 9 runs finished" in page.text
+    assert f"{9 * 10 / 3600:.2f}" in page.text  # worker-hours: ten seconds for each run
+    assert "loss.svr.radius: static" in page.text
+    for line in TEXT.splitlines():
+        assert " ".join(line.split()) in page.text
+
+
+def test_each_outcome_has_a_sign_and_a_word(experiment, ledger):
+    for cell in cells_of(experiment):
+        finish_one(ledger, cell)
+    outcomes = [str(one.outcome) for one in judge(experiment, ledger)]
+    page = Page(build_report(experiment, ledger))
+    signs = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
+    for word, sign in signs.items():
+        assert f"{outcomes.count(word)} {sign} {word}" in page.text
+        own = [a for t, a in page.tags if t == "li" and a.get("class") == f"verdict {word}"]
+        assert len(own) == outcomes.count(word)
+
+
+def test_names_are_text_and_never_tags(experiment, ledger):
+    for cell in cells_of(experiment):
+        finish_one(ledger, cell)
+    ledger.record_failure(cells_of(experiment)[0].signature, "<img src=x onerror=alert(1)>")
+    page = Page(build_report(experiment, ledger))
+    assert page.text.count("<script>alert('&')</script>") > 3
+    assert not [tag for tag, _ in page.tags if tag == "script"]
+    assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
+
+
+def test_the_page_needs_nothing_but_itself(experiment, ledger):
+    for cell in cells_of(experiment):
+        finish_one(ledger, cell)
+    content = build_report(experiment, ledger)
+    page = Page(content)
+    pictures = page.values("src")
+    assert pictures
+    for picture in pictures:
+        kind, _, data = picture.partition("base64,")
+        assert kind == "data:image/svg+xml;"
+        assert b"<svg" in base64.b64decode(data)
+    assert all(link.startswith("#") for link in page.values("href"))
+    assert not page.values("style")  # the policy would refuse it
+    policy = next(a["content"] for t, a in page.tags if t == "meta" and "http-equiv" in a)
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    style = re.search(r"<style>(.*?)</style>", content.decode(), re.DOTALL)
+    assert not re.search(r"url\(|@import", style[1])
+
+
+def test_every_link_within_the_page_leads_somewhere(experiment, ledger):
+    for cell in cells_of(experiment):
+        finish_one(ledger, cell)
+    page = Page(build_report(experiment, ledger))
+    places = page.values("id")
+    assert len(places) == len(set(places))
+    links = {link.removeprefix("#") for link in page.values("href") if link.startswith("#")}
+    assert links <= set(places)
+    assert len(links) > 10
+
+
+def test_what_is_missing_is_named_with_its_reason(experiment, ledger):
+    cells = cells_of(experiment)
+    for cell in cells[:4]:
+        finish_one(ledger, cell)
+    interrupt(ledger, cells[4])
+    ledger.record_failure(cells[5].signature, "out of memory")
+    text = Page(build_report(experiment, ledger)).text
+    assert "5 of 9 runs have no result" in text
+    assert f"failed bi-StaticSVR, seed 2 ({cells[5].signature}): out of memory" in text
+    assert "resumable bi-StaticSVR, seed 1" in text
+    assert "to run <script>alert('&')</script>, seeds 0, 1, 2" in text
+    assert "bi-StaticSVR failed for seed 2" in text  # the verdict says it too
+
+
+def test_nothing_finished_is_a_page_too(experiment, ledger):
+    text = Page(build_report(experiment, ledger)).text
+    assert "9 of 9 runs have no result" in text
+    assert "3 ? undecided" in text
+    assert text.count("Nothing to draw yet.") == 2
+
+
+def test_the_same_ledger_gives_the_same_bytes_and_a_mixture_is_refused(experiment, ledger):
+    cells = cells_of(experiment)
+    for cell in cells:
+        finish_one(ledger, cell)
+    assert build_report(experiment, ledger) == build_report(experiment, ledger)
+    leave(ledger, cells[0], {"test.t2a.R@1": 1.0}, data="data-b")
+    with pytest.raises(InputError, match="different data"):
+        build_report(experiment, ledger)
+    assert "MIXED" in Page(build_report(experiment, ledger, mixed=True)).text
+
+
+def test_a_gathering_file_is_one_page_with_all_verdicts_first(tmp_path, ledger, experiment):
+    other = TEXT.replace("experiment: shown", "experiment: other").replace("it hold", "that hold")
+    (tmp_path / "f.yaml").write_text(other.replace("epochs: 3", "epochs: 2"), encoding="utf-8")
+    (tmp_path / "all.yaml").write_text(
+        "experiment: all\nabout: Do they hold?\ninclude: [e.yaml, f.yaml]\n", encoding="utf-8"
+    )
+    gathered = load_experiment(tmp_path / "all.yaml")
+    for cell in cells_of(gathered):
+        finish_one(ledger, cell)
+    page = Page(build_report(gathered, ledger))
+    places = page.values("id")
+    assert len(places) == len(set(places))
+    assert {"summary", "shown", "other"} <= set(places)
+    assert {link.removeprefix("#") for link in page.values("href")} <= set(places)
+    first = page.text[: page.text.index("How to read them")]
+    assert first.count("bi-StaticSVR > InfoNCE on t2a.R@1") >= 3  # summary of both, first section
+    assert page.text.index("All verdicts") < page.text.index("Does it hold?")
+    assert "18 of 18" in page.text
+
+
+def test_runs_lead_to_mlflow(tmp_path, experiment, ledger):
+    cell = cells_of(experiment)[0]
+    finish_one(ledger, cell)
+    path = tmp_path / "mlflow.db"
+    with sqlite3.connect(path) as database:
+        database.executescript("""
+            CREATE TABLE experiments (experiment_id INTEGER, name TEXT);
+            CREATE TABLE runs (run_uuid TEXT, experiment_id INTEGER, lifecycle_stage TEXT,
+                               start_time INTEGER);
+            CREATE TABLE tags (key TEXT, value TEXT, run_uuid TEXT);
+            INSERT INTO experiments VALUES (1, 'shown'), (2, 'another');
+            INSERT INTO runs VALUES ('older000', 1, 'active', 1), ('newer000', 1, 'active', 2),
+                                    ('deleted0', 1, 'deleted', 3), ('elsewhere', 2, 'active', 4);
+        """)
+        rows = [("signature", cell.signature, r) for r in ("older000", "newer000", "deleted0")]
+        rows.append(("signature", cell.signature, "elsewhere"))
+        database.executemany("INSERT INTO tags VALUES (?, ?, ?)", rows)
+    store = Store(f"sqlite:///{path}")
+    assert tracked_runs(store, "shown")[cell.signature].run == "newer000"
+    assert "newer000" in Page(build_report(experiment, ledger, store=store)).text
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///nowhere/mlflow.db", "http://127.0.0.1:9"])
+def test_a_store_that_is_away_costs_the_links_alone(experiment, ledger, uri):
+    assert tracked_runs(Store(uri), "shown") == {}
+    assert b"Does it hold?" in build_report(experiment, ledger, store=Store(uri))
+
+
+def test_a_file_that_is_no_database_costs_the_links_alone(tmp_path):
+    (tmp_path / "mlflow.db").write_bytes(b"no database" * 500)
+    assert tracked_runs(Store(f"sqlite:///{tmp_path}/mlflow.db"), "shown") == {}
+
+
+def test_the_command_writes_the_page_and_says_where(tmp_path, experiment, ledger):
+    for cell in cells_of(experiment):
+        finish_one(ledger, cell)
+    call = ["report", str(tmp_path / "e.yaml"), "--storage", str(tmp_path / "storage")]
+    done = CliRunner().invoke(main, call)
+    assert done.exit_code == 0, done.output
+    place = tmp_path / "storage" / "experiments" / "shown" / "report.html"
+    assert done.stdout.strip() == str(place)
+    assert Path(place).read_bytes() == build_report(experiment, ledger)
+
+
+def test_small_words():
+    assert [spell(s) for s in (41, 119.6, 720, 7300)] == ["41 s", "120 s", "12 min", "2.0 h"]
+    assert anchor("Table 3: <b>", "claim") == "table-3-b-claim"

@@ -1,0 +1,151 @@
+"""The report in a real browser: on a phone and on a wide screen, in light, dark and on paper."""
+
+import io
+
+import numpy as np
+import pytest
+from browser import find_browser, started
+from fake_evidence import leave, t2a_ranks
+from PIL import Image
+from supclap_platform.cells import cells_of
+from supclap_platform.experiment import load_experiment
+from supclap_platform.ledger import Ledger
+from supclap_platform.results.report import build_report
+
+from supclap.storage import Folder
+
+LONG = "a name of 97 signs, " + "no_browser_can_break_it_" * 3 + "_ever"
+TEXT = f"""\
+experiment: shown
+about: Does it hold, in a question long enough that a phone must break it into several lines?
+base: {{epochs: 3}}
+variants:
+  InfoNCE: {{}}
+  bi-StaticSVR: {{loss.svr: {{radius: static}}}}
+  {LONG}: {{loss: siglip}}
+seeds: 3
+baseline: InfoNCE
+table:
+  columns: [t2a.R@1, t2a.R@5, t2a.R@10, t2a.mAP10, a2t.R@1, a2t.R@5, a2t.R@10, a2t.mAP10]
+  published: table3_ablation
+claims:
+  - bi-StaticSVR > InfoNCE on t2a.R@1
+  - InfoNCE > bi-StaticSVR on t2a.R@5
+  - {LONG} > bi-StaticSVR on t2a.R@10
+figures: [convergence, similarity]
+"""
+BROWSER = find_browser()
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium here (set CHROMIUM to its program)"),
+]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "e.yaml").write_text(TEXT, encoding="utf-8")
+    experiment = load_experiment(folder / "e.yaml")
+    ledger = Ledger(Folder.at(folder / "storage"))
+    chance = np.random.default_rng(0)
+    *cells, last = cells_of(experiment)
+    for cell in cells:
+        better = 10.0 * (cell.variant == "bi-StaticSVR") + chance.random()
+        metrics = {f"test.{way}.R@{k}": better + k for way in ("t2a", "a2t") for k in (1, 5, 10)}
+        epochs = [{"val.t2a.R@1": e + better, "similarity.positive": e / 9} for e in (1, 2, 3)]
+        kept = t2a_ranks([[True]] * 50) | {"t2a_similarity": chance.random(50)}
+        leave(ledger, cell, metrics, epochs, kept)
+    ledger.record_failure(last.signature, "an error with a path " + "/long" * 60)
+    (folder / "report.html").write_bytes(build_report(experiment, ledger))
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with started(str(BROWSER), tmp_path_factory.mktemp("profile")) as one:
+        yield one
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [320, 390, 1400, 2560])
+def test_it_opens_well(browser, page, width, dark):
+    browser.open(page, width, dark)
+    browser.value("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert browser.value("document.documentElement.scrollWidth") <= width
+    assert browser.value("window.scrollTo(999, 0), window.scrollX") == 0
+    shown = browser.value(
+        "[...document.querySelectorAll('.verdict .badge')].filter(b => b.checkVisibility())"
+        ".map(b => b.innerText.split(' ').pop())"
+    )
+    assert sorted(shown) == ["contradicted", "supported", "undecided"]
+    assert browser.value("document.querySelectorAll('.panels img').length") == 3
+    assert browser.value(
+        "[...document.images].every(i => i.complete && i.naturalWidth && i.width > 250)"
+    )
+    kinds = {"Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown"}
+    assert [event for event in browser.events if event["method"] in kinds] == []
+    asked = [
+        event["params"]["request"]["url"]
+        for event in browser.events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert [url for url in asked if not url.startswith("data:")] == [page.absolute().as_uri()]
+
+
+def test_a_wide_table_scrolls_in_its_own_box(browser, page):
+    browser.open(page, 390)
+    box = "document.querySelector('.result .scroll')"
+    assert browser.value(f"{box}.scrollWidth > {box}.clientWidth + 100")
+    assert browser.value(f"{box}.clientWidth <= 390")
+    assert browser.value(f"({box}.scrollLeft = 80, {box}.scrollLeft)") == 80
+
+
+def test_text_is_readable_on_a_phone(browser, page):
+    browser.open(page, 390)
+    sizes = browser.value(
+        "[...document.querySelectorAll('p, li, td, th, dd, dt, summary')]"
+        ".map(e => parseFloat(getComputedStyle(e).fontSize))"
+    )
+    assert min(sizes) >= 12
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_words_stand_out_from_their_ground(browser, page, dark):
+    """WCAG's contrast of 4.5 or more, for the colours that the page sets."""
+    browser.open(page, 390, dark)
+    pairs = browser.value(
+        "[...document.querySelectorAll('p, .badge, dt, dd, a, th, td, li, .counts span')]"
+        ".map(e => { const own = x => getComputedStyle(x).backgroundColor; let ground = e;"
+        " while (own(ground) === 'rgba(0, 0, 0, 0)') ground = ground.parentElement;"
+        " return `${getComputedStyle(e).color} on ${own(ground)}` })"
+    )
+    assert len(set(pairs)) > 4
+    for pair in set(pairs):
+        ink, ground = (
+            luminance([int(part) for part in colour[4:-1].split(",")])
+            for colour in pair.split(" on ")
+        )
+        assert (max(ink, ground) + 0.05) / (min(ink, ground) + 0.05) >= 4.5, pair
+
+
+def luminance(colour: list[int]) -> float:
+    """Relative luminance of an sRGB colour, as WCAG 2 defines it."""
+    parts = [c / 255 for c in colour]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_the_schemes_differ(browser, page):
+    light = {}
+    for dark in (False, True):
+        browser.open(page, 390, dark)
+        image = Image.open(io.BytesIO(browser.picture())).convert("L")
+        light[dark] = np.asarray(image).mean()
+    assert light[False] > 200
+    assert light[True] < 80
+
+
+def test_it_prints(browser, page):
+    browser.open(page, 1400)
+    printed = browser.ask("Page.printToPDF")["data"]
+    assert len(printed) > 10_000
