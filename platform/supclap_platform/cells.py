@@ -159,9 +159,9 @@ class Contents:
 
 def _refuse_twins(experiment: Experiment, cells: list[Cell]) -> None:
     seen: dict[tuple[str, str | None], str] = {}
-    winner = experiment.search.winner if experiment.search else None  # may be one of the variants
+    free = experiment.search.rows if experiment.search else ()  # may be one of the variants
     for cell in cells:
-        if cell.variant == winner:
+        if cell.variant in free:
             continue
         key = (cell.signature, cell.group)  # one run in two groups: a group that changes nothing
         other = seen.setdefault(key, cell.variant)

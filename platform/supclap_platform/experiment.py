@@ -38,7 +38,7 @@ from supclap_platform.schema import (
     Resources,
     fault,
 )
-from supclap_platform.search.search import Search, placeholder, read_search
+from supclap_platform.search.search import Search, placeholders, read_search
 from supclap_platform.settings import Settings, flat
 
 DEFAULT_PROFILE = "laptop"
@@ -198,8 +198,9 @@ class _Reader:
             of_groups.setdefault(variant.group or "", {})[variant.row] = variant.config
         configs = {variant.name: variant.config for variant in variants}
         if search is not None:
-            names.append(search.winner)
-            configs[search.winner] = of_groups[""][search.winner] = placeholder(search)
+            names += search.rows
+            configs |= placeholders(search)
+            of_groups[""] |= placeholders(search)
         columns = check_columns(self.document, (*at, "columns"), table.columns, groups, of_groups)
         return Experiment(
             name=file.experiment,

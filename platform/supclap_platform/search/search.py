@@ -61,6 +61,7 @@ class Search:
     start: tuple[Params, ...]
     warm_start: bool
     winner: str
+    controls: Mapping[str, Mapping[str, Any]]  # row -> what it changes of the winner
     settings: Any  # `settings.Settings`: builds the configuration of a setting
 
     @property
@@ -68,12 +69,24 @@ class Search:
         """Whether there is one objective, and so one best trial."""
         return len(self.objectives) == 1
 
-    def build(self, label: str, params: Mapping[str, Any]) -> tuple[RunConfig, Any]:
-        """Configuration and resources of a setting. Raises InputError where it has none."""
-        layers = (dict(self.base), dict(params))
-        config, resources = self.settings.build(
-            label, layers, ((SECTION, "base"), (SECTION, "space"))
-        )
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The names of the rows that the search adds: the winner's, and its controls'."""
+        return (self.winner, *self.controls)
+
+    def build(
+        self, label: str, params: Mapping[str, Any], control: str | None = None
+    ) -> tuple[RunConfig, Any]:
+        """Configuration and resources of a setting, or of a control of it.
+
+        Raises InputError where it has none.
+        """
+        layers = [dict(self.base), dict(params)]
+        places: list[Key] = [(SECTION, "base"), (SECTION, "space")]
+        if control is not None:
+            layers.append(dict(self.controls[control]))
+            places.append((SECTION, "controls", control))
+        config, resources = self.settings.build(label, layers, tuple(places))
         return config, resources
 
 
@@ -127,6 +140,7 @@ def read_search(
         start=(),
         warm_start=section.warm_start,
         winner=section.winner,
+        controls=section.controls,
         settings=settings,
     )
     reader.check(search, seeds, rows)
@@ -194,15 +208,15 @@ class _Reader:
         _check_installed(self.document, section)
 
     def _check_names(self, rows: tuple[str, ...]) -> None:
-        name = self.section.winner
-        if name in rows:
-            raise self.document.error(
-                (SECTION, "winner"), f"'{name}' is a variant of the file; call the winner otherwise"
-            )
-        if not name.strip() or not name.isprintable() or len(name) > 100 or " @ " in name:
-            raise self.document.error(
-                (SECTION, "winner"), "expected a name of 1 to 100 printable characters"
-            )
+        keys: dict[Key, str] = {(SECTION, "winner"): self.section.winner}
+        keys |= {(SECTION, "controls", name): name for name in self.section.controls}
+        for key, name in keys.items():
+            if name in rows or (len(key) > 2 and name == self.section.winner):
+                raise self.document.error(key, f"two rows are called '{name}'")
+            if not name.strip() or not name.isprintable() or len(name) > 100 or " @ " in name:
+                raise self.document.error(
+                    key, "expected a row's name of 1 to 100 printable characters"
+                )
         study = self.section.study
         if study is not None and (not study.strip() or not study.isprintable()):
             raise self.document.error((SECTION, "study"), "expected a printable name")
@@ -216,11 +230,15 @@ class _Reader:
                     key, f"'{name}' is no parameter of a run: seeds and resources stand elsewhere"
                 )
             value = params[name]
+            at = key
             try:
                 config, _ = search.build(f"{SECTION}: {name} = {value}", params)
+                for control in search.controls:
+                    at = (SECTION, "controls", control)
+                    search.build(control, params, control)
             except InputError as error:
                 told = _without_place(str(error), self.document)
-                raise self.document.error(key, told) from None
+                raise self.document.error(at, told) from None
             for objective in search.objectives:
                 reason = why_not_reported(objective.metric, config)
                 if reason:
@@ -292,7 +310,8 @@ def _without_place(message: str, document: Document) -> str:
     return rest if sign and start.startswith(str(document.path)) else message
 
 
-def placeholder(search: Search) -> RunConfig:
-    """A configuration for the winner that is not known yet, to check what is asked of it."""
+def placeholders(search: Search) -> dict[str, RunConfig]:
+    """Configurations for the rows of the winner, not known yet, to check what is asked of them."""
     params = search.start[0] if search.start else next(search.space.probes())[1]
-    return search.build(search.winner, params)[0]
+    found = {search.winner: search.build(search.winner, params)[0]}
+    return found | {name: search.build(name, params, name)[0] for name in search.controls}

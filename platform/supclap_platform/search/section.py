@@ -154,6 +154,7 @@ class SearchSection(Section):
     start: tuple[dict[str, Scalar], ...] = ()  # settings to try first; {} is the base's own
     warm_start: bool = False  # learn from finished cells of the storage that lie in the space
     winner: str = "winner"  # the row of the best setting in the table and in claims
+    controls: dict[str, Overrides] = Field(default={})  # rows: the winner but for these changes
     study: str | None = None  # its name in the study storage; default: that of the experiment
 
 

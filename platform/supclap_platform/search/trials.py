@@ -84,12 +84,15 @@ def mean_values(
     return means
 
 
-def variant_of(experiment: Experiment, name: str, params: Mapping[str, Any]) -> Variant:
-    """A setting as a row of the experiment."""
+def variant_of(
+    experiment: Experiment, name: str, params: Mapping[str, Any], control: str | None = None
+) -> Variant:
+    """A setting, or a control of it, as a row of the experiment."""
     search = experiment.search
     assert search is not None
-    config, resources = search.build(name, params)
+    config, resources = search.build(name, params, control)
     changes = flat(dict(search.base)) | dict(params)
+    changes |= flat(search.controls[control]) if control else {}
     from_init = experiment.init is not None and "model.start" not in changes
     return Variant(name, config, resources, changes, from_init)
 

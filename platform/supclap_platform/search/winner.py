@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from supclap_platform.cells import digest
-from supclap_platform.columns import in_group
 from supclap_platform.experiment import Experiment
 from supclap_platform.ledger import Ledger
 from supclap_platform.plan import profile_key
@@ -129,16 +128,20 @@ def with_winner(experiment: Experiment, ledger: Ledger) -> Experiment:
         return experiment
     outcome = read_outcome(experiment, ledger)
     if outcome is None or not outcome.best:
-        name = search.winner
+        absent = set(search.rows)
         return replace(
             experiment,
-            claims=tuple(c for c in experiment.claims if in_group(name, None) not in c.variants),
+            claims=tuple(c for c in experiment.claims if absent.isdisjoint(c.variants)),
             baselines={
-                row: base for row, base in experiment.baselines.items() if name not in (row, base)
+                row: base
+                for row, base in experiment.baselines.items()
+                if absent.isdisjoint((row, base))
             },
         )
-    row = variant_of(experiment, search.winner, outcome.best[0].params)
-    return replace(experiment, variants=(*experiment.variants, row))
+    params = outcome.best[0].params
+    rows = [variant_of(experiment, search.winner, params)]
+    rows += [variant_of(experiment, name, params, name) for name in search.controls]
+    return replace(experiment, variants=(*experiment.variants, *rows))
 
 
 def search_line(experiment: Experiment, ledger: Ledger) -> str:
