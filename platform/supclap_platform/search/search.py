@@ -223,33 +223,27 @@ class _Reader:
 
     def _check_settings(self, search: Search) -> None:
         """Every edge of the space is a configuration, and reports what the search looks at."""
-        for name, params in self.space.probes():
-            key: Key = (SECTION, "space", name)
+        for name in self.space.parameters:
             if name == "seed" or name.split(".")[0] == "resources":
                 raise self.document.error(
-                    key, f"'{name}' is no parameter of a run: seeds and resources stand elsewhere"
+                    (SECTION, "space", name),
+                    f"'{name}' is no parameter of a run: seeds and resources stand elsewhere",
                 )
-            value = params[name]
-            at = key
-            try:
-                config, _ = search.build(f"{SECTION}: {name} = {value}", params)
-                for control in search.controls:
-                    at = (SECTION, "controls", control)
-                    search.build(control, params, control)
-            except InputError as error:
-                told = _without_place(str(error), self.document)
-                raise self.document.error(at, told) from None
+        for name, params in self.space.probes():
+            config, _ = search.build(SECTION, params)
+            for control in search.controls:
+                search.build(control, params, control)
             for objective in search.objectives:
                 reason = why_not_reported(objective.metric, config)
                 if reason:
                     raise self.document.error(
                         (SECTION, "objective", objective.metric),
-                        f"objective: with {name} = {value} no run reports '{objective.metric}': "
-                        f"{reason}",
+                        f"objective: with {name} = {params[name]} no run reports "
+                        f"'{objective.metric}': {reason}",
                     )
 
     def start(self, search: Search, position: int) -> Params:
-        """A start point: what it names, the base's own values for the rest where they fit."""
+        """A start point: what it names, and the base's own values for the rest."""
         given = self.section.start[position]
         key: Key = (SECTION, "start", str(position))
         for name in given:
@@ -302,12 +296,6 @@ def _check_installed(document: Document, section: SearchSection) -> None:
             (SECTION, "sampler"),
             f"the sampler {section.sampler.name} needs the package {needed}: pip install {needed}",
         )
-
-
-def _without_place(message: str, document: Document) -> str:
-    """A message without the ``file:line:`` in front of it: the right one is put there."""
-    start, sign, rest = message.partition(": ")
-    return rest if sign and start.startswith(str(document.path)) else message
 
 
 def placeholders(search: Search) -> dict[str, RunConfig]:

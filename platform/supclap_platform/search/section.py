@@ -141,7 +141,7 @@ class SearchSection(Section):
     objective: Annotated[
         dict[str, Direction | None], Field(min_length=1, max_length=4), BeforeValidator(_objectives)
     ] = Field(default={"val.t2a.R@1": None})
-    trials: Annotated[PositiveInt, Field(le=MOST_TRIALS)]
+    trials: Annotated[PositiveInt, Field(le=MOST_TRIALS)] = 50
     seeds: Annotated[
         tuple[NonNegativeInt, ...],
         Field(min_length=1, max_length=100, validate_default=True),
