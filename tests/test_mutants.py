@@ -1,6 +1,7 @@
 """Experiment files damaged at random: either still valid or one line that says what is wrong."""
 
 import random
+import shutil
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -68,6 +69,7 @@ def swap(values: Any, path: tuple[Any, ...], chance: random.Random) -> None:
 def add(values: Any, path: tuple[Any, ...], chance: random.Random) -> None:
     above = holder(values, path)
     names = ["loss.svr", "grid", "ablate", "init", "seed", "seeds", "data", "resources", "x"]
+    names += ["groups", "include", "table", "claims", "also"]
     if isinstance(above, dict):
         above[chance.choice(names)] = deepcopy(chance.choice(ODD))
 
@@ -107,6 +109,8 @@ def test_a_mutant_is_valid_or_gets_one_line(path, tmp_path):
     chance = random.Random(path.name)
     text = path.read_text(encoding="utf-8")
     damaged = tmp_path / "mutant.yaml"
+    for other in SHIPPED:  # what a file includes lies beside it
+        shutil.copy(other, tmp_path)
     valid = refused = 0
     for _ in range(MUTANTS // len(SHIPPED)):
         damaged.write_bytes(mutant(text, chance))

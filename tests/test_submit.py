@@ -40,7 +40,7 @@ def test_what_is_uploaded_is_code_and_runs_by_itself(tmp_path: Path) -> None:
     (tmp_path / "up").mkdir()
     folder = stage(Request(path), tmp_path / "up")
     kinds = {file.suffix for file in folder.rglob("*") if file.is_file()}
-    assert kinds <= {".py", ".yaml", ".json", ".html", ".typed"}
+    assert kinds <= {".py", ".yaml", ".json", ".html", ".css", ".typed"}
     assert sorted(p.name for p in folder.iterdir()) == [
         "experiment.yaml",
         "supclap",

@@ -17,8 +17,9 @@ from typing import Any
 
 from supclap.errors import InputError
 
-CODE = ("*.py", "*.yaml", "*.json", "*.html", "py.typed")
+CODE = ("*.py", "*.yaml", "*.json", "*.html", "*.css", "py.typed")
 FILE = "experiment.yaml"
+GATHERED = "gathered"  # holds a file that includes others, and those
 POLL = 1.0  # seconds
 _OVER = ("SUCCEEDED", "FAILED", "STOPPED")
 
@@ -30,6 +31,12 @@ class Request:
     file: Path
     options: Sequence[str] = ()  # of `supclap run`
     env: Mapping[str, str] | None = None  # of the job: its driver and its workers
+    parts: Sequence[Path] = ()  # the files that it includes, in its folder or below
+
+    @property
+    def place(self) -> str:
+        """Where the file lies in the job's working directory."""
+        return f"{GATHERED}/{self.file.name}" if self.parts else FILE
 
 
 def stage(request: Request, folder: Path) -> Path:
@@ -44,13 +51,17 @@ def stage(request: Request, folder: Path) -> Path:
                 target = folder / source.name / path.relative_to(source)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, target)
-    shutil.copy2(request.file, folder / FILE)
+    for file in (request.file, *request.parts):
+        below = Path(GATHERED, file.relative_to(request.file.parent)) if request.parts else FILE
+        target = folder / below
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, target)
     return folder
 
 
 def entrypoint(request: Request) -> str:
     """The command line that the job runs."""
-    words = ["python", "-m", "supclap_platform", "run", FILE, "--address", "auto"]
+    words = ["python", "-m", "supclap_platform", "run", request.place, "--address", "auto"]
     return shlex.join([*words, *request.options])
 
 
