@@ -4,6 +4,7 @@ import csv
 import io
 import random
 import statistics
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,14 @@ from supclap_platform.cells import Cell, cells_of
 from supclap_platform.cli import main
 from supclap_platform.experiment import Experiment, load_experiment
 from supclap_platform.ledger import Ledger
-from supclap_platform.results.formats import FORMATS, as_csv, as_latex, as_markdown, as_text
+from supclap_platform.results.formats import (
+    FORMATS,
+    as_csv,
+    as_html,
+    as_latex,
+    as_markdown,
+    as_text,
+)
 from supclap_platform.results.published import published_table
 from supclap_platform.results.statistics import summarise
 from supclap_platform.results.tables import build_table
@@ -273,3 +281,142 @@ def test_storage_from_the_environment(tmp_path, ledger, experiment, monkeypatch)
     monkeypatch.setenv("SUPCLAP_STORAGE", str(tmp_path / "storage"))
     done = CliRunner().invoke(main, ["table", str(Path(tmp_path, "e.yaml"))])
     assert "42.00 ± 2.00" in done.stdout
+
+
+def compared(tmp_path: Path, text: str = TEXT, name: str = "d.yaml") -> Experiment:
+    path = tmp_path / name
+    path.write_text(text + "baseline: InfoNCE\n", encoding="utf-8")
+    return load_experiment(path)
+
+
+def test_differences_to_the_baseline_by_hand(ledger, tmp_path):
+    experiment = compared(tmp_path)
+    finish_all(ledger, cells_of(experiment))
+    table = build_table(experiment, ledger)
+    assert as_text(table).splitlines()[2:7] == [
+        "              t2a.R@1         Δ      paper  Δ paper  a2t.medR     Δ",
+        "----------------------------------------------------------------------",
+        "InfoNCE       42.00 ± 2.00           41.87           3.0 ± 1.0",
+        "bi-StaticSVR  43.00 ± 2.00 *  +1.00  43.89  +2.02    2.0 ± 0.0 *  −1.0",
+        "my_row        43.00 ± 0.00 *  +1.00  –      –        2.0 ± 1.0 *  −1.0",
+    ]
+    assert any(
+        note.startswith("Δ: difference to InfoNCE; ours is the mean") for note in table.notes
+    )
+    assert "| bi-StaticSVR | **43.00 ± 2.00** | +1.00 | 43.89 | +2.02 |" in as_markdown(table)
+    rows = list(csv.DictReader(io.StringIO(as_csv(table))))
+    assert [rows[2][k] for k in ("baseline", "difference", "difference_seeds")] == [
+        "InfoNCE",
+        "1.0",
+        "3",
+    ]
+    assert rows[2]["published_difference"] == "2.02"
+    assert [rows[0][k] for k in ("baseline", "difference", "published_difference")] == ["", "", ""]
+
+
+def test_a_difference_rests_on_the_seeds_that_both_have(ledger, tmp_path):
+    experiment = compared(tmp_path)
+    cells = cells_of(experiment)
+    finish_all(ledger, [cells[1], cells[2], cells[3], cells[4], cells[6]])
+    table = build_table(experiment, ledger)
+    static, mine = (row.entries[0].difference for row in table.rows[1:])
+    assert static is not None
+    assert mine is not None
+    assert (static.ours, static.seeds) == (43.0 - 42.0, (1,))
+    assert (mine.ours, mine.seeds) == (None, ())  # seed 0 alone, which the baseline lacks
+    assert "bi-StaticSVR: Δ rests on seed 1." in table.notes
+    words = [line.split()[:4] for line in as_text(table).splitlines()]
+    assert ["my_row", "43.00", "(1/3)", "–"] in words
+
+
+def test_rows_may_be_compared_with_several_baselines(ledger, tmp_path):
+    path = tmp_path / "s.yaml"
+    text = TEXT + "baseline: {InfoNCE: [bi-StaticSVR], bi-StaticSVR: [my_row]}\n"
+    path.write_text(text, encoding="utf-8")
+    experiment = load_experiment(path)
+    finish_all(ledger, cells_of(experiment))
+    table = build_table(experiment, ledger)
+    found = [row.entries[1].difference for row in table.rows]
+    assert found[0] is None
+    assert [(d.baseline, d.ours) for d in found[1:] if d] == [
+        ("InfoNCE", -1.0),
+        ("bi-StaticSVR", 0.0),
+    ]
+    assert "InfoNCE (of bi-StaticSVR); bi-StaticSVR (of my_row)" in as_text(table)
+    assert "2.0 ± 1.0 *  0.0" in as_text(table)  # no sign where nothing differs
+
+
+def test_a_wide_text_table_is_cut_into_pieces_that_fit(ledger, tmp_path):
+    columns = "[t2a.R@1, t2a.R@5, t2a.R@10, a2t.R@1, a2t.R@5, a2t.R@10, a2t.medR]"
+    experiment = compared(tmp_path, TEXT.replace("[t2a.R@1, a2t.medR]", columns))
+    finish_all(ledger, cells_of(experiment))
+    lines = as_text(build_table(experiment, ledger)).splitlines()
+    assert max(len(line) for line in lines) <= 120
+    heads = [word for line in lines for word in line.split() if word.startswith(("t2a.", "a2t."))]
+    assert [head for head in heads if head in columns.strip("[]").split(", ")][:7] == columns.strip(
+        "[]"
+    ).split(", ")
+    assert sum(line.startswith("my_row  ") for line in lines) > 1
+
+
+def test_latex_spans_headings_over_groups_and_columns(ledger, tmp_path):
+    grouped = TEXT.replace("seeds: 3", "seeds: 3\ngroups: {a%: {}, b: {epochs: 3}}")
+    experiment = compared(tmp_path, grouped.replace("  published: table3_ablation\n", ""))
+    latex = as_latex(build_table(experiment, ledger))
+    assert " & \\multicolumn{4}{c}{a\\%} & \\multicolumn{4}{c}{b} \\\\" in latex
+    assert "\\cmidrule(lr){2-5} \\cmidrule(lr){6-9}" in latex
+    assert latex.count("\\multicolumn{2}{c}{t2a.R@1}") == 2
+    assert "\\cmidrule(lr){2-3} \\cmidrule(lr){4-5} \\cmidrule(lr){6-7}" in latex
+    lines = [line.split(" %")[0] for line in latex.splitlines()]
+    begin = lines.index("\\begin{tabular}{lrrrrrrrr}")
+    body = [line for line in lines[begin:] if line.endswith("\\\\") and "multi" not in line]
+    assert [line.replace("\\&", "").count("&") for line in body] == [8, 8, 8, 8]
+    assert latex.count("{") == latex.count("}")
+
+
+class Page(HTMLParser):
+    """What a fragment links to, its anchors, its cells; and that every element is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.anchors: list[str] = []
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.open.append(tag)
+        found = dict(attrs)
+        self.attributes |= set(found)
+        self.links += [str(found["href"])] if "href" in found else []
+        self.anchors += [str(found["id"])] if "id" in found else []
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_every_number_of_the_html_leads_to_its_runs(ledger, tmp_path):
+    text = TEXT.replace("seeds: 3", "seeds: 3\ngroups: {a: {}, b: {epochs: 3}}")
+    text = text.replace("my_row", "<b>&").replace("  published: table3_ablation\n", "")
+    experiment = compared(tmp_path, text)
+    for cell in cells_of(experiment)[:-1]:
+        finish(ledger, cell, {"test.t2a.R@1": 41.0 + cell.seed, "test.a2t.medR": 2.0})
+    table = build_table(experiment, ledger)
+    page = Page(as_html(table))
+    assert page.open == []
+    assert "style" not in page.attributes
+    assert "<b>&" in page.text
+    assert len(page.anchors) == len(set(page.anchors)) == 3 * 2
+    assert {link.removeprefix("#") for link in page.links} == set(page.anchors)
+    assert len(page.links) == 3 * 4 + 2 * 4  # numbers of ours, and their differences
+    assert all(run.signature in page.text for row in table.rows for run in row.runs)
+    assert all(note in page.text for note in table.notes)
+    assert page.text.count(" to run") == 1
+    linked = Page(as_html(table, href=lambda run: f"runs/{run.signature}?a=1&b=2"))
+    assert f"runs/{table.rows[0].runs[0].signature}?a=1&b=2" in linked.links
