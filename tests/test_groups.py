@@ -319,3 +319,20 @@ def test_the_ledger_and_mlflow_know_a_runs_group(tmp_path, ledger):
     known = {cell.variant: cell for cell in ledger.known("grouped", "laptop")}
     assert tags_of(known["slow @ N=48"], None, None)["group"] == "N=48"
     assert "group" not in tags_of(known["init"], None, None)
+
+
+def test_the_examples_in_the_documentation_are_valid(tmp_path, monkeypatch):
+    guide = Path(__file__).parent.parent.joinpath("docs", "experiments.md").read_text("utf-8")
+    blocks = [part.split("```")[0] for part in guide.split("```yaml\n")[1:]]
+    whole = blocks[0].replace("claims:", "#").replace(", published: table3_ablation", "")
+    groups, paper, gathered = (
+        next(b for b in blocks if b.startswith(start) and word in b)
+        for start, word in (("groups:", ""), ("profiles:", "null"), ("experiment:", "include:"))
+    )
+    assert load(tmp_path, whole + groups).groups == ("N=24", "N=48")
+    monkeypatch.setenv("SUPCLAP_CLOTHO", "clotho")
+    paper = paper.replace("N=24: {", "N=24: {data.name: collection, ")
+    assert load(tmp_path, whole + groups + paper, "paper").groups == ("N=24",)
+    for name in ("table1_retrieval", "table3_ablation"):
+        (tmp_path / f"{name}.yaml").write_text(whole.replace("my-ablation", name), "utf-8")
+    assert len(load(tmp_path, gathered).parts) == 2
