@@ -24,6 +24,7 @@ COMMANDS = {
     "table": "supclap_platform.table_command:table",
     "figures": "supclap_platform.figures_command:figures",
     "report": "supclap_platform.report_command:report",
+    "promote": "supclap_platform.promote_command:promote",
 }
 METHOD = "supclap.commands"  # holds the method's own commands, in its list COMMANDS
 
