@@ -17,9 +17,10 @@ from typing import Any
 
 from supclap.config import PRETRAINED, DataConfig, RunConfig
 from supclap.errors import InputError, nearest
-from supclap_platform.experiment import NO_PART_OF_A_RESULT, Experiment, Init, Variant
+from supclap_platform.experiment import NO_PART_OF_A_RESULT, Experiment
 from supclap_platform.rows import RESERVED
 from supclap_platform.schema import Resources
+from supclap_platform.variants import Init, Variant
 
 INIT = RESERVED  # the variant name of cells that only train the stage of `init`
 CELL = "cell:"  # model.start of a cell that starts from another: "cell:<signature>"

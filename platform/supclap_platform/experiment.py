@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,41 +35,15 @@ from supclap_platform.schema import (
     Overrides,
     ProfileSection,
     PublishedSection,
-    Resources,
     fault,
 )
 from supclap_platform.search.search import Search, placeholders, read_search
 from supclap_platform.settings import Settings, flat
+from supclap_platform.stage import read_init, starting_from
+from supclap_platform.variants import Init, Variant
 
 DEFAULT_PROFILE = "laptop"
 NO_PART_OF_A_RESULT = {"checkpoint_steps"}  # settings that cannot change what a run ends with
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A row of the table (in one group): one configuration, to be trained once for each seed."""
-
-    name: str  # in a file with groups "ROW @ GROUP"
-    config: RunConfig  # with seed 0; a start from the init stage is filled in for each cell
-    resources: Resources
-    changes: dict[str, Any]  # dotted key -> value: what it overrides of the base
-    from_init: bool = False  # starts from the stage that `init` declares
-    group: str | None = None
-
-    @property
-    def row(self) -> str:
-        """The name of its row in the table."""
-        return self.name if self.group is None else self.name.removesuffix(f"{AT}{self.group}")
-
-
-@dataclass(frozen=True)
-class Init:
-    """The stage that the cells start from: a configuration of its own, or a variant's cells."""
-
-    config: RunConfig
-    resources: Resources
-    per_seed: bool
-    variant: str | None
 
 
 @dataclass(frozen=True)
@@ -184,9 +158,17 @@ class _Reader:
             raise self.document.error(("seeds",), f"more than {MOST_CELLS} cells")
         variants = [self._variant(row, group) for group, row in placed]
         names = [row.name for row in rows]
-        init = self._init(variants, groups)
+        init = read_init(
+            self.document,
+            file.init,
+            (self.profile_name, self.profile),
+            self.settings,
+            variants,
+            groups,
+        )
         if init is not None:
-            variants = self._starting(variants, [row for _, row in placed], init)
+            rows_placed = [row for _, row in placed]
+            variants = starting_from(init, variants, rows_placed, self.settings)
         self._no_duplicates(variants, [row for _, row in placed])
         search = self._search(seeds, names)
         at = self._place("table")
@@ -302,61 +284,6 @@ class _Reader:
                 )
             seen[content] = variant.name
 
-    def _known(self, name: str | None, variants: Iterable[str], key: Key) -> None:
-        names = list(variants)
-        if name is not None and name not in names:
-            raise self.document.error(
-                key,
-                f"{key[-1]}: no variant '{name}'{nearest(name, names)} "
-                f"(variants: {', '.join(names)})",
-            )
-
-    def _init(self, variants: list[Variant], groups: Sequence[str]) -> Init | None:
-        section = self.file.init
-        if section is None:
-            if self.profile.init:
-                raise self.document.error(
-                    ("profiles", self.profile_name, "init"), "the file has no init stage to change"
-                )
-            return None
-        if section.variant is not None:
-            if groups:
-                raise self.document.error(
-                    ("init", "variant"),
-                    "init: all groups start from one stage, and a variant has one in each; give "
-                    "'base' (overrides of the stage) in the place of 'variant'",
-                )
-            if self.profile.init:
-                raise self.document.error(
-                    ("profiles", self.profile_name, "init"),
-                    f"the init stage is the variant '{section.variant}'; change it there",
-                )
-            self._known(section.variant, [v.name for v in variants], ("init", "variant"))
-            found = next(v for v in variants if v.name == section.variant)
-            return Init(found.config, found.resources, section.per_seed, found.name)
-        places = (("init", "base"), ("profiles", self.profile_name, "init"))
-        layers = (section.base or {}, self.profile.init)
-        config, resources = self.settings.build("init", layers, places)
-        return Init(config, resources, section.per_seed, None)
-
-    def _starting(self, variants: list[Variant], rows: list[Row], init: Init) -> list[Variant]:
-        """Which variants start from the stage: all but itself and those that name a start."""
-        result = []
-        for variant, row in zip(variants, rows, strict=True):
-            if variant.name == init.variant or "model.start" in variant.changes:
-                result.append(variant)
-                continue
-            different = _other_model(variant.config, init.config)
-            if different:
-                raise self.settings.error(
-                    row.places,
-                    different,
-                    f"{variant.name}: its {different} differs from the init stage's, so it cannot "
-                    "start from there; 'model.start: null' lets it start anew",
-                )
-            result.append(replace(variant, from_init=True))
-        return result
-
 
 def parse_changes(items: Iterable[str]) -> dict[str, Any]:
     """``KEY=VALUE`` of the command line, the value read as YAML. Raises InputError."""
@@ -370,14 +297,3 @@ def parse_changes(items: Iterable[str]) -> dict[str, Any]:
         except (yaml.YAMLError, ValueError):
             raise InputError(f"--set {item}: the value is not valid YAML") from None
     return changes
-
-
-def _other_model(first: RunConfig, second: RunConfig) -> str | None:
-    """The dotted key in which two models differ in shape, if they do."""
-    for part in ("audio", "text"):
-        one = getattr(first.model, part).model_dump(exclude={"freeze"})
-        other = getattr(second.model, part).model_dump(exclude={"freeze"})
-        for key in one:
-            if one[key] != other.get(key):
-                return f"model.{part}.{key}"
-    return None if first.model.dim == second.model.dim else "model.dim"
