@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner, Result
 from fake_runs import finish
 from supclap_platform.cells import Cell, cells_of
 from supclap_platform.cli import main
+from supclap_platform.drivers import announce
 from supclap_platform.experiment import Experiment, load_experiment
 from supclap_platform.ledger import Ledger
 from supclap_platform.parent import Parents
@@ -280,6 +282,21 @@ def test_the_parent_run_keeps_each_parts_files_below_its_name(path, ledger):
     } <= set(kept)
     assert kept["first/first.yaml"].decode() == FIRST
     assert Parents(ledger).of("first") == []
+
+
+def test_a_part_is_told_of_the_run_that_it_belongs_to(path, ledger):
+    whole = load_experiment(path)
+    Parents(ledger).begin(whole, cells_of(whole))
+    assert Parents(ledger).gathering("second") == ["whole"]
+    assert Parents(ledger).gathering("whole") == Parents(ledger).gathering("sec") == []
+    first = path.with_name("first.yaml")
+    with announce(ledger, "whole"):
+        assert f"driven by process {os.getpid()} on" in command("status", first).output
+        assert ", as a part of whole" in command("status", first).output
+        stopped = command("stop", first).output
+        assert "nothing runs first in" in stopped
+        assert "runs it as a part of whole; to stop that, give its file" in stopped
+    assert "as a part of" not in command("stop", first).output
 
 
 def test_a_job_takes_the_included_files_along(path, tmp_path):

@@ -27,6 +27,7 @@ from supclap_platform.ledger import EXPERIMENTS, Known, Ledger
 from supclap_platform.plan import profile_key, shape
 
 PARENTS, RECORD, ARTIFACTS = "parents", "parent.json", "artifacts"
+PARTS = "parts"  # tag of a gathering experiment: the names of its parts
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,15 @@ class Parents:
         for experiment in self._ledger.storage.names(EXPERIMENTS):
             yield from self.of(experiment)
 
+    def gathering(self, experiment: str) -> list[str]:
+        """The experiments that have been run with this one as a part."""
+        names = (
+            parent.experiment
+            for parent in self.all()
+            if experiment in parent.tags.get(PARTS, "").split(", ")
+        )
+        return list(dict.fromkeys(names))
+
     def cells(self, parent: Parent) -> list[Known]:
         """The cells of its last run, then those that only earlier ones asked for."""
         found = {cell.signature: cell for cell in parent.cells}
@@ -151,7 +161,7 @@ class Parents:
 
 def _tags(experiment: Experiment) -> dict[str, str]:
     if experiment.parts:
-        return {"parts": ", ".join(part.name for part in experiment.parts)}
+        return {PARTS: ", ".join(part.name for part in experiment.parts)}
     tags = {
         "baseline": ", ".join(dict.fromkeys(experiment.baselines.values())),
         "seeds": ", ".join(map(str, experiment.seeds)),

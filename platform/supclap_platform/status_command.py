@@ -14,6 +14,7 @@ from supclap_platform.drivers import ask_to_stop, drivers_of
 from supclap_platform.experiment import load_experiment, parse_changes
 from supclap_platform.ledger import open_ledger
 from supclap_platform.monitor import watch
+from supclap_platform.parent import Parents
 from supclap_platform.plan import Status, make_plan
 from supclap_platform.progress import Progress, Reader
 from supclap_platform.search.winner import search_line, with_winner
@@ -60,8 +61,11 @@ def status(
             console.print(search_line(part, ledger), markup=False, soft_wrap=True)
     for trouble in progress.troubles:
         console.print(trouble, style="red", markup=False, soft_wrap=True)
-    for driver in drivers_of(ledger, experiment.name):
-        console.print(f"driven by process {driver.pid} on {driver.host}", markup=False)
+    for name in (experiment.name, *Parents(ledger).gathering(experiment.name)):
+        whole = "" if name == experiment.name else f", as a part of {name}"
+        for driver in drivers_of(ledger, name):
+            told = f"driven by process {driver.pid} on {driver.host}{whole}"
+            console.print(told, markup=False)
 
 
 @click.command()
@@ -73,6 +77,12 @@ def stop(file: Path, profile: str, changes: tuple[str, ...], storage: str) -> No
     asked = ask_to_stop(ledger, experiment.name)
     if not asked:
         click.echo(f"nothing runs {experiment.name} in {ledger.storage.uri}")
+        for name in Parents(ledger).gathering(experiment.name):
+            for driver in drivers_of(ledger, name):
+                click.echo(
+                    f"process {driver.pid} on {driver.host} runs it as a part of {name}; to stop "
+                    "that, give its file"
+                )
         return
     for driver in asked:
         click.echo(f"asked process {driver.pid} on {driver.host} to stop")
