@@ -10,11 +10,13 @@ from click.testing import CliRunner
 from fake_evidence import leave
 from fake_runs import interrupt
 from PIL import Image
+from scipy.stats import gaussian_kde
 from supclap_platform.cells import cells_of
 from supclap_platform.cli import main
 from supclap_platform.experiment import Experiment, load_experiment
 from supclap_platform.ledger import Ledger
-from supclap_platform.results.figures import PANELS, draw_figures, figure_files
+from supclap_platform.results import curves, panels
+from supclap_platform.results.figures import CAPTIONS, PANELS, draw_figures, figure_files
 from supclap_platform.results.styles import PAPER, styles_of
 from supclap_platform.schema import FIGURES
 
@@ -63,7 +65,7 @@ def finish_all(experiment: Experiment, ledger: Ledger, seeds: int = 3) -> None:
 
 
 def test_every_figure_that_a_file_may_ask_for_is_known():
-    assert set(PANELS) == set(FIGURES)
+    assert set(PANELS) == set(CAPTIONS) == set(FIGURES)
 
 
 def test_lines_are_means_over_seeds_with_sample_deviations(experiment, ledger):
@@ -180,3 +182,106 @@ def test_the_command_writes_the_figures_and_refuses_where_none_are_asked_for(
     refused = CliRunner().invoke(main, ["figures", str(tmp_path / "none.yaml"), *storage])
     assert refused.exit_code == 2
     assert "declares no figures" in refused.stderr
+
+
+GROUPED = """\
+experiment: grouped
+base: {epochs: 3}
+groups: {plain: {}, noisy: {data.noise: 0.2}}
+variants:
+  InfoNCE: {}
+  bi-StaticSVR: {loss.svr: {radius: static}}
+seeds: 2
+table: {columns: [t2a.R@1]}
+figures: [convergence, similarity]
+"""
+
+
+def test_groups_are_rows_of_panels_on_shared_axes(tmp_path, ledger):
+    (tmp_path / "g.yaml").write_text(GROUPED, encoding="utf-8")
+    experiment = load_experiment(tmp_path / "g.yaml")
+    for cell in cells_of(experiment):
+        height = 80.0 if cell.group == "noisy" else 20.0
+        leave(ledger, cell, {}, [{"val.t2a.R@1": height + e} for e in (1, 2, 3)])
+    convergence, _ = draw_figures(experiment, ledger, ["svg"])
+    assert convergence.groups == ("plain", "noisy")
+    lines = convergence.lines["val.t2a.R@1"]
+    assert [(line.row, line.group) for line in lines] == [
+        (row, group) for group in ("plain", "noisy") for row in ("InfoNCE", "bi-StaticSVR")
+    ]
+    assert set(convergence.styles) == {"InfoNCE", "bi-StaticSVR"}  # the same in both groups
+    figure = panels.whole_figure(
+        convergence.panels, convergence.groups, convergence.lines, convergence.styles
+    )
+    first, second = figure.axes
+    assert first.get_ylim() == second.get_ylim()
+    assert first.get_ylim()[0] < 21
+    assert second.get_ylim()[1] > 83
+    assert [len(axes.lines) for axes in (first, second)] == [2, 2]
+    assert second.get_title().startswith("noisy: ")
+    (panel,) = convergence.panels
+    whole = convergence.files["convergence.svg"]
+    for group in convergence.groups:
+        single = convergence.single(panel, group)
+        assert single.count(b"PolyCollection") == 2  # the bands of this group alone
+    assert whole.count(b"PolyCollection") == 4
+
+
+def test_a_density_is_that_of_scipy_and_keeps_its_mass():
+    chance = np.random.default_rng(0)
+    cosines = np.tanh(chance.normal(0.4, 0.2, 2000))
+    width = curves.middles()[1] - curves.middles()[0]
+    found = curves.density(cosines)
+    assert found.sum() * width == pytest.approx(1)
+    assert (found * curves.middles()).sum() * width == pytest.approx(cosines.mean(), abs=0.002)
+    theirs = gaussian_kde(cosines)(curves.middles())
+    assert np.abs(found - theirs).max() < 0.02 * theirs.max()
+    against_the_edge = curves.density(1 - np.abs(chance.normal(0, 0.05, 500)))
+    assert against_the_edge.sum() * width == pytest.approx(1)  # none beyond 1
+    assert against_the_edge[-1] == pytest.approx(against_the_edge.max(), rel=0.2)
+    assert curves.density(np.array([0.5])).sum() * width == pytest.approx(1)
+
+
+def test_figure_4_is_a_mean_of_densities_and_tells_who_kept_none(tmp_path, experiment, ledger):
+    text = TEXT.replace("[radius, convergence]", "[similarity]")
+    (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
+    experiment = load_experiment(tmp_path / "s.yaml")
+    chance = np.random.default_rng(1)
+    kept = {}
+    for cell in cells_of(experiment):
+        epochs = [{"similarity.positive": 0.1 * e} for e in (1, 2, 3)]
+        ranks = {"t2a_ranks": np.zeros(3)}
+        if cell.variant == "InfoNCE" or (cell.variant == "bi-StaticSVR" and cell.seed == 0):
+            ranks["t2a_similarity"] = chance.normal(0.3, 0.1, 400).astype("f4")
+            kept[cell.variant, cell.seed] = ranks["t2a_similarity"]
+        leave(ledger, cell, {}, epochs, ranks)
+    (drawing,) = draw_figures(experiment, ledger, endings=())
+    ours, other = drawing.lines["t2a_similarity"]
+    assert (ours.seeds, other.seeds, other.wanted) == (3, 1, 3)
+    each = np.stack([curves.density(kept["InfoNCE", seed]) for seed in (0, 1, 2)])
+    at = np.isin(np.round(curves.middles(), 9), np.round(ours.places, 9))
+    assert ours.means == pytest.approx(each.mean(0)[at])
+    assert ours.stds == pytest.approx(each.std(0, ddof=1)[at])
+    left_out = each.mean(0)[~at]
+    assert left_out.sum() * 2 / curves.BINS < 0.001  # what is not drawn
+    assert "similarity, distribution: bi-StaticSVR rests on 1/3 runs" in drawing.notes
+    assert "similarity, distribution: not reported by a $cheap_ one" in drawing.notes
+    assert [line.variant for line in drawing.lines["similarity.positive"]] == [
+        "InfoNCE",
+        "bi-StaticSVR",
+        "a $cheap_ one",
+    ]
+
+
+def test_more_rows_than_an_eye_tells_apart_are_not_drawn_and_that_is_told(tmp_path, ledger):
+    rows = "\n".join(f"  row {n}: {{loss.svr: {{alpha: {0.1 + n / 100}}}}}" for n in range(30))
+    (tmp_path / "m.yaml").write_text(
+        f"experiment: many\nvariants:\n{rows}\nbaseline: row 29\nfigures: [convergence]\n",
+        encoding="utf-8",
+    )
+    experiment = load_experiment(tmp_path / "m.yaml")
+    finish_all(experiment, ledger)
+    (drawing,) = draw_figures(experiment, ledger, endings=())
+    drawn = [line.row for line in drawing.lines["val.t2a.R@1"]]
+    assert drawn == [*(f"row {n}" for n in range(23)), "row 29"]
+    assert "convergence: 24 of 30 rows are drawn, baselines and the first" in drawing.notes

@@ -102,14 +102,21 @@ def _over_clips(
         weights, state = _all_weights(amount, draws, seed)
         chance = np.random.default_rng(seed)
         chance.bit_generator.state = state
-        return (weights @ sums) / (weights @ counts), chance
+        return _ratios(weights, sums, counts), chance
     chance = np.random.default_rng(seed)
     block = max(1, CELLS // amount)
     means = []
     for start in range(0, draws, block):
         weights = _weights(chance, amount, min(block, draws - start))
-        means.append((weights @ sums) / (weights @ counts))
+        means.append(_ratios(weights, sums, counts))
     return np.concatenate(means), chance
+
+
+def _ratios(weights: np.ndarray, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(draws,) sums over counts of each draw, in one pass over the weights."""
+    drawn = weights @ np.stack((sums, counts), axis=1)
+    means: np.ndarray = drawn[:, 0] / drawn[:, 1]
+    return means
 
 
 @lru_cache(maxsize=1)

@@ -33,6 +33,7 @@ class Evidence:
         overview = ledger.overview(signatures)
         self._states = {signature: overview.of(signature) for signature in signatures}
         self._results = ledger.results(s for s in signatures if overview.of(s) is State.DONE)
+        self._finished: dict[str, dict[int, Result]] = {}
         self._events: dict[str, list[EpochEnded]] = {}
         self._ranks: dict[str, dict[str, Any]] = {}
 
@@ -42,8 +43,10 @@ class Evidence:
 
     def results(self, variant: str) -> dict[int, Result]:
         """seed -> result of its finished runs."""
-        found = ((cell.seed, self._results.get(cell.signature)) for cell in self._of(variant))
-        return {seed: result for seed, result in found if result is not None}
+        if variant not in self._finished:
+            found = ((cell.seed, self._results.get(cell.signature)) for cell in self._of(variant))
+            self._finished[variant] = {seed: one for seed, one in found if one is not None}
+        return self._finished[variant]
 
     def values(self, variant: str, metric: str) -> dict[int, float | None]:
         """seed -> what each finished run reports of a metric; None where it does not."""

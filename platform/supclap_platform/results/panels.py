@@ -84,7 +84,7 @@ def draw_whole(
         lines: metric -> its lines; ``styles``: row -> its style.
     """
     with matplotlib.rc_context(_SETTINGS | {"svg.hashsalt": name}):
-        figure = _whole(panels, groups, lines, styles)
+        figure = whole_figure(panels, groups, lines, styles)
         return {ending: _saved(figure, ending) for ending in endings}
 
 
@@ -114,12 +114,13 @@ def _saved(figure: Figure, ending: str, transparent: bool = False) -> bytes:
     return out.getvalue()
 
 
-def _whole(
+def whole_figure(
     panels: Sequence[Panel],
     groups: Sequence[str | None],
     lines: Mapping[str, Sequence[Line]],
     styles: Mapping[str, Style],
 ) -> Figure:
+    """The figure that `draw_whole` saves."""
     drawn = [line for panel in panels for line in lines[panel.metric]]
     labels = {row: label(row, drawn) for row in dict.fromkeys(line.row for line in drawn)}
     columns = min(len(labels), 3 if max(map(len, labels.values())) < 32 else 2)
