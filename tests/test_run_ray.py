@@ -35,6 +35,10 @@ def test_the_table_shows_what_ran_and_what_failed(finished: tuple[Path, Path, st
     assert "hopeless: failed for seed 0." in table
     assert table.count("(0/1)") >= 2
     assert claimed(storage) == []
+    report = storage / "experiments" / "tiny" / "report.html"
+    assert f"report: {report} " in output
+    (kept,) = (storage / "experiments" / "tiny" / "parents").glob("*/artifacts/report.html")
+    assert kept.read_bytes() == report.read_bytes()  # what the parent run in MLflow shows
 
 
 def test_a_failed_cell_is_told_with_the_end_of_its_log(finished: tuple[Path, Path, str]) -> None:
