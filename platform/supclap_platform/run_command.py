@@ -23,6 +23,7 @@ from supclap_platform.monitor import Monitor
 from supclap_platform.plan import Plan, Status, make_plan, remember
 from supclap_platform.results.conclusion import Conclusion, conclude
 from supclap_platform.results.formats import FORMATS
+from supclap_platform.search.explain import search_files
 from supclap_platform.search.winner import with_winner
 from supclap_platform.store import Store, choose_store, preload
 from supclap_platform.tracking import Tracker, open_tracker
@@ -103,6 +104,7 @@ def run(
         tracker.close("KILLED", patience=LAST_LOOK)
     else:
         files = _conclude(experiment, ledger, console, mixed, store)
+        files |= search_files(experiment, ledger)
         tracker.close("FAILED" if code else "FINISHED", files)
     raise SystemExit(code)
 

@@ -17,13 +17,14 @@ from supclap_platform.experiment import Experiment
 from supclap_platform.ledger import Ledger, State
 from supclap_platform.plan import Plan, make_plan
 from supclap_platform.progress import Progress
+from supclap_platform.search.explain import explain
 from supclap_platform.search.job import Common
 from supclap_platform.search.searcher import StudySearch
 from supclap_platform.search.study import Book, without_password
 from supclap_platform.search.trials import Trials
 from supclap_platform.search.tuning import tune_search
 from supclap_platform.search.warm import finished
-from supclap_platform.search.winner import Outcome, keep_outcome, with_winner
+from supclap_platform.search.winner import keep_outcome, with_winner
 from supclap_platform.tracking import Tracker, open_tracker
 from supclap_platform.trial import nested, task_of
 from supclap_platform.view import View
@@ -60,7 +61,7 @@ def run_search(
     book.prepare(finished(book.trials, ledger, code) if book.search.warm_start else ())
     _head(book, ledger, console)
     if not book.left or book.exhausted():
-        return _told(book, keep_outcome(book, ledger), None, None, console)
+        return _told(book, ledger, None, None, console)
     return _drive(book, ledger, console, address, cpus, tracking_uri, code, grid)
 
 
@@ -122,7 +123,7 @@ def _drive(
                 )
                 return INTERRUPTED
             status = "FINISHED"
-            return _told(book, keep_outcome(book, ledger), search, stopped, console)
+            return _told(book, ledger, search, stopped, console)
         finally:
             tracker.close(status, patience=LAST_LOOK)
 
@@ -169,12 +170,13 @@ def _head(book: Book, ledger: Ledger, console: Console) -> None:
 
 def _told(
     book: Book,
-    outcome: Outcome,
+    ledger: Ledger,
     search: StudySearch | None,
     stopped: str | None,
     console: Console,
 ) -> int:
-    """Says how the search ended; the exit code."""
+    """Writes down and says how the search ended; the exit code."""
+    outcome = keep_outcome(book, ledger)
     over = book.over()
     names = [trial.state.name for trial in over]
     wall, workers = book.spent()
@@ -202,6 +204,13 @@ def _told(
     console.print(f"best: trial {best.number}: {values}", markup=False, soft_wrap=True)
     shown = ", ".join(f"{key}={_number(value)}" for key, value in best.params.items())
     console.print(f"      {shown}", markup=False, soft_wrap=True)
+    drawn = explain(book, ledger)
+    place = ledger.experiment_folder(book.trials.experiment.name).uri
+    console.print(
+        f"written: {place}/trials.csv, {place}/{drawn[0]} (and {len(drawn) - 1} more figures)",
+        markup=False,
+        soft_wrap=True,
+    )
     return 0
 
 
