@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from supclap_platform.columns import Column
+from supclap_platform.metrics import decimals
 from supclap_platform.results.tables import Entry, Row, Table, shown, shown_difference
 
 
@@ -38,7 +39,8 @@ class Slot:
         if self.kind is Kind.OURS:
             return shown(entry, self.column)
         if self.kind is Kind.PAPER:
-            return "–" if entry.published is None else f"{entry.published:g}"
+            digits = decimals(self.column.metric)
+            return "–" if entry.published is None else f"{entry.published:.{digits}f}"
         if entry.difference is None:
             return ""
         ours = self.kind is Kind.DIFFERENCE
