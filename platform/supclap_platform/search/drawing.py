@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from supclap_platform.search.points import Picture, Point, logarithmic, numeric, short
 
@@ -115,7 +115,7 @@ def slices(shown: Picture) -> bytes | None:
             _scatter(axes, [p for p in own if p.stopped], where, 0)
             _scatter(axes, [p for p in own if not p.stopped], where, 0)
             if not choice and logarithmic(shown.space, name):
-                axes.set_xscale("log")
+                _logarithmic(axes, "x")
             axes.set(xlabel=labels[name], ylabel=shown.objectives[0].metric)
 
     rows = math.ceil(len(names) / 4)
@@ -126,7 +126,7 @@ def contour(shown: Picture) -> bytes | None:
     """The landscape over the two ranges that matter most, among those that apply together."""
     labels = short(list(shown.space.parameters))
     for first, second in combinations(numeric(shown), 2):
-        own = [p for p in shown.points if first in p.params and second in p.params]
+        own = [p for p in shown.finished if first in p.params and second in p.params]
         if len(own) >= LEAST:
             break
     else:
@@ -137,17 +137,14 @@ def contour(shown: Picture) -> bytes | None:
         spots: list[Any] = [[p.params[name] for p in own] for name in (first, second)]
         for name, place in ((first, "x"), (second, "y")):
             if logarithmic(shown.space, name):
-                getattr(axes, f"set_{place}scale")("log")
+                _logarithmic(axes, place)
         values = [p.values[0] for p in own]
         if len(set(zip(*spots, strict=True))) >= LEAST:
             surface = axes.tricontourf(
                 spots[0], spots[1], values, levels=12, cmap=COLOURS, alpha=0.7
             )
             figure.colorbar(surface, label=shown.objectives[0].metric)
-        for stopped, marker in ((True, "x"), (False, "o")):
-            some = [p for p in own if p.stopped is stopped]
-            axes.scatter([p.params[first] for p in some], [p.params[second] for p in some],
-                         s=12, c=BLACK, marker=marker, lw=0.8)  # fmt: skip
+        axes.scatter(spots[0], spots[1], s=12, c=BLACK)
         axes.set(xlabel=labels[first], ylabel=labels[second])
 
     return _svg("contour", draw, width=4.6, height=3.4)
@@ -213,6 +210,15 @@ def _panels(figure: Figure, count: int, most: int = 3) -> list[Any]:
     for empty in axes[count:]:
         empty.set_visible(False)
     return axes[:count]
+
+
+def _logarithmic(axes: Any, place: str) -> None:
+    """A logarithmic axis with few marks, in plain numbers."""
+    getattr(axes, f"set_{place}scale")("log")
+    axis = getattr(axes, f"{place}axis")
+    axis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=6))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def _number(point: Point) -> int:

@@ -32,8 +32,7 @@ TITLES = {
     "slice": ("Value against each parameter", "×: stopped early, with its last value."),
     "contour": (
         "Landscape of the two most important ranges",
-        "Interpolated between trials (×: stopped early, with its last value), and no more certain "
-        "than they are.",
+        "Interpolated between the finished trials, and no more certain than they are.",
     ),
     "parallel": (
         "Settings side by side",

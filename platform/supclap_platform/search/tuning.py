@@ -193,11 +193,9 @@ class _Keeper:
 
 
 def _bundles(cell: Cell) -> list[dict[str, float]]:
-    """Of a trial's placement group. One that starts workers holds next to nothing itself: they
-    hold the resources, and a trial without any at all is refused by Tune."""
-    if nested(cell.resources):
-        return [{"CPU": 0.001}]
-    return [demand(cell.resources)]
+    """Of a trial's placement group. One that starts workers only waits for them: they hold the
+    resources, all that there are if need be. Tune refuses a trial without any, hence the byte."""
+    return [{"memory": 1.0}] if nested(cell.resources) else [demand(cell.resources)]
 
 
 def _dirname(trial: Any) -> str:
