@@ -30,7 +30,9 @@ from supclap_platform.schema import Resources
 
 RAY_TRAIN = "ray-train"  # in the cell's folder, while Ray Train works on it
 FATAL = "fatal.json"  # left by a worker under Ray Train that must not be restarted
+STOP = "stop"  # asks the workers under Ray Train to end; the cell can go on later
 WATCH_SECONDS = 1.0
+PATIENCE = 60.0  # seconds that workers that were asked to end get
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,10 @@ class Outcome:
 
     done: the result is in the ledger. busy: a live process elsewhere works on it.
     failed: for a reason that another attempt would meet again. crashed: worth another attempt.
+    stopped: as `ask_to_stop` asked.
     """
 
-    kind: Literal["done", "busy", "failed", "crashed"]
+    kind: Literal["done", "busy", "failed", "crashed", "stopped"]
     error: str = ""
     log: tuple[str, ...] = field(default=())
     configuration: bool = False
@@ -78,6 +81,11 @@ def task_of(cell: Cell, ledger: Ledger, experiment: str, code: str) -> Task:
 def nested(resources: Resources) -> bool:
     """Whether a cell runs under Ray Train, in processes of its own."""
     return resources.workers > 1 or resources.ray_train
+
+
+def ask_to_stop(ledger: Ledger, signature: str) -> None:
+    """Asks the workers of a cell under Ray Train, which reports to a search, to end."""
+    ledger.folder(signature).write(STOP, b"")
 
 
 def threads(resources: Resources) -> int:
@@ -114,6 +122,8 @@ def run_cell(task: Task, report: Report | None = None) -> Outcome:
             return Outcome("done")
         except _TakenOver:
             return Outcome("busy")
+        except _Stopped:
+            return Outcome("stopped")
         except Exception as error:
             return _explained(error, log)
 
@@ -134,6 +144,10 @@ def _explained(error: Exception, log: Path) -> Outcome:
 
 class _TakenOver(RuntimeError):
     """Another process holds the cell now."""
+
+
+class _Stopped(RuntimeError):
+    """The workers have ended because they were asked to."""
 
 
 class _Fatal(RuntimeError):
@@ -208,12 +222,18 @@ def _train_here(task: Task, ledger: Ledger, lease: Lease, report: Report | None)
 
 
 def _watch_workers(task: Task, ledger: Ledger, lease: Lease, report: Report) -> None:
-    """Waits for the workers in a thread of its own, and reports what they note in the ledger."""
+    """Waits for the workers in a thread of its own, and reports what they note in the ledger.
+
+    When `ask_to_stop` asks for it, the workers end first and Ray Train gives back what it had
+    reserved. Ended from outside, its placement group would stay behind, and hold the cores.
+    """
+    folder = ledger.folder(task.signature)
+    folder.delete(STOP)
     ended: list[BaseException | None] = []
 
     def wait() -> None:
         try:
-            _train_in_workers(task, ledger.folder(task.signature), lease)
+            _train_in_workers(task, folder, lease)
             ended.append(None)
         except BaseException as error:
             ended.append(error)
@@ -223,6 +243,10 @@ def _watch_workers(task: Task, ledger: Ledger, lease: Lease, report: Report) -> 
     told = 0
     while waiting.is_alive() or not ended:
         waiting.join(WATCH_SECONDS / 2)
+        if folder.exists(STOP):
+            waiting.join(PATIENCE)
+            folder.delete(STOP)
+            raise _Stopped
         events = ledger.events(task.signature)
         for event in events[told:]:
             report(event)
@@ -285,8 +309,8 @@ def _work(arguments: dict[str, Any]) -> None:
     task: Task = arguments["task"]
     ledger = Ledger(Folder.at(task.storage))
     folder = ledger.folder(task.signature)
-    if folder.exists(FATAL) or not folder.exists(arguments["lease"]):
-        return  # restarted by Ray Train: the reason would be met again, or the trial is stopped
+    if folder.exists(FATAL) or folder.exists(STOP) or not folder.exists(arguments["lease"]):
+        return  # Ray Train has restarted the workers; what ended them would be met again
     _end_with(arguments["lease"], folder)
     torch.set_num_threads(threads(task.resources))
     with captured(folder, task.label):
@@ -303,8 +327,8 @@ def _work(arguments: dict[str, Any]) -> None:
 
 
 def _end_with(lease: str, folder: Folder) -> None:
-    """Ends this process when the cell is no longer its trial's: a worker that outlives a killed
-    trial must not write into a folder that another process has taken over."""
+    """Ends this process when it is asked to, or the cell is no longer its trial's: a worker that
+    outlives a killed trial must not write into a folder that another process has taken over."""
     name = parse_lease(lease)
     assert name is not None
 
@@ -314,7 +338,7 @@ def _end_with(lease: str, folder: Folder) -> None:
         while True:
             time.sleep(WATCH_SECONDS)
             with contextlib.suppress(OSError):
-                if name.dead(0.0) or not folder.exists(lease):
+                if name.dead(0.0) or folder.exists(STOP) or not folder.exists(lease):
                     os._exit(1)
 
     threading.Thread(target=watch, name="lease watch", daemon=True).start()

@@ -74,6 +74,8 @@ def run_trial(config: dict[str, Any], common: Common | None = None) -> None:
             for event in ledger.events(task.signature):
                 report(event)
         outcome = _finished(task, ledger, report)
+        if outcome.kind == "stopped":
+            return
         if outcome.kind != "done":
             tune.report({"kind": "failed", "step": -1, "value": None, **asdict(outcome)})
             return

@@ -26,7 +26,7 @@ from supclap_platform.search.tuning import tune_search
 from supclap_platform.search.warm import finished
 from supclap_platform.search.winner import keep_outcome, with_winner
 from supclap_platform.tracking import Tracker, open_tracker
-from supclap_platform.trial import nested, task_of
+from supclap_platform.trial import task_of
 from supclap_platform.view import View
 
 INTERRUPTED = 130
@@ -80,7 +80,7 @@ def _drive(
     experiment = book.trials.experiment
     probe = book.trials.of(0, next(book.search.space.probes())[1])
     cell = probe.cells[0]
-    with connected(address, cpus, dashboard=nested(cell.resources)) as cluster:
+    with connected(address, cpus) as cluster:
         executor = RayExecutor(cluster, ledger, experiment.name, code)
         executor.check([cell, *probe.stages])
         tracker = open_tracker(

@@ -18,11 +18,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from supclap_platform.ledger import Known, Ledger
+from supclap_platform.ledger import Known, Ledger, State
 from supclap_platform.plan import profile_key, shape
 from supclap_platform.search.job import config_of, curve
 from supclap_platform.search.study import CELLS, Book
 from supclap_platform.search.trials import Trial, all_done
+from supclap_platform.trial import ask_to_stop, nested
 
 Say = Callable[[str], None]
 
@@ -64,6 +65,7 @@ class StudySearch(OptunaSearch):
         self.mistake: str | None = None  # of the input: every further trial would meet it
         self.live: dict[str, Live] = {}
         self.told = 0
+        self._ending: set[str] = set()  # Tune's names of stopped trials whose workers are to end
         self.recovered = len(self._orphans)
 
     def suggest(self, trial_id: str) -> Any:
@@ -87,7 +89,12 @@ class StudySearch(OptunaSearch):
         return Searcher.FINISHED
 
     def hear(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Takes a report in; whether the trial is to be stopped."""
+        """Takes a report in; whether Tune is to stop the trial.
+
+        One that has workers is asked to end them, and then ends by itself.
+        """
+        if trial_id in self._ending:
+            return False
         live = self.live.get(trial_id)
         if live is None or self.stopping is not None:
             return True
@@ -97,12 +104,17 @@ class StudySearch(OptunaSearch):
             if not self._book.report(live.own, result["step"], result["value"]):
                 return False
             self._book.prune(live.own)
+            if nested(live.trial.cells[0].resources):
+                self._ending.add(trial_id)
+                for signature in live.trial.signatures:
+                    if self._ledger.state(signature) is State.RUNNING:
+                        ask_to_stop(self._ledger, signature)
         elif result["kind"] == "finished":
             self._end(live.own, live.trial)
         else:
             self._fail(live, result)
         del self.live[trial_id]
-        return result["kind"] == "epoch"
+        return result["kind"] == "epoch" and trial_id not in self._ending
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: the scheduler has heard it before (`hear`)."""
@@ -111,6 +123,7 @@ class StudySearch(OptunaSearch):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """What ended without a last word: its process died more often than it may."""
+        self._ending.discard(trial_id)
         live = self.live.pop(trial_id, None)
         if live is not None and self.stopping is None:
             self._fail(live, {"error": "its process ended", "configuration": False, "log": ()})
