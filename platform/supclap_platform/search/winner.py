@@ -161,7 +161,9 @@ def search_line(experiment: Experiment, ledger: Ledger) -> str:
 
 
 def _file(experiment: Experiment, kind: str = "") -> str:
-    return f"search-{digest({'profile': profile_key(experiment)})}{kind}.json"
+    assert experiment.search is not None
+    key = {"profile": profile_key(experiment), "study": experiment.search.name}
+    return f"search-{digest(key)}{kind}.json"
 
 
 def _digest(experiment: Experiment) -> str:

@@ -1,0 +1,216 @@
+"""The study of a search: what is handed out, what survives, what is stopped, what is best."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from supclap_platform.experiment import load_experiment
+from supclap_platform.ledger import Ledger, open_ledger
+from supclap_platform.search.explain import explain, search_figures
+from supclap_platform.search.pruning import Asha
+from supclap_platform.search.search import Objective
+from supclap_platform.search.study import Book
+from supclap_platform.search.trials import Trials
+from supclap_platform.search.winner import Ranked, keep_outcome, rank, read_outcome, with_winner
+from test_search_space import SEARCH
+
+from supclap.errors import InputError
+
+
+def opened(folder: Path, text: str = SEARCH, url: str | None = None) -> tuple[Book, Ledger]:
+    path = folder / "e.yaml"
+    path.write_text(text, encoding="utf-8")
+    ledger = open_ledger(folder / "storage", writing=True)
+    return Book(Trials(load_experiment(path)), ledger, url), ledger
+
+
+def value(params: dict[str, Any]) -> float:
+    bonus = 5.0 if params["loss.svr.radius"] == "dynamic" else 0.0
+    return 40 - 10 * math.log10(params["loss.svr.alpha"]) ** 2 + bonus
+
+
+def drive(book: Book, stop: Callable[[str, int], bool] = lambda moment, number: False) -> bool:
+    """Goes on with a study as a driver does; False where ``stop`` says that it dies there."""
+    left = book.orphans()
+    while True:
+        trial = left.pop(0) if left else book.ask()
+        if trial is None:
+            return True
+        if stop("asked", trial.number):
+            return False
+        params = book.params(trial)
+        if stop("suggested", trial.number):
+            return False
+        for step in range(1, 4):
+            pruned = book.report(trial, step, value(params) * step / 3)
+            if stop(f"reported {step}", trial.number):
+                return False
+            if pruned:
+                book.prune(trial)
+                break
+        else:
+            book.complete(trial, [value(params)])
+
+
+def content(book: Book) -> list[tuple[Any, ...]]:
+    return [
+        (t.number, t.state.name, t.values, t.params, t.intermediate_values)
+        for t in book.study.get_trials()
+    ]
+
+
+def test_a_study_killed_at_many_moments_ends_as_one_that_was_not(tmp_path):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    whole, _ = opened(tmp_path / "whole")
+    whole.prepare()
+    assert drive(whole)
+    deaths = [("asked", 0), ("suggested", 2), ("reported 1", 5), ("asked", 6), ("reported 1", 8),
+              ("suggested", 9)]  # fmt: skip
+    for death in deaths:
+        killed, _ = opened(tmp_path / "killed")
+        killed.prepare()
+        assert not drive(killed, lambda moment, number, death=death: (moment, number) == death)
+    killed, _ = opened(tmp_path / "killed")
+    killed.prepare()
+    assert drive(killed)
+    assert content(killed) == content(whole)
+    assert len(content(whole)) == 10
+    assert {state for _, state, *_ in content(whole)} == {"COMPLETE", "PRUNED"}
+    assert content(whole)[0][3] == whole.search.space.free(whole.search.start[0])
+
+
+def test_no_more_trials_than_declared_and_more_when_more_are(tmp_path):
+    book, _ = opened(tmp_path)
+    book.prepare()
+    assert drive(book)
+    assert book.left == 0
+    again, _ = opened(tmp_path)
+    again.prepare()
+    assert again.ask() is None
+    more, _ = opened(tmp_path, SEARCH.replace("trials: 10", "trials: 12"))
+    assert more.left == 2
+    assert drive(more)
+    assert len(more.over()) == 12
+
+
+def test_a_grid_is_tried_once_whole(tmp_path):
+    text = SEARCH.replace("trials: 10", "trials: 50\n  sampler: grid\n  pruner: none").replace(
+        "{log_uniform: [0.1, 10]}", "{log_uniform: [0.1, 10], steps: 3}"
+    )
+    text = text.replace("  start: [{}]\n", "")
+    book, _ = opened(tmp_path, text)
+    book.prepare()
+    assert drive(book)
+    settings = [json.dumps(t.params, sort_keys=True) for t in book.over()]
+    assert len(settings) == len(set(settings)) == 2 * 3 * 5
+    assert book.left == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("[0.1, 10]", "[0.1, 5]", "space.loss.svr.alpha was"),
+        ("epochs: 3", "epochs: 4", "base.epochs was 3, and is 4"),
+        ("objective: val.t2a.R@1", "objective: val.a2t.R@1", "objective was"),
+        ("[static, dynamic]", "{fixed: dynamic}", "space.loss.svr.radius was"),
+    ],
+)
+def test_a_study_of_another_space_is_refused_with_what_differs(tmp_path, old, new, told):
+    opened(tmp_path)
+    text = SEARCH.replace(
+        "    loss.svr.initial: {uniform: [-1, 2], when: {loss.svr.radius: static}}\n", ""
+    )
+    opened(tmp_path, text.replace("experiment: small", "experiment: smaller"))
+    with pytest.raises(InputError) as caught:
+        opened(tmp_path, text.replace("experiment: small", "experiment: smaller").replace(old, new))
+    assert told in str(caught.value)
+    assert "study: smaller-2" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path):
+    with pytest.raises(InputError, match="--study-storage nonsense") as caught:
+        opened(tmp_path, url="nonsense://x")
+    assert "\n" not in str(caught.value)
+
+
+def test_asha_lets_one_in_three_pass_each_rung():
+    pruner = Asha(grace=1, factor=3, startup=2, last=9)
+    assert pruner.rungs == [1, 3]
+    study = optuna.create_study(direction="maximize")
+    passed = []
+    for number, first in enumerate([5.0, 1.0, 4.0, 6.0, 5.5, 2.0, 7.0]):
+        trial = study.ask()
+        trial.report(first, 1)
+        if not pruner.prune(study, study.get_trials()[number]):
+            passed.append(first)
+    # The first two pass in any case; 4: second of three; 6: first of four; 5.5: second of five;
+    # 2: sixth of six, 7: first of seven.
+    assert passed == [5.0, 1.0, 6.0, 7.0]
+
+
+def test_asha_never_stops_between_rungs_or_at_the_last_epoch():
+    pruner = Asha(grace=1, factor=2, startup=0, last=4)
+    assert pruner.rungs == [1, 2]
+    study = optuna.create_study(direction="minimize")
+    good, bad = study.ask(), study.ask()
+    for step in (1, 2, 3, 4):
+        good.report(1.0, step)
+        bad.report(2.0, step)
+        assert pruner.prune(study, study.get_trials()[1]) is (step in (1, 2))
+
+
+def test_the_best_of_several_objectives_is_the_front_from_its_middle():
+    up, down = Objective("val.t2a.R@1", "maximize"), Objective("seconds", "minimize")
+    trials = [
+        Ranked(0, {"a": 0}, [10.0, 1.0]),
+        Ranked(1, {"a": 1}, [50.0, 9.0]),
+        Ranked(2, {"a": 2}, [40.0, 3.0]),
+        Ranked(3, {"a": 3}, [39.0, 4.0]),  # worse than 2 in both
+        Ranked(4, {"a": 2}, [40.0, 3.0]),  # the same setting again
+    ]
+    assert [t.number for t in rank(trials, [up, down])] == [2, 0, 1]
+    first = [Ranked(t.number, t.params, t.values[:1]) for t in trials]
+    second = [Ranked(t.number, t.params, t.values[1:]) for t in trials]
+    assert [t.number for t in rank(first, [up])] == [1, 2, 3, 0]
+    assert [t.number for t in rank(second, [down])] == [0, 2, 3, 1]
+
+
+def test_the_winner_is_a_row_only_when_the_search_has_ended(tmp_path):
+    book, ledger = opened(tmp_path)
+    book.prepare()
+    experiment = book.trials.experiment
+    keep_outcome(book, ledger, ended=False)
+    before = with_winner(experiment, ledger)
+    assert [v.name for v in before.variants] == ["InfoNCE"]
+    assert before.claims == ()
+    assert drive(book)
+    keep_outcome(book, ledger)
+    after = with_winner(experiment, ledger)
+    assert [v.name for v in after.variants] == ["InfoNCE", "winner"]
+    assert [claim.text for claim in after.claims] == ["winner > InfoNCE on t2a.R@1"]
+    best = max(book.over(), key=lambda trial: trial.values[0] if trial.values else -1)
+    assert after.variants[1].config.loss.svr.alpha == best.params["loss.svr.alpha"]
+    other = load_experiment(tmp_path / "e.yaml", changes={"epochs": 9})
+    assert read_outcome(other, ledger) is None
+
+
+def test_the_figures_are_the_same_bytes_from_the_same_study(tmp_path):
+    book, ledger = opened(tmp_path)
+    book.prepare()
+    assert drive(book)
+    explain(book, ledger)
+    first = search_figures(book.trials.experiment, ledger)
+    explain(book, ledger)
+    assert search_figures(book.trials.experiment, ledger) == first
+    names = {figure.name for figure in first}
+    assert {"history", "intermediate", "importance", "slice", "parallel"} <= names
+    assert all(figure.svg.startswith(b"<?xml") for figure in first)
+    lines = (tmp_path / "storage/experiments/small/trials.csv").read_text().splitlines()
+    assert len(lines) == 11
+    assert lines[0].startswith("trial,state,epochs,val.t2a.R@1,loss.svr.radius")
