@@ -2,12 +2,18 @@
 
 import json
 import math
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import optuna
 import pytest
+from supclap_platform.cells import Cell
 from supclap_platform.experiment import load_experiment
 from supclap_platform.ledger import Ledger, open_ledger
 from supclap_platform.search.explain import explain, search_figures
@@ -15,6 +21,7 @@ from supclap_platform.search.pruning import Asha
 from supclap_platform.search.search import Objective
 from supclap_platform.search.study import Book
 from supclap_platform.search.trials import Trials
+from supclap_platform.search.warm import finished
 from supclap_platform.search.winner import Ranked, keep_outcome, rank, read_outcome, with_winner
 from test_search_space import SEARCH
 
@@ -98,6 +105,7 @@ def test_no_more_trials_than_declared_and_more_when_more_are(tmp_path):
     assert len(more.over()) == 12
 
 
+@pytest.mark.heavy
 def test_a_grid_is_tried_once_whole(tmp_path):
     text = SEARCH.replace("trials: 10", "trials: 50\n  sampler: grid\n  pruner: none").replace(
         "{log_uniform: [0.1, 10]}", "{log_uniform: [0.1, 10], steps: 3}"
@@ -214,3 +222,73 @@ def test_the_figures_are_the_same_bytes_from_the_same_study(tmp_path):
     lines = (tmp_path / "storage/experiments/small/trials.csv").read_text().splitlines()
     assert len(lines) == 11
     assert lines[0].startswith("trial,state,epochs,val.t2a.R@1,loss.svr.radius")
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "gp"])
+def test_every_sampler_fills_a_conditional_space_the_same_way_twice(tmp_path, sampler):
+    text = SEARCH.replace("trials: 10", f"trials: 6\n  sampler: {{name: {sampler}, startup: 3}}")
+    found = []
+    for again in ("a", "b"):
+        (tmp_path / again).mkdir()
+        book, _ = opened(tmp_path / again, text)
+        book.prepare()
+        assert drive(book)
+        found.append(content(book))
+    assert found[0] == found[1]
+    assert len({str(sorted(params.items())) for _, _, _, params, _ in found[0]}) == 6
+
+
+def test_a_warm_start_learns_from_cells_of_the_space_but_not_from_the_winners_seeds(tmp_path):
+    text = SEARCH.replace("trials: 10", "trials: 10\n  warm_start: true")
+    book, ledger = opened(tmp_path, text)
+    params = book.search.start[0]
+    outside = {**params, "loss.svr.alpha": 99.0}
+    for number, (setting, seed, metric) in enumerate(
+        [(params, 7, 30.0), (params, 8, 40.0), (params, 0, 99.0), (outside, 7, 98.0)]
+    ):
+        cell = book.trials.with_seeds(number, setting, [seed]).cells[0]
+        write_result(ledger, cell, metric)
+    found = list(finished(book.trials, ledger, "code"))
+    assert [(setting, values) for setting, values, _ in found] == [(params, [35.0])]
+    assert list(finished(book.trials, ledger, "other code")) == []
+    book.prepare(found)
+    assert book.left == 10  # what was known before is none of those declared
+    known = book.study.get_trials()[0]
+    assert known.values == [35.0]
+    assert known.params == book.search.space.free(params)
+
+
+def write_result(ledger: Ledger, cell: Cell, metric: float) -> None:
+    folder = ledger.folder(cell.signature)
+    folder.write("config.json", json.dumps(cell.config.model_dump(mode="json")).encode())
+    result = {"metrics": {"val.t2a.R@1": metric}, "seconds": 1.0, "best_epoch": 1, "step": 1,
+              "epochs": 3, "workers": 1, "code": "code", "data": "data"}  # fmt: skip
+    folder.write("result.json", json.dumps(result).encode())
+
+
+@pytest.mark.heavy
+def test_the_dashboard_opens_the_study(tmp_path):
+    book, _ = opened(tmp_path)
+    book.prepare()
+    assert drive(book)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    program = [Path(sys.executable).with_name("optuna-dashboard"), book.url, "--port", str(port)]
+    process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 60
+        while True:
+            try:
+                with urlopen(f"http://127.0.0.1:{port}/api/studies") as answer:
+                    studies = json.load(answer)["study_summaries"]
+                break
+            except OSError:
+                assert process.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.2)
+    finally:
+        process.kill()
+        process.wait()
+    assert [study["study_name"] for study in studies] == ["small"]
