@@ -40,9 +40,11 @@ from supclap_platform.results.verdict_formats import (
     seeds_to_decide,
 )
 from supclap_platform.results.verdicts import Outcome, Verdict
+from supclap_platform.search.explain import SearchFigure, search_figures
 from supclap_platform.store import Store
 
 REPORT = "report.html"
+WIDE = 0
 SIGNS = {Outcome.SUPPORTED: "✓", Outcome.CONTRADICTED: "✗", Outcome.UNDECIDED: "?"}
 
 
@@ -112,7 +114,7 @@ class Figure:
     caption: str
     bands: str
     panels: tuple[tuple[str, str], ...]  # what it shows in words, the picture as a data URI
-    columns: int
+    columns: int  # WIDE: one picture over the whole width
     legend: tuple[tuple[Markup, str], ...]
     notes: tuple[str, ...]
 
@@ -182,7 +184,10 @@ def _part(experiment: Experiment, ledger: Ledger, mixed: bool, tracked: dict[str
     return Part(
         experiment,
         conclude(experiment, ledger, mixed, evidence),
-        tuple(_figure(drawing) for drawing in drawings),
+        (
+            *(_figure(drawing) for drawing in drawings),
+            *(_of_search(figure) for figure in search_figures(experiment, ledger)),
+        ),
         gather_facts(experiment, ledger, evidence.cells, tracked),
     )
 
@@ -203,6 +208,19 @@ def _figure(drawing: Drawing) -> Figure:
         len(drawing.panels),
         tuple((swatch(drawing.styles[row]), label(row, drawing.drawn)) for row in rows),
         drawing.notes,
+    )
+
+
+def _of_search(figure: SearchFigure) -> Figure:
+    picture = f"data:image/svg+xml;base64,{base64.b64encode(figure.svg).decode()}"
+    return Figure(
+        f"search-{figure.name}",
+        f"{figure.title}. {figure.caption}",
+        "",
+        ((figure.title, picture),),
+        WIDE,
+        (),
+        (),
     )
 
 

@@ -47,6 +47,7 @@ def history(shown: Picture) -> bytes | None:
                 best.append(value if better else best[-1])
             axes.step([p.number for p in done], best, where="post", color=BLACK, lw=1)
             axes.set(xlabel="trial", ylabel=objective.metric)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
     return _svg("history", draw, width=3.6 * len(shown.objectives))
 
