@@ -33,8 +33,8 @@ WITH_WORKERS = """
 search:
   space:
     optimizer.lr: {log_uniform: [1.0e-9, 0.01]}
-  start: [{optimizer.lr: 0.003}, {optimizer.lr: 1.0e-9}, {optimizer.lr: 0.001}]
-  trials: 3
+  start: [{optimizer.lr: 0.003}, {optimizer.lr: 1.0e-9}]
+  trials: 2
   pruner: {name: asha, startup: 1, factor: 2}
 """
 
@@ -174,8 +174,8 @@ def test_the_best_settings_become_the_variants_of_a_file(whole: tuple[Path, Path
 
 
 def test_a_trial_stopped_early_frees_the_workers_that_it_has_started(tmp_path: Path) -> None:
-    """On one core, which two workers share: were anything left behind, no other trial would ever
-    begin. The cores of three trials and of the grid after them are the same."""
+    """On one core, which two workers share: were anything left behind, nothing else would ever
+    begin. The grid after the two trials needs the same core."""
     path = write_search(tmp_path, WITH_WORKERS)
     text = path.read_text().replace("max_failures: 2", "workers: 2, cpu: 0.5")
     path.write_text(text)
@@ -183,13 +183,12 @@ def test_a_trial_stopped_early_frees_the_workers_that_it_has_started(tmp_path: P
     code, output = supclap("run", path, "--storage", storage, "--cpus", "1", seconds=600)
     assert code == 0, output
     states = [trial.state.name for trial in trials_of(storage)]
-    assert states[:2] == ["COMPLETE", "PRUNED"]
-    assert len(states) == 3
+    assert states == ["COMPLETE", "PRUNED"]
     assert claimed(storage) == []
 
 
 def test_a_budget_ends_a_search_and_says_what_is_left(tmp_path: Path) -> None:
-    more = SEARCH.replace("trials: 6", "trials: 500\n  budget: {hours: 0.008}")
+    more = SEARCH.replace("trials: 6", "trials: 500\n  budget: {hours: 0.005}")
     path = write_search(tmp_path, more.replace("asha, startup: 2", "none"), epochs=2)
     storage = tmp_path / "storage"
     code, output = supclap("run", path, "--storage", storage, "--cpus", "1", seconds=600)
