@@ -1,7 +1,13 @@
 """The catalogue of metrics against what a run really reports."""
 
 import pytest
-from supclap_platform.metrics import CATALOGUE, full_name, lower_is_better, why_not_reported
+from supclap_platform.metrics import (
+    CATALOGUE,
+    full_name,
+    has_a_best,
+    lower_is_better,
+    why_not_reported,
+)
 from tiny_run import make_collection, tiny_config
 
 from supclap.config import RunConfig
@@ -44,6 +50,9 @@ def test_which_way_is_better():
     lower = {"test.t2a.medR", "val.a2t.meanR", "test.MRV", "seconds", "train.loss"}
     assert all(lower_is_better(name) for name in lower)
     assert not any(lower_is_better(name) for name in ("test.t2a.R@1", "zero_shot.accuracy"))
+    neither = ("radius.text.mean", "similarity.positive", "temperature", "chance.t2a.R@1", "steps")
+    assert not any(has_a_best(name) for name in neither)
+    assert all(has_a_best(name) for name in ("test.t2a.R@1", "drift.text", "seconds", "peak_MB"))
 
 
 def test_a_further_test_set_is_asked_for_by_its_name():

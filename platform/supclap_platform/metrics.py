@@ -56,6 +56,10 @@ FIRST_WORDS = frozenset(name.split(".")[0] for name in CATALOGUE) | {ALSO}
 _LEGAL = frozenset(CATALOGUE)
 _OF_TEST = frozenset((*_SHORT, *_BY_LANGUAGE))
 _LOW = ("medR", "meanR", "MRV", *WHOLE)
+_NEITHER = (
+    *("radius", "contraction", "push", "similarity", "distance", "temperature"),
+    *("chance", "best_epoch", "steps"),
+)
 _PERCENT = (*RECALLS, "mAP10", "accuracy", "class_accuracy")
 
 
@@ -138,6 +142,11 @@ def check_selection(config: RunConfig) -> None:
 def lower_is_better(metric: str) -> bool:
     """Whether a small value is the good one (ranks, seconds, losses)."""
     return metric.startswith("train.") or metric.split(".")[-1] in _LOW
+
+
+def has_a_best(metric: str) -> bool:
+    """Whether more of a metric is better or worse at all: a radius is neither."""
+    return metric.split(".")[0] not in _NEITHER
 
 
 def decimals(metric: str) -> int:

@@ -14,7 +14,7 @@ from supclap_platform.cells import INIT, Cell, cells_of, digest
 from supclap_platform.columns import Column, in_group
 from supclap_platform.experiment import Experiment
 from supclap_platform.ledger import Ledger, Result, State
-from supclap_platform.metrics import decimals, full_name, lower_is_better
+from supclap_platform.metrics import decimals, full_name, has_a_best, lower_is_better
 from supclap_platform.results.caption import gaps_of, notes_of
 from supclap_platform.results.published import PublishedTable, published_table
 from supclap_platform.results.statistics import Summary, summarise
@@ -198,7 +198,7 @@ def _with_best(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
             entry = row.entries[place]
             if entry.complete and entry.summary and entry.summary.mean == entry.summary.mean:
                 means[at] = round(entry.summary.mean, decimals(column.metric))
-        if len(means) > 1:
+        if len(means) > 1 and has_a_best(column.metric):
             best = (min if lower_is_better(column.metric) else max)(means.values())
             marks |= {(at, place) for at, mean in means.items() if mean == best}
     return [
