@@ -173,6 +173,7 @@ def test_the_best_settings_become_the_variants_of_a_file(whole: tuple[Path, Path
     assert "exists already" in output
 
 
+@pytest.mark.long
 def test_a_trial_stopped_early_frees_the_workers_that_it_has_started(tmp_path: Path) -> None:
     """On one core, which two workers share: were anything left behind, nothing else would ever
     begin. The grid after the two trials needs the same core."""
@@ -187,6 +188,7 @@ def test_a_trial_stopped_early_frees_the_workers_that_it_has_started(tmp_path: P
     assert claimed(storage) == []
 
 
+@pytest.mark.long
 def test_a_budget_ends_a_search_and_says_what_is_left(tmp_path: Path) -> None:
     more = SEARCH.replace("trials: 6", "trials: 500\n  budget: {hours: 0.005}")
     path = write_search(tmp_path, more.replace("asha, startup: 2", "none"), epochs=2)
