@@ -1,7 +1,6 @@
 """The data-parallel loss, on real processes over gloo, against the one-process run."""
 
 import itertools
-import socket
 
 import pytest
 import torch
@@ -81,13 +80,12 @@ def batch(with_clips):
     return audio, text, (torch.arange(PAIRS) // 2 if with_clips else None)
 
 
-def worker(rank, counts, port):
+def worker(rank, counts, meeting):
     failures = []
     torch.set_num_threads(1)
     world = len(counts)
-    dist.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world
-    )
+    # A file, not a port: between finding a free one and using it, another test may take it.
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
     rows = slice(sum(counts[:rank]), sum(counts[: rank + 1]))
     for case in CASES:
         audio, text, clips = batch(case[-1])
@@ -117,20 +115,14 @@ def worker(rank, counts, port):
     assert not failures, failures
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @pytest.mark.heavy
 @pytest.mark.parametrize("counts", [[11], [6, 5], [5, 3, 0, 3]], ids=str)
-def test_workers_agree_with_one_process(counts):
-    mp.spawn(worker, (counts, free_port()), nprocs=len(counts))
+def test_workers_agree_with_one_process(counts, tmp_path):
+    mp.spawn(worker, (counts, tmp_path / "meeting"), nprocs=len(counts))
 
 
-def lone_worker(rank, port):
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=0, world_size=1)
+def lone_worker(rank, meeting):
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=0, world_size=1)
     one = F.normalize(torch.ones(1, 4), dim=1)
     try:
         GlobalBatchLoss(SupCLAPLoss(InfoNCE()))(one, one)
@@ -141,8 +133,8 @@ def lone_worker(rank, port):
 
 
 @pytest.mark.heavy
-def test_a_global_batch_of_one_pair_is_refused():
-    mp.spawn(lone_worker, (free_port(),), nprocs=1)
+def test_a_global_batch_of_one_pair_is_refused(tmp_path):
+    mp.spawn(lone_worker, (tmp_path / "meeting",), nprocs=1)
 
 
 def test_without_workers_it_is_the_loss_itself():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import socket
 from collections import Counter
 
 import numpy as np
@@ -218,7 +217,7 @@ class Step(torch.nn.Module):
         return self.loss(*(F.normalize(side, dim=-1) for side in sides), clips)
 
 
-def worker(rank: int, counts: list[int], port: int) -> None:
+def worker(rank: int, counts: list[int], meeting: int) -> None:
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(5)
     sounds = torch.randn(N, 9, generator=generator).double()
@@ -232,7 +231,7 @@ def worker(rank: int, counts: list[int], port: int) -> None:
         output.total.backward()
         singles.append((single, output))
     dist.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=len(counts)
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=len(counts)
     )
     failures = []
     for (case, kind, clips), (single, expected) in zip(cases, singles, strict=True):
@@ -256,11 +255,8 @@ def worker(rank: int, counts: list[int], port: int) -> None:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("counts", [[4, 3], [7, 0]], ids=str)
-def test_two_workers_agree_with_one(counts):
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    mp.spawn(worker, (counts, port), nprocs=2)
+def test_two_workers_agree_with_one(counts, tmp_path):
+    mp.spawn(worker, (counts, tmp_path / "meeting"), nprocs=2)
 
 
 # ---- which captions a step takes -----------------------------------------------------------
