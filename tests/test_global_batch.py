@@ -130,6 +130,8 @@ def lone_worker(rank, meeting):
         assert "at least 2 pairs over all workers" in str(error)  # noqa: PT017 - in a subprocess
     else:
         raise AssertionError("a global batch of one pair was accepted")
+    finally:
+        dist.destroy_process_group()  # its threads may abort a process that just ends
 
 
 @pytest.mark.heavy
