@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import signal
 import time
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from supclap.environment import environment
 from supclap_platform.cells import Cell
 from supclap_platform.executor import demand
 from supclap_platform.ledger import Ledger
@@ -205,22 +205,16 @@ def _dirname(trial: Any) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Tune's settings, and its tables and warnings kept from the terminal."""
-    before = {name: os.environ.get(name) for name in _SETTINGS}
-    os.environ.update(_SETTINGS)
     loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray.air", "ray")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with environment(**_SETTINGS):
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextmanager
