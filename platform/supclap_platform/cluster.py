@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import socket
@@ -79,7 +80,7 @@ def _own(cpus: int, dashboard: bool) -> Iterator[Cluster]:
     _sweep()
     folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_PARENT)
     # Workers inherit it; numpy's thread pool is made when they import it, before any cell is known.
-    with environment(OMP_NUM_THREADS="1"):
+    with environment(OMP_NUM_THREADS="1"), _sparingly(dashboard):
         try:
             ray.init(
                 address="local",
@@ -100,6 +101,32 @@ def _own(cpus: int, dashboard: bool) -> Iterator[Cluster]:
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _sparingly(dashboard: bool) -> Iterator[None]:
+    """Starts of Ray only what one driver on one machine needs, for which it has no public setting.
+
+    Left out are the autoscaler, the monitor of logs that are not shown, and, unless it is asked
+    for, the dashboard, which is started even where it is declined: of the time that a short grid
+    takes beyond its cells they were a quarter. The agent's port is any that is free: the usual one
+    is tried for four seconds where another Ray of this machine has it.
+    """
+    from ray._private import parameter, services
+
+    whole = parameter.RayParams, services.start_api_server
+    parameter.RayParams = functools.partial(
+        parameter.RayParams,
+        no_monitor=True,
+        include_log_monitor=False,
+        dashboard_agent_listen_port=0,
+    )
+    if not dashboard:
+        services.start_api_server = lambda *_, **__: ("", None)
+    try:
+        yield
+    finally:
+        parameter.RayParams, services.start_api_server = whole
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from supclap_platform.results.inference import CONFIDENCE
 
@@ -85,7 +85,7 @@ def crossed_interval(
         error = float(by_seed.std(ddof=1)) / seeds**0.5
         moved = moved * (shared / whole) ** 0.5 if whole else moved
         even = (np.arange(draws) + 0.5) / draws  # drawn evenly: the tails of t are long
-        moved = moved + error * chance.permutation(stats.t.ppf(even, seeds - 1))
+        moved = moved + error * chance.permutation(special.stdtrit(seeds - 1, even))
     low, high = np.quantile(moved, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return estimate + float(low), estimate + float(high)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from math import isfinite
 
 import numpy as np
-from scipy import stats
 
 from supclap_platform.claims import Claim, Greater, Trend, Within
 from supclap_platform.ledger import State
@@ -112,6 +111,8 @@ def _slopes(claim: Trend, evidence: Evidence) -> Case:
         [],
         wanted=len(evidence.runs(claim.variant)),
     )
+    from scipy.stats import kendalltau  # here: its import takes long, and few claims are on trends
+
     taus, lacking, broken = [], [], []
     for seed, curve in evidence.curves(claim.variant, claim.metric).items():
         epochs, values = list(curve), list(curve.values())
@@ -122,7 +123,7 @@ def _slopes(claim: Trend, evidence: Evidence) -> Case:
         else:
             case.values.append(float(np.polyfit(epochs, values, 1)[0]))
             case.scale = max(case.scale, *(abs(value) / max(epochs) for value in values))
-            taus.append(float(stats.kendalltau(epochs, values).statistic))
+            taus.append(float(kendalltau(epochs, values).statistic))
     if lacking:
         at_end = claim.metric.startswith("test.")
         val = claim.metric.replace("test.", "val.", 1)

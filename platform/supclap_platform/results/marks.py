@@ -6,7 +6,6 @@ from functools import cache
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.markers import MarkerStyle
 
 from supclap_platform.claims import Within
 from supclap_platform.results.styles import Style
@@ -30,6 +29,8 @@ def swatch(style: Style) -> Markup:
 @cache
 def _marker(marker: str) -> str:
     """The outline of a marker of matplotlib, around the middle of a swatch, as an SVG path."""
+    from matplotlib.markers import MarkerStyle  # not needed on a page without figures
+
     form = MarkerStyle(marker)
     path = form.get_path().transformed(form.get_transform())
     rings = [np.asarray(ring) for ring in path.to_polygons(closed_only=False)]

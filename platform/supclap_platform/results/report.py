@@ -26,10 +26,9 @@ from supclap_platform.plan import profile_key
 from supclap_platform.results.conclusion import Conclusion, conclude
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.facts import Facts, RunFact, gather_facts
-from supclap_platform.results.figures import CAPTIONS, Drawing, draw_figures
 from supclap_platform.results.fragment import as_html
-from supclap_platform.results.marks import interval, swatch
-from supclap_platform.results.panels import label, on_bands
+from supclap_platform.results.marks import interval
+from supclap_platform.results.pictures import Figure, pictures_of
 from supclap_platform.results.snapshot import Snapshot
 from supclap_platform.results.tracked import Tracked, tracked_runs
 from supclap_platform.results.verdict_formats import (
@@ -40,11 +39,9 @@ from supclap_platform.results.verdict_formats import (
     seeds_to_decide,
 )
 from supclap_platform.results.verdicts import Outcome, Verdict
-from supclap_platform.search.explain import SearchFigure, search_figures
 from supclap_platform.store import Store
 
 REPORT = "report.html"
-WIDE = 0
 SIGNS = {Outcome.SUPPORTED: "✓", Outcome.CONTRADICTED: "✗", Outcome.UNDECIDED: "?"}
 
 
@@ -104,19 +101,6 @@ class Part:
     @cached_property
     def failed(self) -> list[RunFact]:
         return [run for run in self.facts.troubles if run.state is State.FAILED]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure as the page shows it: pictures of its panels, and a legend that is text."""
-
-    name: str
-    caption: str
-    bands: str
-    panels: tuple[tuple[str, str], ...]  # what it shows in words, the picture as a data URI
-    columns: int  # WIDE: one picture over the whole width
-    legend: tuple[tuple[Markup, str], ...]
-    notes: tuple[str, ...]
 
 
 def build_report(
@@ -180,47 +164,11 @@ def anchor(*names: str) -> str:
 
 def _part(experiment: Experiment, ledger: Ledger, mixed: bool, tracked: dict[str, Tracked]) -> Part:
     evidence = Evidence(experiment, ledger)
-    drawings = draw_figures(experiment, ledger, (), evidence)
     return Part(
         experiment,
         conclude(experiment, ledger, mixed, evidence),
-        (
-            *(_figure(drawing) for drawing in drawings),
-            *(_of_search(figure) for figure in search_figures(experiment, ledger)),
-        ),
+        pictures_of(experiment, ledger, evidence),
         gather_facts(experiment, ledger, evidence.cells, tracked),
-    )
-
-
-def _figure(drawing: Drawing) -> Figure:
-    panels = []
-    for group in drawing.groups if drawing.panels else ():
-        for panel in drawing.panels:
-            told = panel.title if group is None else f"{group}: {panel.title}"
-            picture = base64.b64encode(drawing.single(panel, group)).decode()
-            panels.append((told, f"data:image/svg+xml;base64,{picture}"))
-    rows = dict.fromkeys(line.row for line in drawing.drawn)
-    return Figure(
-        drawing.name,
-        CAPTIONS[drawing.name],
-        on_bands(drawing.drawn) if rows else "",
-        tuple(panels),
-        len(drawing.panels),
-        tuple((swatch(drawing.styles[row]), label(row, drawing.drawn)) for row in rows),
-        drawing.notes,
-    )
-
-
-def _of_search(figure: SearchFigure) -> Figure:
-    picture = f"data:image/svg+xml;base64,{base64.b64encode(figure.svg).decode()}"
-    return Figure(
-        f"search-{figure.name}",
-        f"{figure.title}. {figure.caption}",
-        "",
-        ((figure.title, picture),),
-        WIDE,
-        (),
-        (),
     )
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from supclap_platform.experiment import Experiment
 from supclap_platform.ledger import Ledger
-from supclap_platform.search.points import as_csv, picture
-from supclap_platform.search.study import Book
+
+if TYPE_CHECKING:
+    from supclap_platform.search.study import Book
 
 INDEX = "figures/search.json"
 TRIALS = "trials.csv"
@@ -58,7 +60,8 @@ class SearchFigure:
 
 def explain(book: Book, ledger: Ledger) -> list[str]:
     """Draws what the study has to show into the experiment's folder; the files' names."""
-    from supclap_platform.search import drawing
+    from supclap_platform.search import drawing  # Optuna and matplotlib: not for every command
+    from supclap_platform.search.points import as_csv, picture
 
     shown = picture(book)
     draw = {

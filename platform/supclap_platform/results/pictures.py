@@ -1,0 +1,82 @@
+"""Figures as the report shows them: those that the file declares, and those of a search.
+
+matplotlib is imported only where a file declares figures: a short grid waits for its report.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from supclap_platform.experiment import Experiment
+from supclap_platform.ledger import Ledger
+from supclap_platform.results.evidence import Evidence
+from supclap_platform.results.marks import swatch
+from supclap_platform.search.explain import SearchFigure, search_figures
+
+if TYPE_CHECKING:
+    from supclap_platform.results.figures import Drawing
+
+WIDE = 0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure as the page shows it: pictures of its panels, and a legend that is text."""
+
+    name: str
+    caption: str
+    bands: str
+    panels: tuple[tuple[str, str], ...]  # what it shows in words, the picture as a data URI
+    columns: int  # WIDE: one picture over the whole width
+    legend: tuple[tuple[Markup, str], ...]
+    notes: tuple[str, ...]
+
+
+def pictures_of(experiment: Experiment, ledger: Ledger, evidence: Evidence) -> tuple[Figure, ...]:
+    """The figures of an experiment, from what the ledger holds now."""
+    drawn: list[Figure] = []
+    if experiment.figures:
+        from supclap_platform.results.figures import draw_figures
+
+        drawn = [_drawn(one) for one in draw_figures(experiment, ledger, (), evidence)]
+    searched = [_of_search(one) for one in search_figures(experiment, ledger)]
+    return (*drawn, *searched)
+
+
+def _drawn(drawing: Drawing) -> Figure:
+    from supclap_platform.results.figures import CAPTIONS
+    from supclap_platform.results.panels import label, on_bands
+
+    panels = []
+    for group in drawing.groups if drawing.panels else ():
+        for panel in drawing.panels:
+            told = panel.title if group is None else f"{group}: {panel.title}"
+            picture = base64.b64encode(drawing.single(panel, group)).decode()
+            panels.append((told, f"data:image/svg+xml;base64,{picture}"))
+    rows = dict.fromkeys(line.row for line in drawing.drawn)
+    return Figure(
+        drawing.name,
+        CAPTIONS[drawing.name],
+        on_bands(drawing.drawn) if rows else "",
+        tuple(panels),
+        len(drawing.panels),
+        tuple((swatch(drawing.styles[row]), label(row, drawing.drawn)) for row in rows),
+        drawing.notes,
+    )
+
+
+def _of_search(figure: SearchFigure) -> Figure:
+    picture = f"data:image/svg+xml;base64,{base64.b64encode(figure.svg).decode()}"
+    return Figure(
+        f"search-{figure.name}",
+        f"{figure.title}. {figure.caption}",
+        "",
+        ((figure.title, picture),),
+        WIDE,
+        (),
+        (),
+    )
