@@ -15,6 +15,8 @@ from tiny_grid import attempts, claimed, start, supclap, write_experiment
 
 pytestmark = pytest.mark.heavy
 
+LONG = 10_000  # epochs: no search ends by itself while it is stopped
+
 SEARCH = """
 baseline: InfoNCE
 claims: [winner > InfoNCE on t2a.R@1]
@@ -171,6 +173,50 @@ def test_the_best_settings_become_the_variants_of_a_file(whole: tuple[Path, Path
     code, output = supclap(*arguments)
     assert code == 2
     assert "exists already" in output
+
+
+def test_a_search_that_is_stopped_or_interrupted_goes_on_where_it_was(tmp_path: Path) -> None:
+    path = write_search(tmp_path, SEARCH.replace("trials: 6", "trials: 1"), epochs=LONG)
+    storage = tmp_path / "storage"
+
+    def ended(how: Callable[[Any], None]) -> str:
+        process = start("run", path, "--storage", storage, "--cpus", "1")
+        try:
+            wait_for_an_epoch(process, storage)
+            how(process)
+            output, _ = process.communicate(timeout=120)
+        finally:
+            process.kill()
+        assert process.returncode == 130, output
+        assert "stopped with 0 of 1 trials over; the same command goes on" in output
+        assert "Traceback" not in output
+        assert claimed(storage) == []
+        assert list(open_ledger(storage).overview().states.values()) == [State.RESUMABLE]
+        return str(output)
+
+    def by_command(process: Any) -> None:
+        code, told = supclap("stop", path, "--storage", storage)
+        assert code == 0, told
+
+    ended(by_command)
+    assert "going on with 1 trials" in ended(lambda process: process.send_signal(signal.SIGINT))
+    assert not (storage / "experiments/tiny/ray-tune").exists()
+    (trial,) = trials_of(storage)
+    assert not trial.state.is_finished()
+
+
+def wait_for_an_epoch(process: Any, storage: Path) -> None:
+    """Until the search's only cell has gone an epoch further than it was."""
+
+    def epochs() -> int:
+        lines = [f.read_text() for f in (storage / "cells").glob("*/events.jsonl")]
+        return sum(text.count('"kind": "epoch"') for text in lines)
+
+    before, until = epochs(), time.monotonic() + 240
+    while epochs() <= before:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 @pytest.mark.long
