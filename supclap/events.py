@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time as clock
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 
@@ -32,6 +32,8 @@ class Started:
     dropped: int = 0  # pairs that wait at the end of each epoch, others in every epoch
     noisy: int = 0  # clips that bear another clip's captions
     also: dict[str, str] = field(default_factory=dict)  # content hashes of further test sets' data
+    # Python, PyTorch, device (`supclap.version`): two that differ may still agree on the result.
+    made_with: dict[str, str] = field(default_factory=dict, compare=False)
     time: float = field(default_factory=clock.time, compare=False)
     kind: str = "started"
 
@@ -74,6 +76,9 @@ def to_line(event: Event) -> str:
 
 
 def from_line(line: str) -> Event:
-    """The event that `to_line` wrote."""
+    """The event that `to_line` wrote. What only another version of this package knows is left out,
+    so that tables and figures of its runs can still be made."""
     values = json.loads(line)
-    return _KINDS[values["kind"]](**values)
+    kind = _KINDS[values["kind"]]
+    known = {one.name for one in fields(kind)}
+    return kind(**{name: value for name, value in values.items() if name in known})

@@ -34,6 +34,8 @@ CONFIG, EVENTS, RESULT, RANKS, MODEL = (
     "ranks.npz",
     "model",
 )
+# Of the start, what the result repeats.
+RECORDED = ("epochs", "workers", "code", "data", "made_with")
 
 
 class Record:
@@ -83,7 +85,7 @@ class Record:
         np.savez(packed, **ranks)  # type: ignore[arg-type]
         result: dict[str, Any] = {
             **asdict(finished),
-            **{key: getattr(started, key) for key in ("epochs", "workers", "code", "data")},
+            **{key: getattr(started, key) for key in RECORDED},
         }
         with writing(self.folder):
             with tempfile.TemporaryDirectory(prefix="supclap-model-") as scratch:

@@ -33,7 +33,7 @@ from supclap.record import Record, writing
 from supclap.step import Step
 from supclap.storage import Folder
 from supclap.usage import Usage, higher
-from supclap.version import code_version
+from supclap.version import code_version, made_with
 from supclap.workers import Workers
 
 __all__ = ["TrainingError", "fit"]
@@ -129,6 +129,7 @@ def fit(
         dropped=batches.dropped,
         noisy=batches.noisy,
         also=held_out.also,
+        made_with=made_with(workers.device),
     )
     progress = Progress(events=[to_line(started)])
     state = workers.from_first(checkpoints.load_latest)
@@ -245,7 +246,8 @@ def _go_on(progress: Progress, now: Started, folder: Folder) -> Started:
     """The recorded start of a resumed run.
 
     Other data are refused. Other code is not, as that would throw a long run away for a comment;
-    but the run's code version then names both, so that no table takes it for either.
+    but the run's code version then names both, so that no table takes it for either. So do its
+    versions of Python and PyTorch, and its device.
     """
     before = from_line(progress.events[0])
     assert isinstance(before, Started)
@@ -257,7 +259,17 @@ def _go_on(progress: Progress, now: Started, folder: Folder) -> Started:
                 f"{folder.uri}: was begun on other data{where} (content hash {old}, now {new}); "
                 "give another folder, or remove this one"
             )
-    if now.code not in before.code.split("+"):
-        before = replace(before, code=f"{before.code}+{now.code}")
-        progress.events[0] = to_line(before)
-    return before
+    changed = replace(
+        before,
+        code=_both(before.code, now.code, "+"),
+        made_with={
+            name: _both(before.made_with.get(name, value), value, " + ")
+            for name, value in now.made_with.items()
+        },
+    )
+    progress.events[0] = to_line(changed)
+    return changed
+
+
+def _both(before: str, now: str, sign: str) -> str:
+    return before if now in before.split(sign) else before + sign + now

@@ -1,10 +1,18 @@
-"""The version of the code that can change a result: a hash of this package, not a commit."""
+"""What a result was made with: the version of this package, and of what lies below it.
+
+The version of the package is a hash of its code that can change a result, not a commit.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import platform
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 @cache
@@ -21,3 +29,16 @@ def hash_of_code(folder: Path) -> str:
         name = path.relative_to(folder).as_posix()
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:12]
+
+
+def made_with(device: torch.device) -> dict[str, str]:
+    """Versions of Python and PyTorch, and the name of the device, as reports show them."""
+    import torch
+
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_gpu else f"CPU, {platform.machine()}"
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "device": name,
+    }

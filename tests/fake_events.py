@@ -25,6 +25,7 @@ def told(cell: Cell, epochs: int, place: int = 0, finished: bool = False, begin:
             steps_per_epoch=10,
             parameters=1234,
             clips=1500,
+            made_with={"torch": "9.9", "device": "CPU"},
             time=begin,
         )
     ]

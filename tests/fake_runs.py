@@ -32,6 +32,7 @@ def finish(
         "workers": cell.resources.workers,
         "code": code,
         "data": data,
+        "made_with": {"torch": f"torch of {code}", "device": "CPU"},
     }
     folder.write("result.json", json.dumps(result).encode())
 

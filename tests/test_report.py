@@ -116,7 +116,8 @@ def test_the_page_says_what_the_ledger_says(experiment, ledger):
         for run in row.runs:
             assert run.signature in page.text
     assert "41.87" in page.text  # InfoNCE in the paper
-    assert "code-a" in page.text
+    assert "code of the runscode-a" in page.text
+    assert "torch of the runstorch of code-a" in page.text
     assert "9 of 9 runs finished" in page.text
     assert f"{9 * 10 / 3600:.2f}" in page.text  # worker-hours: ten seconds for each run
     assert "loss.svr.radius: static" in page.text

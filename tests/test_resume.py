@@ -165,11 +165,14 @@ def test_other_data_are_refused_and_other_code_is_named(
     config = tiny_config(make_collection(tmp_path / "data"))
     for version in ("old", "new"):
         monkeypatch.setattr(training, "code_version", lambda version=version: version)
+        below = {"torch": f"1.0+{version}er", "device": "CPU"}
+        monkeypatch.setattr(training, "made_with", lambda device, below=below: below)
         stream = fit(config, Folder.at(tmp_path / "run"))
         started = next(stream), next(stream)
         stream.close()
         assert isinstance(started[0], Started)
     assert started[0].code == "old+new"
+    assert started[0].made_with == {"torch": "1.0+older + 1.0+newer", "device": "CPU"}
     make_collection(tmp_path / "data", seed=1)
     with pytest.raises(InputError, match="begun on other data"):
         next(fit(config, Folder.at(tmp_path / "run")))

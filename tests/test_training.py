@@ -18,7 +18,7 @@ from supclap.config import RunConfig
 from supclap.data.clips import Collection
 from supclap.errors import InputError
 from supclap.evaluation.collection import evaluate_retrieval, evaluate_zero_shot
-from supclap.events import EpochEnded, Event, Finished, Started
+from supclap.events import EpochEnded, Event, Finished, Started, from_line, to_line
 from supclap.inputs import Inputs
 from supclap.losses import build_loss
 from supclap.model.clap import CLAP, build_model
@@ -46,6 +46,13 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return supclap.load(folder / "model").state_dict()
 
 
+def test_events_of_another_version_are_read_as_far_as_they_are_known() -> None:
+    epoch = EpochEnded(2, 20, 1.5, {"train.loss": float("inf"), "val.t2a.R@1": 2.0})
+    assert from_line(to_line(epoch)) == epoch
+    later = json.loads(to_line(epoch)) | {"mood": "of a later version"}
+    assert from_line(json.dumps(later)) == epoch
+
+
 def test_a_run_tells_its_story_in_order(data: Path, tmp_path: Path) -> None:
     config = tiny_config(data)
     events = list(fit(config, Folder.at(tmp_path)))
@@ -55,6 +62,8 @@ def test_a_run_tells_its_story_in_order(data: Path, tmp_path: Path) -> None:
     assert isinstance(first, EpochEnded)
     assert isinstance(finished, Finished)
     assert (started.steps_per_epoch, started.clips, started.step) == (3, 24, 0)
+    assert started.made_with["torch"] == torch.__version__
+    assert started.made_with["device"].startswith("CPU, ")
     names = {"train.loss", "train.base", "train.svr", "train.constraint", "drift.text"}
     names |= {"drift.audio", "radius.text.mean", "radius.audio.std", "val.t2a.R@1", "val.a2t.mAP10"}
     assert names <= first.metrics.keys()

@@ -100,6 +100,7 @@ def tags_of(cell: Known, started: Started | None, failure: Failure | None) -> di
             "data_hash": started.data,
             "workers": str(started.workers),
             "parameters": str(started.parameters),
+            **started.made_with,
         }
     if failure is not None:
         tags[ERROR] = failure.error[:MOST_CHARACTERS]

@@ -47,6 +47,7 @@ _REPORTED = (
     "code",
     "data",
 )
+_OPTIONAL = ("peak_MB", "made_with")  # results of earlier versions lack them
 _READERS = 16  # files read at once: an object store answers each in tens of milliseconds
 
 
@@ -84,6 +85,7 @@ class Result:
     code: str
     data: str
     peak_MB: float | None = None  # most memory held; None where the system did not tell
+    made_with: dict[str, str] = field(default_factory=dict)  # versions below it, and the device
 
 
 @dataclass(frozen=True)
@@ -228,7 +230,8 @@ class Ledger:
             return None
         try:
             reported = {name: values[name] for name in _REPORTED}
-            return Result(signature, **reported, peak_MB=values.get("peak_MB"))
+            more = {name: values[name] for name in _OPTIONAL if name in values}
+            return Result(signature, **reported, **more)
         except KeyError as error:
             raise _damaged(f"{self.folder(signature).uri}/{RESULT}", f"no {error}") from None
 

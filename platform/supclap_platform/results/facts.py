@@ -44,9 +44,6 @@ class Facts:
     shared: dict[str, str]  # settings that all variants have in common: dotted key -> value
     changes: dict[str, dict[str, str]]  # variant -> what it overrides
     file: str | None  # the experiment file as it is now; None where it is gone
-    codes: tuple[str, ...]  # of the finished runs
-    data: tuple[str, ...]
-    versions: dict[str, str]  # of this installation
 
     @property
     def done(self) -> int:
@@ -102,9 +99,6 @@ def gather_facts(
         shared=_shared(experiment),
         changes={variant.name: params_of(variant.changes) for variant in experiment.variants},
         file=path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None,
-        codes=tuple(sorted({result.code for result in results.values()})),
-        data=tuple(sorted({result.data for result in results.values()})),
-        versions=versions(),
     )
 
 

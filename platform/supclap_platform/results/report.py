@@ -25,7 +25,7 @@ from supclap_platform.parent import Parent, Parents
 from supclap_platform.plan import profile_key
 from supclap_platform.results.conclusion import Conclusion, conclude
 from supclap_platform.results.evidence import Evidence
-from supclap_platform.results.facts import Facts, RunFact, gather_facts
+from supclap_platform.results.facts import Facts, RunFact, gather_facts, versions
 from supclap_platform.results.fragment import as_html
 from supclap_platform.results.marks import interval
 from supclap_platform.results.pictures import Figure, pictures_of
@@ -134,8 +134,8 @@ def build_report(
         gathered=bool(experiment.parts),
         counts=_counts(parts),
         cost=_cost(parts, parent),
-        codes=sorted({code for part in parts for code in part.facts.codes}),
-        data=sorted({data for part in parts for data in part.facts.data}),
+        versions=_versions(parts),
+        here=versions(),
         style=Markup(style),
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         changes=profile_key(experiment),
@@ -222,6 +222,17 @@ def _cost(parts: Iterable[Part], parent: Parent | None) -> list[tuple[str, str]]
             span = spell((parent.ended - parent.began) / 1000)
             told.append(("Wall time, from first start to last end, pauses included", span))
     return told
+
+
+def _versions(parts: Iterable[Part]) -> dict[str, str]:
+    """What the finished runs were made with; several values side by side."""
+    found: dict[str, set[str]] = {"code": set(), "data": set()}
+    for result in (run.result for part in parts for run in part.facts.runs):
+        if result is not None:
+            made_with = {"code": result.code, "data": result.data, **result.made_with}
+            for name, value in made_with.items():
+                found.setdefault(name, set()).add(value)
+    return {name: ", ".join(sorted(values)) or "–" for name, values in found.items()}
 
 
 def _moment(milliseconds: int) -> str:
