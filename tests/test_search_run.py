@@ -199,7 +199,9 @@ def test_a_search_that_is_stopped_or_interrupted_goes_on_where_it_was(tmp_path: 
         assert code == 0, told
 
     ended(by_command)
-    assert "going on with 1 trials" in ended(lambda process: process.send_signal(signal.SIGINT))
+    assert "interrupted trials that go on: 1" in ended(
+        lambda process: process.send_signal(signal.SIGINT)
+    )
     assert not (storage / "experiments/tiny/ray-tune").exists()
     (trial,) = trials_of(storage)
     assert not trial.state.is_finished()

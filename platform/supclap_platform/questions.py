@@ -22,31 +22,22 @@ def check_baselines(
     if baseline is None:
         return {}
     if isinstance(baseline, str):
-        _known_row(document, ("baseline",), baseline, rows)
+        _known(document, ("baseline",), "baseline: no variant", baseline, rows)
         return {row: baseline for row in rows if row != baseline}
     result: dict[str, str] = {}
     for name, compared in baseline.items():
-        _known_row(document, ("baseline", name), name, rows)
+        _known(document, ("baseline", name), "baseline: no variant", name, rows)
         if not compared:
             raise document.error(("baseline", name), f"baseline: '{name}' names no row to compare")
         for place, row in enumerate(compared):
             key: Key = ("baseline", name, str(place))
-            _known_row(document, key, row, rows)
+            _known(document, key, "baseline: no variant", row, rows)
             if row in result:
                 raise document.error(key, f"baseline: '{row}' has two, {result[row]} and {name}")
             if row == name:
                 raise document.error(key, f"baseline: '{row}' is compared with itself")
             result[row] = name
     return result
-
-
-def _known_row(document: Document, key: Key, row: str, rows: Iterable[str]) -> None:
-    rows = list(rows)
-    if row not in rows:
-        raise document.error(
-            key,
-            f"baseline: no variant '{row}'{nearest(row, rows)} (variants: {', '.join(rows)})",
-        )
 
 
 def check_published(
@@ -66,11 +57,11 @@ def check_published(
     except InputError as error:
         raise document.error(key, str(error)) from None
     for ours, theirs in section.rows.items():
-        _known(document, (*key, "rows", ours), "variant", ours, rows)
-        _known(document, (*key, "rows", ours), "published row", theirs, published.rows)
+        _known(document, (*key, "rows", ours), "no variant", ours, rows)
+        _known(document, (*key, "rows", ours), "no published row", theirs, published.rows)
     for ours, theirs in section.columns.items():
-        _known(document, (*key, "columns", ours), "table column", ours, names)
-        _known(document, (*key, "columns", ours), "published column", theirs, published.columns)
+        _known(document, (*key, "columns", ours), "no table column", ours, names)
+        _known(document, (*key, "columns", ours), "no published column", theirs, published.columns)
     return section
 
 
@@ -104,13 +95,13 @@ def check_claims(
 def check_figures(document: Document, figures: Iterable[str]) -> tuple[str, ...]:
     """The figures, each of a known kind, none twice. Raises InputError."""
     for position, name in enumerate(figures):
-        _known(document, ("figures", str(position)), "figure", name, FIGURES)
+        _known(document, ("figures", str(position)), "no figure", name, FIGURES)
     return tuple(dict.fromkeys(figures))
 
 
-def _known(document: Document, key: Key, what: str, name: str, valid: Iterable[str]) -> None:
+def _known(document: Document, key: Key, told: str, name: str, valid: Iterable[str]) -> None:
     valid = list(valid)
     if name not in valid:
         raise document.error(
-            key, f"no {what} '{name}'{nearest(name, valid)} (valid: {', '.join(valid)})"
+            key, f"{told} '{name}'{nearest(name, valid)} (valid: {', '.join(valid)})"
         )

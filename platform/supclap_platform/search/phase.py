@@ -97,7 +97,7 @@ def _drive(
                 return failed
             search = StudySearch(book, ledger, lambda line: view.say(line, "red"))
             if search.recovered:
-                console.print(f"going on with {search.recovered} trials that were interrupted")
+                console.print(f"interrupted trials that go on: {search.recovered}")
             task = replace(task_of(cell, ledger, experiment.name, code), label="", signature="")
             common = Common(task, book.search.objectives)
             with announce(ledger, experiment.name) as driver, View(console) as view:
