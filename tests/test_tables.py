@@ -2,8 +2,11 @@
 
 import csv
 import io
+import json
 import random
+import shutil
 import statistics
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -97,6 +100,23 @@ def test_the_text_by_hand(ledger, experiment):
     assert "Rows without a published number: my_row." in lines
     assert any("Published rows without a counterpart here: bi-Dyn" in line for line in lines)
     assert not any("finished" in line for line in lines)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex here")
+def test_latex_compiles_whatever_rows_are_called(ledger, tmp_path):
+    names = ["InfoNCE", "[a] & b", "* 5 % of ${x}", "a_b^c~d\\e#", "x < y > |z|", 'it\'s "q"']
+    rows = ", ".join(f"{json.dumps(n)}: {{epochs: {e}}}" for e, n in enumerate(names, 1))
+    path = tmp_path / "awkward.yaml"
+    grid = TEXT.replace("  published: table3_ablation\n", "baseline: InfoNCE\n")
+    head, _, rest = grid.partition("variants:")
+    path.write_text(f"{head}variants: {{{rows}}}\n{rest.partition(chr(10))[2]}", encoding="utf-8")
+    table = build_table(load_experiment(path), ledger)
+    document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n"
+    (tmp_path / "t.tex").write_text(f"{document}{as_latex(table)}\\end{{document}}\n")
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "t.tex"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout[-2000:]
+    assert "[1" in ran.stdout  # a page
 
 
 def test_markdown_and_latex_mark_the_best_and_escape_names(ledger, experiment):

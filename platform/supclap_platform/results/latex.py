@@ -93,6 +93,8 @@ _TEX = {
     "–": "--",
     "<": "\\textless{}",
     ">": "\\textgreater{}",
+    "[": "{[}",  # at the head of a row it would belong to the end of the row before
+    "*": "{*}",
 } | {sign: "\\" + sign for sign in "&%$#_{}"}
 
 
