@@ -11,6 +11,7 @@ import optuna
 import pytest
 from supclap_platform.experiment import load_experiment
 from supclap_platform.ledger import State, open_ledger
+from supclap_platform.store import default_store
 from tiny_grid import attempts, claimed, start, supclap, write_experiment
 
 pytestmark = pytest.mark.heavy
@@ -59,6 +60,12 @@ def trials_of(storage: Path) -> list[Any]:
         return optuna.load_study(study_name="tiny", storage=f"sqlite:///{file}").trials
     except Exception:  # it is being created
         return []
+
+
+def runs_of(storage: Path) -> list[Any]:
+    client = default_store(storage).connect()
+    experiment = client.get_experiment_by_name("tiny")
+    return list(client.search_runs([experiment.experiment_id]))
 
 
 def content(storage: Path) -> list[tuple[Any, ...]]:
@@ -112,8 +119,13 @@ def test_what_is_stopped_early_is_left_to_go_on_and_never_counts_as_finished(
     stopped = [t for t in trials_of(storage) if t.state.name == "PRUNED"]
     assert stopped
     ledger = open_ledger(storage)
+    shown = {run.data.tags.get("signature"): run for run in runs_of(storage)}
     for trial in stopped:
-        assert ledger.state(trial.user_attrs["cells"][0]) is State.RESUMABLE
+        (signature,) = trial.user_attrs["cells"]
+        assert ledger.state(signature) is State.RESUMABLE
+        run = shown[signature]
+        assert (run.info.status, run.data.tags["stopped_early"]) == ("KILLED", "true")
+        assert run.data.tags["variant"] == f"trial {trial.number}"
     for trial in (t for t in trials_of(storage) if t.state.name == "COMPLETE"):
         result = ledger.result(trial.user_attrs["cells"][0])
         assert result is not None

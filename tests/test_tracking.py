@@ -273,6 +273,24 @@ def statuses(place) -> dict[str, str]:
     return {name: run.info.status for name, run in place.runs().items()}
 
 
+def test_a_trial_that_its_search_has_stopped_is_marked_until_it_goes_on(place):
+    cell = place.cells[0]
+    write(place.ledger, cell, told(cell, 1))
+    place.ledger.folder(cell.signature).write("checkpoints/latest.json", b"{}")
+    place.ledger.note_early_stop(cell.signature)
+    tracker = Mirror(place.ledger, place.store, place.begin())
+    assert tracker.catch_up()
+    run = place.runs()[cell.label]
+    assert (run.info.status, run.data.tags["stopped_early"]) == ("KILLED", "true")
+    lease = place.ledger.take(cell.signature)
+    assert lease is not None
+    assert tracker.catch_up()
+    run = place.runs()[cell.label]
+    assert run.info.status == "RUNNING"
+    assert "stopped_early" not in run.data.tags
+    lease.release()
+
+
 def test_a_cell_that_fails_before_it_reports_anything_is_shown(place):
     cell = place.cells[0]
     place.ledger.record_failure(cell.signature, "no such encoder", configuration=True)

@@ -26,6 +26,7 @@ RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 MIRRORED = "mirrored"  # tag: how many events are there, and when the last was made
 MODEL = "model"  # tag: the logged model
 ERROR = "error"  # tag: why the run failed
+EARLY = "stopped_early"  # tag: by a search
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ def params_of(config: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def tags_of(cell: Known, started: Started | None, failure: Failure | None) -> dict[str, str]:
+def tags_of(
+    cell: Known, started: Started | None, failure: Failure | None, early: bool = False
+) -> dict[str, str]:
     """The tags by which a cell is found."""
     tags = {"variant": cell.variant, "seed": str(cell.seed), "signature": cell.signature}
     if cell.group is not None:
@@ -104,6 +107,8 @@ def tags_of(cell: Known, started: Started | None, failure: Failure | None) -> di
         }
     if failure is not None:
         tags[ERROR] = failure.error[:MOST_CHARACTERS]
+    if early:
+        tags[EARLY] = "true"
     return tags
 
 

@@ -33,6 +33,7 @@ CELLS = "cells"
 EXPERIMENTS = "experiments"
 RESULT = "result.json"
 FAILURE = "failure.json"
+EARLY = "stopped-early"  # left by a search that has seen enough of the cell
 EVENTS = "events.jsonl"
 POINTER = "checkpoints/latest.json"
 RANKS = "ranks.npz"
@@ -187,7 +188,13 @@ class Ledger:
         if lease is not None and self.folder(signature).exists(RESULT):
             lease.release()
             return None
+        if lease is not None:
+            self.folder(signature).delete(EARLY)  # it goes on
         return lease
+
+    def note_early_stop(self, signature: str) -> None:
+        """Notes that a search has stopped the cell; it can still go on, and then the note goes."""
+        self.folder(signature).write(EARLY, b"")
 
     def record_failure(
         self,

@@ -24,13 +24,13 @@ import pyarrow.fs as pafs
 from supclap.events import Event, Finished
 from supclap_platform.content import FINISHED, status_of
 from supclap_platform.leases import acquire
-from supclap_platform.ledger import EVENTS, FAILURE, RESULT, Failure, Known, Ledger, State
+from supclap_platform.ledger import EARLY, EVENTS, FAILURE, RESULT, Failure, Known, Ledger, State
 from supclap_platform.parent import Parent, Parents
 from supclap_platform.runs import Runs
 from supclap_platform.store import Store
 
 LOCK = "mirror"
-_FILES = (EVENTS, FAILURE, RESULT)
+_FILES = (EVENTS, FAILURE, RESULT, EARLY)
 _AT_ONCE = 64  # cells whose events are in memory together
 _READERS = 16
 
@@ -44,6 +44,7 @@ class Snapshot:
     cell: Known
     events: list[Event]
     failure: Failure | None
+    early: bool  # a search has stopped it
     status: str
     began: int  # milliseconds since 1970
     ended: int
@@ -154,7 +155,7 @@ class Mirror:
                 yield from readers.map(lambda cell: self._snapshot(cell, stamps), some)
 
     def _snapshot(self, cell: Known, stamps: dict[str, Stamp]) -> Snapshot:
-        _, failed, result = stamps[cell.signature]
+        _, failed, result, early = stamps[cell.signature]
         events = self._ledger.events(cell.signature)
         if result is None:  # its end counts only when the ledger says so
             events = [event for event in events if not isinstance(event, Finished)]
@@ -170,7 +171,7 @@ class Mirror:
         failed_at = failed[0] // 1_000_000 if failed else 0
         began = round(events[0].time * 1000) if events else failed_at
         ended = round(events[-1].time * 1000) if events else failed_at
-        return Snapshot(cell, events, failure, status, began, ended)
+        return Snapshot(cell, events, failure, bool(early and not result), status, began, ended)
 
     def _parent_status(self) -> str:
         if self.driving or self._parents.attended(self.parent):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from supclap.events import Event, Started
 from supclap.storage import Folder
 from supclap_platform.content import (
+    EARLY,
     ERROR,
     MIRRORED,
     MODEL,
@@ -124,7 +125,7 @@ class Runs:
         events = snapshot.events
         child, done = self._child(snapshot)
         started = events[0] if events and isinstance(events[0], Started) else None
-        tags = tags_of(snapshot.cell, started, snapshot.failure)
+        tags = tags_of(snapshot.cell, started, snapshot.failure, snapshot.early)
         if MIRRORED not in child.tags and started is not None:
             data_sets = [_data_set(started)]
             shared(lambda: self._client.log_inputs(child.id, data_sets))
@@ -134,9 +135,9 @@ class Runs:
         for points, mark in _batches(events, done):
             self._log(child, points, tags={**tags, **({MIRRORED: mark} if mark else {})})
         self._set_tags(child, tags)
-        if ERROR in child.tags and ERROR not in tags:  # it failed once, and goes on now
-            self._client.delete_tag(child.id, ERROR)
-            del child.tags[ERROR]
+        for name in {ERROR, EARLY} & child.tags.keys() - tags.keys():  # it goes on now
+            self._client.delete_tag(child.id, name)
+            del child.tags[name]
         self._set_status(child, snapshot.status, snapshot.ended)
 
     def show_model(self, signature: str, folder: Folder, step: int) -> None:

@@ -104,6 +104,9 @@ class StudySearch(OptunaSearch):
             if not self._book.report(live.own, result["step"], result["value"]):
                 return False
             self._book.prune(live.own)
+            for signature in live.trial.signatures:
+                if self._ledger.state(signature) is not State.DONE:
+                    self._ledger.note_early_stop(signature)
             if nested(live.trial.cells[0].resources):
                 self._ending.add(trial_id)
                 for signature in live.trial.signatures:
