@@ -125,6 +125,14 @@ def test_a_grid_gives_no_variant_a_part_that_it_does_not_have(tmp_path):
     assert "e.yaml:10: InfoNCE, alpha=0.1: has no svr for 'loss.svr.alpha' to set" in line
 
 
+def test_a_grid_may_complete_what_its_rows_begin(tmp_path):
+    text = SMALL.replace("data: soundscenes", "data: {name: collection}")
+    text = text[: text.index("baseline")] + "grid: {data.folder: [one, two]}\n"
+    experiment = load(tmp_path, text)
+    assert [str(v.config.data.folder) for v in experiment.variants] == ["one", "two"] * 3
+    assert experiment.variants[0].name == "InfoNCE, folder=one"
+
+
 def test_ablation_by_name_stands_after_its_full_row(tmp_path):
     ablate = (
         "ablate:\n  full: bi-DynamicSVR\n  remove:\n"
@@ -163,6 +171,20 @@ def test_ablation_by_key_switches_each_component_off(tmp_path):
     assert rows["full w/o detach"].loss.svr.detach is False
     assert rows["full w/o weight_decay"].optimizer.weight_decay == 0
     assert rows["full w/o weight_decay"].loss.svr.constraint == 0.5
+
+
+def test_what_a_full_row_leaves_to_the_defaults_can_be_removed(tmp_path):
+    ablate = "ablate: {full: bi-DynamicSVR, remove: [loss.svr.constraint, loss.svr]}\n"
+    text = SMALL.replace("  uni-StaticSVR: {loss.svr: {sides: text, radius: static}}\n", "")
+    text = text.replace("  InfoNCE: {}\n", "").replace("baseline: InfoNCE\n", ablate)
+    experiment = load(tmp_path, text[: text.index("claims")])
+    full, without, plain = experiment.variants
+    assert without.name == "bi-DynamicSVR w/o constraint"
+    assert without.config.loss.svr is not None
+    assert without.config.loss.svr.constraint == 0
+    assert plain.config.loss.svr is None
+    assert plain.changes == {"loss.svr": None}  # and nothing of what it does not have
+    assert full.changes == {"loss.svr.sides": "both", "loss.svr.radius": "dynamic"}
 
 
 def test_init_is_a_stage_for_all_rows_but_those_that_name_a_start(tmp_path):
@@ -285,6 +307,41 @@ def test_a_mistake_on_the_command_line_names_the_option(tmp_path):
     assert mistake(tmp_path, SMALL, epoch=3).startswith("--set epoch: InfoNCE: unknown key 'epoch'")
     with pytest.raises(InputError, match="expected KEY=VALUE"):
         parse_changes(["epochs"])
+
+
+def test_a_mistake_is_told_where_the_last_word_was_said(tmp_path):
+    row = SMALL.replace("  InfoNCE: {}", "  InfoNCE: {loss.temperature: -1}")
+    assert "e.yaml:7: InfoNCE: loss.temperature" in mistake(tmp_path, row, loss__temperature=0.1)
+    told = mistake(tmp_path, SMALL, **{"resources.workers": 0})
+    assert told.startswith("--set resources.workers: InfoNCE: resources: workers")
+
+
+@pytest.mark.parametrize(
+    "value", ["!!timestamp abc", "!!bool abc", "&a [*a]", "[" * 2000, "2024-13-45", "{a: ["]
+)
+def test_a_value_of_the_command_line_that_cannot_be_read_is_one_line(value):
+    with pytest.raises(InputError, match="--set x") as caught:
+        parse_changes([f"x={value}"])
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        "InfoNCE < bi-DynamicSVR on t2a.R@1",
+        "bi-DynamicSVR > InfoNCE on test.t2a.R@1",
+        "bi-DynamicSVR > InfoNCE on t2a.R@1 by at least 0",
+    ],
+)
+def test_a_claim_in_other_words_is_the_same_claim(tmp_path, again):
+    """It would count twice in the correction for several claims."""
+    assert f"the claim '{again}' stands twice" in mistake(tmp_path, f"{SMALL}  - {again}\n")
+
+
+def test_chance_is_reported_with_the_test_split_alone(tmp_path):
+    text = SMALL.replace("data: soundscenes", "data: {test: null}").replace("t2a.R@1, val", "val")
+    text = text[: text.index("claims")].replace("[val.a2t.mAP10]", "[chance.t2a.R@1]")
+    assert "data.test is null" in mistake(tmp_path, text)
 
 
 def test_a_row_that_changes_the_model_cannot_start_from_the_stage(tmp_path):

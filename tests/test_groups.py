@@ -336,3 +336,18 @@ def test_the_examples_in_the_documentation_are_valid(tmp_path, monkeypatch):
     for name in ("table1_retrieval", "table3_ablation"):
         (tmp_path / f"{name}.yaml").write_text(whole.replace("my-ablation", name), "utf-8")
     assert len(load(tmp_path, gathered).parts) == 2
+
+
+def test_a_profile_takes_away_only_groups_that_there_are(tmp_path):
+    text = TEXT + "profiles: {paper: {groups: {N=47: null}}}\n"
+    assert "no group 'N=47' to take away; did you mean 'N=48'?" in mistake(tmp_path, text, "paper")
+
+
+def test_a_search_has_no_groups_of_a_profile_either(tmp_path):
+    text = """\
+experiment: searching
+search: {space: {loss.temperature: [0.05, 0.1]}, objective: val.t2a.R@1, trials: 2}
+profiles: {paper: {groups: {N=24: {}}}}
+"""
+    assert load(tmp_path, text).search is not None
+    assert "a search has no groups" in mistake(tmp_path, text, "paper")

@@ -15,7 +15,7 @@ from supclap_platform.cells import Cell, cells_of
 from supclap_platform.cli import main
 from supclap_platform.experiment import Experiment, load_experiment
 from supclap_platform.ledger import Ledger
-from supclap_platform.results.report import anchor, build_report, spell
+from supclap_platform.results.report import build_report, spell
 from supclap_platform.results.tables import build_table, shown
 from supclap_platform.results.tracked import tracked_runs
 from supclap_platform.results.verdict_formats import account_of
@@ -222,12 +222,45 @@ def test_a_gathering_file_is_one_page_with_all_verdicts_first(tmp_path, ledger, 
     page = Page(build_report(gathered, ledger))
     places = page.values("id")
     assert len(places) == len(set(places))
-    assert {"summary", "shown", "other"} <= set(places)
+    assert {"summary", "part:shown", "part:other"} <= set(places)
     assert {link.removeprefix("#") for link in page.values("href")} <= set(places)
     first = page.text[: page.text.index("How to read them")]
     assert first.count("bi-StaticSVR > InfoNCE on t2a.R@1") >= 3  # summary of both, first section
     assert page.text.index("All verdicts") < page.text.index("Does it hold?")
     assert "18 of 18" in page.text
+
+
+def test_parts_called_alike_keep_their_own_places(tmp_path, ledger):
+    names = ("t.a", "t-a", "t", "t-table", "versions")
+    for name in names:
+        text = TEXT.replace("experiment: shown", f"experiment: {name}")
+        (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
+    files = ", ".join(f"{name}.yaml" for name in names)
+    (tmp_path / "all.yaml").write_text(f"experiment: all\ninclude: [{files}]\n", encoding="utf-8")
+    page = Page(build_report(load_experiment(tmp_path / "all.yaml"), ledger))
+    places = page.values("id")
+    assert len(places) == len(set(places))
+    assert {link.removeprefix("#") for link in page.values("href")} <= set(places)
+
+
+def test_a_run_that_two_groups_share_counts_once(tmp_path, ledger):
+    text = "experiment: g\nvariants: {A: {}, C: {loss.temperature: 0.1}}\n"
+    path = tmp_path / "g.yaml"
+    path.write_text(f"{text}groups: {{one: {{}}, two: {{}}}}\nseeds: 2\n", encoding="utf-8")
+    shared = load_experiment(path)
+    for cell in cells_of(shared):
+        leave(ledger, cell, {"test.t2a.R@1": 1.0})
+    page = Page(build_report(shared, ledger))
+    assert "4 of 4 runs finished, 40 s of training" in page.text
+    assert len(page.values("id")) == len(set(page.values("id")))
+
+
+def test_the_page_names_the_command_that_makes_it_again(tmp_path, ledger):
+    (tmp_path / "e.yaml").write_text(TEXT, encoding="utf-8")
+    changes = {"epochs": 2, "data.languages": ["eng"]}
+    changed = load_experiment(tmp_path / "e.yaml", "laptop", changes)
+    text = Page(build_report(changed, ledger, mixed=True)).text
+    assert "supclap report e.yaml --set epochs=2 --set 'data.languages=[\"eng\"]' --mixed" in text
 
 
 def test_runs_lead_to_mlflow(tmp_path, experiment, ledger):
@@ -276,4 +309,3 @@ def test_the_command_writes_the_page_and_says_where(tmp_path, experiment, ledger
 
 def test_small_words():
     assert [spell(s) for s in (41, 119.6, 720, 7300)] == ["41 s", "120 s", "12 min", "2.0 h"]
-    assert anchor("Table 3: <b>", "claim") == "table-3-b-claim"

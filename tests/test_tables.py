@@ -238,6 +238,13 @@ def test_the_same_ledger_gives_the_same_bytes_in_whatever_order_it_was_filled(tm
     assert outputs[0] == outputs[1]
 
 
+def test_a_column_in_full_has_the_published_number_of_the_short_one(tmp_path, ledger):
+    path = tmp_path / "full.yaml"
+    path.write_text(TEXT.replace("[t2a.R@1,", "[test.t2a.R@1,"), encoding="utf-8")
+    table = build_table(load_experiment(path), ledger)
+    assert table.rows[0].entries[0].published == 41.87
+
+
 def test_published_names_can_differ_from_ours(ledger, tmp_path):
     text = TEXT.replace(
         "published: table3_ablation",

@@ -131,6 +131,11 @@ def test_holm_counts_every_claim_also_those_that_cannot_be_judged(ledger, experi
     assert "B reports no test.a2t.R@1 for seeds 0, 1, 2" in others[0].reasons
 
 
+def test_where_neither_way_is_better_nothing_is_said_of_it(ledger, experiment):
+    chosen = experiment("A > B on steps", "A > B on chance.t2a.meanR")
+    assert [one.remarks for one in judge(chosen, ledger)] == [(), ()]
+
+
 def test_less_than_and_low_is_good(ledger, experiment):
     chosen = experiment("B < A on t2a.medR", "B < A on t2a.R@1")
     for seed in range(3):

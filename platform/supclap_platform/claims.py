@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Literal
 
@@ -34,7 +34,7 @@ GRAMMAR = (
 class Greater:
     """``greater`` exceeds ``lesser`` on ``metric`` by ``margin`` or more (0: by anything)."""
 
-    text: str
+    text: str = field(compare=False)  # as it was written: other words ask the same
     greater: str
     lesser: str
     metric: str
@@ -49,7 +49,7 @@ class Greater:
 class Trend:
     """``metric`` of ``variant`` falls or rises over the epochs."""
 
-    text: str
+    text: str = field(compare=False)
     variant: str
     metric: str
     way: Literal["falls", "rises"]
@@ -63,7 +63,7 @@ class Trend:
 class Within:
     """``variant`` differs from ``other`` on ``metric`` by at most ``percent`` % of the other."""
 
-    text: str
+    text: str = field(compare=False)
     variant: str
     other: str
     metric: str

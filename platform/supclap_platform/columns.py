@@ -21,6 +21,12 @@ class Column:
     metric: str  # as declared, without the group; `metrics.full_name` gives what a run reports
     group: str | None = None
 
+    @property
+    def short_name(self) -> str:
+        """The name without the split that a table means anyway."""
+        metric = self.metric.removeprefix("test.")
+        return metric if self.group is None else f"{self.group}.{metric}"
+
     def __str__(self) -> str:
         return self.name
 

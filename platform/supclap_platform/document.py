@@ -17,6 +17,8 @@ Key = tuple[str, ...]  # ("variants", "InfoNCE", "loss.svr"): keys from the top,
 MOST_VALUES = 50_000
 MOST_DEPTH = 50
 MOST_BYTES = 2_000_000
+# What PyYAML raises for a scalar that looks like a date or has a tag, and cannot be read as one.
+_UNREADABLE = (ValueError, AttributeError, TypeError, OverflowError, KeyError)
 
 
 class Document:
@@ -55,12 +57,30 @@ class Document:
                     best, reach = key, shared
         return best
 
+    def names(self, places: Iterable[Key], dotted: str) -> bool:
+        """Whether one of the places sets the value ``dotted`` itself, or something below it."""
+        wanted = tuple(dotted.split("."))
+        return any(
+            named[: len(wanted)] == wanted for place in places for _, named in self._settings(place)
+        )
+
     def _settings(self, place: Key) -> Iterator[tuple[Key, tuple[str, ...]]]:
         """Every key below ``place`` with the dotted path it sets, as parts."""
         depth = len(place)
         for key in self._lines:
             if len(key) > depth and key[:depth] == place:
                 yield key, tuple(part for name in key[depth:] for part in name.split("."))
+
+
+def read_value(told: str, text: str) -> Any:
+    """Reads one YAML value. Raises InputError, beginning with ``told``, where it cannot be read."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is not None:
+            _bound(Path(told), root)
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, *_UNREADABLE):
+        raise InputError(f"{told}: the value is not valid YAML: {_one_line(text, 60)}") from None
 
 
 def read_document(path: Path) -> Document:
@@ -101,8 +121,7 @@ def _compose(path: Path, text: str) -> Document:
         _walk(path, root, (), lines)
         try:
             values = loader.construct_document(root)
-        except (ValueError, AttributeError, TypeError, OverflowError, KeyError) as error:
-            # A scalar that looks like a date or carries a tag, and cannot be read as one.
+        except _UNREADABLE as error:
             raise InputError(f"{path}: a value cannot be read: {_one_line(str(error))}") from None
     finally:
         loader.dispose()

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from supclap.config import RunConfig
 from supclap.errors import InputError, nearest
 from supclap_platform.claims import Claim
 from supclap_platform.columns import AT, Column, check_columns, in_group
-from supclap_platform.document import Document, Key, read_document
+from supclap_platform.document import Document, Key, read_document, read_value
 from supclap_platform.gathering import check_names, check_part, included
 from supclap_platform.questions import (
     check_baselines,
@@ -170,7 +169,7 @@ class _Reader:
             rows_placed = [row for _, row in placed]
             variants = starting_from(init, variants, rows_placed, self.settings)
         self._no_duplicates(variants, [row for _, row in placed])
-        search = self._search(seeds, names)
+        search = self._search(seeds, names, groups)
         at = self._place("table")
         table = self.profile.table or file.table
         claimed = self._place("claims")
@@ -202,8 +201,10 @@ class _Reader:
             search=search,
         )
 
-    def _search(self, seeds: Sequence[int], rows: Sequence[str]) -> Search | None:
-        if self.file.search is not None and self.file.groups:
+    def _search(
+        self, seeds: Sequence[int], rows: Sequence[str], groups: Sequence[str]
+    ) -> Search | None:
+        if self.file.search is not None and groups:
             raise self.document.error(("search",), "a search has no groups; give it a file")
         return read_search(
             self.document,
@@ -225,6 +226,12 @@ class _Reader:
     def _groups(self) -> tuple[str, ...]:
         """The groups' names: the file's without those that the profile takes away, then its own."""
         own = self.profile.groups
+        for name, changes in own.items():
+            if changes is None and name not in self.file.groups:
+                raise self.document.error(
+                    ("profiles", self.profile_name, "groups", name),
+                    f"no group '{name}' to take away{nearest(name, self.file.groups)}",
+                )
         names = dict.fromkeys([*self.file.groups, *own])
         kept = tuple(name for name in names if name not in own or own[name] is not None)
         if names and not kept:
@@ -266,7 +273,9 @@ class _Reader:
             self.settings.check_grid(row)
         changes: dict[str, Any] = {}
         for layer in row.layers:
-            changes |= flat(layer)
+            for key, value in flat(layer).items():
+                changes = {k: v for k, v in changes.items() if not _undone(k, v, key, value)}
+                changes[key] = value
         return Variant(row.name, config, resources, changes, group=group)
 
     def _no_duplicates(self, variants: list[Variant], rows: list[Row]) -> None:
@@ -285,6 +294,12 @@ class _Reader:
             seen[content] = variant.name
 
 
+def _undone(key: str, value: Any, later: str, by: Any) -> bool:
+    """Whether a later word takes a part away that an earlier one was about, or brings it back."""
+    gone = by is None and key.startswith(f"{later}.")
+    return gone or (value is None and later.startswith(f"{key}."))
+
+
 def parse_changes(items: Iterable[str]) -> dict[str, Any]:
     """``KEY=VALUE`` of the command line, the value read as YAML. Raises InputError."""
     changes: dict[str, Any] = {}
@@ -292,8 +307,5 @@ def parse_changes(items: Iterable[str]) -> dict[str, Any]:
         key, sign, text = item.partition("=")
         if not sign or not key.strip():
             raise InputError(f"--set {item}: expected KEY=VALUE, such as epochs=3")
-        try:
-            changes[key.strip()] = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError):
-            raise InputError(f"--set {item}: the value is not valid YAML") from None
+        changes[key.strip()] = read_value(f"--set {key.strip()}", text)
     return changes

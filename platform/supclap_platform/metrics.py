@@ -107,6 +107,8 @@ def why_not_reported(metric: str, config: RunConfig) -> str | None:
         parts = parts[parts.index(own) + 1 :]
     if parts[0] in ("test", "val") and getattr(config.data, parts[0]) is None:
         return f"data.{parts[0]} is null"
+    if parts[0] == "chance" and "zero_shot" not in parts and config.data.test is None:
+        return "data.test is null"
     language = next((part for part in parts if part in LANGUAGES), None)
     if language is not None and language not in config.data.languages:
         return f"data.languages has no {language}"

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from supclap.config import override
+from pydantic import ValidationError
+
+from supclap.config import RunConfig, override
 from supclap.errors import nearest
 from supclap_platform.document import Document, Key
 from supclap_platform.schema import MOST_CELLS, ExperimentFile, Overrides
@@ -80,12 +82,23 @@ def _with_ablated(
         values = base
         for layer in full.layers:
             values = override(values, layer)
+        values = _with_defaults(values)
         for position, dotted in enumerate(ablate.remove):
             at = (*place, "remove", str(position))
             changes = {dotted: _off(values, dotted, document, at)}
             added.append(_without(full, dotted.split(".")[-1], changes, at))
     after = rows.index(full) + 1
     return rows[:after] + added + rows[after:]
+
+
+def _with_defaults(values: Overrides) -> Overrides:
+    """A configuration with what it leaves to the defaults, where it is one."""
+    try:
+        return RunConfig.model_validate(
+            {key: value for key, value in values.items() if key != "resources"}
+        ).model_dump()
+    except ValidationError:
+        return values
 
 
 def _without(full: Row, name: str, changes: Overrides, place: Key) -> Row:

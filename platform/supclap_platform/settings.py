@@ -78,7 +78,10 @@ class Settings:
 
     def check_grid(self, row: Row) -> None:
         """Refuses a grid that would give a variant a part it does not have (InfoNCE an alpha)."""
-        before, _ = self.build(row.name, row.layers[:-1], row.places)
+        try:
+            before, _ = self.build(row.name, row.layers[:-1], row.places)
+        except InputError:
+            return  # whole only with what the grid sets
         for key in row.layers[-1]:
             part: Any = before
             for name in key.split(".")[:-1]:
@@ -93,7 +96,8 @@ class Settings:
     def error(self, places: tuple[Key, ...], dotted: str, message: str) -> InputError:
         """An error at the setting it comes from, be it in the file or on the command line."""
         given = next((key for key in self.changes if _covers(key, dotted)), None)
-        if given is not None:
+        own = [place for place in places if place not in self.places]
+        if given is not None and not self.document.names(own, dotted):  # a row's word is the last
             return InputError(f"--set {given}: {' '.join(message.split())}")
         key = self.document.setting((*self.places, *places), dotted)
         return self.document.error(key, message)
@@ -109,9 +113,11 @@ class Settings:
             return Resources.model_validate(merged)
         except ValidationError as error:
             message = f"{name}: resources: {fault(error, Resources)}"
-            inside = self.document.setting((*self.places, *places), f"resources.{_location(error)}")
+            if own is not None:
+                dotted = f"resources.{_location(error)}".rstrip(".")
+                raise self.error(places, dotted, message) from None
             outside = self.document.setting(self._resource_places, _location(error))
-            raise self.document.error(inside if own is not None else outside, message) from None
+            raise self.document.error(outside, message) from None
 
     def _expanded(self, value: Any, at: tuple[str, ...], places: tuple[Key, ...]) -> Any:
         """``${NAME}`` in a text, replaced by the environment variable."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 
 from supclap.version import code_version
@@ -45,19 +46,32 @@ class Facts:
     changes: dict[str, dict[str, str]]  # variant -> what it overrides
     file: str | None  # the experiment file as it is now; None where it is gone
 
+    @cached_property
+    def firsts(self) -> frozenset[int]:
+        """Places in ``runs``; of a run that two groups share, the first."""
+        places: dict[str, int] = {}
+        for place, run in enumerate(self.runs):
+            places.setdefault(run.signature, place)
+        return frozenset(places.values())
+
+    @cached_property
+    def distinct(self) -> tuple[RunFact, ...]:
+        """The runs, each once."""
+        return tuple(self.runs[place] for place in sorted(self.firsts))
+
     @property
     def done(self) -> int:
-        return sum(run.result is not None for run in self.runs)
+        return sum(run.result is not None for run in self.distinct)
 
     @property
     def troubles(self) -> tuple[RunFact, ...]:
         """Runs without a result."""
-        return tuple(run for run in self.runs if run.result is None)
+        return tuple(run for run in self.distinct if run.result is None)
 
     @property
     def worker_seconds(self) -> float:
         """Training time of the finished runs, summed over their workers."""
-        return sum(run.result.seconds * run.result.workers for run in self.runs if run.result)
+        return sum(run.result.seconds * run.result.workers for run in self.distinct if run.result)
 
 
 def gather_facts(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
+import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from supclap_platform.experiment import Experiment
+from supclap_platform.experiment import DEFAULT_PROFILE, Experiment
 from supclap_platform.ledger import Ledger, State
 from supclap_platform.parent import Parent, Parents
 from supclap_platform.plan import profile_key
@@ -70,7 +71,7 @@ class Part:
     @property
     def table(self) -> Markup:
         own = anchor(self.name)
-        return Markup(as_html(self.conclusion.table, lambda run: f"#{own}-run-{run.signature}"))
+        return Markup(as_html(self.conclusion.table, lambda run: f"#{own}:run:{run.signature}"))
 
     @property
     def setup(self) -> dict[str, str]:
@@ -139,6 +140,7 @@ def build_report(
         style=Markup(style),
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         changes=profile_key(experiment),
+        command=_command(experiment, mixed),
     )
     return page.encode()
 
@@ -157,9 +159,9 @@ def spell(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def anchor(*names: str) -> str:
-    """A name for a place in the page, of any text."""
-    return "-".join(re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower() for name in names)
+def anchor(part: str) -> str:
+    """The page's name for a part's place; with ``:`` no part can be called like a place in it."""
+    return f"part:{part}"
 
 
 def _part(experiment: Experiment, ledger: Ledger, mixed: bool, tracked: dict[str, Tracked]) -> Part:
@@ -233,6 +235,16 @@ def _versions(parts: Iterable[Part]) -> dict[str, str]:
             for name, value in made_with.items():
                 found.setdefault(name, set()).add(value)
     return {name: ", ".join(sorted(values)) or "–" for name, values in found.items()}
+
+
+def _command(experiment: Experiment, mixed: bool) -> str:
+    """What makes this page again."""
+    words = ["supclap", "report", experiment.path.name]
+    if experiment.profile != DEFAULT_PROFILE:
+        words += ["--profile", experiment.profile]
+    for key, value in experiment.changes.items():
+        words += ["--set", f"{key}={json.dumps(value, ensure_ascii=False)}"]
+    return shlex.join([*words, *(["--mixed"] if mixed else [])])
 
 
 def _moment(milliseconds: int) -> str:

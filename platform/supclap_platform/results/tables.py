@@ -177,11 +177,11 @@ def _entry(
     theirs = None
     section = experiment.published
     if published is not None and section is not None:
-        row, name = (
+        short = column.short_name
+        theirs = published.value(
             section.rows.get(variant, variant),
-            section.columns.get(column.name, column.name),
+            section.columns.get(column.name, section.columns.get(short, short)),
         )
-        theirs = published.value(row, name)
     summary = summarise([value for _, value in values]) if values else None
     return Entry(tuple(values), len(cells), summary, published=theirs)
 
