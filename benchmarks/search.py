@@ -85,7 +85,7 @@ class Surrogate:
             assert ends is not None
             if name not in params:
                 place.append(-0.5)
-            elif logarithmic(self.space, name):
+            elif logarithmic(parameter):
                 place.append(float(np.log(params[name] / ends[0]) / np.log(ends[1] / ends[0])))
             else:
                 place.append((params[name] - ends[0]) / (ends[1] - ends[0]))

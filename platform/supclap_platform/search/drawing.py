@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from supclap_platform.search.points import Picture, Point, logarithmic, numeric, short
+from supclap_platform.search.section import ParameterSection
 
 BLUE, RED, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#8a8a8a"
 COLOURS = "viridis"
@@ -115,8 +116,7 @@ def slices(shown: Picture) -> bytes | None:
 
             _scatter(axes, [p for p in own if p.stopped], where, 0)
             _scatter(axes, [p for p in own if not p.stopped], where, 0)
-            if not choice and logarithmic(shown.space, name):
-                _logarithmic(axes, "x")
+            _scale(axes, "x", shown.space.parameters[name])
             axes.set(xlabel=labels[name], ylabel=shown.objectives[0].metric)
 
     rows = math.ceil(len(names) / 4)
@@ -137,8 +137,7 @@ def contour(shown: Picture) -> bytes | None:
         axes = figure.subplots()
         spots: list[Any] = [[p.params[name] for p in own] for name in (first, second)]
         for name, place in ((first, "x"), (second, "y")):
-            if logarithmic(shown.space, name):
-                _logarithmic(axes, place)
+            _scale(axes, place, shown.space.parameters[name])
         values = [p.values[0] for p in own]
         if len(set(zip(*spots, strict=True))) >= LEAST:
             surface = axes.tricontourf(
@@ -213,11 +212,21 @@ def _panels(figure: Figure, count: int, most: int = 3) -> list[Any]:
     return axes[:count]
 
 
-def _logarithmic(axes: Any, place: str) -> None:
-    """A logarithmic axis with few marks, in plain numbers."""
-    getattr(axes, f"set_{place}scale")("log")
+def _scale(axes: Any, place: str, parameter: ParameterSection) -> None:
+    """A parameter's axis: whole numbers as such, a logarithmic one with few marks in plain numbers.
+
+    Three decades and more have room for one mark each.
+    """
     axis = getattr(axes, f"{place}axis")
-    axis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=6))
+    if not logarithmic(parameter):
+        if parameter.kind == "integer":
+            axis.set_major_locator(MaxNLocator(integer=True))
+        return
+    ends = parameter.log_uniform or parameter.integer
+    assert ends is not None
+    getattr(axes, f"set_{place}scale")("log")
+    marks = (1.0,) if ends[1] / ends[0] >= 1000 else (1.0, 3.0)
+    axis.set_major_locator(LogLocator(subs=marks, numticks=6))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 
@@ -247,7 +256,7 @@ def _height(shown: Picture, name: str, point: Point) -> float:
     ends = parameter.uniform or parameter.log_uniform or parameter.integer
     assert ends is not None
     low, high = ends
-    if logarithmic(shown.space, name):
+    if logarithmic(shown.space.parameters[name]):
         return math.log(value / low) / math.log(high / low)
     return float((value - low) / (high - low))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from supclap_platform.search.search import Objective
+from supclap_platform.search.section import ParameterSection
 from supclap_platform.search.space import Space
 from supclap_platform.search.study import WARM, Book
 from supclap_platform.search.winner import Ranked, ranked
@@ -136,8 +137,7 @@ def numeric(shown: Picture) -> list[str]:
     return sorted(names, key=lambda name: -weights.get(name, (0.0, 0))[0])
 
 
-def logarithmic(space: Space, name: str) -> bool:
-    parameter = space.parameters[name]
+def logarithmic(parameter: ParameterSection) -> bool:
     return parameter.kind == "log_uniform" or parameter.log
 
 
