@@ -16,7 +16,8 @@ from supclap.errors import InputError
 from supclap.hard_negatives import Nearness, with_hard_negatives
 from supclap.noise import caption_givers
 
-# Separate streams of numbers of one seed: the order of an epoch, and the captions it draws.
+# Separate streams of numbers of one seed: the order of an epoch, and the captions it draws. The
+# third, 2, is that of `supclap.noise`.
 _ORDER, _CAPTION = 0, 1
 
 

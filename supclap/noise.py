@@ -10,7 +10,10 @@ import numpy as np
 
 from supclap.errors import InputError
 
-_NOISE = 2  # this stream of numbers of a seed; 0 and 1 are those of `supclap.batches`
+# The noise's stream of numbers of a seed. Those of `supclap.batches` are [seed, epoch, 0] and
+# [seed, epoch, 1], so its third number keeps it apart from every epoch's. It must be given as the
+# third: numpy fills up with zeros, and [seed, 2] would be the order of epoch 2.
+_NOISE = 2
 
 
 def caption_givers(clips: int, share: float, seed: int) -> np.ndarray:
@@ -35,6 +38,6 @@ def caption_givers(clips: int, share: float, seed: int) -> np.ndarray:
             f"data.noise: {share:g} of {clips} clips is {noisy}, and captions are exchanged among "
             "two or more; raise it, or train on more clips"
         )
-    ring = np.random.default_rng([seed, _NOISE]).permutation(clips)[:noisy]
+    ring = np.random.default_rng([seed, 0, _NOISE]).permutation(clips)[:noisy]
     givers[ring] = np.roll(ring, 1)
     return givers

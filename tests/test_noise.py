@@ -89,6 +89,17 @@ def test_the_noise_is_the_same_in_every_epoch_and_for_every_variant_of_a_seed() 
         assert wrong(*other) == expected
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_noisy_clips_are_spread_over_the_batches_of_every_epoch(seed: int) -> None:
+    captions = clips_of(300, "eng")
+    made = Batches(captions, ["eng"], 20, seed=seed, noise=0.3)
+    for epoch in range(6):
+        noisy = [int((batch.rows != batch.givers).sum()) for batch in made.epoch(epoch)]
+        # 6 of 20 on average; more than 16 in one of all these batches: 1 in 18,000.
+        assert sum(noisy) == 90
+        assert max(noisy) <= 16, epoch
+
+
 def test_a_noisy_clip_bears_all_captions_of_its_giver_in_its_languages() -> None:
     captions = clips_of(30, "eng", "deu")
     made = Batches(captions, ["deu"], 2, seed=1, pairs="all", noise=0.5)
