@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from supclap.config import RunConfig
+from supclap.config import RunConfig, parse_config
 from supclap.errors import InputError
 from supclap.events import Event, Finished, Started, from_line
 from supclap.model.clap import CLAP
@@ -34,6 +35,9 @@ CONFIG, EVENTS, RESULT, RANKS, MODEL = (
     "ranks.npz",
     "model",
 )
+CHECKPOINTS = "checkpoints"
+# What a killed `Folder.write` leaves beside the file that it was to become.
+_LEFT = re.compile(r"(.+)\.\d+\.part")
 # Of the start, what the result repeats.
 RECORDED = ("epochs", "workers", "code", "data", "made_with")
 
@@ -52,17 +56,26 @@ class Record:
         """The events of a finished run, or None where there is something to train.
 
         Raises:
-            InputError: the folder holds a run of another configuration; names the first key.
+            InputError: the folder holds a run of another configuration (names the first key), a
+                configuration that cannot be read, or what a run would overwrite without being one.
         """
         wanted = config.model_dump(mode="json")
-        if self.folder.exists(CONFIG):
-            self._refuse_other(json.loads(self.folder.read(CONFIG)), wanted)
-        if self.folder.exists(RESULT):
+        with writing(self.folder):
+            names = self.folder.names()
+        # A run's configuration is written before anything else, so where there is none nothing is
+        # a run's, but for what a kill within that very write has left.
+        begun = CONFIG in names
+        if begun:
+            self._refuse_other(wanted)
+        else:
+            self._refuse_foreign(names)
+        if RESULT in names:
             self.clear()
             return [from_line(line) for line in self.folder.read(EVENTS).decode().splitlines()]
         with writing(self.folder):
-            for name in self.folder.names():  # what a killed writer may have left
-                if name.endswith(".part") or name == MODEL:
+            for name in names:  # what a killed writer may have left
+                left = _LEFT.fullmatch(name)
+                if name == MODEL or (left is not None and (begun or left[1] == CONFIG)):
                     self.folder.delete(name)
             self.folder.write(CONFIG, (json.dumps(wanted, indent=1) + "\n").encode())
         return None
@@ -104,15 +117,37 @@ class Record:
     def clear(self) -> None:
         """Removes the checkpoints: several times the model's size, and of no use any more."""
         with writing(self.folder):
-            self.folder.delete("checkpoints")
+            self.folder.delete(CHECKPOINTS)
 
-    def _refuse_other(self, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
-        old, new = _flat(stored), _flat(wanted)
-        for key in sorted(old.keys() | new.keys()):
-            before, now = old.get(key, "absent"), new.get(key, "absent")
-            if before != now:
+    def _refuse_foreign(self, names: list[str]) -> None:
+        for name in (MODEL, CHECKPOINTS, EVENTS, RANKS, RESULT):
+            if name in names:
                 raise InputError(
-                    f"{self.folder.uri}: holds a run with {key} = {before}, not {now}; give "
+                    f"{self.folder.uri}: has a '{name}' and is no run's folder (no {CONFIG}); "
+                    "choose another"
+                )
+
+    def _refuse_other(self, wanted: dict[str, Any]) -> None:
+        try:
+            stored = json.loads(self.folder.read(CONFIG))
+        except ValueError:
+            raise InputError(
+                f"{self.folder.uri}/{CONFIG}: is not JSON (damaged?); give another folder, or "
+                "remove this one"
+            ) from None
+        try:  # what an earlier version did not know yet has its default
+            before = parse_config(stored, f"{self.folder.uri}/{CONFIG}")
+        except InputError as error:
+            raise InputError(
+                f"{error}; this version cannot go on with it: give another folder, or remove this "
+                "one"
+            ) from None
+        old, new = _flat(before.model_dump(mode="json")), _flat(wanted)
+        for key in sorted(old.keys() | new.keys()):
+            was, now = old.get(key, "absent"), new.get(key, "absent")
+            if was != now:
+                raise InputError(
+                    f"{self.folder.uri}: holds a run with {key} = {was}, not {now}; give "
                     "another folder, or remove this one"
                 )
 

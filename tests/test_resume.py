@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
@@ -157,6 +158,71 @@ def test_another_configuration_is_refused_by_its_key(tmp_path: Path) -> None:
     next(fit(tiny_config(data), Folder.at(tmp_path / "run")))
     with pytest.raises(InputError, match=r"loss\.svr\.alpha = 1\.0, not 0\.5"):
         next(fit(tiny_config(data, loss__svr__alpha=0.5), Folder.at(tmp_path / "run")))
+
+
+@pytest.mark.parametrize("name", ["model/notes.txt", "checkpoints/mine.pt", "result.json"])
+def test_a_folder_that_never_held_a_run_is_left_as_it_is(tmp_path: Path, name: str) -> None:
+    mine = tmp_path / "mine"
+    for path in (mine / name, mine / "film.part", mine / "film.7.part"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    before = sorted(mine.rglob("*"))
+    config = tiny_config(make_collection(tmp_path / "data"))
+    kind = name.split("/")[0]
+    with pytest.raises(InputError, match=rf"mine: has a '{kind}' and is no run's folder") as error:
+        next(fit(config, Folder.at(mine)))
+    assert "\n" not in str(error.value)
+    assert sorted(mine.rglob("*")) == before
+
+
+def test_a_first_run_leaves_the_files_of_others_and_removes_its_own_torn_ones(
+    tmp_path: Path,
+) -> None:
+    place = tmp_path / "run"
+    place.mkdir()
+    for name in ("film.7.part", "film.part", "config.json.7.part"):
+        (place / name).touch()
+    config = tiny_config(make_collection(tmp_path / "data"))
+    next(fit(config, Folder.at(place)))
+    assert sorted(path.name for path in place.glob("*.part")) == ["film.7.part", "film.part"]
+    (place / "events.jsonl.7.part").touch()
+    (place / "model").mkdir()
+    next(fit(config, Folder.at(place)))  # killed while it wrote its model: the run's own
+    assert not (place / "events.jsonl.7.part").exists()
+    assert not (place / "model").exists()
+
+
+def test_a_key_that_an_earlier_version_did_not_know_has_its_default(tmp_path: Path) -> None:
+    data, place = make_collection(tmp_path / "data"), tmp_path / "run"
+    next(fit(tiny_config(data), Folder.at(place)))
+    stored = json.loads((place / "config.json").read_text())
+    del stored["data"]["noise"], stored["also"], stored["precision"]
+    (place / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(InputError, match=r"holds a run with data\.noise = 0\.0, not 0\.5"):
+        next(fit(tiny_config(data, data__noise=0.5), Folder.at(place)))
+    next(fit(tiny_config(data), Folder.at(place)))
+    assert "noise" in json.loads((place / "config.json").read_text())["data"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"data": {"na', r"config\.json: is not JSON \(damaged\?\); give another folder"),
+        (b"\xff\xfe", r"config\.json: is not JSON \(damaged\?\); give another folder"),
+        (b"[1]", r"config\.json: top level: .*; this version cannot go on with it: give another"),
+        (b'{"hidden_size": 8}', r"config\.json: unknown key 'hidden_size'.* cannot go on with it"),
+    ],
+)
+def test_a_damaged_configuration_is_told_in_one_line(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    place = tmp_path / "run"
+    place.mkdir()
+    (place / "config.json").write_bytes(content)
+    with pytest.raises(InputError, match=message) as error:
+        next(fit(tiny_config(make_collection(tmp_path / "data")), Folder.at(place)))
+    assert "\n" not in str(error.value)
+    assert (place / "config.json").read_bytes() == content
 
 
 def test_other_data_are_refused_and_other_code_is_named(
