@@ -13,6 +13,7 @@ from supclap.inputs import Inputs
 from supclap.measurement import (
     Measured,
     chance,
+    check_selection,
     classifiable,
     measure_retrieval,
     measure_zero_shot,
@@ -43,7 +44,8 @@ def open_held_out(config: RunConfig, collection: Collection, model: CLAP) -> Hel
     wrong name does not show after hours.
 
     Raises:
-        InputError: a split or collection that does not exist or cannot be measured.
+        InputError: a split or collection that does not exist or cannot be measured, or a split
+            that cannot give the metric that chooses the epoch.
     """
     names = {"val": config.data.val, "test": config.data.test}
     chosen = config.select.split
@@ -56,6 +58,8 @@ def open_held_out(config: RunConfig, collection: Collection, model: CLAP) -> Hel
     for split, name in names.items():
         if name is not None:
             found.retrieval[split] = Inputs(name, collection.split(name), model, spoken)
+    if chosen != "last":
+        check_selection(config.select.metric, spoken, found.retrieval[chosen])
     if EVENTS in collection.splits:
         found.zero_shot[""] = collection.split(EVENTS)
     for name, also in config.also.items():

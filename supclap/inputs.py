@@ -34,6 +34,7 @@ class Inputs:
             Without it, and with a frozen encoder, a clip is cut at its beginning.
 
     Attributes:
+        name: of the split.
         level: what `audio` returns, as `CLAP.forward` calls it.
         caption_rows: (Q,) which clip each caption describes; a caption's *place* is its index here.
         caption_languages: Q language codes.
@@ -58,6 +59,7 @@ class Inputs:
         ]
         if not chosen:
             raise InputError(f"split '{name}': no clip has a caption in {', '.join(languages)}")
+        self.name = name
         self.clips = clips
         self.caption_rows = np.array([row for row, _, _ in chosen], dtype=np.int64)
         self.caption_languages = [caption.language for _, _, caption in chosen]

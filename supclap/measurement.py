@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -117,6 +117,31 @@ def check_metric(metric: str, languages: tuple[str, ...]) -> None:
             f"select.metric: no metric '{metric}'{nearest(metric, known)} "
             f"(known: {', '.join(sorted(known))})"
         )
+
+
+def check_selection(metric: str, languages: Sequence[str], inputs: Inputs) -> None:
+    """Raises InputError unless a split gives ``metric`` in ``languages``, so that it can choose an
+    epoch: one language's own figure needs captions in that one, a mean needs them in all, and MRV
+    needs a clip with a caption in each. A mean over those that happen to be there would be another
+    figure under the same name."""
+    first = metric.split(".")[0]
+    asked = [first] if first in languages else list(languages)
+    rows = {
+        language: set(inputs.caption_rows[np.array(inputs.caption_languages) == language].tolist())
+        for language in dict.fromkeys(inputs.caption_languages)
+    }
+    where = f"select.metric: '{metric}' cannot choose an epoch: split '{inputs.name}'"
+    advice = "change data.languages, select.metric or the split"
+    absent = [language for language in asked if language not in rows]
+    # The split's only language has no figures under its own name: they are those of all.
+    if absent or (first in languages and len(rows) == 1):
+        lacking = absent or [language for language in languages if language not in rows]
+        raise InputError(
+            f"{where} has no caption in {', '.join(lacking)} (it has {', '.join(rows)}); {advice}"
+        )
+    if metric.endswith("MRV") and not set.intersection(*rows.values()):
+        held = ", ".join(rows)
+        raise InputError(f"{where} has no clip with a caption in each of {held}; {advice}")
 
 
 def better(metric: str, new: float, old: float) -> bool:

@@ -7,6 +7,7 @@ same number of workers and threads (a sum split among other threads may round ot
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -56,15 +57,29 @@ class Progress:
     events: list[str] = field(default_factory=list)  # lines of events.jsonl
 
     def end_epoch(self, ended: EpochEnded, select: SelectConfig) -> None:
-        """Notes the epoch's event, and whether it is the best so far."""
+        """Notes the epoch's event, and whether it is the best so far.
+
+        Raises:
+            TrainingError: the epoch has no value of the metric that chooses, or one that is NaN.
+        """
         self.epoch, self.sums = ended.epoch, {}
         self.seconds, self.epoch_seconds = self.seconds + ended.seconds, 0.0
         self.events.append(to_line(ended))
         self.checkpoint = f"{self.step:08d}-epoch-{self.epoch}.pt"
-        value = ended.metrics.get(f"{select.split}.{select.metric}", 0.0)
-        last = select.split == "last"
-        if not self.best or last or better(select.metric, value, self.best["value"]):
-            self.best = {"epoch": self.epoch, "value": value, "checkpoint": self.checkpoint}
+        this = {"epoch": self.epoch, "checkpoint": self.checkpoint}
+        if select.split == "last":
+            self.best = this
+            return
+        name = f"{select.split}.{select.metric}"
+        value = ended.metrics.get(name, math.nan)
+        if math.isnan(value):
+            fault = "is NaN" if name in ended.metrics else "is missing"
+            raise TrainingError(
+                f"epoch {self.epoch}: {name} {fault}, so it cannot choose the best epoch; give "
+                "another select.metric"
+            )
+        if not self.best or better(select.metric, value, self.best["value"]):
+            self.best = this | {"value": value}
 
 
 def fit(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from tiny_run import everything, make_collection, tiny_config
 import supclap
 from supclap import training
 from supclap.batches import Batches
-from supclap.config import RunConfig
-from supclap.data.clips import Collection
+from supclap.config import RunConfig, SelectConfig
+from supclap.data.clips import Caption, Collection, write_split
 from supclap.errors import InputError
 from supclap.evaluation.collection import evaluate_retrieval, evaluate_zero_shot
 from supclap.events import EpochEnded, Event, Finished, Started, from_line, to_line
@@ -24,7 +25,7 @@ from supclap.losses import build_loss
 from supclap.model.clap import CLAP, build_model
 from supclap.optimization import learning_rate
 from supclap.storage import Folder
-from supclap.training import TrainingError, fit
+from supclap.training import Progress, TrainingError, fit
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +178,68 @@ def test_the_best_epoch_is_chosen_as_declared(
     assert isinstance(finished, Finished)
     assert finished.best_epoch == 1 + int(np.argmin(values))  # ranks: the lower the better
     assert finished.metrics[f"{split}.{metric}"] == min(values)
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tones whose val split has English and French captions, never both of one clip; the others
+    have English and German ones."""
+    folder = make_collection(tmp_path_factory.mktemp("uneven") / "data")
+    val = Collection(folder).split("val")
+    spoken = ("eng", "fra")
+    clips = [replace(val[i], captions=(Caption("a tone", spoken[i % 2]),)) for i in range(len(val))]
+    write_split(folder, "tones", "val", clips)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("languages", "metric", "message"),
+    [
+        ("eng deu", "t2a.R@1", "split 'val' has no caption in deu (it has eng)"),
+        ("eng deu", "deu.t2a.R@1", "split 'val' has no caption in deu (it has eng)"),
+        ("eng deu", "eng.t2a.R@1", "split 'val' has no caption in deu (it has eng)"),
+        ("eng deu fra", "MRV", "split 'val' has no caption in deu (it has eng, fra)"),
+        ("eng fra", "MRV", "split 'val' has no clip with a caption in each of eng, fra"),
+        ("eng fra", "a2t.MRV", "split 'val' has no clip with a caption in each of eng, fra"),
+    ],
+)
+def test_a_metric_that_the_split_cannot_give_is_told_before_training(
+    uneven: Path, tmp_path: Path, languages: str, metric: str, message: str
+) -> None:
+    config = tiny_config(uneven, data__languages=languages.split(), select__metric=metric)
+    with pytest.raises(InputError) as error:
+        next(fit(config, Folder.at(tmp_path)))
+    assert f"select.metric: '{metric}' cannot choose an epoch: {message}" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "events.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("languages", "select"),
+    [
+        ("eng deu fra", {"metric": "fra.t2a.R@1"}),
+        ("eng fra", {"metric": "t2a.R@1"}),
+        ("eng deu", {"split": "test", "metric": "MRV"}),
+        ("eng deu", {"split": "last", "metric": "t2a.R@1"}),
+    ],
+)
+def test_a_metric_that_the_split_can_give_chooses(
+    uneven: Path, tmp_path: Path, languages: str, select: dict[str, str]
+) -> None:
+    config = tiny_config(uneven, epochs=1, data__languages=languages.split(), select=select)
+    *_, finished = fit(config, Folder.at(tmp_path))
+    assert isinstance(finished, Finished)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "fault"), [({"val.MRV": float("nan")}, "is NaN"), ({}, "is missing")]
+)
+def test_an_epoch_without_a_value_that_chooses_stops_the_run(
+    metrics: dict[str, float], fault: str
+) -> None:
+    ended = EpochEnded(3, 9, 1.0, {"val.t2a.R@1": 5.0, **metrics})
+    with pytest.raises(TrainingError, match=rf"^epoch 3: val\.MRV {fault}, so .*select\.metric$"):
+        Progress().end_epoch(ended, SelectConfig(metric="MRV"))
 
 
 def test_the_last_epoch_can_be_chosen_without_any_held_out_split(
