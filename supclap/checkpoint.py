@@ -76,7 +76,7 @@ class Checkpoints:
 
 def learned_state(module: nn.Module) -> dict[str, torch.Tensor]:
     """What training changes in a module: learnable parameters, and buffers. A frozen encoder's
-    weights come from where they came at the start."""
+    weights come from where they came at the start; by `Started.frozen` others are refused."""
     frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
     return {name: t for name, t in module.state_dict().items() if name not in frozen}
 

@@ -22,7 +22,7 @@ class Started:
     config: dict[str, Any]
     code: str  # content hash of the supclap package
     data: str  # content hash of the collection
-    workers: int
+    workers: int  # now: those of the last attempt
     epochs: int
     steps_per_epoch: int
     parameters: int
@@ -32,7 +32,10 @@ class Started:
     dropped: int = 0  # pairs that wait at the end of each epoch, others in every epoch
     noisy: int = 0  # clips that bear another clip's captions
     also: dict[str, str] = field(default_factory=dict)  # content hashes of further test sets' data
+    # Content hashes of the frozen encoders, by their side: checkpoints do not hold their weights.
+    frozen: dict[str, str] = field(default_factory=dict)
     # Python, PyTorch, device (`supclap.version`): two that differ may still agree on the result.
+    # And "workers" as in "1 + 2", where a run went on with another number of them.
     made_with: dict[str, str] = field(default_factory=dict, compare=False)
     time: float = field(default_factory=clock.time, compare=False)
     kind: str = "started"

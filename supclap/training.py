@@ -29,6 +29,7 @@ from supclap.inputs import Inputs
 from supclap.losses import SupCLAPLoss, build_loss
 from supclap.measurement import better, check_metric, measure_retrieval
 from supclap.model.clap import CLAP, build_model
+from supclap.model.frozen import frozen_hashes
 from supclap.optimization import build_optimizer, set_learning_rate
 from supclap.record import Record, writing
 from supclap.step import Step
@@ -144,6 +145,7 @@ def fit(
         dropped=batches.dropped,
         noisy=batches.noisy,
         also=held_out.also,
+        frozen=frozen_hashes(model),
         made_with=made_with(workers.device),
     )
     progress = Progress(events=[to_line(started)])
@@ -260,27 +262,37 @@ def _loss(config: RunConfig) -> SupCLAPLoss:
 def _go_on(progress: Progress, now: Started, folder: Folder) -> Started:
     """The recorded start of a resumed run.
 
-    Other data are refused. Other code is not, as that would throw a long run away for a comment;
-    but the run's code version then names both, so that no table takes it for either. So do its
-    versions of Python and PyTorch, and its device.
+    Other data and other frozen encoders are refused. Other code is not, as that would throw a long
+    run away for a comment; but the run's code version then names both, so that no table takes it
+    for either. So do its versions of Python and PyTorch, its device, and its number of workers.
     """
     before = from_line(progress.events[0])
     assert isinstance(before, Started)
-    hashes = {"": (before.data, now.data)}
-    hashes |= {f" for also.{name}": (before.also[name], new) for name, new in now.also.items()}
-    for where, (old, new) in hashes.items():
+    hashes = {"on other data": (before.data, now.data)}
+    for name, new in now.also.items():
+        hashes[f"on other data for also.{name}"] = before.also[name], new
+    for side, new in now.frozen.items():  # a run of an earlier version has not noted them
+        hashes[f"with another frozen {side} encoder"] = before.frozen.get(side, new), new
+    for what, (old, new) in hashes.items():
         if old != new:
             raise InputError(
-                f"{folder.uri}: was begun on other data{where} (content hash {old}, now {new}); "
-                "give another folder, or remove this one"
+                f"{folder.uri}: was begun {what} (content hash {old}, now {new}); give another "
+                "folder, or remove this one"
             )
+    made_with = {
+        name: _both(before.made_with.get(name, value), value, " + ")
+        for name, value in now.made_with.items()
+    }
+    counts = before.made_with.get("workers", str(before.workers))
+    counts = _both(counts, str(now.workers), " + ")
+    if counts != str(now.workers):
+        made_with["workers"] = counts
     changed = replace(
         before,
         code=_both(before.code, now.code, "+"),
-        made_with={
-            name: _both(before.made_with.get(name, value), value, " + ")
-            for name, value in now.made_with.items()
-        },
+        workers=now.workers,
+        frozen=now.frozen,
+        made_with=made_with,
     )
     progress.events[0] = to_line(changed)
     return changed

@@ -90,10 +90,11 @@ def test_a_lost_node_leaves_a_cell_one_worker_and_the_next_starts_with_one(
     # The trial and two workers, then one; the other cell's trial and its only worker.
     assert attempts(storage) == {first: 4, second: 2}
     assert claimed(storage) == []
-    for cell, began in zip(plan.cells, (2, 1), strict=True):
+    for cell, counts in zip(plan.cells, ("2 + 1", None), strict=True):
         result = ledger.result(cell.signature)
         *_, alone = fit(cell.config, Folder.at(tmp_path / cell.signature))
         assert result is not None
         assert isinstance(alone, Finished)
-        assert (result.workers, result.step) == (began, alone.step)
+        assert (result.workers, result.step) == (1, alone.step)
+        assert result.made_with.get("workers") == counts
         assert result.metrics == pytest.approx(alone.metrics, rel=1e-3, abs=1e-3)

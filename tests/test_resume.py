@@ -6,8 +6,10 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from tiny_run import everything, make_collection, tiny_config
 from supclap import training
 from supclap.config import RunConfig
 from supclap.errors import InputError
-from supclap.events import EpochEnded, Finished, Started
+from supclap.events import EpochEnded, Finished, Started, to_line
 from supclap.storage import Folder
 from supclap.training import fit
 
@@ -99,7 +101,7 @@ def test_killed_at_random_moments_it_ends_bit_identical(
     for _ in range(6):
         process = PROCESSES.Process(target=train, args=(config, str(tmp_path / "run")))
         process.start()
-        process.join(moments.uniform(0.3, 0.9) * seconds)
+        process.join(moments.uniform(0.2, 0.7) * seconds)
         if process.exitcode == 0:
             break
         process.kill()
@@ -242,3 +244,43 @@ def test_other_data_are_refused_and_other_code_is_named(
     make_collection(tmp_path / "data", seed=1)
     with pytest.raises(InputError, match="begun on other data"):
         next(fit(config, Folder.at(tmp_path / "run")))
+
+
+@pytest.mark.parametrize("side", ["audio", "text"])
+def test_another_frozen_encoder_is_refused(tmp_path: Path, side: str) -> None:
+    data = make_collection(tmp_path / "data")
+    for seed in (0, 1):
+        list(fit(tiny_config(data, epochs=1, seed=seed), Folder.at(tmp_path / str(seed))))
+    start = tmp_path / "start"
+    shutil.copytree(tmp_path / "0" / "model", start)
+    config = tiny_config(data, **{f"model__{side}__freeze": True}, model__start=str(start))
+    for _ in range(2):  # the second time it goes on
+        stream = fit(config, Folder.at(tmp_path / "run"))
+        started = next(stream), next(stream)
+        stream.close()
+    assert isinstance(started[0], Started)
+    assert (started[0].step, list(started[0].frozen)) == (3, [side])
+    shutil.rmtree(start)
+    shutil.copytree(tmp_path / "1" / "model", start)
+    with pytest.raises(InputError, match=f"begun with another frozen {side} encoder") as error:
+        next(fit(config, Folder.at(tmp_path / "run")))
+    assert "\n" not in str(error.value)
+
+
+def test_a_frozen_encoder_that_an_earlier_version_did_not_note_is_noted_from_now_on() -> None:
+    now = Started({}, "code", "data", 1, 2, 3, 4, frozen={"audio": "a1"})
+    progress = training.Progress(events=[to_line(replace(now, frozen={}))])
+    for _ in range(2):
+        assert training._go_on(progress, now, Folder.at("run")).frozen == {"audio": "a1"}
+    with pytest.raises(InputError, match=r"content hash a1, now b2"):
+        training._go_on(progress, replace(now, frozen={"audio": "b2"}), Folder.at("run"))
+
+
+def test_a_run_on_other_numbers_of_workers_names_them_all() -> None:
+    first = Started({}, "code", "data", 1, 2, 3, 4, made_with={"torch": "1.0"})
+    progress, found = training.Progress(events=[to_line(first)]), []
+    for workers in (1, 2, 12, 1):
+        went_on = training._go_on(progress, replace(first, workers=workers), Folder.at("run"))
+        assert went_on.made_with["torch"] == "1.0"
+        found.append((went_on.workers, went_on.made_with.get("workers")))
+    assert found == [(1, None), (2, "1 + 2"), (12, "1 + 2 + 12"), (1, "1 + 2 + 12")]

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from supclap.data.cache import build_once, cache_folder
 from supclap.errors import InputError
-from supclap.model.clap import Tower
+from supclap.model.clap import CLAP, Tower
 from supclap.model.folder import content_hash
 from supclap.model.tokens import Tokens
 from supclap.version import hash_of_code
@@ -61,7 +61,7 @@ def frozen_outputs(
         raise ValueError("only a frozen encoder's outputs can be kept")
     width = int(tower.encoder.width)
     identity = (
-        content_hash(tower.encoder, type(tower.encoder).__qualname__),
+        _encoder_hash(tower),
         hash_of_code(Path(__file__).parent),
         content,
         str(count),
@@ -82,6 +82,17 @@ def frozen_outputs(
         return np.zeros((0, width), np.float32)
     folder = build_once(cache_folder() / "frozen" / key, build)
     return _read(folder / FILE, count, width)
+
+
+def frozen_hashes(model: CLAP) -> dict[str, str]:
+    """The content hash of each side's encoder that is frozen: "audio", "text"."""
+    sides: dict[str, Tower] = {"audio": model.audio, "text": model.text}
+    return {side: _encoder_hash(tower) for side, tower in sides.items() if tower.frozen}
+
+
+def _encoder_hash(tower: Tower) -> str:
+    """16 hexadecimal digits over an encoder's class, weights and files."""
+    return content_hash(tower.encoder, type(tower.encoder).__qualname__)
 
 
 @torch.inference_mode()
