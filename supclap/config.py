@@ -36,6 +36,10 @@ from supclap.errors import InputError, nearest
 # The paper's eight languages, as ISO 639-3 codes.
 LANGUAGES = ("eng", "fra", "deu", "spa", "nld", "cat", "jpn", "zho")
 Share = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # PyTorch's take less than 2**64
+# Of a clip: the log-mels' window reaches 256 samples (0.016 s) into a clip from both of its ends,
+# and mirrors them; an hour is beyond what fits in a batch.
+Seconds = Annotated[float, Field(ge=0.02, le=3600)]
 Language = Literal["eng", "fra", "deu", "spa", "nld", "cat", "jpn", "zho"]
 
 
@@ -72,9 +76,9 @@ class DataConfig(Section):
     limit: PositiveInt | None = None  # train on the first so many clips
     noise: Share = 0.0  # share of the training clips that bear another clip's captions
     hard_negatives: NonNegativeInt = 0  # of each batch: its first pair's nearest neighbours
-    seconds: PositiveFloat | None = None  # crop or pad to; default 2 (collection: 10)
+    seconds: Seconds | None = None  # crop or pad to; default 2 (collection: 10)
     clips: PositiveInt = 4000  # soundscenes: clips of the train split
-    seed: NonNegativeInt = 0  # soundscenes: another seed, another world
+    seed: Seed = 0  # soundscenes: another seed, another world
     # soundscenes: folders of labelled collections to take the sounds from; one name or a list
     events: Annotated[tuple[str, ...] | None, BeforeValidator(_one_or_more)] = None
 
@@ -200,7 +204,12 @@ class LossConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """Adam, or AdamW where weight decay is given; linear warm-up, then constant or cosine."""
+    """Adam or AdamW; linear warm-up, then constant or cosine.
+
+    ``weight_decay`` is what the two differ in: adam adds it to the gradient (L2 regularization,
+    which Adam then scales as it scales gradients), adamw shrinks the weights by it apart from the
+    gradient (decoupled).
+    """
 
     name: Literal["adam", "adamw"] = "adam"
     lr: PositiveFloat = 1e-3
@@ -260,7 +269,7 @@ class RunConfig(Section):
     batch_size: Annotated[int, Field(ge=2, validate_default=True)] = 128  # global: over all workers
     chunk: PositiveInt | None = None  # clips per forward pass: exact accumulation (GradCache)
     precision: Literal["float32", "bf16"] = "float32"
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     checkpoint_steps: PositiveInt | None = None  # besides the one at the end of every epoch
 
     @field_validator("loss")
@@ -328,14 +337,18 @@ def load_config(path: Path) -> RunConfig:
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises InputError with the line of a syntax error."""
+    """The mapping in a YAML file.
+
+    Raises:
+        InputError: with the line of a syntax error; or a value that is none, as a 45th of May.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not UTF-8 text") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: dates and numbers that do not exist
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         problem = str(getattr(error, "problem", None) or error).splitlines()[0]

@@ -99,7 +99,7 @@ def _change(text: str) -> tuple[str, Any]:
         raise InputError(f"--set {text}: expected KEY=VALUE, such as loss.svr.radius=dynamic")
     try:
         return key, yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # ValueError: dates and numbers that do not exist
         raise InputError(f"--set {text}: the value is not valid YAML") from None
 
 

@@ -34,6 +34,10 @@ def fault(values: dict[str, Any]) -> str:
         ({"batch_size": 1}, "batch_size: "),
         ({"optimizer": {"lr": float("nan")}}, "optimizer.lr: "),
         ({"optimizer": {"betas": [0.9, 1.0]}}, "optimizer.betas"),
+        ({"data": {"seconds": 0.016}}, "data.seconds: input should be greater than or equal to 0"),
+        ({"data": {"seconds": 1e300}}, "data.seconds: input should be less than or equal to 3600"),
+        ({"data": {"seed": 2**63}}, "data.seed: input should be less than 9223372036854775808"),
+        ({"seed": 10**20}, "run.yaml: seed: input should be less than 9223372036854775808"),
         ({"data": {"languages": []}}, "data.languages: "),
         ({"data": {"languages": ["eng", "eng"]}}, "data: 'languages' names eng twice"),
         ({"data": {"languages": ["klingon"]}}, "data.languages.0: "),
@@ -84,6 +88,7 @@ def test_a_config_survives_its_own_json() -> None:
         (b"- a\n- b\n", "expected a mapping of keys, found a list"),
         (b"\xff\xfe", "is not UTF-8 text"),
         (b"epochs: !!python/object:os.system {}\n", "not valid YAML"),
+        (b"seed: 2024-13-45\n", "not valid YAML: month must be in 1..12"),
     ],
 )
 def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes, message: str) -> None:

@@ -307,6 +307,18 @@ def test_features_beyond_the_memory_bound_are_computed_again_to_the_same(
         assert one.metrics == pytest.approx(other.metrics, rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.parametrize("encoder", ["cnn", "transformer"])
+def test_the_shortest_clips_and_the_largest_seed_that_are_allowed_do_train(
+    data: Path, tmp_path: Path, encoder: str
+) -> None:
+    audio = {"name": encoder, "width": 32, "layers": 1}
+    config = tiny_config(
+        data, epochs=1, data__seconds=0.02, seed=2**63 - 1, model__audio=audio, data__noise=0.2
+    )
+    *_, finished = fit(config, Folder.at(tmp_path))
+    assert isinstance(finished, Finished)
+
+
 def test_long_clips_are_cut_elsewhere_in_each_epoch_and_alike_after_a_kill(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
