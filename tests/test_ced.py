@@ -115,6 +115,16 @@ def test_outputs_are_the_literal_models(folder, samples):
     assert found == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_clip_is_cut_in_two_where_it_has_a_frame_more_than_the_model(folder):
+    encoder = encoder_of(folder)
+    pieces = []
+    pooled = encoder._pooled
+    encoder._pooled = lambda normed: pieces.append(len(normed)) or pooled(normed)
+    for samples in (72 * 160 - 1, 72 * 160):  # 72 and 73 frames, as 161,919 and 161,920 samples
+        encoder(encoder.features(torch.from_numpy(sounds(1, samples))))
+    assert pieces == [1, 2]
+
+
 def test_a_clip_is_cut_off_below_its_own_loudest_point_not_the_batchs(folder):
     waves = sounds(2, 4000)
     waves[0] *= 1e-5
@@ -194,6 +204,7 @@ def test_the_encoder_without_its_prefix_and_tagger_is_the_same(folder, tmp_path)
         ("depth", 0),
         ("mlp_ratio", None),
         ("target_length", True),
+        ("target_length", 15),
     ],
 )
 def test_a_description_of_another_model_is_refused_in_one_line(tmp_path, key, value):

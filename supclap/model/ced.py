@@ -58,9 +58,10 @@ EPSILON = 1e-6  # of the layer norms
 class CED(nn.Module):
     """CED with its pretrained weights; the output is the mean over all patches, before the tagger.
 
-    A clip longer than the model's own (1,012 frames, 10.12 s) is cut into pieces of that length,
-    the last one filled up with zeros after the normalisation, and its output is the mean over the
-    pieces, as the published code does; unlike there, a last piece of full length counts too.
+    A clip longer than the model's own (1,012 frames: just under 10.12 s, as 161,920 samples have
+    1,013) is cut into pieces of that length, the last one filled up with zeros after the
+    normalisation, and its output is the mean over the pieces, as the published code does; unlike
+    there, a last piece of full length counts too.
 
     The published model normalises every band by a BatchNorm over the log-mels. Here its statistics
     are always those of the checkpoint, in training too: a clip's embedding does not depend on its
@@ -83,6 +84,11 @@ class CED(nn.Module):
         if self.width % heads:
             raise InputError(f"{where}: embed_dim {self.width} is no multiple of {heads} heads")
         self.longest = whole_number(values, "target_length", where, 1012)
+        if self.longest < PATCH:
+            raise InputError(
+                f"{where}: target_length: expected at least a patch of {PATCH} frames, found "
+                f"{self.longest}"
+            )
         inner = int(self.width * _ratio(values, where))
 
         self.decibels = Decibels()
