@@ -13,6 +13,7 @@ from supclap.losses import (
     SupportVectorRegularization,
 )
 from supclap.losses.accumulation import backward_in_chunks
+from supclap.losses.svr import LossOutput
 
 
 class Encoders(torch.nn.Module):
@@ -95,6 +96,50 @@ def test_gradients_are_added_to_what_is_there():
     backward_in_chunks(encoders, chunks, loss)
     for got, want in zip(gradients(encoders, loss), once, strict=True):
         torch.testing.assert_close(got, 2 * want)
+
+
+@pytest.mark.parametrize("rows", ["leaf", "view", "own graph"])
+def test_embeddings_that_are_parameters_or_have_a_graph_of_their_own_get_their_gradients(rows):
+    torch.manual_seed(0)
+    sides = [
+        [F.normalize(torch.randn(n, 6), dim=1).requires_grad_() for n in (4, 3)] for _ in range(2)
+    ]
+
+    def encode(chunk):
+        found = [side[chunk] for side in sides]
+        if rows == "view":
+            return tuple(side[:] for side in found)
+        if rows == "own graph":
+            with torch.enable_grad():
+                return tuple(-side for side in found)
+        return tuple(found)
+
+    loss = SupCLAPLoss(InfoNCE())
+    output = backward_in_chunks(encode, [0, 1], loss)
+    got = [part.grad for side in sides for part in side]
+    for side in sides:
+        for part in side:
+            part.grad = None
+    whole = [torch.cat([encode(chunk)[side] for chunk in (0, 1)]) for side in (0, 1)]
+    expected = loss(*whole)
+    expected.total.backward()
+    torch.testing.assert_close(output.total, expected.total)
+    torch.testing.assert_close(got, [part.grad for side in sides for part in side])
+
+
+def test_a_loss_of_audio_alone_leaves_zeros_at_the_texts():
+    encoders, _, chunks = setting("infonce", "none", 0.0)
+
+    def loss(audio, text):
+        return LossOutput(audio[:, 0].square().sum(), {}, {})
+
+    backward_in_chunks(encoders, chunks, loss)
+    got = [p.grad for p in encoders.audio.parameters()]
+    assert all(not p.grad.any() for p in encoders.text.parameters())
+    twin, _, chunks = setting("infonce", "none", 0.0)
+    audio = torch.cat([twin(chunk)[0] for chunk in chunks])
+    loss(audio, None).total.backward()
+    torch.testing.assert_close(got, [p.grad for p in twin.audio.parameters()])
 
 
 def test_no_chunks_is_named():

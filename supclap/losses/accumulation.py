@@ -28,7 +28,8 @@ def backward_in_chunks(
 
     The peak of memory is one chunk's graph plus the embeddings. The random number generators of the
     first pass are replayed in the second, so dropout draws the same masks; what else an encoder
-    changes while it runs (a running mean, say) is changed twice.
+    changes while it runs (a running mean, say) is changed twice. Parameters of a side that the loss
+    does not use get a gradient of zeros instead of none.
 
     Args:
         encode: chunk -> audio, text: (n, d) each, or (n, K, d) of texts in K languages,
@@ -53,15 +54,18 @@ def backward_in_chunks(
             audios.append(audio)
             texts.append(text)
     after = _random_state()
-    whole = [torch.cat(parts).requires_grad_() for parts in (audios, texts)]
+    # Detached: an encoder may hand out parameters themselves, or embeddings with a graph of its
+    # own, and the gradient is to stop at what was concatenated.
+    whole = [torch.cat(parts).detach().requires_grad_() for parts in (audios, texts)]
     output = loss(*whole)
     output.total.backward()
-    gradients = [side.grad for side in whole]
+    # A side that the loss does not use has no gradient, which is one of zeros.
+    gradients = [torch.zeros_like(side) if side.grad is None else side.grad for side in whole]
     first = 0
     for chunk, state, part in zip(chunks, states, audios, strict=True):
         _set_random_state(state)
         rows = slice(first, first + len(part))
-        torch.autograd.backward(encode(chunk), [g[rows] for g in gradients if g is not None])
+        torch.autograd.backward(encode(chunk), [gradient[rows] for gradient in gradients])
         first += len(part)
     _set_random_state(after)
     return output
