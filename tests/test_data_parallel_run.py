@@ -12,7 +12,8 @@ import pytest
 from supclap_platform.experiment import load_experiment
 from supclap_platform.ledger import open_ledger
 from supclap_platform.plan import make_plan
-from tiny_grid import attempts, claimed, start, write_experiment
+from supclap_platform.trial import ask_to_stop
+from tiny_grid import attempts, claimed, start, supclap, write_experiment
 
 from supclap.events import EpochEnded
 
@@ -76,3 +77,20 @@ def test_two_workers_give_one_workers_metrics_although_one_is_killed(tmp_path: P
     assert theirs.metrics == pytest.approx(mine.metrics, rel=1e-3, abs=1e-3)
     assert claimed(storage) == []
     assert not (storage / "cells" / two / "ray-train").exists()
+
+
+def test_under_ray_train_a_relative_folder_and_an_old_wish_to_stop_keep_no_cell_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_experiment(tmp_path, seeds=1)
+    text = path.read_text().replace(str(tmp_path / "tones"), "tones")
+    head, _, rest = text.partition("variants:")
+    rows = "variants: {A: {resources.ray_train: true}}\n" + rest[rest.index("seeds:") :]
+    path.write_text(head + rows.replace(", radius.text.mean", ""))
+    monkeypatch.chdir(tmp_path)
+    ledger = open_ledger(tmp_path / "storage", writing=True)
+    (cell,) = make_plan(load_experiment(path), ledger).cells
+    ask_to_stop(ledger, cell.signature)  # as a search's driver leaves it that is killed then
+    code, output = supclap("run", path, "--storage", tmp_path / "storage", "--cpus", "1")
+    assert code == 0, output
+    assert ledger.result(cell.signature) is not None

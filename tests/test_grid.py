@@ -4,8 +4,10 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+from click.testing import CliRunner
 from fake_runs import finish
 from supclap_platform.cells import Cell
+from supclap_platform.cli import main
 from supclap_platform.experiment import load_experiment
 from supclap_platform.grid import BACK_OFF, Grid, Phase
 from supclap_platform.ledger import Ledger, State, open_ledger
@@ -159,6 +161,19 @@ def test_a_mistake_in_the_configuration_is_not_tried_again(tmp_path: Path) -> No
     assert len(fake.attempts) == 4
     assert failure is not None
     assert failure.configuration
+
+
+def test_what_is_stale_is_kept_until_it_can_be_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "e.yaml"
+    path.write_text(FILE, encoding="utf-8")
+    ledger = open_ledger(tmp_path / "storage", writing=True)
+    cells = make_plan(load_experiment(path), ledger).cells
+    finish(ledger, cells[0], {"test.t2a.R@1": 1.0}, code="an older one")
+    options = ["--storage", str(tmp_path / "storage"), "--rerun-stale"]
+    ran = CliRunner().invoke(main, ["run", str(path), *options, "--address", "127.0.0.1:1"])
+    assert ran.exit_code == 2
+    assert "nothing answers there" in ran.output
+    assert ledger.result(cells[0].signature) is not None
 
 
 def test_a_failed_cell_is_tried_again_by_the_next_run(tmp_path: Path) -> None:

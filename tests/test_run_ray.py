@@ -127,6 +127,21 @@ def test_status_and_stop_from_another_shell_leave_cells_that_go_on(tmp_path: Pat
     assert not (storage / "experiments" / "tiny" / "table.txt").exists()
 
 
+def test_a_terminated_run_ends_as_an_interrupted_one(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path, epochs=LONG, seeds=1)
+    storage = tmp_path / "storage"
+    process = start("run", path, "--storage", storage, "--cpus", "1")
+    try:
+        wait_for_cells(process, storage)
+        process.terminate()
+        output, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, output
+    assert "stopped with 0 of 2 cells done; the same command goes on" in output
+    assert claimed(storage) == []
+
+
 def test_two_runs_at_once_share_the_cells_and_one_may_be_interrupted(tmp_path: Path) -> None:
     path = write_experiment(tmp_path, epochs=150)
     storage = tmp_path / "storage"

@@ -13,8 +13,11 @@ from urllib.request import urlopen
 
 import optuna
 import pytest
+from click.testing import CliRunner
 from supclap_platform.cells import Cell
+from supclap_platform.cli import main
 from supclap_platform.experiment import load_experiment
+from supclap_platform.leases import acquire
 from supclap_platform.ledger import Ledger, open_ledger
 from supclap_platform.search.explain import explain, search_figures
 from supclap_platform.search.pruning import Asha
@@ -22,7 +25,14 @@ from supclap_platform.search.search import Objective
 from supclap_platform.search.study import Book
 from supclap_platform.search.trials import Trials
 from supclap_platform.search.warm import finished
-from supclap_platform.search.winner import Ranked, keep_outcome, rank, read_outcome, with_winner
+from supclap_platform.search.winner import (
+    Ranked,
+    keep_outcome,
+    rank,
+    ranked,
+    read_outcome,
+    with_winner,
+)
 from test_search_space import SEARCH
 
 from supclap.errors import InputError
@@ -257,6 +267,41 @@ def test_a_warm_start_learns_from_cells_of_the_space_but_not_from_the_winners_se
     known = book.study.get_trials()[0]
     assert known.values == [35.0]
     assert known.params == book.search.space.free(params)
+    assert [one.params for one in ranked(book)] == [params]  # and may be the winner
+
+
+def test_points_that_the_file_names_later_are_tried_next(tmp_path):
+    book, _ = opened(tmp_path, SEARCH.replace("trials: 10", "trials: 2"))
+    book.prepare()
+    assert drive(book)
+    point = "{loss.svr.radius: static, loss.svr.alpha: 2.5}"
+    text = SEARCH.replace("trials: 10", "trials: 3").replace(
+        "start: [{}]", f"start: [{{}}, {point}]"
+    )
+    book, _ = opened(tmp_path, text)
+    for _ in range(2):
+        book.prepare()
+    trial = book.ask()
+    assert book.params(trial)["loss.svr.alpha"] == 2.5
+    assert book.ask() is None
+
+
+def test_a_password_is_never_shown(tmp_path):
+    with pytest.raises(InputError) as caught:
+        opened(tmp_path, url="nothing://ann:SECRET@host/name?password=SECRET")
+    assert "nothing://ann@host/name" in str(caught.value)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_second_driver_of_a_search_is_refused(tmp_path):
+    _, ledger = opened(tmp_path)
+    held = acquire(ledger.experiment_folder("small").below("search"))
+    assert held is not None
+    with held:
+        arguments = ["run", str(tmp_path / "e.yaml"), "--storage", str(tmp_path / "storage")]
+        ran = CliRunner().invoke(main, arguments)
+    assert ran.exit_code == 2
+    assert "runs it already, and a search has one driver" in ran.output
 
 
 def write_result(ledger: Ledger, cell: Cell, metric: float) -> None:

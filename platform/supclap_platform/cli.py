@@ -26,6 +26,7 @@ COMMANDS = {
     "report": "supclap_platform.report_command:report",
     "promote": "supclap_platform.promote_command:promote",
 }
+INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 METHOD = "supclap.commands"  # holds the method's own commands, in its list COMMANDS
 
 
@@ -48,6 +49,9 @@ class Group(click.Group):
         except InputError as error:
             click.echo(f"supclap: {error}", err=True)
             ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("supclap: interrupted", err=True)
+            ctx.exit(INTERRUPTED)
 
 
 def _method() -> dict[str, click.Command]:

@@ -6,8 +6,10 @@ import contextlib
 import functools
 import os
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +99,8 @@ def _own(cpus: int, dashboard: bool) -> Iterator[Cluster]:
             shutil.rmtree(folder, ignore_errors=True)
             raise InputError(f"Ray does not start on this machine: {_first_line(error)}") from error
     try:
-        yield Cluster(ray.get_runtime_context().gcs_address, own=True)
+        with _terminated_as_interrupted():
+            yield Cluster(ray.get_runtime_context().gcs_address, own=True)
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
@@ -152,9 +155,23 @@ def _attached(address: str) -> Iterator[Cluster]:
             f"--address {address}: no Ray cluster can be joined there: {_first_line(error)}"
         ) from error
     try:
-        yield Cluster(ray.get_runtime_context().gcs_address, own=False)
+        with _terminated_as_interrupted():
+            yield Cluster(ray.get_runtime_context().gcs_address, own=False)
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM does what Ctrl-C does. Ray's own handler, set when it starts, aborts the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _reachable(address: str) -> None:

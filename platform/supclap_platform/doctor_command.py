@@ -154,7 +154,7 @@ def _mlflow(uri: str | None) -> str:
         store = choose_store(uri, Folder.at(scratch))
         assert store is not None  # a folder of this machine can always hold one
         count = len(store.connect().search_experiments())
-    return f"{uri} answers: {count} experiments" if uri else "an SQLite store can be made"
+    return f"{store.shown} answers: {count} experiments" if uri else "an SQLite store can be made"
 
 
 def _ray(address: str | None) -> str:

@@ -58,9 +58,16 @@ def log_model(client: Any, run: Any, folder: Folder, step: int) -> str:
             save_flavor(_local(folder, Path(scratch)), place, run_id, created)
             client.log_model_artifacts(created.model_id, str(place))
             ready = client.finalize_logged_model(created.model_id, "READY")
-    outputs = [LoggedModelOutput(ready.model_id, step)]
-    shared(lambda: client.log_outputs(run_id, outputs))
-    return str(ready.model_id)
+    identity = str(ready.model_id)
+
+    def link() -> None:
+        """The store refuses a link that it has, as of a process that was killed right after it."""
+        known = client.get_run(run_id).outputs
+        if identity not in {one.model_id for one in (known.model_outputs if known else ())}:
+            client.log_outputs(run_id, [LoggedModelOutput(identity, step)])
+
+    shared(link)
+    return identity
 
 
 def save_flavor(model: Path, place: Path, run_id: str | None = None, logged: Any = None) -> None:

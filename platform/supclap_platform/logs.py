@@ -36,7 +36,8 @@ def captured(cell: Folder, label: str) -> Iterator[Path]:
                 yield path
         finally:
             with contextlib.suppress(OSError):
-                cell.write(LOG, path.read_bytes())
+                before = cell.read(LOG) if cell.exists(LOG) else b""
+                cell.write(LOG, before + path.read_bytes())
 
 
 def last_lines(path: Path, count: int = LINES) -> tuple[str, ...]:

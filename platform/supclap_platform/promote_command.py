@@ -42,10 +42,11 @@ def promote(
     if target.exists():
         raise InputError(f"--as {target}: exists already; give another name, or remove it")
     best = outcome.best[:top]
-    target.write_text(
-        promoted(experiment, best, f"supclap promote {file} --top {top} --as {target}"),
-        encoding="utf-8",
-    )
+    text = promoted(experiment, best, f"supclap promote {file} --top {top} --as {target}")
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--as {target}: cannot be written: {error.strerror}") from None
     load_experiment(target)
     fewer = f" (no more have finished than {len(best)})" if len(best) < top else ""
     click.echo(f"wrote {target}: {len(best)} settings{fewer}; next: supclap run {target}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from supclap.errors import InputError
 from supclap_platform.cells import Cell, cells_of
-from supclap_platform.cli import experiment_options
+from supclap_platform.cli import INTERRUPTED, experiment_options
 from supclap_platform.cluster import connected
 from supclap_platform.drivers import announce, drivers_of
 from supclap_platform.experiment import Experiment, load_experiment, parse_changes
@@ -32,7 +33,6 @@ from supclap_platform.view import View
 if TYPE_CHECKING:
     from supclap_platform.executor import RayExecutor
 
-INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 LAST_LOOK = 10.0  # seconds that a stopped run gives MLflow to catch up
 
 
@@ -88,8 +88,12 @@ def run(
             raise SystemExit(code)
     experiment = with_winner(experiment, ledger)
     plan = make_plan(experiment, ledger)
-    if rerun_stale:
-        plan = _without_stale(plan, ledger)
+    stale = [s for s, status in plan.statuses.items() if rerun_stale and status is Status.STALE]
+    plan = replace(
+        plan,
+        statuses={**plan.statuses, **dict.fromkeys(stale, Status.TO_RUN)},
+        results={s: result for s, result in plan.results.items() if s not in stale},
+    )
     _refuse_mixture(plan, mixed)
     _head(plan, ledger, console)
     with ExitStack() as stack:
@@ -97,6 +101,8 @@ def run(
         if plan.to_run or plan.count(Status.RUNNING):
             preload()
             executor = _executor(stack, plan, ledger, address, cpus)
+        for signature in stale:  # nothing is thrown away before Ray is there to make it anew
+            ledger.discard(signature)
         remember(plan, ledger)
         tracker = open_tracker(experiment, plan.cells, ledger, tracking_uri, _sayer(console))
         code = _drive(plan, ledger, executor, tracker, console) if executor else 0
@@ -159,13 +165,6 @@ def _sayer(console: Console) -> Callable[[str], None]:
 
 def _open(grid: Grid) -> list[Cell]:
     return [s.cell for phase in (Phase.RUNNING, Phase.WAITING) for s in grid.of(phase)]
-
-
-def _without_stale(plan: Plan, ledger: Ledger) -> Plan:
-    stale = [s for s, status in plan.statuses.items() if status is Status.STALE]
-    for signature in stale:
-        ledger.discard(signature)
-    return make_plan(plan.experiment, ledger, plan.code) if stale else plan
 
 
 def _refuse_mixture(plan: Plan, mixed: bool) -> None:

@@ -46,6 +46,11 @@ class Store:
     uri: str
     artifacts: str | None = None
 
+    @property
+    def shown(self) -> str:
+        """The URI as people may see it."""
+        return without_password(self.uri)
+
     def connect(self) -> Any:
         """An MlflowClient; creates or upgrades an SQLite store first.
 
@@ -77,12 +82,20 @@ def choose_store(uri: str | None, storage: Folder) -> Store | None:
         return Store(uri)
     if scheme not in _DATABASES:
         raise InputError(
-            f"tracking URI '{uri}': expected http(s)://HOST:PORT of an MLflow server, or a "
-            "database such as sqlite:///mlflow.db; MLflow no longer writes to plain folders"
+            f"tracking URI '{without_password(uri)}': expected http(s)://HOST:PORT of an MLflow "
+            "server, or a database such as sqlite:///mlflow.db; MLflow no longer writes to plain "
+            "folders"
         )
     path = sqlite_path(uri)
     # MLflow's own default is relative to wherever a process happens to stand.
     return Store(uri, None if path is None else (path.absolute().parent / ARTIFACTS).as_uri())
+
+
+def without_password(uri: str) -> str:
+    """A URI as it may be shown: without a password, and without what stands behind a ``?``."""
+    head, sign, rest = uri.partition("?")[0].partition("://")
+    user, at, place = rest.rpartition("@")
+    return f"{head}{sign}{user.partition(':')[0]}{at}{place}"
 
 
 def default_store(folder: Path) -> Store:

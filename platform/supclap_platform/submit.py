@@ -122,6 +122,10 @@ def _info(client: Any, job: str) -> Any:
         return client.get_job_info(job)
     except (ConnectionError, OSError):
         return None
+    except RuntimeError as error:  # of a proxy on the way, or for good
+        if "does not exist" in str(error):
+            raise
+        return None
 
 
 def _reason(error: Exception) -> str:

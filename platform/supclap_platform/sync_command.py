@@ -52,12 +52,12 @@ def sync(files: tuple[Path, ...], storage: str, tracking_uri: str | None) -> Non
         except InputError:
             raise
         except Exception as error:
-            raise InputError(f"MLflow at {store.uri} cannot be used: {reason(error)}") from error
+            raise InputError(f"MLflow at {store.shown} cannot be used: {reason(error)}") from error
         if not done:
             raise InputError(f"{parent.experiment}: another process is mirroring it; try again")
         cells = len(Parents(ledger).cells(parent))
         click.echo(f"{parent.experiment}, {parent.profile}: {cells} cells, up to date")
-    click.echo(f"MLflow: {store.uri}")
+    click.echo(f"MLflow: {store.shown}")
 
 
 def _wanted(files: tuple[Path, ...], ledger: Ledger) -> list[Parent]:

@@ -184,7 +184,7 @@ class Tracker:
         return done
 
     def _place(self) -> str:
-        return self.store.uri if self.store else "nowhere"
+        return self.store.shown if self.store else "nowhere"
 
 
 def table_files(table: Table) -> dict[str, bytes]:

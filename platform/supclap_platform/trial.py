@@ -118,6 +118,8 @@ def run_cell(task: Task, report: Report | None = None) -> Outcome:
     with _released(lease), captured(folder, task.label) as log:
         try:
             _train(task, ledger, lease, report)
+            if ledger.result(task.signature) is None:
+                return Outcome("crashed", "its workers ended without a result", last_lines(log))
             ledger.clear_failure(task.signature)
             return Outcome("done")
         except _TakenOver:
@@ -261,6 +263,8 @@ def _train_in_workers(task: Task, folder: Folder, lease: Lease) -> None:
     """Runs the cell's workers under Ray Train and waits for them."""
     # One report or death is noticed per poll; the default of 2 s is long beside a short epoch.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
+    # A relative path in a configuration means what it says, not a folder of Ray Train's.
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -271,7 +275,7 @@ def _train_in_workers(task: Task, folder: Folder, lease: Lease) -> None:
     workers: Any = given.workers
     if given.min_workers is not None and given.min_workers < given.workers:
         workers = (given.min_workers, given.workers)
-    for left in (RAY_TRAIN, FATAL):
+    for left in (RAY_TRAIN, FATAL, STOP):
         folder.delete(left)
     trainer = TorchTrainer(
         _work,
@@ -292,11 +296,15 @@ def _train_in_workers(task: Task, folder: Folder, lease: Lease) -> None:
         trainer.fit()
     except Exception as error:
         _raise_fatal(folder)
+        if not folder.exists(str(lease.name)):
+            raise _TakenOver from error
         raise _WorkersLost(f"Ray Train: {_root(error)}") from error
     finally:
         with contextlib.suppress(OSError):
             folder.delete(RAY_TRAIN)
     _raise_fatal(folder)
+    if not folder.exists(str(lease.name)):  # the workers have ended because of it
+        raise _TakenOver
 
 
 def _work(arguments: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ def ui(storage: str, tracking_uri: str | None, port: int) -> None:
             "fill it with `supclap sync`"
         )
     if store.uri.startswith(("http://", "https://")):
-        raise InputError(f"{store.uri} is an MLflow server already: open it in a browser")
+        raise InputError(f"{store.shown} is an MLflow server already: open it in a browser")
     path = sqlite_path(store.uri)
     if path is not None and not path.exists():
         raise InputError(

@@ -11,25 +11,28 @@ from rich.console import Console
 
 from supclap.errors import InputError
 from supclap_platform.cells import Cell
+from supclap_platform.cli import INTERRUPTED
 from supclap_platform.cluster import connected
 from supclap_platform.drivers import announce, drivers_of
 from supclap_platform.experiment import Experiment
+from supclap_platform.leases import acquire
 from supclap_platform.ledger import Ledger, State
 from supclap_platform.plan import Plan, make_plan
 from supclap_platform.progress import Progress
 from supclap_platform.search.explain import explain
 from supclap_platform.search.job import Common
 from supclap_platform.search.searcher import StudySearch
-from supclap_platform.search.study import Book, without_password
+from supclap_platform.search.study import Book
 from supclap_platform.search.trials import Trials
 from supclap_platform.search.tuning import tune_search
 from supclap_platform.search.warm import finished
 from supclap_platform.search.winner import keep_outcome, with_winner
+from supclap_platform.store import without_password
 from supclap_platform.tracking import Tracker, open_tracker
 from supclap_platform.trial import task_of
 from supclap_platform.view import View
 
-INTERRUPTED = 130
+LOCK = "search"  # in the experiment's folder: held by the search's one driver
 LAST_LOOK = 10.0
 Grid = Callable[[Plan, Any, Tracker], int]  # runs a plan's cells on an executor; its exit code
 
@@ -49,12 +52,29 @@ def run_search(
 
     Raises InputError for a study that this file cannot go on with, before anything starts.
     """
-    others = drivers_of(ledger, experiment.name)
-    if others:
+    lock = acquire(ledger.experiment_folder(experiment.name).below(LOCK))
+    if lock is None:
+        others = [f"process {one.pid} on {one.host}" for one in drivers_of(ledger, experiment.name)]
         raise InputError(
-            f"{experiment.path}: process {others[0].pid} on {others[0].host} runs it already, and "
-            "a search has one driver; `supclap status` shows it, `supclap stop` ends it"
+            f"{experiment.path}: {', '.join(others) or 'another process'} runs it already, and a "
+            "search has one driver; `supclap status` shows it, `supclap stop` ends it"
         )
+    place = (address, cpus, tracking_uri, study_storage)
+    with lock:
+        return _search(experiment, ledger, console, *place, mixed, grid)
+
+
+def _search(
+    experiment: Experiment,
+    ledger: Ledger,
+    console: Console,
+    address: str | None,
+    cpus: int | None,
+    tracking_uri: str | None,
+    study_storage: str | None,
+    mixed: bool,
+    grid: Grid,
+) -> int:
     code = _code()
     book = Book(Trials(experiment), ledger, study_storage)
     _refuse_mixture(book, ledger, code, mixed)
@@ -112,7 +132,8 @@ def _drive(
                 stopped = tune_search(search, book, ledger, common, at_once, watch)
             if search.mistake:
                 status = "FAILED"
-                console.print(f"failed: {search.mistake}", style="bold red", soft_wrap=True)
+                told = f"failed: {search.mistake}"
+                console.print(told, style="bold red", markup=False, soft_wrap=True)
                 return 1
             if stopped == "interrupted":
                 done = len(book.over())

@@ -156,7 +156,8 @@ class StudySearch(OptunaSearch):
 
     def _fail(self, live: Live, result: dict[str, Any]) -> None:
         error = str(result["error"])
-        self._book.fail(live.own, error)
+        if not result["configuration"]:  # a mistake uses no trial up: mended, it is tried again
+            self._book.fail(live.own, error)
         for signature in live.trial.signatures:
             if self._ledger.result(signature) is None:
                 self._ledger.record_failure(

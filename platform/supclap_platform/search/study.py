@@ -22,6 +22,7 @@ from supclap_platform.search.pruning import build_pruner
 from supclap_platform.search.section import SamplerSection
 from supclap_platform.search.space import Params
 from supclap_platform.search.trials import Trials
+from supclap_platform.store import without_password
 
 FILE = "study.db"
 PLACE = "study.txt"  # where the study is, for people
@@ -80,18 +81,17 @@ class Book:
         return probe.cells[0].config.epochs * len(self.search.seeds)
 
     def prepare(self, warm: Iterable[tuple[Params, list[float], str]] = ()) -> None:
-        """Fills in, once, what is known before the first trial: settings to try, and results.
+        """Fills in what is known before the first trial, once, and the settings to try first,
+        those too that the file has named since.
 
         Killed in the midst, it is finished by the next call.
 
         Args:
             warm: settings with their values and where they come from (`warm.finished`).
         """
-        if self.study.user_attrs.get(STARTED):
-            return
         space = self.search.space
         seen = {t.user_attrs.get(WARM) for t in self._all()}
-        for params, values, source in warm:
+        for params, values, source in () if self.study.user_attrs.get(STARTED) else warm:
             if source not in seen:
                 self.study.add_trial(
                     optuna.trial.create_trial(
@@ -169,6 +169,10 @@ class Book:
     def counts(self, trial: Any) -> bool:
         """Whether a trial is one of those declared: not what was known before."""
         return WARM not in trial.user_attrs
+
+    def finished(self) -> list[optuna.trial.FrozenTrial]:
+        """The trials with a value, those known before among them."""
+        return [t for t in self._all() if t.state is TrialState.COMPLETE]
 
     def over(self) -> list[optuna.trial.FrozenTrial]:
         """The trials that are over, what was known before left out."""
@@ -254,17 +258,10 @@ def open_storage(url: str, ledger: Ledger, experiment: str) -> Any:
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
     except Exception as error:  # of the database's driver, whichever it is
-        reason = str(error).strip().splitlines()
+        reason = (str(error).strip().splitlines() or [repr(error)])[0]
         raise InputError(
-            f"--study-storage {url}: cannot be used: {reason[0] if reason else error!r}"
+            f"--study-storage {without_password(url)}: cannot be used: {reason}"
         ) from None
-
-
-def without_password(url: str) -> str:
-    """A URL as it may be shown."""
-    head, sign, rest = url.partition("://")
-    user, at, place = rest.rpartition("@")
-    return f"{head}{sign}{user.partition(':')[0]}{at}{place}"
 
 
 def build_sampler(section: SamplerSection, number: int) -> optuna.samplers.BaseSampler:

@@ -70,8 +70,7 @@ def ranked(book: Any) -> list[Ranked]:
     """The finished trials of a study (`study.Book`), best first."""
     found = [
         Ranked(trial.number, whole_setting(book.search, trial.params), list(trial.values))
-        for trial in book.over()
-        if trial.state.name == "COMPLETE"
+        for trial in book.finished()
     ]
     return rank(found, book.search.objectives)
 
