@@ -112,8 +112,11 @@ class RayExecutor:
     def cancel(self) -> None:
         for reference in self._running:
             ray.cancel(reference)  # as Ctrl-C does: the cell gives its lease back
-        ray.wait(list(self._running), num_returns=len(self._running), timeout=GRACE)
-        for reference in self._running:
+        running = list(self._running)
+        _, left = (
+            ray.wait(running, num_returns=len(running), timeout=GRACE) if running else ([], [])
+        )
+        for reference in left:  # by force those alone: Ray 2.60 aborts where one is just ending
             ray.cancel(reference, force=True)
         self._running.clear()
 
