@@ -110,12 +110,12 @@ class RayExecutor:
         return [(self._running.pop(ref).signature, _outcome(ref)) for ref in ended]
 
     def cancel(self) -> None:
-        for reference in self._running:
-            ray.cancel(reference)  # as Ctrl-C does: the cell gives its lease back
         running = list(self._running)
-        _, left = (
-            ray.wait(running, num_returns=len(running), timeout=GRACE) if running else ([], [])
-        )
+        if not running:
+            return
+        for reference in running:
+            ray.cancel(reference)  # as Ctrl-C does: the cell gives its lease back
+        _, left = ray.wait(running, num_returns=len(running), timeout=GRACE)
         for reference in left:  # by force those alone: Ray 2.60 aborts where one is just ending
             ray.cancel(reference, force=True)
         self._running.clear()
