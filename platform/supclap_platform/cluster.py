@@ -60,12 +60,9 @@ def connected(
     """
     os.environ.update({k: v for k, v in _SETTINGS.items() if k not in os.environ})
     _hush()
-    if address is None:
-        with _own(cpus or cores(), dashboard) as cluster:
-            yield cluster
-    else:
-        with _attached(address) as cluster:
-            yield cluster
+    ray = _own(cpus or cores(), dashboard) if address is None else _attached(address)
+    with ray as cluster, _terminated_as_interrupted():
+        yield cluster
 
 
 def cores() -> int:
@@ -99,8 +96,7 @@ def _own(cpus: int, dashboard: bool) -> Iterator[Cluster]:
             shutil.rmtree(folder, ignore_errors=True)
             raise InputError(f"Ray does not start on this machine: {_first_line(error)}") from error
     try:
-        with _terminated_as_interrupted():
-            yield Cluster(ray.get_runtime_context().gcs_address, own=True)
+        yield Cluster(ray.get_runtime_context().gcs_address, own=True)
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
@@ -155,8 +151,7 @@ def _attached(address: str) -> Iterator[Cluster]:
             f"--address {address}: no Ray cluster can be joined there: {_first_line(error)}"
         ) from error
     try:
-        with _terminated_as_interrupted():
-            yield Cluster(ray.get_runtime_context().gcs_address, own=False)
+        yield Cluster(ray.get_runtime_context().gcs_address, own=False)
     finally:
         ray.shutdown()
 

@@ -3,7 +3,8 @@ winner and the rows it is compared with, as in any other file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -52,6 +53,20 @@ def run_search(
 
     Raises InputError for a study that this file cannot go on with, before anything starts.
     """
+    with _only_driver(experiment, ledger):
+        code = _code()
+        book = Book(Trials(experiment), ledger, study_storage)
+        _refuse_mixture(book, ledger, code, mixed)
+        book.prepare(finished(book.trials, ledger, code) if book.search.warm_start else ())
+        _head(book, ledger, console)
+        if not book.left or book.exhausted():
+            return _told(book, ledger, None, None, console)
+        return _drive(book, ledger, console, address, cpus, tracking_uri, code, grid)
+
+
+@contextmanager
+def _only_driver(experiment: Experiment, ledger: Ledger) -> Iterator[None]:
+    """Holds the search while it is driven. Raises InputError where another process does."""
     lock = acquire(ledger.experiment_folder(experiment.name).below(LOCK))
     if lock is None:
         others = [f"process {one.pid} on {one.host}" for one in drivers_of(ledger, experiment.name)]
@@ -59,30 +74,8 @@ def run_search(
             f"{experiment.path}: {', '.join(others) or 'another process'} runs it already, and a "
             "search has one driver; `supclap status` shows it, `supclap stop` ends it"
         )
-    place = (address, cpus, tracking_uri, study_storage)
     with lock:
-        return _search(experiment, ledger, console, *place, mixed, grid)
-
-
-def _search(
-    experiment: Experiment,
-    ledger: Ledger,
-    console: Console,
-    address: str | None,
-    cpus: int | None,
-    tracking_uri: str | None,
-    study_storage: str | None,
-    mixed: bool,
-    grid: Grid,
-) -> int:
-    code = _code()
-    book = Book(Trials(experiment), ledger, study_storage)
-    _refuse_mixture(book, ledger, code, mixed)
-    book.prepare(finished(book.trials, ledger, code) if book.search.warm_start else ())
-    _head(book, ledger, console)
-    if not book.left or book.exhausted():
-        return _told(book, ledger, None, None, console)
-    return _drive(book, ledger, console, address, cpus, tracking_uri, code, grid)
+        yield
 
 
 def _drive(
