@@ -29,7 +29,7 @@ def test_what_a_page_names_exists(page: Path) -> None:
     known = {*COMMANDS, *_method()}
     for command in re.findall(r"(?:^|`)supclap ([a-z]+)", text, re.MULTILINE):
         assert command in known, command
-    for file in re.findall(r"\b(?:experiments|tests|benchmarks)/\w+\.(?:yaml|py)\b", text):
+    for file in re.findall(r"\b(?:experiments|tests|benchmarks)/[\w/]+\.(?:yaml|py)\b", text):
         assert (ROOT / file).exists(), file
     for module in re.findall(r"python -m benchmarks\.(\w+)", text):
         assert (ROOT / "benchmarks" / f"{module}.py").exists(), module

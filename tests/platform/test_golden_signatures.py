@@ -34,7 +34,7 @@ def profiles(path: Path) -> list[str]:
 SHIPPED_PROFILES = [(path, profile) for path in SHIPPED for profile in profiles(path)]
 
 
-@pytest.fixture()
+@pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folders that the profiles name by environment variables, empty but for their names."""
     for name in FOLDERS:

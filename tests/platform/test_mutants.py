@@ -16,7 +16,7 @@ from supclap_platform.experiment import load_experiment
 
 from supclap.errors import InputError
 
-SHIPPED = sorted(Path(__file__).parent.parent.joinpath("experiments").glob("*.yaml"))
+SHIPPED = sorted(Path(__file__).parents[2].joinpath("experiments").glob("*.yaml"))
 MUTANTS = 750
 ODD: list[Any] = [
     None, True, False, 0, -1, 3, 10**30, 1e400, float("nan"), 0.5, "", " ", "x", "InfoNCE", "both",

@@ -53,7 +53,7 @@ def nothing_named(monkeypatch):
 DRIVER = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = sys.argv[2:]
 from fake_events import told, write
 from test_mlflow_server import prepare
 from supclap_platform.tracking import open_tracker
@@ -70,8 +70,10 @@ while True:
 
 def test_a_killed_driver_leaves_nothing_running_after_sync(tmp_path):
     (tmp_path / "storage").mkdir()
-    here = str(Path(__file__).parent)
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path), here])
+    here = Path(__file__).parent
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path), str(here), str(here.parent)]
+    )
     try:
         store = default_store(tmp_path / "storage")
         assert eventually(lambda: statuses(store.uri).count("RUNNING") == 2)

@@ -517,7 +517,7 @@ def test_where_the_store_lies(place, monkeypatch):
 def test_run_refuses_such_a_uri_before_anything_starts(tmp_path, capsys):
     from supclap_platform.cli import main
 
-    file = Path(__file__).parents[1] / "experiments/quickstart.yaml"
+    file = Path(__file__).parents[2] / "experiments/quickstart.yaml"
     storage = tmp_path / "storage"
     with pytest.raises(SystemExit) as end:
         main(["run", str(file), "--storage", str(storage), "--tracking-uri", "ftp://x"])

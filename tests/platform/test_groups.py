@@ -322,7 +322,7 @@ def test_the_ledger_and_mlflow_know_a_runs_group(tmp_path, ledger):
 
 
 def test_the_examples_in_the_documentation_are_valid(tmp_path, monkeypatch):
-    guide = Path(__file__).parent.parent.joinpath("docs", "experiments.md").read_text("utf-8")
+    guide = Path(__file__).parents[2].joinpath("docs", "experiments.md").read_text("utf-8")
     blocks = [part.split("```")[0] for part in guide.split("```yaml\n")[1:]]
     whole = blocks[0].replace("claims:", "#").replace(", published: table3_ablation", "")
     groups, paper, gathered = (

@@ -19,7 +19,7 @@ import yaml
 from supclap_platform.submit import Request, entrypoint, stage
 from tiny_grid import SUPCLAP, attempts, environment, write_experiment
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HEAD_SECONDS = 120.0
 
 

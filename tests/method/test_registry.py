@@ -125,7 +125,7 @@ def test_a_model_of_an_unregistered_encoder_says_what_to_do(joined, tmp_path, mo
 
 @pytest.mark.heavy
 def test_the_example_of_the_documentation_runs(tmp_path):
-    guide = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    guide = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
     blocks = [part.split("```")[0] for part in guide.split("```python\n")[1:]]
     example = next(block for block in blocks if "@audio_encoder" in block)
     code = textwrap.dedent(example)

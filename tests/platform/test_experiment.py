@@ -10,7 +10,7 @@ from supclap_platform.experiment import Experiment, load_experiment, parse_chang
 
 from supclap.errors import InputError
 
-SHIPPED = sorted(Path(__file__).parent.parent.joinpath("experiments").glob("*.yaml"))
+SHIPPED = sorted(Path(__file__).parents[2].joinpath("experiments").glob("*.yaml"))
 SMALL = """\
 experiment: small
 base:
@@ -424,7 +424,7 @@ def test_every_shipped_file_is_valid_and_its_head_says_how_to_run_it(path, monke
 
 
 def test_the_example_in_the_documentation_is_a_valid_file(tmp_path):
-    guide = Path(__file__).parent.parent.joinpath("docs", "experiments.md").read_text("utf-8")
+    guide = Path(__file__).parents[2].joinpath("docs", "experiments.md").read_text("utf-8")
     blocks = [part.split("```")[0] for part in guide.split("```yaml\n")[1:]]
     whole, grid, ablate, init, scale = blocks[:5]
     assert len(load(tmp_path, whole).variants) == 2

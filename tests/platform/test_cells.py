@@ -17,7 +17,7 @@ from supclap.config import PRETRAINED, DataConfig, LossConfig, RunConfig, overri
 from supclap.data.clips import Clip, write_split
 from supclap.errors import InputError
 
-ABLATION = Path(__file__).parent.parent / "experiments" / "table3_ablation.yaml"
+ABLATION = Path(__file__).parents[2] / "experiments" / "table3_ablation.yaml"
 
 
 def write(tmp_path: Path, text: str) -> Path:
