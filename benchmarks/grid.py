@@ -26,16 +26,16 @@ from typing import Any
 
 import psutil
 from rich.console import Console
-from supclap_platform.cells import cells_of
-from supclap_platform.cluster import connected
-from supclap_platform.executor import RayExecutor
-from supclap_platform.experiment import load_experiment
-from supclap_platform.grid import Grid, Phase
-from supclap_platform.ledger import open_ledger
-from supclap_platform.monitor import Monitor
-from supclap_platform.plan import make_plan
-from supclap_platform.trial import Outcome, Task
-from supclap_platform.view import View
+from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.ledger.ledger import open_ledger
+from supclap_platform.ledger.plan import make_plan
+from supclap_platform.running.attempt import Outcome, Task
+from supclap_platform.running.cluster import connected
+from supclap_platform.running.executor import RayExecutor
+from supclap_platform.running.grid import Grid, Phase
+from supclap_platform.running.monitor import Monitor
+from supclap_platform.running.view import View
 
 from benchmarks.machine import describe, print_table
 from supclap.data import open_data

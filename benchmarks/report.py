@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from supclap_platform.cells import cells_of
-from supclap_platform.experiment import load_experiment
-from supclap_platform.ledger import Ledger
+from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.snapshot import Snapshot
 from supclap_platform.results.conclusion import conclude
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.figures import draw_figures
 from supclap_platform.results.report import build_report
-from supclap_platform.results.snapshot import Snapshot
 
 from benchmarks.machine import describe, print_table
 from supclap.events import EpochEnded, to_line

@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 import optuna
-from supclap_platform.experiment import load_experiment
-from supclap_platform.ledger import open_ledger
+from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.experiment.search_section import SamplerSection
+from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.search.points import Picture, logarithmic, picture
 from supclap_platform.search.pruning import Asha
-from supclap_platform.search.section import SamplerSection
 from supclap_platform.search.study import Book, build_sampler
 from supclap_platform.search.trials import Trials
 

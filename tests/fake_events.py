@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from supclap_platform.cells import Cell
-from supclap_platform.ledger import Ledger
+from supclap_platform.experiment.cells import Cell
+from supclap_platform.ledger.ledger import Ledger
 
 from supclap.events import EpochEnded, Event, Finished, Started, to_line
 

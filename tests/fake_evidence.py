@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from fake_runs import finish
-from supclap_platform.cells import Cell
-from supclap_platform.ledger import Ledger
+from supclap_platform.experiment.cells import Cell
+from supclap_platform.ledger.ledger import Ledger
 
 from supclap.events import EpochEnded, to_line
 

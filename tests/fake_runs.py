@@ -2,8 +2,8 @@
 
 import json
 
-from supclap_platform.cells import Cell
-from supclap_platform.ledger import Ledger
+from supclap_platform.experiment.cells import Cell
+from supclap_platform.ledger.ledger import Ledger
 
 from supclap.events import EpochEnded, to_line
 

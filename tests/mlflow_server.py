@@ -11,8 +11,8 @@ import time
 import urllib.request
 from pathlib import Path
 
-from supclap_platform.store import default_store
-from supclap_platform.ui_command import server_arguments
+from supclap_platform.commands.ui import server_arguments
+from supclap_platform.mirror.store import default_store
 
 
 def free_port() -> int:

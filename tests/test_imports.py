@@ -54,7 +54,7 @@ def test_every_module_of_the_method_is_free_of_them():
 
 def test_a_plan_needs_neither_torch_nor_ray():
     code = (
-        "import sys, supclap_platform.plan, supclap_platform.results.formats\n"
+        "import sys, supclap_platform.ledger.plan, supclap_platform.results.formats\n"
         "print(*sorted({m.split('.')[0] for m in sys.modules} & {'ray', 'mlflow', 'torch'}))"
     )
     assert run(code, ROOT) == ""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from supclap_platform.ledger import open_ledger
+from supclap_platform.ledger.ledger import open_ledger
 from tiny_run import make_collection
 
 SUPCLAP = [sys.executable, "-c", "from supclap_platform.cli import main; main()"]

@@ -13,18 +13,18 @@ from supclap.errors import InputError
 
 # name -> "module:attribute" of a click command.
 COMMANDS = {
-    "run": "supclap_platform.run_command:run",
-    "status": "supclap_platform.status_command:status",
-    "stop": "supclap_platform.status_command:stop",
-    "submit": "supclap_platform.submit_command:submit",
-    "doctor": "supclap_platform.doctor_command:doctor",
-    "sync": "supclap_platform.sync_command:sync",
-    "ui": "supclap_platform.ui_command:ui",
-    "plan": "supclap_platform.plan_command:plan",
-    "table": "supclap_platform.table_command:table",
-    "figures": "supclap_platform.figures_command:figures",
-    "report": "supclap_platform.report_command:report",
-    "promote": "supclap_platform.promote_command:promote",
+    "run": "supclap_platform.commands.run:run",
+    "status": "supclap_platform.commands.status:status",
+    "stop": "supclap_platform.commands.status:stop",
+    "submit": "supclap_platform.commands.submit:submit",
+    "doctor": "supclap_platform.commands.doctor:doctor",
+    "sync": "supclap_platform.commands.sync:sync",
+    "ui": "supclap_platform.commands.ui:ui",
+    "plan": "supclap_platform.commands.plan:plan",
+    "table": "supclap_platform.commands.table:table",
+    "figures": "supclap_platform.commands.figures:figures",
+    "report": "supclap_platform.commands.report:report",
+    "promote": "supclap_platform.commands.promote:promote",
 }
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 METHOD = "supclap.commands"  # holds the method's own commands, in its list COMMANDS

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from supclap_platform.cells import cells_of, digest, signature
-from supclap_platform.experiment import load_experiment
+from supclap_platform.experiment.cells import cells_of, digest, signature
+from supclap_platform.experiment.reader import load_experiment
 
 from supclap.config import PRETRAINED, DataConfig, LossConfig, RunConfig, override, parse_config
 from supclap.data.clips import Clip, write_split
@@ -72,8 +72,8 @@ def test_a_changed_default_changes_the_signature():
 def test_signatures_are_the_same_in_every_process(hash_seed):
     code = (
         "from pathlib import Path; import sys, locale\n"
-        "from supclap_platform.experiment import load_experiment\n"
-        "from supclap_platform.cells import cells_of\n"
+        "from supclap_platform.experiment.reader import load_experiment\n"
+        "from supclap_platform.experiment.cells import cells_of\n"
         "print(*(c.signature for c in cells_of(load_experiment(Path(sys.argv[1])))))"
     )
     environment = os.environ | {"PYTHONHASHSEED": hash_seed, "LC_ALL": "C", "TZ": "Asia/Tokyo"}

@@ -23,9 +23,9 @@ import pytest
 from fake_events import histories
 from mlflow_content import content_of
 from mlflow_server import Server, wait_for
-from supclap_platform.cells import cells_of
-from supclap_platform.experiment import load_experiment
-from supclap_platform.ledger import State, open_ledger
+from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.ledger.ledger import State, open_ledger
 from tiny_grid import claimed, start, supclap, write_experiment
 
 pytestmark = pytest.mark.heavy

@@ -10,7 +10,7 @@ import time
 import psutil
 import ray
 from ray._private.utils import publish_error_to_driver
-from supclap_platform.cluster import connected
+from supclap_platform.running.cluster import connected
 
 with connected(cpus=1{options}):
     for process in psutil.Process().children(recursive=True):

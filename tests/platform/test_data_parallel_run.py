@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from supclap_platform.experiment import load_experiment
-from supclap_platform.ledger import open_ledger
-from supclap_platform.plan import make_plan
-from supclap_platform.trial import ask_to_stop
+from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.ledger.ledger import open_ledger
+from supclap_platform.ledger.plan import make_plan
+from supclap_platform.running.attempt import ask_to_stop
 from tiny_grid import attempts, claimed, start, supclap, write_experiment
 
 from supclap.events import EpochEnded

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from supclap_platform.experiment import load_experiment
-from supclap_platform.ledger import Ledger, open_ledger
-from supclap_platform.plan import make_plan
+from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.ledger.ledger import Ledger, open_ledger
+from supclap_platform.ledger.plan import make_plan
 from tiny_grid import attempts, claimed, start, write_experiment
 
 from supclap.events import EpochEnded, Finished

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from supclap_platform.cells import cells_of
-from supclap_platform.claims import Greater, Trend, Within, parse_claim
-from supclap_platform.experiment import Experiment, load_experiment, parse_changes
+from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.claims import Greater, Trend, Within, parse_claim
+from supclap_platform.experiment.reader import Experiment, load_experiment, parse_changes
 
 from supclap.errors import InputError
 

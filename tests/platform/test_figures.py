@@ -11,14 +11,14 @@ from fake_evidence import leave
 from fake_runs import interrupt
 from PIL import Image
 from scipy.stats import gaussian_kde
-from supclap_platform.cells import cells_of
 from supclap_platform.cli import main
-from supclap_platform.experiment import Experiment, load_experiment
-from supclap_platform.ledger import Ledger
+from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.schema import FIGURES
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results import curves, panels
 from supclap_platform.results.figures import CAPTIONS, PANELS, draw_figures, figure_files
 from supclap_platform.results.styles import PAPER, styles_of
-from supclap_platform.schema import FIGURES
 
 from supclap.storage import Folder
 

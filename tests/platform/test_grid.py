@@ -6,13 +6,13 @@ from pathlib import Path
 
 from click.testing import CliRunner
 from fake_runs import finish
-from supclap_platform.cells import Cell
 from supclap_platform.cli import main
-from supclap_platform.experiment import load_experiment
-from supclap_platform.grid import BACK_OFF, Grid, Phase
-from supclap_platform.ledger import Ledger, State, open_ledger
-from supclap_platform.plan import Plan, make_plan
-from supclap_platform.trial import Outcome
+from supclap_platform.experiment.cells import Cell
+from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.ledger.ledger import Ledger, State, open_ledger
+from supclap_platform.ledger.plan import Plan, make_plan
+from supclap_platform.running.attempt import Outcome
+from supclap_platform.running.grid import BACK_OFF, Grid, Phase
 
 CODE = "code-a"
 FILE = """

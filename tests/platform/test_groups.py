@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from fake_evidence import leave
 from fake_runs import finish
-from supclap_platform.cells import cells_of
-from supclap_platform.claims import Greater, Trend, Within, parse_claim
-from supclap_platform.content import tags_of
-from supclap_platform.experiment import Experiment, load_experiment
-from supclap_platform.ledger import Ledger
-from supclap_platform.plan import make_plan, remember
+from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.claims import Greater, Trend, Within, parse_claim
+from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.plan import make_plan, remember
+from supclap_platform.mirror.content import tags_of
 from supclap_platform.results.formats import FORMATS, as_csv, as_text
 from supclap_platform.results.tables import build_table
 from supclap_platform.results.verdicts import Outcome, judge

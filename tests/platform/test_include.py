@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from fake_runs import finish
-from supclap_platform.cells import Cell, cells_of
 from supclap_platform.cli import main
-from supclap_platform.drivers import announce
-from supclap_platform.experiment import Experiment, load_experiment
-from supclap_platform.ledger import Ledger
-from supclap_platform.parent import Parents
-from supclap_platform.plan import make_plan, remember
+from supclap_platform.experiment.cells import Cell, cells_of
+from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.ledger.drivers import announce
+from supclap_platform.ledger.history import Parents
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.plan import make_plan, remember
+from supclap_platform.mirror.tracking import Tracker
 from supclap_platform.results.summary import summarise_parts
-from supclap_platform.submit import Request, entrypoint, stage
-from supclap_platform.tracking import Tracker
+from supclap_platform.running.submit import Request, entrypoint, stage
 from tiny_grid import attempts, supclap, write_experiment
 
 from supclap.errors import InputError

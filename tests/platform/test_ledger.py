@@ -13,12 +13,12 @@ import pyarrow.fs as pafs
 import pytest
 from click.testing import CliRunner
 from fake_runs import TEN_SECONDS, end_epochs, finish, interrupt
-from supclap_platform.cells import Cell, cells_of
 from supclap_platform.cli import main
-from supclap_platform.experiment import Experiment, load_experiment
-from supclap_platform.leases import Lease, LeaseName, leases_in, parse_lease
-from supclap_platform.ledger import Ledger, State, open_ledger
-from supclap_platform.plan import Status, forecast, make_plan, remember
+from supclap_platform.experiment.cells import Cell, cells_of
+from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.ledger.leases import Lease, LeaseName, leases_in, parse_lease
+from supclap_platform.ledger.ledger import Ledger, State, open_ledger
+from supclap_platform.ledger.plan import Status, forecast, make_plan, remember
 
 from supclap.errors import InputError
 from supclap.storage import Folder
@@ -198,7 +198,7 @@ def test_a_lease_beats_and_notices_that_it_was_lost(tmp_path):
 HOLD = """
 import sys, time
 from supclap.storage import Folder
-from supclap_platform.ledger import Ledger
+from supclap_platform.ledger.ledger import Ledger
 lease = Ledger(Folder.at(sys.argv[1])).take(sys.argv[2])
 print("held" if lease else "refused", flush=True)
 time.sleep(60)
@@ -225,7 +225,7 @@ def test_a_killed_holder_is_taken_over_at_once(tmp_path):
 SHARE = """
 import os, random, sys, time
 from supclap.storage import Folder
-from supclap_platform.ledger import Ledger
+from supclap_platform.ledger.ledger import Ledger
 ledger = Ledger(Folder.at(sys.argv[1]))
 chance = random.Random(int(sys.argv[2]))
 left = [f"{n:016x}" for n in range(12)]

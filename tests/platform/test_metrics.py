@@ -1,7 +1,7 @@
 """The catalogue of metrics against what a run really reports."""
 
 import pytest
-from supclap_platform.metrics import (
+from supclap_platform.experiment.metrics import (
     CATALOGUE,
     full_name,
     has_a_best,

@@ -16,13 +16,13 @@ from fake_events import histories, told, write
 from mlflow import MlflowClient
 from mlflow_content import histories_of
 from mlflow_server import free_port, wait_for
-from supclap_platform.cells import cells_of
 from supclap_platform.cli import main
-from supclap_platform.experiment import load_experiment
-from supclap_platform.ledger import Ledger
-from supclap_platform.plan import make_plan, remember
-from supclap_platform.store import default_store
-from supclap_platform.tracking import open_tracker
+from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.plan import make_plan, remember
+from supclap_platform.mirror.store import default_store
+from supclap_platform.mirror.tracking import open_tracker
 
 from supclap.storage import Folder
 
@@ -56,7 +56,7 @@ from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 from fake_events import told, write
 from test_mlflow_server import prepare
-from supclap_platform.tracking import open_tracker
+from supclap_platform.mirror.tracking import open_tracker
 experiment, cells, ledger = prepare(Path(sys.argv[1]))
 lease = ledger.take(cells[1].signature)
 tracker = open_tracker(experiment, cells, ledger)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
-from supclap_platform.cells import cells_of
 from supclap_platform.cli import main
-from supclap_platform.experiment import load_experiment
+from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.reader import load_experiment
 
 from supclap.errors import InputError
 

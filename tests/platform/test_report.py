@@ -11,16 +11,16 @@ import pytest
 from click.testing import CliRunner
 from fake_evidence import leave, t2a_ranks
 from fake_runs import interrupt
-from supclap_platform.cells import Cell, cells_of
 from supclap_platform.cli import main
-from supclap_platform.experiment import Experiment, load_experiment
-from supclap_platform.ledger import Ledger
+from supclap_platform.experiment.cells import Cell, cells_of
+from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.mirror.store import Store
+from supclap_platform.mirror.tracked import tracked_runs
 from supclap_platform.results.report import build_report, spell
 from supclap_platform.results.tables import build_table, shown
-from supclap_platform.results.tracked import tracked_runs
 from supclap_platform.results.verdict_formats import account_of
 from supclap_platform.results.verdicts import judge
-from supclap_platform.store import Store
 
 from supclap.errors import InputError
 from supclap.storage import Folder

@@ -7,9 +7,9 @@ import pytest
 from browser import find_browser, started
 from fake_evidence import leave, t2a_ranks
 from PIL import Image
-from supclap_platform.cells import cells_of
-from supclap_platform.experiment import load_experiment
-from supclap_platform.ledger import Ledger
+from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.report import build_report
 
 from supclap.storage import Folder

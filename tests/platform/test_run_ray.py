@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from supclap_platform.ledger import State, open_ledger
+from supclap_platform.ledger.ledger import State, open_ledger
 from tiny_grid import attempts, claimed, start, supclap, write_experiment
 
 pytestmark = pytest.mark.heavy

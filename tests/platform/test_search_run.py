@@ -9,9 +9,9 @@ from typing import Any
 
 import optuna
 import pytest
-from supclap_platform.experiment import load_experiment
-from supclap_platform.ledger import State, open_ledger
-from supclap_platform.store import default_store
+from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.ledger.ledger import State, open_ledger
+from supclap_platform.mirror.store import default_store
 from tiny_grid import attempts, claimed, start, supclap, write_experiment
 
 pytestmark = pytest.mark.heavy

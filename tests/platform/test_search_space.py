@@ -6,10 +6,10 @@ from typing import Any
 
 import optuna
 import pytest
-from supclap_platform.experiment import Experiment, load_experiment
-from supclap_platform.search.search import Search
-from supclap_platform.search.section import ParameterSection
-from supclap_platform.search.space import Space, distribution, grid_values
+from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.search import Search
+from supclap_platform.experiment.search_section import ParameterSection
+from supclap_platform.experiment.search_space import Space, distribution, grid_values
 from supclap_platform.search.trials import Trials, variant_of
 
 from supclap.errors import InputError
@@ -151,7 +151,7 @@ def test_trials_are_cells_as_a_grid_would_make_them(tmp_path):
         "experiment: other\nbase: {data: soundscenes, epochs: 3}\n"
         "variants: {x: {loss.svr: {radius: dynamic, sides: both}}}\nseeds: [1000]\n",
     )
-    from supclap_platform.cells import cells_of
+    from supclap_platform.experiment.cells import cells_of
 
     assert trial.signatures == tuple(cell.signature for cell in cells_of(grid))
     assert [cell.label for cell in trial.cells] == ["trial 7, seed 1000"]
@@ -161,7 +161,7 @@ def test_trials_start_from_the_stage_that_the_rows_start_from(tmp_path):
     text = SEARCH + "init: {base: {epochs: 1}}\n"
     experiment = load(tmp_path, text)
     trial = Trials(experiment).of(0, experiment.search.start[0])
-    from supclap_platform.cells import cells_of
+    from supclap_platform.experiment.cells import cells_of
 
     stage = next(cell for cell in cells_of(experiment) if cell.variant == "init")
     assert [cell.signature for cell in trial.stages] == [stage.signature]

@@ -14,14 +14,14 @@ from urllib.request import urlopen
 import optuna
 import pytest
 from click.testing import CliRunner
-from supclap_platform.cells import Cell
 from supclap_platform.cli import main
-from supclap_platform.experiment import load_experiment
-from supclap_platform.leases import acquire
-from supclap_platform.ledger import Ledger, open_ledger
+from supclap_platform.experiment.cells import Cell
+from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.experiment.search import Objective
+from supclap_platform.ledger.leases import acquire
+from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.search.explain import explain, search_figures
 from supclap_platform.search.pruning import Asha
-from supclap_platform.search.search import Objective
 from supclap_platform.search.study import Book
 from supclap_platform.search.trials import Trials
 from supclap_platform.search.warm import finished

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
-from supclap_platform.submit import Request, entrypoint, stage
+from supclap_platform.running.submit import Request, entrypoint, stage
 from tiny_grid import SUPCLAP, attempts, environment, write_experiment
 
 ROOT = Path(__file__).parents[2]

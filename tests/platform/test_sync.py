@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner
 from fake_events import told, write
 from mlflow_content import content_of
-from supclap_platform.cells import cells_of
 from supclap_platform.cli import main
-from supclap_platform.experiment import load_experiment
-from supclap_platform.ledger import Ledger
-from supclap_platform.plan import make_plan, remember
-from supclap_platform.store import default_store
-from supclap_platform.tracking import open_tracker
+from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.plan import make_plan, remember
+from supclap_platform.mirror.store import default_store
+from supclap_platform.mirror.tracking import open_tracker
 
 from supclap.storage import Folder
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from fake_runs import finish, interrupt
-from supclap_platform.cells import Cell, cells_of
 from supclap_platform.cli import main
-from supclap_platform.experiment import Experiment, load_experiment
-from supclap_platform.ledger import Ledger
+from supclap_platform.experiment.cells import Cell, cells_of
+from supclap_platform.experiment.published import published_table
+from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.formats import (
     FORMATS,
     as_csv,
@@ -25,7 +26,6 @@ from supclap_platform.results.formats import (
     as_markdown,
     as_text,
 )
-from supclap_platform.results.published import published_table
 from supclap_platform.results.statistics import summarise
 from supclap_platform.results.tables import build_table
 

@@ -16,17 +16,17 @@ import pytest
 from fake_events import BEGIN, CODE, DATA, histories, told, write
 from mlflow.utils.validation import _validate_metric_name
 from mlflow_content import content_of, histories_of
-from supclap_platform.cells import cells_of
-from supclap_platform.content import cursor, event_name, metric_name, mirrored, params_of
-from supclap_platform.experiment import load_experiment
-from supclap_platform.ledger import Ledger
-from supclap_platform.logged_model import save_flavor
-from supclap_platform.metrics import CATALOGUE
-from supclap_platform.mirror import Mirror
-from supclap_platform.parent import Parents
-from supclap_platform.plan import make_plan, remember
-from supclap_platform.store import Store, choose_store, default_store
-from supclap_platform.tracking import Tracker, open_tracker
+from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.metrics import CATALOGUE
+from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.ledger.history import Parents
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.plan import make_plan, remember
+from supclap_platform.mirror.content import cursor, event_name, metric_name, mirrored, params_of
+from supclap_platform.mirror.logged_model import save_flavor
+from supclap_platform.mirror.mirror import Mirror
+from supclap_platform.mirror.store import Store, choose_store, default_store
+from supclap_platform.mirror.tracking import Tracker, open_tracker
 
 from supclap.config import ModelConfig, RunConfig
 from supclap.errors import InputError
@@ -449,7 +449,7 @@ class Away(Store):
 
 
 def test_a_store_that_is_away_is_told_once_and_caught_up(place, monkeypatch):
-    monkeypatch.setattr("supclap_platform.tracking.RETRY", (0.01, 0.05))
+    monkeypatch.setattr("supclap_platform.mirror.tracking.RETRY", (0.01, 0.05))
     lines, store = [], Away(place.store)
     tracker = Tracker(place.experiment, place.cells, place.ledger, store, lines.append)
     for number, cell in enumerate(place.cells):

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from fake_evidence import leave, t2a_ranks
 from fake_runs import interrupt
 from scipy import stats
-from supclap_platform.cells import Cell, cells_of
 from supclap_platform.cli import main
-from supclap_platform.experiment import Experiment, load_experiment
-from supclap_platform.ledger import Ledger
+from supclap_platform.experiment.cells import Cell, cells_of
+from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.conclusion import conclude
 from supclap_platform.results.text import width_of
 from supclap_platform.results.verdict_formats import (

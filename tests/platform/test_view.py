@@ -4,8 +4,14 @@ import io
 
 import pytest
 from rich.console import Console
-from supclap_platform.progress import Progress, Running, running, seconds_left, seconds_per_epoch
-from supclap_platform.view import LINE_EVERY, View, drawn, line, span
+from supclap_platform.running.progress import (
+    Progress,
+    Running,
+    running,
+    seconds_left,
+    seconds_per_epoch,
+)
+from supclap_platform.running.view import LINE_EVERY, View, drawn, line, span
 
 from supclap.events import EpochEnded, Finished, Started
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from supclap_platform.cells import Cell
-from supclap_platform.columns import Column, in_group
-from supclap_platform.experiment import Experiment
-from supclap_platform.ledger import Result, State
-from supclap_platform.results.published import PublishedTable, source
+from supclap_platform.experiment.cells import Cell
+from supclap_platform.experiment.columns import Column, in_group
+from supclap_platform.experiment.published import PublishedTable, source
+from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.ledger import Result, State
 
 if TYPE_CHECKING:
     from supclap_platform.results.tables import Row

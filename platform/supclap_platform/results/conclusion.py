@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from supclap.storage import Folder
-from supclap_platform.experiment import Experiment
-from supclap_platform.ledger import Ledger
+from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.formats import FORMATS
 from supclap_platform.results.tables import Table, build_table
 

@@ -13,9 +13,9 @@ from math import isfinite, nan
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from supclap_platform.experiment.variants import Variant
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.statistics import summarise
-from supclap_platform.variants import Variant
 
 DISTRIBUTION = "t2a_similarity"  # an array beside the ranks; every other name is an epoch's metric
 BINS = 500  # of cosines from -1 to 1

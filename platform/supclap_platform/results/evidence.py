@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from supclap.events import EpochEnded
-from supclap_platform.cells import INIT, Cell, cells_of
-from supclap_platform.experiment import Experiment
-from supclap_platform.ledger import Ledger, Result, State
+from supclap_platform.experiment.cells import INIT, Cell, cells_of
+from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.ledger import Ledger, Result, State
 from supclap_platform.results.tables import Run, value_of
 
 if TYPE_CHECKING:

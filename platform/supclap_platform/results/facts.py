@@ -9,11 +9,11 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 
 from supclap.version import code_version
-from supclap_platform.cells import INIT, Cell
-from supclap_platform.content import params_of
-from supclap_platform.experiment import Experiment
-from supclap_platform.ledger import Ledger, Result, State
-from supclap_platform.results.tracked import Tracked
+from supclap_platform.experiment.cells import INIT, Cell
+from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.ledger import Ledger, Result, State
+from supclap_platform.mirror.content import params_of
+from supclap_platform.mirror.tracked import Tracked
 
 PACKAGES = ("torch", "ray", "mlflow")
 

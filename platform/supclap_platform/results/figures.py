@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from supclap_platform.experiment import Experiment
-from supclap_platform.ledger import Ledger
+from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.variants import Variant
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.curves import DISTRIBUTION, Line, line_of
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.panels import ENDINGS, PANELS, Panel, draw_single, draw_whole
 from supclap_platform.results.styles import Style, styles_of
-from supclap_platform.variants import Variant
 
 MOST = 24  # rows in a figure: nobody tells more lines apart
 

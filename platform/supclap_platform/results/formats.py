@@ -7,8 +7,8 @@ import io
 import textwrap
 from collections.abc import Callable, Sequence
 
-from supclap_platform.columns import in_group
-from supclap_platform.metrics import full_name
+from supclap_platform.experiment.columns import in_group
+from supclap_platform.experiment.metrics import full_name
 from supclap_platform.results.fragment import as_html
 from supclap_platform.results.latex import as_latex
 from supclap_platform.results.slots import Slot, parted, slots_of

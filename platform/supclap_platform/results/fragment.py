@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from html import escape
 
-from supclap_platform.columns import in_group
+from supclap_platform.experiment.columns import in_group
 from supclap_platform.results.slots import Kind, Slot, blocks_of, slots_of
 from supclap_platform.results.tables import Row, Run, Table
 

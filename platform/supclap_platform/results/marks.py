@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from markupsafe import Markup
 
-from supclap_platform.claims import Within
+from supclap_platform.experiment.claims import Within
 from supclap_platform.results.styles import Style
 from supclap_platform.results.verdicts import Verdict
 

@@ -20,18 +20,19 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from supclap_platform.experiment import DEFAULT_PROFILE, Experiment
-from supclap_platform.ledger import Ledger, State
-from supclap_platform.parent import Parent, Parents
-from supclap_platform.plan import profile_key
+from supclap_platform.experiment.reader import DEFAULT_PROFILE, Experiment
+from supclap_platform.ledger.history import Parent, Parents
+from supclap_platform.ledger.ledger import Ledger, State
+from supclap_platform.ledger.plan import profile_key
+from supclap_platform.ledger.snapshot import Snapshot
+from supclap_platform.mirror.store import Store
+from supclap_platform.mirror.tracked import Tracked, tracked_runs
 from supclap_platform.results.conclusion import Conclusion, conclude
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.facts import Facts, RunFact, gather_facts, versions
 from supclap_platform.results.fragment import as_html
 from supclap_platform.results.marks import interval
 from supclap_platform.results.pictures import Figure, pictures_of
-from supclap_platform.results.snapshot import Snapshot
-from supclap_platform.results.tracked import Tracked, tracked_runs
 from supclap_platform.results.verdict_formats import (
     HEADS,
     account_of,
@@ -40,7 +41,6 @@ from supclap_platform.results.verdict_formats import (
     seeds_to_decide,
 )
 from supclap_platform.results.verdicts import Outcome, Verdict
-from supclap_platform.store import Store
 
 REPORT = "report.html"
 SIGNS = {Outcome.SUPPORTED: "✓", Outcome.CONTRADICTED: "✗", Outcome.UNDECIDED: "?"}

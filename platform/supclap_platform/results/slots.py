@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from supclap_platform.columns import Column
-from supclap_platform.metrics import decimals
+from supclap_platform.experiment.columns import Column
+from supclap_platform.experiment.metrics import decimals
 from supclap_platform.results.tables import Entry, Row, Table, shown, shown_difference
 
 

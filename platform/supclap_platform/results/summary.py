@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from supclap.storage import Folder
-from supclap_platform.experiment import Experiment
-from supclap_platform.ledger import Ledger
+from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.conclusion import Conclusion, conclude
 from supclap_platform.results.formats import WIDTH
 from supclap_platform.results.text import aligned, escaped, pipes

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from supclap.errors import InputError
-from supclap_platform.cells import INIT, Cell, cells_of, digest
-from supclap_platform.columns import Column, in_group
-from supclap_platform.experiment import Experiment
-from supclap_platform.ledger import Ledger, Result, State
-from supclap_platform.metrics import decimals, full_name, has_a_best, lower_is_better
+from supclap_platform.experiment.cells import INIT, Cell, cells_of, digest
+from supclap_platform.experiment.columns import Column, in_group
+from supclap_platform.experiment.metrics import decimals, full_name, has_a_best, lower_is_better
+from supclap_platform.experiment.published import PublishedTable, published_table
+from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.ledger import Ledger, Result, State
 from supclap_platform.results.caption import gaps_of, notes_of
-from supclap_platform.results.published import PublishedTable, published_table
 from supclap_platform.results.statistics import Summary, summarise
 
 

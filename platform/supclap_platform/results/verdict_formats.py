@@ -8,8 +8,8 @@ import json
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
-from supclap_platform.claims import Trend, Within
-from supclap_platform.metrics import decimals
+from supclap_platform.experiment.claims import Trend, Within
+from supclap_platform.experiment.metrics import decimals
 from supclap_platform.results.formats import WIDTH
 from supclap_platform.results.inference import CONFIDENCE
 from supclap_platform.results.power import MOST, POWER

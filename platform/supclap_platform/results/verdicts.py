@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from supclap_platform.claims import Claim, Greater, Trend
-from supclap_platform.experiment import Experiment
-from supclap_platform.ledger import Ledger
+from supclap_platform.experiment.claims import Claim, Greater, Trend
+from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.cases import Case, build_case
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.inference import (

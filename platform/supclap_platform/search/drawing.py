@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from supclap_platform.experiment.search_section import ParameterSection
 from supclap_platform.search.points import Picture, Point, logarithmic, numeric, short
-from supclap_platform.search.section import ParameterSection
 
 BLUE, RED, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#8a8a8a"
 COLOURS = "viridis"

@@ -11,8 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from supclap_platform.experiment import Experiment
-from supclap_platform.ledger import Ledger
+from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
     from supclap_platform.search.study import Book

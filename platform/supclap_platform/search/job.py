@@ -10,10 +10,10 @@ from typing import Any
 
 from supclap.config import RunConfig
 from supclap.events import EpochEnded, Event, Started
-from supclap_platform.ledger import Ledger, Result, State, open_ledger
-from supclap_platform.search.search import Objective
+from supclap_platform.experiment.search import Objective
+from supclap_platform.ledger.ledger import Ledger, Result, State, open_ledger
+from supclap_platform.running.attempt import Outcome, Task, run_cell
 from supclap_platform.search.trials import Trial, mean_values
-from supclap_platform.trial import Outcome, Task, run_cell
 
 BUSY_SECONDS = 2.0  # between looks at a cell that another process works on
 BACK_OFF = 1.0  # seconds before a crashed cell is tried again, doubled each time
@@ -46,7 +46,7 @@ def run_trial(config: dict[str, Any], common: Common | None = None) -> None:
     ended there, or how it ended. It is stopped by SystemExit out of a report."""
     from ray import tune
 
-    from supclap_platform.schema import Resources
+    from supclap_platform.experiment.schema import Resources
 
     assert common is not None
     tasks = []

@@ -11,15 +11,19 @@ from typing import Any
 from rich.console import Console
 
 from supclap.errors import InputError
-from supclap_platform.cells import Cell
 from supclap_platform.cli import INTERRUPTED
-from supclap_platform.cluster import connected
-from supclap_platform.drivers import announce, drivers_of
-from supclap_platform.experiment import Experiment
-from supclap_platform.leases import acquire
-from supclap_platform.ledger import Ledger, State
-from supclap_platform.plan import Plan, make_plan
-from supclap_platform.progress import Progress
+from supclap_platform.experiment.cells import Cell
+from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.drivers import announce, drivers_of
+from supclap_platform.ledger.leases import acquire
+from supclap_platform.ledger.ledger import Ledger, State
+from supclap_platform.ledger.plan import Plan, make_plan
+from supclap_platform.mirror.store import without_password
+from supclap_platform.mirror.tracking import Tracker, open_tracker
+from supclap_platform.running.attempt import task_of
+from supclap_platform.running.cluster import connected
+from supclap_platform.running.progress import Progress
+from supclap_platform.running.view import View
 from supclap_platform.search.explain import explain
 from supclap_platform.search.job import Common
 from supclap_platform.search.searcher import StudySearch
@@ -28,10 +32,6 @@ from supclap_platform.search.trials import Trials
 from supclap_platform.search.tuning import tune_search
 from supclap_platform.search.warm import finished
 from supclap_platform.search.winner import keep_outcome, with_winner
-from supclap_platform.store import without_password
-from supclap_platform.tracking import Tracker, open_tracker
-from supclap_platform.trial import task_of
-from supclap_platform.view import View
 
 LOCK = "search"  # in the experiment's folder: held by the search's one driver
 LAST_LOOK = 10.0
@@ -88,7 +88,7 @@ def _drive(
     code: str,
     grid: Grid,
 ) -> int:
-    from supclap_platform.executor import RayExecutor
+    from supclap_platform.running.executor import RayExecutor
 
     experiment = book.trials.experiment
     probe = book.trials.of(0, next(book.search.space.probes())[1])

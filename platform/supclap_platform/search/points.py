@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from supclap_platform.search.search import Objective
-from supclap_platform.search.section import ParameterSection
-from supclap_platform.search.space import Space
+from supclap_platform.experiment.search import Objective
+from supclap_platform.experiment.search_section import ParameterSection
+from supclap_platform.experiment.search_space import Space
 from supclap_platform.search.study import WARM, Book
 from supclap_platform.search.winner import Ranked, ranked
 
@@ -143,6 +143,6 @@ def logarithmic(parameter: ParameterSection) -> bool:
 
 def short(names: Sequence[str]) -> dict[str, str]:
     """Endings of dotted names that tell them apart."""
-    from supclap_platform.rows import _short
+    from supclap_platform.experiment.rows import _short
 
     return dict(zip(names, _short(list(names)), strict=True))

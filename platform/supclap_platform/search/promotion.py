@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from supclap.config import override
-from supclap_platform.experiment import Experiment
-from supclap_platform.plan import TRIAL
+from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.plan import TRIAL
 from supclap_platform.search.winner import Ranked
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.study import StudyDirection
 
-from supclap_platform.search.section import PrunerSection
+from supclap_platform.experiment.search_section import PrunerSection
 
 
 class Asha(BasePruner):

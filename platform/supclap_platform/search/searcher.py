@@ -18,12 +18,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from supclap_platform.ledger import Known, Ledger, State
-from supclap_platform.plan import profile_key, shape
+from supclap_platform.ledger.ledger import Known, Ledger, State
+from supclap_platform.ledger.plan import profile_key, shape
+from supclap_platform.running.attempt import ask_to_stop, nested
 from supclap_platform.search.job import config_of, curve
 from supclap_platform.search.study import CELLS, Book
 from supclap_platform.search.trials import Trial, all_done
-from supclap_platform.trial import ask_to_stop, nested
 
 Say = Callable[[str], None]
 

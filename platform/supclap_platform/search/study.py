@@ -16,13 +16,13 @@ import optuna
 from optuna.trial import TrialState
 
 from supclap.errors import InputError
-from supclap_platform.ledger import Ledger
-from supclap_platform.plan import profile_key
+from supclap_platform.experiment.search_section import SamplerSection
+from supclap_platform.experiment.search_space import Params
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.plan import profile_key
+from supclap_platform.mirror.store import without_password
 from supclap_platform.search.pruning import build_pruner
-from supclap_platform.search.section import SamplerSection
-from supclap_platform.search.space import Params
 from supclap_platform.search.trials import Trials
-from supclap_platform.store import without_password
 
 FILE = "study.db"
 PLACE = "study.txt"  # where the study is, for people

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from supclap_platform.cells import Cell, Contents, cells_of
-from supclap_platform.experiment import Experiment
-from supclap_platform.ledger import Ledger, Result, State
-from supclap_platform.plan import TRIAL
+from supclap_platform.experiment.cells import Cell, Contents, cells_of
+from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.search import Objective, Search
+from supclap_platform.experiment.settings import flat
+from supclap_platform.experiment.variants import Variant
+from supclap_platform.ledger.ledger import Ledger, Result, State
+from supclap_platform.ledger.plan import TRIAL
 from supclap_platform.results.tables import value_of
-from supclap_platform.search.search import Objective, Search
-from supclap_platform.settings import flat
-from supclap_platform.variants import Variant
 
 
 @dataclass(frozen=True)

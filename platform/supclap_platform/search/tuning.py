@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from supclap.environment import environment
-from supclap_platform.cells import Cell
-from supclap_platform.executor import demand
-from supclap_platform.ledger import Ledger
-from supclap_platform.progress import Progress, Reader, Running, running
+from supclap_platform.experiment.cells import Cell
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.running.attempt import nested
+from supclap_platform.running.executor import demand
+from supclap_platform.running.progress import Progress, Reader, Running, running
 from supclap_platform.search.job import Common, run_trial
 from supclap_platform.search.searcher import StudyScheduler, StudySearch
 from supclap_platform.search.study import Book
 from supclap_platform.search.winner import keep_outcome
-from supclap_platform.trial import nested
 
 RAY_TUNE = "ray-tune"  # below the experiment's folder, while Tune works there
 NOTE_SECONDS = 5.0  # between notes of what the search has cost

@@ -8,9 +8,9 @@ from typing import Any
 
 from supclap.config import RunConfig
 from supclap.errors import InputError
-from supclap_platform.ledger import Ledger, Result, State
-from supclap_platform.search.search import value_at
-from supclap_platform.search.space import Params
+from supclap_platform.experiment.search import value_at
+from supclap_platform.experiment.search_space import Params
+from supclap_platform.ledger.ledger import Ledger, Result, State
 from supclap_platform.search.trials import Trials, mean_values
 
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from supclap_platform.cells import digest
-from supclap_platform.experiment import Experiment
-from supclap_platform.ledger import Ledger
-from supclap_platform.plan import profile_key
-from supclap_platform.search.search import Objective, Search
+from supclap_platform.experiment.cells import digest
+from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.search import Objective, Search
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.plan import profile_key
 from supclap_platform.search.trials import variant_of
 
 SO_FAR = "-so-far"

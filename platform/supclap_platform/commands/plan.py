@@ -1,0 +1,164 @@
+"""`supclap plan`: what would run, what is done, how long it takes. Nothing is started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sized
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from supclap_platform.cli import experiment_options
+from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.reader import load_experiment, parse_changes
+from supclap_platform.ledger.ledger import Ledger, open_ledger
+from supclap_platform.ledger.plan import Forecast, Plan, Status, forecast, make_plan
+from supclap_platform.search.winner import search_line, with_winner
+
+MOST_SEEDS = 8  # more do not fit a line: the plan then counts them
+_STYLES = {
+    Status.DONE: "green",
+    Status.STALE: "yellow",
+    Status.RUNNING: "cyan",
+    Status.FAILED: "bold red",
+    Status.RESUMABLE: "blue",
+    Status.REMOVED: "dim",
+}
+
+
+@click.command()
+@experiment_options
+@click.option("--at-once", type=click.IntRange(min=1), help="Cells side by side in the forecast.")
+def plan(
+    file: Path, profile: str, changes: tuple[str, ...], storage: str, at_once: int | None
+) -> None:
+    """Show what FILE would run, what is done, and a forecast; start nothing."""
+    experiment = load_experiment(file, profile, parse_changes(changes))
+    ledger = open_ledger(storage)
+    experiment = with_winner(experiment, ledger)
+    made = make_plan(experiment, ledger)
+    console = Console(soft_wrap=True, highlight=False)
+    for part in experiment.parts or (experiment,):
+        if part.search is not None:
+            console.print(Text(search_line(part, ledger)))
+    for line in describe(made, forecast(made, ledger, at_once or places(made)), ledger):
+        console.print(line)
+
+
+def places(plan: Plan) -> int:
+    """How many cells of the plan fit this machine's cores side by side."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    need = max((c.resources.workers * c.resources.cpu for c in plan.to_run), default=1.0)
+    return max(1, int((cores or 1) // max(need, 1e-9))) if need else 1
+
+
+def describe(plan: Plan, expected: Forecast, ledger: Ledger) -> Iterator[Text]:
+    """The plan as lines, coloured where the terminal can."""
+    experiment = plan.experiment
+    stages = sum(cell.variant == "init" for cell in plan.cells)
+    count = _count(experiment.rows, "variant")
+    count += f" x {_count(experiment.groups, 'group')}" if experiment.groups else ""
+    count += f" x {_count(experiment.seeds, 'seed')}"
+    also = f" + {stages} init" if stages else ""
+    changes = "".join(f", {key}={value}" for key, value in sorted(experiment.changes.items()))
+    if experiment.parts:
+        count = f"{_count(experiment.parts, 'experiment')}, {len(plan.cells)} runs"
+    yield Text(f"{experiment.name}, profile {experiment.profile}{changes}: {count}{also}")
+    yield Text(f"storage {ledger.storage.uri}, code {plan.code}")
+    yield Text()
+    yield from _parts(plan) if experiment.parts else _grid(plan)
+    yield Text()
+    counts = [(status, plan.count(status)) for status in Status]
+    yield Text(", ".join(f"{n} {status}" for status, n in counts if n))
+    yield from _remarks(plan, ledger)
+    yield Text(_told(expected))
+
+
+def _grid(plan: Plan) -> Iterator[Text]:
+    rows: dict[str, list[tuple[int, Status]]] = {}
+    for cell in plan.cells:
+        rows.setdefault(cell.variant, []).append((cell.seed, plan.status(cell)))
+    for known in plan.removed:
+        rows.setdefault(f"{known.variant} (removed)", []).append((known.seed, Status.REMOVED))
+    width = max(len(name) for name in rows)
+    for name, cells in rows.items():
+        line = Text(f"{name:<{width}}")
+        if len(cells) <= MOST_SEEDS:
+            for seed, status in cells:
+                line.append("  ")
+                line.append(f"{seed}: {status:<9}", style=_STYLES.get(status, ""))
+        else:
+            found = [status for _, status in cells]
+            parts = (f"{found.count(s)} {s}" for s in Status if s in found)
+            line.append(f"  {len(cells)} seeds: {', '.join(parts)}")
+        line.rstrip()
+        yield line
+
+
+def _parts(plan: Plan) -> Iterator[Text]:
+    """A line for each part of a gathering experiment; a run that several share counts in each."""
+    above: set[str] = set()
+    width = max(len(part.name) for part in plan.experiment.parts)
+    for part in plan.experiment.parts:
+        own = {cell.signature for cell in cells_of(part)}
+        found = [plan.statuses[signature] for signature in own]
+        line = Text(f"{part.name:<{width}}  {len(own):>4} runs: ")
+        counts = [(status, found.count(status)) for status in Status if status in found]
+        for place, (status, n) in enumerate(counts):
+            line.append(f"{', ' if place else ''}{n} {status}", style=_STYLES.get(status, ""))
+        shared = len(own & above)
+        line.append(f" ({shared} of them shared with a part above)" if shared else "")
+        above |= own
+        yield line
+
+
+def _remarks(plan: Plan, ledger: Ledger) -> Iterator[Text]:
+    stale = sorted({r.code for s, r in plan.results.items() if plan.statuses[s] is Status.STALE})
+    if stale:
+        yield Text(
+            f"stale: finished by code {', '.join(stale)}; a table of them and of new cells is "
+            "refused without --mixed",
+            style="yellow",
+        )
+    for cell in {c.signature: c for c in plan.cells}.values():
+        status = plan.status(cell)
+        if status is Status.FAILED:
+            failure = ledger.failure(cell.signature)
+            if failure is not None:
+                tries = f"{failure.attempts} attempt{'s' if failure.attempts > 1 else ''}"
+                yield Text(f"failed: {cell.label}, {tries}: {failure.error}", style="red")
+        elif status is Status.RUNNING:
+            holder = plan.leases[cell.signature]
+            yield Text(f"running: {cell.label}, on {holder.host}, process {holder.pid}")
+
+
+def _told(expected: Forecast) -> str:
+    if not expected.cells:
+        return "forecast: nothing to run"
+    if expected.unknown == expected.cells:
+        return (
+            f"forecast: none for {expected.cells} cells: no finished cell of their shape "
+            "(same configuration but for loss and seed) is in this storage yet"
+        )
+    known = expected.cells - expected.unknown
+    text = (
+        f"forecast: {known} cells take {_span(expected.wall_seconds)} with {expected.at_once} at "
+        f"once, {expected.worker_hours:.2f} worker-hours (from {expected.basis} finished cells of "
+        "the same shape)"
+    )
+    if expected.unknown:
+        text += f"; {expected.unknown} more cells have no finished cell of their shape"
+    return text
+
+
+def _count(items: Sized, name: str) -> str:
+    return f"{len(items)} {name}{'' if len(items) == 1 else 's'}"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -1,0 +1,58 @@
+"""`supclap promote`: the best settings of a search become the variants of a new experiment file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from supclap.errors import InputError
+from supclap_platform.cli import experiment_options
+from supclap_platform.experiment.reader import load_experiment, parse_changes
+from supclap_platform.ledger.ledger import open_ledger
+from supclap_platform.search.promotion import promoted
+from supclap_platform.search.winner import read_outcome
+
+
+@click.command()
+@experiment_options
+@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="How many.")
+@click.option(
+    "--as",
+    "target",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The file to write; one that exists is not overwritten.",
+)
+def promote(
+    file: Path, profile: str, changes: tuple[str, ...], storage: str, top: int, target: Path
+) -> None:
+    """Write the best settings that FILE's search has found as a new experiment file."""
+    file = _found(file)
+    experiment = load_experiment(file, profile, parse_changes(changes))
+    if experiment.search is None:
+        raise InputError(f"{file}: declares no search, so that there is nothing to promote")
+    ledger = open_ledger(storage)
+    outcome = read_outcome(experiment, ledger, so_far=True)
+    if outcome is None or not outcome.best:
+        raise InputError(
+            f"{file}: no trial of its search has finished in {ledger.storage.uri}; "
+            f"run it first: supclap run {file}"
+        )
+    if target.exists():
+        raise InputError(f"--as {target}: exists already; give another name, or remove it")
+    best = outcome.best[:top]
+    text = promoted(experiment, best, f"supclap promote {file} --top {top} --as {target}")
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--as {target}: cannot be written: {error.strerror}") from None
+    load_experiment(target)
+    fewer = f" (no more have finished than {len(best)})" if len(best) < top else ""
+    click.echo(f"wrote {target}: {len(best)} settings{fewer}; next: supclap run {target}")
+
+
+def _found(file: Path) -> Path:
+    """The file, or the shipped one of that name."""
+    shipped = Path("experiments", f"{file}.yaml")
+    return shipped if not file.exists() and shipped.is_file() else file

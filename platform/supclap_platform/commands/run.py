@@ -1,0 +1,287 @@
+"""`supclap run`: what an experiment still lacks, trained on Ray; then its table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from supclap.errors import InputError
+from supclap_platform.cli import INTERRUPTED, experiment_options
+from supclap_platform.experiment.cells import Cell, cells_of
+from supclap_platform.experiment.reader import Experiment, load_experiment, parse_changes
+from supclap_platform.ledger.drivers import announce, drivers_of
+from supclap_platform.ledger.ledger import Ledger, open_ledger
+from supclap_platform.ledger.plan import Plan, Status, make_plan, remember
+from supclap_platform.mirror.store import Store, choose_store, preload
+from supclap_platform.mirror.tracking import Tracker, open_tracker
+from supclap_platform.results.conclusion import Conclusion, conclude
+from supclap_platform.results.formats import FORMATS
+from supclap_platform.running.cluster import connected
+from supclap_platform.running.grid import Grid, Phase
+from supclap_platform.running.monitor import Monitor
+from supclap_platform.running.view import View
+from supclap_platform.search.explain import search_files
+from supclap_platform.search.winner import with_winner
+
+if TYPE_CHECKING:
+    from supclap_platform.running.executor import RayExecutor
+
+LAST_LOOK = 10.0  # seconds that a stopped run gives MLflow to catch up
+
+
+@click.command()
+@experiment_options
+@click.option("--address", help="Ray cluster to join: auto or HOST:PORT. Default: an own Ray.")
+@click.option(
+    "--cpus",
+    type=click.IntRange(min=1),
+    help="Cores that an own Ray may use; default: all that this process may.",
+)
+@click.option(
+    "--tracking-uri",
+    help="MLflow store or server; default: $MLFLOW_TRACKING_URI, else SQLite in the storage.",
+)
+@click.option("--mixed", is_flag=True, help="Allow a table of several code versions, and say so.")
+@click.option("--rerun-stale", is_flag=True, help="Train cells of other code versions anew.")
+@click.option(
+    "--study-storage",
+    metavar="URL",
+    help="Database of a search's study, as SQLAlchemy names it; default: SQLite in the storage.",
+)
+def run(
+    file: Path,
+    profile: str,
+    changes: tuple[str, ...],
+    storage: str,
+    address: str | None,
+    cpus: int | None,
+    tracking_uri: str | None,
+    mixed: bool,
+    rerun_stale: bool,
+    study_storage: str | None,
+) -> None:
+    """Run what FILE still lacks, then print its table. Run it again to go on after any stop."""
+    experiment = load_experiment(file, profile, parse_changes(changes))
+    ledger = open_ledger(storage, writing=True)
+    store = choose_store(
+        tracking_uri, ledger.storage
+    )  # a wrong URI is refused before anything starts
+    console = Console(highlight=False)
+    for part in experiment.parts or (experiment,):
+        if part.search is None:
+            continue
+        from supclap_platform.search.phase import run_search
+
+        def grid(plan: Plan, executor: RayExecutor, tracker: Tracker) -> int:
+            return _drive(plan, ledger, executor, tracker, console)
+
+        place = (address, cpus, tracking_uri, study_storage)
+        code = run_search(part, ledger, console, *place, mixed=mixed, grid=grid)
+        if code:
+            raise SystemExit(code)
+    experiment = with_winner(experiment, ledger)
+    plan = make_plan(experiment, ledger)
+    stale = [s for s, status in plan.statuses.items() if rerun_stale and status is Status.STALE]
+    plan = replace(
+        plan,
+        statuses={**plan.statuses, **dict.fromkeys(stale, Status.TO_RUN)},
+        results={s: result for s, result in plan.results.items() if s not in stale},
+    )
+    _refuse_mixture(plan, mixed)
+    _head(plan, ledger, console)
+    with ExitStack() as stack:
+        executor = None
+        if plan.to_run or plan.count(Status.RUNNING):
+            preload()
+            executor = _executor(stack, plan, ledger, address, cpus)
+        for signature in stale:  # nothing is thrown away before Ray is there to make it anew
+            ledger.discard(signature)
+        remember(plan, ledger)
+        tracker = open_tracker(experiment, plan.cells, ledger, tracking_uri, _sayer(console))
+        code = _drive(plan, ledger, executor, tracker, console) if executor else 0
+    if code == INTERRUPTED:
+        tracker.close("KILLED", patience=LAST_LOOK)
+    else:
+        files = _conclude(experiment, ledger, console, mixed, store)
+        files |= search_files(experiment, ledger)
+        tracker.close("FAILED" if code else "FINISHED", files)
+    raise SystemExit(code)
+
+
+def _executor(
+    stack: ExitStack, plan: Plan, ledger: Ledger, address: str | None, cpus: int | None
+) -> RayExecutor:
+    """Ray, for as long as ``stack`` is open."""
+    from supclap_platform.running.executor import RayExecutor
+
+    cluster = stack.enter_context(connected(address, cpus))
+    executor = RayExecutor(cluster, ledger, plan.experiment.name, plan.code)
+    executor.check(plan.to_run)
+    return executor
+
+
+def _drive(
+    plan: Plan, ledger: Ledger, executor: RayExecutor, tracker: Tracker, console: Console
+) -> int:
+    """Runs the grid under the live view; the exit code."""
+    name = plan.experiment.name
+    others = drivers_of(ledger, name)
+    grid = Grid(plan, ledger, executor)
+    at_once = executor.places(plan.to_run[0]) if plan.to_run else 1
+    monitor = Monitor(plan, grid, ledger, at_once)
+    with announce(ledger, name) as driver, View(console) as view:
+        for other in others:
+            view.say(f"process {other.pid} on {other.host} runs it too: sharing the cells")
+        try:
+            for news in grid.run():
+                executor.want(_open(grid))
+                for standing in news:
+                    if standing.over:
+                        monitor.reader.forget(standing.cell.signature)
+                if view.due():
+                    view.show(monitor.progress())
+                tracker.catch_up()
+                if driver.lost:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            view.say("stopping: running cells keep their last checkpoint", "yellow")
+            grid.stop()
+            return _stopped(grid, console)
+        finally:
+            executor.want([])
+    return _failures(grid, console)
+
+
+def _sayer(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(line, style="yellow", markup=False, soft_wrap=True)
+
+
+def _open(grid: Grid) -> list[Cell]:
+    return [s.cell for phase in (Phase.RUNNING, Phase.WAITING) for s in grid.of(phase)]
+
+
+def _refuse_mixture(plan: Plan, mixed: bool) -> None:
+    """Before anything starts: after hours of training a table must not be refused."""
+    for part in plan.experiment.parts or (plan.experiment,):
+        own = {cell.signature for cell in cells_of(part)}
+        stale = sum(plan.statuses[signature] is Status.STALE for signature in own)
+        if stale and len(own) > stale and not mixed:
+            raise InputError(
+                f"{part.path}: {stale} of its {len(own)} cells were finished by another version of "
+                f"the code (now {plan.code}), so one table would mix them; train them anew with "
+                "--rerun-stale, or allow the mixture with --mixed"
+            )
+
+
+def _head(plan: Plan, ledger: Ledger, console: Console) -> None:
+    experiment = plan.experiment
+    done = plan.count(Status.DONE) + plan.count(Status.STALE)
+    console.print(
+        f"{experiment.name}, profile {experiment.profile}: {len(plan.statuses)} cells, {done} "
+        f"done, {len(plan.to_run)} to run; results in {ledger.storage.uri}",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _stopped(grid: Grid, console: Console) -> int:
+    done = len(grid.of(Phase.DONE))
+    console.print(
+        f"stopped with {done} of {len(grid.standings)} cells done; the same command goes on",
+        soft_wrap=True,
+        markup=False,
+    )
+    return INTERRUPTED
+
+
+def _failures(grid: Grid, console: Console) -> int:
+    """Tells of each cell that failed, with the end of its log; the exit code."""
+    for standing in grid.of(Phase.FAILED):
+        told = f"failed: {standing.cell.label}: {standing.error}"
+        console.print()
+        console.print(told, style="bold red", markup=False, soft_wrap=True)
+        for line in standing.log:
+            console.print(f"  | {line}", style="dim", markup=False, soft_wrap=True)
+    for standing in grid.of(Phase.BLOCKED):
+        told = f"{standing.cell.label}: {standing.error}"
+        console.print(told, style="red", markup=False, soft_wrap=True)
+    return 1 if grid.of(Phase.FAILED) or grid.of(Phase.BLOCKED) else 0
+
+
+def _conclude(
+    experiment: Experiment, ledger: Ledger, console: Console, mixed: bool, store: Store | None
+) -> dict[str, bytes]:
+    """Prints and writes what an experiment ends with; its files by name."""
+    console.print()
+    if experiment.parts:
+        files = _conclude_parts(experiment, ledger, console, mixed)
+    else:
+        found = conclude(experiment, ledger, mixed)
+        console.print(found.text(), markup=False, soft_wrap=True)
+        files = _write(experiment, found, ledger, console)
+    files |= _report(experiment, ledger, console, mixed, store)
+    console.print("next: `supclap ui` shows every run; edit the file and run it again:")
+    console.print("      only what is new will be trained")
+    return files
+
+
+def _conclude_parts(
+    experiment: Experiment, ledger: Ledger, console: Console, mixed: bool
+) -> dict[str, bytes]:
+    """Each part in its own folder, as if it had been run by itself; then all of them together."""
+    from supclap_platform.results.summary import SUMMARY_FORMATS, summarise_parts
+
+    summary = summarise_parts(experiment, ledger, mixed)
+    files = summary.files()
+    console.print(SUMMARY_FORMATS["txt"](summary), markup=False, soft_wrap=True)
+    for part in summary.parts:
+        own = _write(part.experiment, part.conclusion, ledger, console)
+        files |= {f"{part.name}/{name}": content for name, content in own.items()}
+    places = summary.write(ledger.experiment_folder(experiment.name))
+    console.print(f"written: {places[0]} (also .md, .csv)", markup=False, soft_wrap=True)
+    return files
+
+
+def _write(
+    experiment: Experiment, found: Conclusion, ledger: Ledger, console: Console
+) -> dict[str, bytes]:
+    """Writes table, verdicts and figures to the experiment's folder; the files by name."""
+    folder = ledger.experiment_folder(experiment.name)
+    places = found.write(folder)
+    drawn = _figures(experiment, ledger)
+    for name, content in drawn.items():
+        folder.write(name, content)
+    also = f"also {', '.join(f'.{ending}' for ending in list(FORMATS)[1:])}"
+    also += "; verdicts" if found.verdicts else ""
+    also += f"; {folder.uri}/figures" if drawn else ""
+    console.print(f"written: {places[0]} ({also})", markup=False, soft_wrap=True)
+    return found.files() | drawn
+
+
+def _report(
+    experiment: Experiment, ledger: Ledger, console: Console, mixed: bool, store: Store | None
+) -> dict[str, bytes]:
+    """Writes the page on the experiment; its file by name."""
+    from supclap_platform.results.report import REPORT, build_report
+
+    page = build_report(experiment, ledger, mixed, store, ended=datetime.now(UTC))
+    folder = ledger.experiment_folder(experiment.name)
+    folder.write(REPORT, page)
+    told = f"report: {folder.uri}/{REPORT} (verdicts, table, figures and runs on one page)"
+    console.print(told, markup=False, soft_wrap=True)
+    return {REPORT: page}
+
+
+def _figures(experiment: Experiment, ledger: Ledger) -> dict[str, bytes]:
+    if not experiment.figures:
+        return {}
+    from supclap_platform.results.figures import draw_figures, figure_files
+
+    return figure_files(draw_figures(experiment, ledger))

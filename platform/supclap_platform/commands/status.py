@@ -1,0 +1,96 @@
+"""`supclap status` and `supclap stop`: an experiment seen, and ended, from another shell."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from supclap_platform.cli import experiment_options
+from supclap_platform.experiment.reader import load_experiment, parse_changes
+from supclap_platform.ledger.drivers import ask_to_stop, drivers_of
+from supclap_platform.ledger.history import Parents
+from supclap_platform.ledger.ledger import open_ledger
+from supclap_platform.ledger.plan import Status, make_plan
+from supclap_platform.running.monitor import watch
+from supclap_platform.running.progress import Progress, Reader
+from supclap_platform.running.view import drawn, line
+from supclap_platform.search.winner import search_line, with_winner
+
+EVERY = 2.0  # seconds between looks with --watch
+PATIENCE = 30.0  # seconds that `stop` waits for the cells to be given back
+
+
+@click.command()
+@experiment_options
+@click.option("--watch", "watching", is_flag=True, help="Keep looking until nothing runs.")
+def status(
+    file: Path, profile: str, changes: tuple[str, ...], storage: str, watching: bool
+) -> None:
+    """Show how far FILE is, from any shell that sees the storage."""
+    experiment = load_experiment(file, profile, parse_changes(changes))
+    ledger = open_ledger(storage)
+    console = Console(highlight=False)
+    reader = Reader(ledger, every=0.0)
+    began = time.monotonic()
+
+    def look() -> Progress:
+        now = with_winner(experiment, ledger)
+        return watch(make_plan(now, ledger), ledger, reader, time.monotonic() - began)
+
+    progress = look()
+    if watching and console.is_terminal:
+        with Live(drawn(progress), console=console, refresh_per_second=2) as live:
+            while progress.counts.get(Status.RUNNING) or drivers_of(ledger, experiment.name):
+                time.sleep(EVERY)
+                progress = look()
+                live.update(drawn(progress))
+    else:
+        while watching and (
+            progress.counts.get(Status.RUNNING) or drivers_of(ledger, experiment.name)
+        ):
+            click.echo(line(progress))
+            time.sleep(15 * EVERY)
+            progress = look()
+        console.print(drawn(progress))
+    for part in experiment.parts or (experiment,):
+        if part.search is not None:
+            console.print(search_line(part, ledger), markup=False, soft_wrap=True)
+    for trouble in progress.troubles:
+        console.print(trouble, style="red", markup=False, soft_wrap=True)
+    for name in (experiment.name, *Parents(ledger).gathering(experiment.name)):
+        whole = "" if name == experiment.name else f", as a part of {name}"
+        for driver in drivers_of(ledger, name):
+            told = f"driven by process {driver.pid} on {driver.host}{whole}"
+            console.print(told, markup=False)
+
+
+@click.command()
+@experiment_options
+def stop(file: Path, profile: str, changes: tuple[str, ...], storage: str) -> None:
+    """Stop every run of FILE, on whatever machine; each can go on later."""
+    experiment = load_experiment(file, profile, parse_changes(changes))
+    ledger = open_ledger(storage, writing=True)
+    asked = ask_to_stop(ledger, experiment.name)
+    if not asked:
+        click.echo(f"nothing runs {experiment.name} in {ledger.storage.uri}")
+        for name in Parents(ledger).gathering(experiment.name):
+            for driver in drivers_of(ledger, name):
+                click.echo(
+                    f"process {driver.pid} on {driver.host} runs it as a part of {name}; to stop "
+                    "that, give its file"
+                )
+        return
+    for driver in asked:
+        click.echo(f"asked process {driver.pid} on {driver.host} to stop")
+    until = time.monotonic() + PATIENCE
+    while make_plan(experiment, ledger).count(Status.RUNNING):
+        if time.monotonic() > until:
+            click.echo("cells still run; `supclap status` shows when they are given back", err=True)
+            raise SystemExit(1)
+        time.sleep(EVERY / 2)
+        ask_to_stop(ledger, experiment.name)  # a heartbeat at that moment undoes the request
+    click.echo("stopped; `supclap run` goes on from the last checkpoints")

@@ -1,0 +1,70 @@
+"""`supclap submit`: the same experiment file, run on a Ray cluster as a job."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import click
+
+from supclap.errors import InputError
+from supclap_platform.experiment.reader import load_experiment, parse_changes
+from supclap_platform.running.submit import Request, connect, follow
+from supclap_platform.running.submit import submit as submit_job
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--address", required=True, help="The cluster's dashboard, such as http://head:8265.")
+@click.option("--profile", default="laptop", show_default=True, help="One of the file's profiles.")
+@click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override the file's base."
+)
+@click.option("--storage", help="Shared place of all results; default: the cluster's own setting.")
+@click.option("--tracking-uri", help="MLflow server; default: the cluster's own setting.")
+@click.option(
+    "--env", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable in the job."
+)
+@click.option("--no-wait", is_flag=True, help="Return when the job is accepted.")
+def submit(
+    file: Path,
+    address: str,
+    profile: str,
+    changes: tuple[str, ...],
+    storage: str | None,
+    tracking_uri: str | None,
+    variables: tuple[str, ...],
+    no_wait: bool,
+) -> None:
+    """Run FILE on the cluster at --address: upload the code, start, follow, exit as it exits."""
+    env = _variables(variables)
+    os.environ.update(env)  # the file may name them
+    parts = [part.path for part in load_experiment(file, profile, parse_changes(changes)).parts]
+    options = ["--profile", profile]
+    options += [word for change in changes for word in ("--set", change)]
+    options += ["--storage", storage] if storage else []
+    options += ["--tracking-uri", tracking_uri] if tracking_uri else []
+    client = connect(address)
+    with tempfile.TemporaryDirectory(prefix="supclap-submit-") as scratch:
+        job = submit_job(client, Request(file, options, env, parts), Path(scratch))
+    click.echo(f"job {job} at {address}")
+    if no_wait:
+        click.echo(f"its output: ray job logs {job} --follow --address {address}")
+        return
+    try:
+        code = follow(client, job, lambda text: click.echo(text, nl=False))
+    except KeyboardInterrupt:
+        click.echo(f"\nthe job goes on; to end it: ray job stop {job} --address {address}")
+        raise SystemExit(130) from None
+    raise SystemExit(code)
+
+
+def _variables(items: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for item in items:
+        name, sign, value = item.partition("=")
+        if not sign or not name.isidentifier():
+            raise InputError(f"--env {item}: expected NAME=VALUE")
+        found[name] = value
+    return found

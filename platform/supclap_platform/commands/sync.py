@@ -1,0 +1,77 @@
+"""`supclap sync`: brings an MLflow store up to the ledger, from whatever state it is in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from supclap.errors import InputError, nearest
+from supclap_platform.experiment.document import read_document
+from supclap_platform.ledger.history import Parent, Parents
+from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger, open_ledger
+from supclap_platform.mirror.mirror import Mirror
+from supclap_platform.mirror.store import choose_store
+from supclap_platform.mirror.tracking import reason
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
+@click.option(
+    "--storage",
+    envvar="SUPCLAP_STORAGE",
+    default="supclap-results",
+    show_default=True,
+    help="Folder or URI (s3://, gs://) of all results; also $SUPCLAP_STORAGE.",
+)
+@click.option(
+    "--tracking-uri",
+    help="MLflow server or database; also $MLFLOW_TRACKING_URI. Default: mlflow.db in the storage.",
+)
+def sync(files: tuple[Path, ...], storage: str, tracking_uri: str | None) -> None:
+    """Show the experiments of FILEs, or all, in MLflow as the ledger has them.
+
+    Nothing is trained and nothing is shown twice: run it as often as you like. An empty store ends
+    with the same content as one that was there from the start.
+    """
+    ledger = open_ledger(storage)
+    store = choose_store(tracking_uri, ledger.storage)
+    if store is None:
+        raise InputError(
+            f"storage '{storage}' is not on this machine, so MLflow's store cannot lie in it: "
+            "give --tracking-uri"
+        )
+    parents = _wanted(files, ledger)
+    if not parents:
+        click.echo(f"{ledger.storage.uri}: no experiment was run in this storage yet")
+        return
+    for parent in parents:
+        mirror = Mirror(ledger, store, parent)
+        try:
+            done = mirror.wait_and_catch_up()
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"MLflow at {store.shown} cannot be used: {reason(error)}") from error
+        if not done:
+            raise InputError(f"{parent.experiment}: another process is mirroring it; try again")
+        cells = len(Parents(ledger).cells(parent))
+        click.echo(f"{parent.experiment}, {parent.profile}: {cells} cells, up to date")
+    click.echo(f"MLflow: {store.shown}")
+
+
+def _wanted(files: tuple[Path, ...], ledger: Ledger) -> list[Parent]:
+    parents = Parents(ledger)
+    if not files:
+        return list(parents.all())
+    found = []
+    known = ledger.storage.names(EXPERIMENTS)
+    for file in files:
+        name = str(read_document(file).values.get("experiment"))
+        if name not in known:
+            raise InputError(
+                f"{file}: the experiment '{name}' was not run in {ledger.storage.uri}"
+                f"{nearest(name, known)}"
+            )
+        found += parents.of(name)
+    return found

@@ -1,0 +1,75 @@
+"""`supclap ui`: MLflow's own interface on this machine, over the store in the storage folder."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+import click
+
+from supclap.errors import InputError
+from supclap.storage import Folder
+from supclap_platform.mirror.store import Store, choose_store, sqlite_path
+
+HOST = "127.0.0.1"
+# One process answers one user well; without these MLflow takes ten of them and 1.4 GB.
+_ENVIRONMENT = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "PYTHONWARNINGS": "ignore",
+}
+
+
+@click.command()
+@click.option(
+    "--storage",
+    envvar="SUPCLAP_STORAGE",
+    default="supclap-results",
+    show_default=True,
+    help="Folder of all results; also $SUPCLAP_STORAGE.",
+)
+@click.option("--tracking-uri", help="Another database; also $MLFLOW_TRACKING_URI.")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+def ui(storage: str, tracking_uri: str | None, port: int) -> None:
+    """Open MLflow's interface on loopback; Ctrl-C ends it."""
+    folder = Folder.at(storage)
+    store = choose_store(tracking_uri, folder)
+    if store is None:
+        raise InputError(
+            f"storage '{storage}' is not on this machine: give --tracking-uri sqlite:///FILE, and "
+            "fill it with `supclap sync`"
+        )
+    if store.uri.startswith(("http://", "https://")):
+        raise InputError(f"{store.shown} is an MLflow server already: open it in a browser")
+    path = sqlite_path(store.uri)
+    if path is not None and not path.exists():
+        raise InputError(
+            f"{path}: no MLflow store yet; `supclap run FILE` makes one, and so does `supclap sync`"
+        )
+    if not _free(port):
+        raise InputError(f"port {port} on {HOST} is in use: choose another with --port")
+    click.echo(f"MLflow: http://{HOST}:{port} (Ctrl-C ends it)")
+    sys.stdout.flush()
+    os.environ.update({k: v for k, v in _ENVIRONMENT.items() if k not in os.environ})
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *server_arguments(store, port)])
+
+
+def server_arguments(store: Store, port: int) -> list[str]:
+    """The arguments of ``mlflow`` that serve a store on loopback."""
+    arguments = ["server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    arguments += ["--backend-store-uri", store.uri, "--uvicorn-opts", "--log-level warning"]
+    if store.artifacts is not None:
+        arguments += ["--artifacts-destination", store.artifacts]
+    return arguments
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True

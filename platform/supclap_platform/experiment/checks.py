@@ -1,0 +1,107 @@
+"""What an experiment file asks of its runs beside columns, checked against them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from supclap.config import RunConfig
+from supclap.errors import InputError, nearest
+from supclap_platform.experiment.claims import Claim, parse_claim
+from supclap_platform.experiment.columns import Column
+from supclap_platform.experiment.document import Document, Key
+from supclap_platform.experiment.metrics import why_not_reported
+from supclap_platform.experiment.published import published_table
+from supclap_platform.experiment.schema import FIGURES, PublishedSection
+
+
+def check_baselines(
+    document: Document, baseline: str | Mapping[str, Sequence[str]] | None, rows: Sequence[str]
+) -> dict[str, str]:
+    """Row -> the row it is compared with. Raises InputError for a name that is no row's, and for a
+    row with two baselines or with itself."""
+    if baseline is None:
+        return {}
+    if isinstance(baseline, str):
+        _known(document, ("baseline",), "baseline: no variant", baseline, rows)
+        return {row: baseline for row in rows if row != baseline}
+    result: dict[str, str] = {}
+    for name, compared in baseline.items():
+        _known(document, ("baseline", name), "baseline: no variant", name, rows)
+        if not compared:
+            raise document.error(("baseline", name), f"baseline: '{name}' names no row to compare")
+        for place, row in enumerate(compared):
+            key: Key = ("baseline", name, str(place))
+            _known(document, key, "baseline: no variant", row, rows)
+            if row in result:
+                raise document.error(key, f"baseline: '{row}' has two, {result[row]} and {name}")
+            if row == name:
+                raise document.error(key, f"baseline: '{row}' is compared with itself")
+            result[row] = name
+    return result
+
+
+def check_published(
+    document: Document,
+    place: Key,
+    section: PublishedSection | None,
+    rows: Iterable[str],
+    columns: Sequence[Column],
+) -> PublishedSection | None:
+    """The published table to stand beside, its names known on both sides. Raises InputError."""
+    if section is None:
+        return None
+    key: Key = (*place, "published")
+    rows, names = list(rows), [column.name for column in columns]
+    try:
+        published = published_table(section.table)
+    except InputError as error:
+        raise document.error(key, str(error)) from None
+    for ours, theirs in section.rows.items():
+        _known(document, (*key, "rows", ours), "no variant", ours, rows)
+        _known(document, (*key, "rows", ours), "no published row", theirs, published.rows)
+    for ours, theirs in section.columns.items():
+        _known(document, (*key, "columns", ours), "no table column", ours, names)
+        _known(document, (*key, "columns", ours), "no published column", theirs, published.columns)
+    return section
+
+
+def check_claims(
+    document: Document,
+    place: Key,
+    claims: Iterable[str],
+    configs: Mapping[str, RunConfig],
+    groups: Sequence[str],
+) -> tuple[Claim, ...]:
+    """The claims, each about variants that exist and a metric they report. Raises InputError."""
+    result: list[Claim] = []
+    for position, text in enumerate(claims):
+        key: Key = (*place, str(position))
+        try:
+            claim = parse_claim(text, list(configs), groups)
+        except InputError as error:
+            raise document.error(key, str(error)) from None
+        for name in claim.variants:
+            reason = why_not_reported(claim.metric, configs[name])
+            if reason:
+                raise document.error(
+                    key, f"claim '{claim.text}': {name} reports no {claim.metric}: {reason}"
+                )
+        if claim in result:
+            raise document.error(key, f"the claim '{claim.text}' stands twice")
+        result.append(claim)
+    return tuple(result)
+
+
+def check_figures(document: Document, figures: Iterable[str]) -> tuple[str, ...]:
+    """The figures, each of a known kind, none twice. Raises InputError."""
+    for position, name in enumerate(figures):
+        _known(document, ("figures", str(position)), "no figure", name, FIGURES)
+    return tuple(dict.fromkeys(figures))
+
+
+def _known(document: Document, key: Key, told: str, name: str, valid: Iterable[str]) -> None:
+    valid = list(valid)
+    if name not in valid:
+        raise document.error(
+            key, f"{told} '{name}'{nearest(name, valid)} (valid: {', '.join(valid)})"
+        )

@@ -1,0 +1,183 @@
+"""Claims: the comparisons that an experiment file declares, read into typed objects.
+
+The little language (``>`` compares the numbers; where a low number is the good one, such as medR,
+``A < B`` says it and is read as ``B > A``)::
+
+    A > B on METRIC
+    A > B on METRIC by at least X
+    METRIC of A falls over epochs        (or: rises)
+    A within X % of B on METRIC
+
+In a file with groups, either the metric names the group of the rows (``A > B on 24.t2a.R@1``), or
+the names do (``A @ 24 > A @ 48 on t2a.R@1``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Literal
+
+from supclap.errors import InputError, nearest
+from supclap_platform.experiment.columns import AT, in_group, split_group
+from supclap_platform.experiment.metrics import full_name
+
+GRAMMAR = (
+    "'A > B on METRIC [by at least X]', 'METRIC of A falls|rises over epochs' "
+    "or 'A within X % of B on METRIC'"
+)
+
+
+@dataclass(frozen=True)
+class Greater:
+    """``greater`` exceeds ``lesser`` on ``metric`` by ``margin`` or more (0: by anything)."""
+
+    text: str = field(compare=False)  # as it was written: other words ask the same
+    greater: str
+    lesser: str
+    metric: str
+    margin: float = 0.0
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return (self.greater, self.lesser)
+
+
+@dataclass(frozen=True)
+class Trend:
+    """``metric`` of ``variant`` falls or rises over the epochs."""
+
+    text: str = field(compare=False)
+    variant: str
+    metric: str
+    way: Literal["falls", "rises"]
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return (self.variant,)
+
+
+@dataclass(frozen=True)
+class Within:
+    """``variant`` differs from ``other`` on ``metric`` by at most ``percent`` % of the other."""
+
+    text: str = field(compare=False)
+    variant: str
+    other: str
+    metric: str
+    percent: float
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return (self.variant, self.other)
+
+
+Claim = Greater | Trend | Within
+
+_NUMBER = r"(?P<number>\d+(?:\.\d*)?|\.\d+)"
+_BY = re.compile(rf"^(?P<rest>.*\S)\s+by\s+at\s+least\s+{_NUMBER}$")
+_TREND = re.compile(
+    r"^(?P<metric>\S+)\s+of\s+(?P<variant>.*\S)\s+(?P<way>falls|rises)\s+over\s+epochs$"
+)
+_WITHIN = re.compile(rf"\s+within\s+{_NUMBER}\s*%\s+of\s+")
+
+
+def parse_claim(text: str, variants: Sequence[str], groups: Sequence[str] = ()) -> Claim:
+    """The claim that ``text`` states about some of ``variants`` (full names where groups exist).
+
+    Raises InputError: not of the grammar, a variant that does not exist, a metric no run reports, a
+    row without its group.
+    """
+    clean = " ".join(text.split())
+    trend = _TREND.match(clean)
+    if trend:
+        way: Literal["falls", "rises"] = "falls" if trend["way"] == "falls" else "rises"
+        names = _Names(trend["metric"], variants, groups, clean)
+        return Trend(clean, names.variant(trend["variant"]), names.metric, way)
+    margin, body = 0.0, clean
+    by = _BY.match(clean)
+    if by:
+        margin, body = _number(by["number"], clean), by["rest"]
+    sides, _, metric = body.rpartition(" on ")
+    if not sides or not metric or " " in metric:
+        raise InputError(f"claim '{clean}': expected {GRAMMAR}")
+    names = _Names(metric, variants, groups, clean)
+    if " within " in sides and not by:
+        for left, right, percent in _around(_WITHIN, sides):
+            first, second = names.pair(left, right)
+            return Within(clean, first, second, names.metric, _number(percent, clean))
+    for sign in (" > ", " < "):
+        found = [_ for _ in _splits(sides, sign) if _[0] in names and _[1] in names]
+        found = found or list(_splits(sides, sign))[:1]
+        for left, right in found:
+            first, second = names.pair(left, right)
+            if sign == " < ":
+                first, second = second, first
+            return Greater(clean, first, second, names.metric, margin)
+    raise InputError(f"claim '{clean}': expected {GRAMMAR}")
+
+
+class _Names:
+    """The names that a claim may use: of rows where its metric names a group, else of variants."""
+
+    def __init__(
+        self, metric: str, variants: Sequence[str], groups: Sequence[str], claim: str
+    ) -> None:
+        self._claim = claim
+        self._groups = groups
+        try:
+            self._group, rest = split_group(metric, groups)
+            self.metric = full_name(rest)
+        except InputError as error:
+            raise InputError(f"claim '{claim}': {error}") from None
+        self._rows = list(dict.fromkeys(name.rpartition(AT)[0] for name in variants if groups))
+        self._valid = list(variants) if self._group is None else self._rows
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._valid
+
+    def variant(self, name: str) -> str:
+        """The variant's full name. Raises InputError where there is none of that name."""
+        if name in self._valid:
+            return in_group(name, self._group)
+        groups = f" (groups: {', '.join(self._groups)})"
+        if name in self._rows:
+            raise InputError(
+                f"claim '{self._claim}': does not say which group of '{name}'; put one before the "
+                f"metric, '{self._groups[0]}.METRIC', or behind the name, "
+                f"'{in_group(name, self._groups[0])}'{groups}"
+            )
+        raise InputError(
+            f"claim '{self._claim}': no variant '{name}'{nearest(name, self._valid)} "
+            f"(variants: {', '.join(self._rows or self._valid)})"
+            + (groups if self._groups and self._group is None else "")
+        )
+
+    def pair(self, left: str, right: str) -> tuple[str, str]:
+        """Two of them. Raises InputError where they are one."""
+        first, second = self.variant(left), self.variant(right)
+        if first == second:
+            raise InputError(f"claim '{self._claim}': compares '{first}' with itself")
+        return first, second
+
+
+def _splits(text: str, sign: str) -> Iterator[tuple[str, str]]:
+    """Every way to cut at ``sign``: the names of variants may hold it themselves."""
+    at = text.find(sign)
+    while at >= 0:
+        yield text[:at].strip(), text[at + len(sign) :].strip()
+        at = text.find(sign, at + 1)
+
+
+def _around(pattern: re.Pattern[str], text: str) -> Iterator[tuple[str, str, str]]:
+    for match in pattern.finditer(text):
+        yield text[: match.start()].strip(), text[match.end() :].strip(), match["number"]
+
+
+def _number(text: str, claim: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise InputError(f"claim '{claim}': {text} is not a usable number")
+    return value

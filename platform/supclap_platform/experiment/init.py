@@ -1,0 +1,96 @@
+"""The stage of `init`: trained once, and who starts from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from supclap.config import RunConfig
+from supclap.errors import nearest
+from supclap_platform.experiment.document import Document
+from supclap_platform.experiment.rows import Row
+from supclap_platform.experiment.schema import InitSection, ProfileSection
+from supclap_platform.experiment.settings import Settings
+from supclap_platform.experiment.variants import Init, Variant
+
+
+def read_init(
+    document: Document,
+    section: InitSection | None,
+    profile: tuple[str, ProfileSection],
+    settings: Settings,
+    variants: Sequence[Variant],
+    groups: Sequence[str],
+) -> Init | None:
+    """The stage that a file declares, or None.
+
+    Args:
+        profile: its name and what it says; its overrides of the stage are the last.
+
+    Raises InputError where the stage is no variant of the file, or where groups have several.
+    """
+    name, changes = profile
+    place = ("profiles", name, "init")
+    if section is None:
+        if changes.init:
+            raise document.error(place, "the file has no init stage to change")
+        return None
+    if section.variant is None:
+        places = (("init", "base"), place)
+        layers = (section.base or {}, changes.init)
+        config, resources = settings.build("init", layers, places)
+        return Init(config, resources, section.per_seed, None)
+    if groups:
+        raise document.error(
+            ("init", "variant"),
+            "init: all groups start from one stage, and a variant has one in each; give "
+            "'base' (overrides of the stage) in the place of 'variant'",
+        )
+    if changes.init:
+        raise document.error(
+            place, f"the init stage is the variant '{section.variant}'; change it there"
+        )
+    names = [variant.name for variant in variants]
+    if section.variant not in names:
+        raise document.error(
+            ("init", "variant"),
+            f"variant: no variant '{section.variant}'{nearest(section.variant, names)} "
+            f"(variants: {', '.join(names)})",
+        )
+    found = variants[names.index(section.variant)]
+    return Init(found.config, found.resources, section.per_seed, found.name)
+
+
+def starting_from(
+    init: Init, variants: Sequence[Variant], rows: Sequence[Row], settings: Settings
+) -> list[Variant]:
+    """Which variants start from the stage: all but itself and those that name a start.
+
+    Raises InputError for one whose model has another shape than the stage's.
+    """
+    result = []
+    for variant, row in zip(variants, rows, strict=True):
+        if variant.name == init.variant or "model.start" in variant.changes:
+            result.append(variant)
+            continue
+        different = _other_model(variant.config, init.config)
+        if different:
+            raise settings.error(
+                row.places,
+                different,
+                f"{variant.name}: its {different} differs from the init stage's, so it cannot "
+                "start from there; 'model.start: null' lets it start anew",
+            )
+        result.append(replace(variant, from_init=True))
+    return result
+
+
+def _other_model(first: RunConfig, second: RunConfig) -> str | None:
+    """The dotted key in which two models differ in shape, if they do."""
+    for part in ("audio", "text"):
+        one = getattr(first.model, part).model_dump(exclude={"freeze"})
+        other = getattr(second.model, part).model_dump(exclude={"freeze"})
+        for key in one:
+            if one[key] != other.get(key):
+                return f"model.{part}.{key}"
+    return None if first.model.dim == second.model.dim else "model.dim"

@@ -1,0 +1,311 @@
+"""An experiment file, read and checked as a whole: every mistake is found before anything starts.
+
+Layers, from the bottom: the defaults of RunConfig, `base`, the profile's `base`, changes of the
+command line (``--set``), the group's overrides and the profile's of it, then a row's own (and its
+place in the grid).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from supclap.config import RunConfig
+from supclap.errors import InputError, nearest
+from supclap_platform.experiment.checks import (
+    check_baselines,
+    check_claims,
+    check_figures,
+    check_published,
+)
+from supclap_platform.experiment.claims import Claim
+from supclap_platform.experiment.columns import AT, Column, check_columns, in_group
+from supclap_platform.experiment.document import Document, Key, read_document, read_value
+from supclap_platform.experiment.include import check_names, check_part, included
+from supclap_platform.experiment.init import read_init, starting_from
+from supclap_platform.experiment.rows import Row, rows_of
+from supclap_platform.experiment.schema import (
+    MOST_CELLS,
+    ExperimentFile,
+    Overrides,
+    ProfileSection,
+    PublishedSection,
+    fault,
+)
+from supclap_platform.experiment.search import Search, placeholders, read_search
+from supclap_platform.experiment.settings import Settings, flat
+from supclap_platform.experiment.variants import Init, Variant
+
+DEFAULT_PROFILE = "laptop"
+NO_PART_OF_A_RESULT = {"checkpoint_steps"}  # settings that cannot change what a run ends with
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that an experiment file defines, under one profile."""
+
+    name: str
+    about: str
+    path: Path
+    profile: str
+    changes: dict[str, Any]  # of the command line
+    variants: tuple[Variant, ...]  # group by group
+    seeds: tuple[int, ...]
+    baselines: dict[str, str]  # row -> the row it is compared with
+    init: Init | None
+    columns: tuple[Column, ...]
+    published: PublishedSection | None
+    claims: tuple[Claim, ...]
+    figures: tuple[str, ...]
+    groups: tuple[str, ...] = ()  # none: every variant is a row of its own
+    parts: tuple[Experiment, ...] = ()  # of a file that only gathers others; all else is empty
+    search: Search | None = None  # its winner becomes a row (`search.winner.with_winner`)
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The names of the table's rows."""
+        return tuple(dict.fromkeys(variant.row for variant in self.variants))
+
+    def variant(self, name: str) -> Variant:
+        """The variant of that name. Raises KeyError."""
+        found = next((variant for variant in self.variants if variant.name == name), None)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+
+def load_experiment(
+    path: Path, profile: str = DEFAULT_PROFILE, changes: Mapping[str, Any] | None = None
+) -> Experiment:
+    """The experiment in a file, under a profile, with ``changes`` (dotted keys) of its base.
+
+    The profile "laptop" exists in every file: where it is not written, it changes nothing.
+
+    Raises:
+        InputError: one line with file, line, key, what is valid and the nearest valid name.
+    """
+    document, file = _read(path)
+    if "include" in document.values:
+        return _gathered(document, file, profile, dict(changes or {}))
+    return _Reader(document, file, profile, dict(changes or {})).experiment()
+
+
+def _read(path: Path) -> tuple[Document, ExperimentFile]:
+    document = read_document(path)
+    try:
+        return document, ExperimentFile.model_validate(document.values)
+    except ValidationError as error:
+        location = [str(part) for part in error.errors()[0]["loc"]]
+        raise document.error(location, fault(error, ExperimentFile)) from None
+
+
+def _gathered(
+    document: Document, file: ExperimentFile, profile: str, changes: Overrides
+) -> Experiment:
+    """An experiment that only gathers others, each read under the same profile and changes."""
+    parts = []
+    for key, path in included(document, file):
+        inner = _read(path)
+        check_part(document, key, *inner)
+        parts.append((key, _Reader(*inner, profile, changes).experiment()))
+    check_names(document, file.experiment, [(key, part.name) for key, part in parts])
+    return Experiment(
+        name=file.experiment,
+        about=" ".join(file.about.split()),
+        path=document.path,
+        profile=profile,
+        changes=changes,
+        variants=(),
+        seeds=(),
+        baselines={},
+        init=None,
+        columns=(),
+        published=None,
+        claims=(),
+        figures=(),
+        parts=tuple(part for _, part in parts),
+    )
+
+
+class _Reader:
+    """Turns a checked file into an Experiment; holds what every step needs."""
+
+    def __init__(
+        self, document: Document, file: ExperimentFile, profile: str, changes: Overrides
+    ) -> None:
+        self.document = document
+        self.file = file
+        self.changes = changes
+        self.profile_name = profile
+        self.profile = self._profile(profile)
+        self.settings = Settings(document, file, profile, self.profile, changes)
+
+    def experiment(self) -> Experiment:
+        file = self.file
+        groups = self._groups()
+        rows = rows_of(file, self.document, self.settings.base)
+        placed = [
+            (group, self._in_group(row, group)) for group in groups or (None,) for row in rows
+        ]
+        seeds = self.profile.seeds or file.seeds
+        if len(placed) * len(seeds) > MOST_CELLS:
+            raise self.document.error(("seeds",), f"more than {MOST_CELLS} cells")
+        variants = [self._variant(row, group) for group, row in placed]
+        names = [row.name for row in rows]
+        init = read_init(
+            self.document,
+            file.init,
+            (self.profile_name, self.profile),
+            self.settings,
+            variants,
+            groups,
+        )
+        if init is not None:
+            rows_placed = [row for _, row in placed]
+            variants = starting_from(init, variants, rows_placed, self.settings)
+        self._no_duplicates(variants, [row for _, row in placed])
+        search = self._search(seeds, names, groups)
+        at = self._place("table")
+        table = self.profile.table or file.table
+        claimed = self._place("claims")
+        claims = file.claims if self.profile.claims is None else self.profile.claims
+        of_groups: dict[str, dict[str, RunConfig]] = {}
+        for variant in variants:
+            of_groups.setdefault(variant.group or "", {})[variant.row] = variant.config
+        configs = {variant.name: variant.config for variant in variants}
+        if search is not None:
+            names += search.rows
+            configs |= placeholders(search)
+            of_groups[""] |= placeholders(search)
+        columns = check_columns(self.document, (*at, "columns"), table.columns, groups, of_groups)
+        return Experiment(
+            name=file.experiment,
+            about=" ".join(file.about.split()),
+            path=self.document.path,
+            profile=self.profile_name,
+            changes=self.changes,
+            variants=tuple(variants),
+            seeds=tuple(seeds),
+            baselines=check_baselines(self.document, file.baseline, names),
+            init=init,
+            columns=columns,
+            published=check_published(self.document, at, table.published, names, columns),
+            claims=check_claims(self.document, claimed, claims, configs, groups),
+            figures=check_figures(self.document, file.figures),
+            groups=groups,
+            search=search,
+        )
+
+    def _search(
+        self, seeds: Sequence[int], rows: Sequence[str], groups: Sequence[str]
+    ) -> Search | None:
+        if self.file.search is not None and groups:
+            raise self.document.error(("search",), "a search has no groups; give it a file")
+        return read_search(
+            self.document,
+            self.file.search,
+            self.profile.search,
+            self.profile_name,
+            self.settings,
+            self.file.experiment,
+            tuple(seeds),
+            tuple(rows),
+        )
+
+    def _place(self, part: str) -> Key:
+        """Where a part stands that a profile may put in the place of the file's."""
+        if getattr(self.profile, part) is None:
+            return (part,)
+        return ("profiles", self.profile_name, part)
+
+    def _groups(self) -> tuple[str, ...]:
+        """The groups' names: the file's without those that the profile takes away, then its own."""
+        own = self.profile.groups
+        for name, changes in own.items():
+            if changes is None and name not in self.file.groups:
+                raise self.document.error(
+                    ("profiles", self.profile_name, "groups", name),
+                    f"no group '{name}' to take away{nearest(name, self.file.groups)}",
+                )
+        names = dict.fromkeys([*self.file.groups, *own])
+        kept = tuple(name for name in names if name not in own or own[name] is not None)
+        if names and not kept:
+            raise self.document.error(
+                ("profiles", self.profile_name, "groups"), "the profile takes every group away"
+            )
+        return kept
+
+    def _in_group(self, row: Row, group: str | None) -> Row:
+        if group is None:
+            return row
+        if AT in row.name:
+            raise self.document.error(
+                row.places[-1], f"'{row.name}': '{AT}' stands between a row and its group"
+            )
+        place: Key = ("profiles", self.profile_name, "groups", group)
+        layers = (self.file.groups.get(group) or {}, self.profile.groups.get(group) or {})
+        return Row(
+            in_group(row.name, group),
+            (*layers, *row.layers),
+            (("groups", group), place, *row.places),
+        )
+
+    def _profile(self, name: str) -> ProfileSection:
+        found = self.file.profiles.get(name)
+        if found is not None:
+            return found
+        if name == DEFAULT_PROFILE:
+            return ProfileSection()
+        valid = sorted({DEFAULT_PROFILE, *self.file.profiles})
+        raise self.document.error(
+            ("profiles",),
+            f"no profile '{name}'{nearest(name, valid)} (profiles: {', '.join(valid)})",
+        )
+
+    def _variant(self, row: Row, group: str | None) -> Variant:
+        config, resources = self.settings.build(row.name, row.layers, row.places)
+        if row.places[-1] == ("grid",):
+            self.settings.check_grid(row)
+        changes: dict[str, Any] = {}
+        for layer in row.layers:
+            for key, value in flat(layer).items():
+                changes = {k: v for k, v in changes.items() if not _undone(k, v, key, value)}
+                changes[key] = value
+        return Variant(row.name, config, resources, changes, group=group)
+
+    def _no_duplicates(self, variants: list[Variant], rows: list[Row]) -> None:
+        """Refuses rows that are one run. In two groups they may be: one that changes nothing."""
+        seen: dict[str, str] = {}
+        for variant, row in zip(variants, rows, strict=True):
+            config = variant.config.model_dump(mode="json", exclude=NO_PART_OF_A_RESULT)
+            what = [config, variant.resources.workers, variant.from_init, variant.group]
+            content = json.dumps(what, sort_keys=True)
+            if content in seen:
+                raise self.document.error(
+                    row.places[-1],
+                    f"the variants '{seen[content]}' and '{variant.name}' are the same run: "
+                    "their configurations do not differ",
+                )
+            seen[content] = variant.name
+
+
+def _undone(key: str, value: Any, later: str, by: Any) -> bool:
+    """Whether a later word takes a part away that an earlier one was about, or brings it back."""
+    gone = by is None and key.startswith(f"{later}.")
+    return gone or (value is None and later.startswith(f"{key}."))
+
+
+def parse_changes(items: Iterable[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` of the command line, the value read as YAML. Raises InputError."""
+    changes: dict[str, Any] = {}
+    for item in items:
+        key, sign, text = item.partition("=")
+        if not sign or not key.strip():
+            raise InputError(f"--set {item}: expected KEY=VALUE, such as epochs=3")
+        changes[key.strip()] = read_value(f"--set {key.strip()}", text)
+    return changes

@@ -1,0 +1,204 @@
+"""The keys of an experiment file. What they mean together is in `experiment`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from supclap.config import Section, explain
+from supclap_platform.experiment.metrics import FIRST_WORDS
+from supclap_platform.experiment.search_section import SearchSection
+
+Overrides = dict[str, Any]  # RunConfig values, keys dotted or nested; `resources.…` too
+
+FIGURES = ("drift", "radius", "similarity", "convergence")
+MOST_CELLS = 100_000
+MOST_SEEDS = 1_000
+
+
+def _plain(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", value):
+        raise ValueError("expected a name of lower-case letters, digits, '.', '_' and '-'")
+    return value
+
+
+# Names of experiments and profiles: they become names of folders and arguments of commands.
+Name = Annotated[str, AfterValidator(_plain)]
+
+
+def _group(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9=%+-]{0,31}", value):
+        raise ValueError("expected a name of letters, digits, '=', '%', '+' and '-', without a dot")
+    if value in FIRST_WORDS:
+        raise ValueError(f"'{value}' begins the names of metrics; call the group another name")
+    return value
+
+
+# Names of groups: a column and a claim put one before a metric, with a dot.
+GroupName = Annotated[str, AfterValidator(_group)]
+
+
+def _seed_list(value: object) -> object:
+    """``5`` stands for ``[0, 1, 2, 3, 4]``."""
+    if isinstance(value, bool):
+        raise ValueError("expected a number of seeds or a list of them")
+    if isinstance(value, int):
+        if not 1 <= value <= MOST_SEEDS:
+            raise ValueError(f"expected 1 to {MOST_SEEDS} seeds")
+        return list(range(value))
+    return value
+
+
+def _distinct(value: tuple[int, ...]) -> tuple[int, ...]:
+    if len(value) > MOST_SEEDS:
+        raise ValueError(f"expected at most {MOST_SEEDS} seeds")
+    twice = next((seed for seed in value if value.count(seed) > 1), None)
+    if twice is not None:
+        raise ValueError(f"the seed {twice} stands twice")
+    return value
+
+
+Seeds = Annotated[
+    tuple[NonNegativeInt, ...],
+    Field(min_length=1),
+    BeforeValidator(_seed_list),
+    AfterValidator(_distinct),
+]
+
+
+class Resources(Section):
+    """What one cell is given. Only ``workers`` can change a result, and is in its signature."""
+
+    workers: PositiveInt = 1  # data-parallel processes; the batch is split over them
+    min_workers: PositiveInt | None = None  # elastic: go on with fewer, down to so many
+    cpu: NonNegativeFloat = 1.0  # cores for each worker
+    gpu: NonNegativeFloat = 0.0  # for each worker; a fraction shares a device
+    memory: PositiveInt | None = None  # MB for each worker, kept free by Ray's scheduler
+    ray_train: bool = False  # under Ray Train even with one worker
+    max_failures: NonNegativeInt = 2  # restarts after crashes before the cell counts as failed
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Resources:
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise ValueError(f"'min_workers' is more than 'workers' ({self.workers})")
+        if self.cpu == 0 and self.gpu == 0:
+            raise ValueError("a worker without cpu and gpu can never be placed")
+        return self
+
+
+class ResourceChanges(Section):
+    """A part of Resources, laid over what the file says before."""
+
+    workers: PositiveInt | None = None
+    min_workers: PositiveInt | None = None
+    cpu: NonNegativeFloat | None = None
+    gpu: NonNegativeFloat | None = None
+    memory: PositiveInt | None = None
+    ray_train: bool | None = None
+    max_failures: NonNegativeInt | None = None
+
+
+class InitSection(Section):
+    """The stage that is trained once, and whose model the cells start from."""
+
+    base: Overrides | None = None  # its own overrides of the base, e.g. {data.train: pretrain}
+    variant: str | None = None  # or: the cells of this variant are the stage
+    per_seed: bool = False  # one stage for each seed; else one for all, as pretrained weights are
+
+    @model_validator(mode="after")
+    def _one_of(self) -> InitSection:
+        if (self.base is None) == (self.variant is None):
+            raise ValueError("give either 'base' (overrides of the stage) or 'variant' (its name)")
+        return self
+
+
+class AblateSection(Section):
+    """Leave one out: rows that lack one component each of a full configuration."""
+
+    full: str | Overrides  # the name of a variant, or overrides: then a row "full" is added
+    remove: dict[str, Overrides] | list[str]  # what each row changes, or keys to switch off
+
+    @field_validator("remove")
+    @classmethod
+    def _not_empty(
+        cls, value: dict[str, Overrides] | list[str]
+    ) -> dict[str, Overrides] | list[str]:
+        if not value:
+            raise ValueError("expected at least one component to remove")
+        return value
+
+
+class PublishedSection(Section):
+    """Numbers of the paper to stand beside ours."""
+
+    table: str
+    rows: dict[str, str] = Field(default={})  # our row: theirs, where the names differ
+    columns: dict[str, str] = Field(default={})  # our column: theirs
+
+
+def _published(value: object) -> object:
+    return {"table": value} if isinstance(value, str) else value
+
+
+class TableSection(Section):
+    columns: Annotated[tuple[str, ...], Field(min_length=1)] = ("t2a.R@1", "a2t.R@1")
+    published: Annotated[PublishedSection | None, BeforeValidator(_published)] = None
+
+
+class ProfileSection(Section):
+    """What a scale changes: settings, seeds and resources, and the words for other data.
+
+    Never the rows: what is asked stays the same.
+    """
+
+    about: str = ""
+    base: Overrides = Field(default={})
+    init: Overrides = Field(default={})  # on top of the stage's own overrides
+    search: Overrides = Field(default={})  # trials, budget ...: in the place of the file's
+    groups: dict[GroupName, Overrides | None] = Field(default={})  # on top of the file's; null: off
+    seeds: Seeds | None = None
+    resources: ResourceChanges = ResourceChanges()
+    table: TableSection | None = None  # in the place of the file's
+    claims: tuple[str, ...] | None = None  # in the place of the file's
+
+
+class ExperimentFile(Section):
+    """The top level of an experiment file."""
+
+    experiment: Name
+    about: str = ""
+    include: Annotated[tuple[str, ...], Field(max_length=1_000)] = ()  # then it has nothing else
+    base: Overrides = Field(default={})
+    variants: Annotated[dict[str, Overrides | None], Field(max_length=10_000)] = Field(default={})
+    groups: dict[GroupName, Overrides | None] = Field(default={})
+    grid: dict[str, list[Any]] | None = None
+    ablate: AblateSection | None = None
+    seeds: Seeds = (0,)
+    # What every other row is compared with; or, for each such row, which ones.
+    baseline: str | dict[str, list[str]] | None = None
+    init: InitSection | None = None
+    search: SearchSection | None = None
+    resources: ResourceChanges = ResourceChanges()
+    table: TableSection = TableSection()
+    claims: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
+    profiles: dict[Name, ProfileSection] = Field(default={})
+
+
+def fault(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first fault of a pydantic error in one line, in the words of a YAML file."""
+    line = re.sub(r" or instance of \w+", "", explain(error, model))
+    return line.replace("a valid dictionary", "a mapping").replace("a valid tuple", "a list")

@@ -1,0 +1,158 @@
+"""Layers of settings become one checked RunConfig, or an error at the line that is wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from supclap.config import RunConfig, override
+from supclap.errors import InputError
+from supclap_platform.experiment.document import Document, Key
+from supclap_platform.experiment.metrics import check_selection
+from supclap_platform.experiment.rows import Row
+from supclap_platform.experiment.schema import (
+    ExperimentFile,
+    Overrides,
+    ProfileSection,
+    ResourceChanges,
+    Resources,
+    fault,
+)
+
+
+class Settings:
+    """The layers below every row: the file's base, the profile's, the command line's changes."""
+
+    def __init__(
+        self,
+        document: Document,
+        file: ExperimentFile,
+        profile_name: str,
+        profile: ProfileSection,
+        changes: Overrides,
+    ) -> None:
+        self.document = document
+        self.changes = changes
+        self.base: Overrides = {}
+        for layer in (file.base, profile.base, changes):
+            self.base = override(self.base, layer)
+        self.places: tuple[Key, ...] = (("base",), ("profiles", profile_name, "base"))
+        self._resource_layers = [file.resources, profile.resources]
+        self._resource_places: tuple[Key, ...] = (
+            ("resources",),
+            ("profiles", profile_name, "resources"),
+        )
+
+    def build(
+        self, name: str, layers: Iterable[Overrides], places: tuple[Key, ...]
+    ) -> tuple[RunConfig, Resources]:
+        """The configuration and resources of one row or stage, and InputError where it has none.
+
+        Args:
+            name: what an error calls it.
+            layers: overrides on top of the base, the last one winning.
+            places: where in the document each of them stands.
+        """
+        values = self.base
+        for layer in layers:
+            values = override(values, layer)
+        values = dict(values)
+        resources = self._resources(name, values.pop("resources", None), places)
+        if "seed" in values:
+            raise self.error(places, "seed", f"{name}: seeds are set by 'seeds', not by 'seed'")
+        values = self._expanded(values, (), places)
+        try:
+            config = RunConfig.model_validate(values)
+        except ValidationError as error:
+            dotted = _location(error)
+            raise self.error(places, dotted, f"{name}: {fault(error, RunConfig)}") from None
+        try:
+            check_selection(config)
+        except InputError as error:
+            raise self.error(places, "select.metric", f"{name}: {error}") from None
+        return config, resources
+
+    def check_grid(self, row: Row) -> None:
+        """Refuses a grid that would give a variant a part it does not have (InfoNCE an alpha)."""
+        try:
+            before, _ = self.build(row.name, row.layers[:-1], row.places)
+        except InputError:
+            return  # whole only with what the grid sets
+        for key in row.layers[-1]:
+            part: Any = before
+            for name in key.split(".")[:-1]:
+                part = getattr(part, name, part)
+                if part is None:
+                    raise self.document.error(
+                        ("grid", key),
+                        f"{row.name}: has no {name} for '{key}' to set; name the variants that "
+                        "the grid multiplies: grid: {variants: [...]}",
+                    )
+
+    def error(self, places: tuple[Key, ...], dotted: str, message: str) -> InputError:
+        """An error at the setting it comes from, be it in the file or on the command line."""
+        given = next((key for key in self.changes if _covers(key, dotted)), None)
+        own = [place for place in places if place not in self.places]
+        if given is not None and not self.document.names(own, dotted):  # a row's word is the last
+            return InputError(f"--set {given}: {' '.join(message.split())}")
+        key = self.document.setting((*self.places, *places), dotted)
+        return self.document.error(key, message)
+
+    def _resources(self, name: str, own: Any, places: tuple[Key, ...]) -> Resources:
+        try:
+            layers = list(self._resource_layers)
+            if own is not None:
+                layers.append(ResourceChanges.model_validate(own))
+            merged: dict[str, Any] = {}
+            for layer in layers:
+                merged |= layer.model_dump(exclude_unset=True)
+            return Resources.model_validate(merged)
+        except ValidationError as error:
+            message = f"{name}: resources: {fault(error, Resources)}"
+            if own is not None:
+                dotted = f"resources.{_location(error)}".rstrip(".")
+                raise self.error(places, dotted, message) from None
+            outside = self.document.setting(self._resource_places, _location(error))
+            raise self.document.error(outside, message) from None
+
+    def _expanded(self, value: Any, at: tuple[str, ...], places: tuple[Key, ...]) -> Any:
+        """``${NAME}`` in a text, replaced by the environment variable."""
+        if isinstance(value, Mapping):
+            return {key: self._expanded(v, (*at, str(key)), places) for key, v in value.items()}
+        if isinstance(value, list):
+            return [self._expanded(item, at, places) for item in value]
+        if not isinstance(value, str) or "${" not in value:
+            return value
+
+        def of(match: re.Match[str]) -> str:
+            if match[1] not in os.environ:
+                dotted = ".".join(at)
+                message = f"{dotted}: the environment variable {match[1]} is not set"
+                raise self.error(places, dotted, message)
+            return os.environ[match[1]]
+
+        return re.sub(r"\$\{(\w+)\}", of, value)
+
+
+def flat(changes: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Overrides with every key dotted in full: ``{"loss": {"svr": 1}}`` is ``{"loss.svr": 1}``."""
+    result: dict[str, Any] = {}
+    for key, value in changes.items():
+        dotted = f"{above}{key}"
+        if isinstance(value, Mapping) and value:
+            result |= flat(value, f"{dotted}.")
+        else:
+            result[dotted] = value
+    return result
+
+
+def _location(error: ValidationError) -> str:
+    return ".".join(str(part) for part in error.errors()[0]["loc"])
+
+
+def _covers(given: str, dotted: str) -> bool:
+    return f"{dotted}.".startswith(f"{given}.") or f"{given}.".startswith(f"{dotted}.")

@@ -1,0 +1,37 @@
+"""Variants: what the rows of an experiment resolve to, and the stage that they start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from supclap.config import RunConfig
+from supclap_platform.experiment.columns import AT
+from supclap_platform.experiment.schema import Resources
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the table (in one group): one configuration, to be trained once for each seed."""
+
+    name: str  # in a file with groups "ROW @ GROUP"
+    config: RunConfig  # with seed 0; a start from the init stage is filled in for each cell
+    resources: Resources
+    changes: dict[str, Any]  # dotted key -> value: what it overrides of the base
+    from_init: bool = False  # starts from the stage that `init` declares
+    group: str | None = None
+
+    @property
+    def row(self) -> str:
+        """The name of its row in the table."""
+        return self.name if self.group is None else self.name.removesuffix(f"{AT}{self.group}")
+
+
+@dataclass(frozen=True)
+class Init:
+    """The stage that the cells start from: a configuration of its own, or a variant's cells."""
+
+    config: RunConfig
+    resources: Resources
+    per_seed: bool
+    variant: str | None

@@ -1,0 +1,174 @@
+"""What the ledger keeps of an experiment's runs, so that MLflow's parent run can be made from it.
+
+    <storage>/experiments/<name>/parents/<digest>/parent.json   when it began, how it ended, cells
+    <storage>/experiments/<name>/parents/<digest>/artifacts/    tables, figures, the experiment file
+    <storage>/experiments/<name>/parents/<digest>/lease~…       a driver is at work on it
+
+There is one parent for each experiment file and profile (with its ``--set`` changes).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import pyarrow.fs as pafs
+
+from supclap.storage import Folder
+from supclap_platform.experiment.cells import Cell
+from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.leases import Lease, LeaseName, alive, leases_in
+from supclap_platform.ledger.ledger import EXPERIMENTS, Known, Ledger
+from supclap_platform.ledger.plan import profile_key, shape
+
+PARENTS, RECORD, ARTIFACTS = "parents", "parent.json", "artifacts"
+PARTS = "parts"  # tag of a gathering experiment: the names of its parts
+
+
+@dataclass(frozen=True)
+class Parent:
+    """An experiment under one profile. Times in milliseconds since 1970."""
+
+    experiment: str
+    profile: str  # with the changes of the command line
+    about: str
+    file: str  # name of the experiment file
+    began: int
+    ended: int | None = None  # of its last run; None while that goes on, or where it died
+    status: str | None = None
+    cells: tuple[Known, ...] = ()  # of its last run
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(self.profile.encode()).hexdigest()[:16]
+
+
+class Parents:
+    """The parents in a ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def begin(self, experiment: Experiment, cells: Sequence[Cell]) -> Parent:
+        """Notes that a run of an experiment begins; the first one's time stays."""
+        known = tuple(Known(c.variant, c.seed, c.signature, shape(c), c.group) for c in cells)
+        parent = Parent(
+            experiment=experiment.name,
+            profile=profile_key(experiment),
+            about=experiment.about,
+            file=experiment.path.name,
+            began=_now(),
+            cells=known,
+            tags={"profile": profile_key(experiment), **_tags(experiment)},
+        )
+        before = self.read(parent.experiment, parent.key)
+        if before is not None:
+            parent = replace(parent, began=before.began)
+        self._write(parent)
+        for one in (experiment, *experiment.parts):
+            above = "" if one is experiment else f"{one.name}/"
+            if one.path.is_file():
+                self.keep(parent, {f"{above}{one.path.name}": one.path.read_bytes()})
+        return parent
+
+    def end(self, parent: Parent, status: str) -> Parent:
+        """Notes how a run ended."""
+        ended = replace(parent, status=status, ended=_now())
+        self._write(ended)
+        return ended
+
+    def keep(self, parent: Parent, files: Mapping[str, bytes]) -> None:
+        """Keeps files that the parent run shows as its artifacts."""
+        for name, content in files.items():
+            self.folder(parent).write(f"{ARTIFACTS}/{name}", content)
+
+    def artifacts(self, parent: Parent) -> dict[str, bytes]:
+        """All files that `keep` has kept, by relative name."""
+        folder = self.folder(parent).below(ARTIFACTS)
+        selector = pafs.FileSelector(folder.base, allow_not_found=True, recursive=True)
+        infos = folder.filesystem.get_file_info(selector)
+        names = sorted(
+            posixpath.relpath(info.path.lstrip("/"), folder.base.lstrip("/"))
+            for info in infos
+            if info.type == pafs.FileType.File and not info.path.endswith(".part")
+        )
+        return {name: folder.read(name) for name in names}
+
+    def read(self, experiment: str, key: str) -> Parent | None:
+        """A parent by its key, or None."""
+        try:
+            content = self._at(experiment, key).read(RECORD)
+        except FileNotFoundError:
+            return None
+        values: dict[str, Any] = json.loads(content)
+        cells = tuple(Known(**cell) for cell in values.pop("cells"))
+        return Parent(**values, cells=cells)
+
+    def of(self, experiment: str) -> list[Parent]:
+        """All parents of an experiment."""
+        keys = self._ledger.experiment_folder(experiment).names(PARENTS)
+        found = (self.read(experiment, key) for key in keys)
+        return [parent for parent in found if parent is not None]
+
+    def all(self) -> Iterator[Parent]:
+        """Every parent in the ledger."""
+        for experiment in self._ledger.storage.names(EXPERIMENTS):
+            yield from self.of(experiment)
+
+    def gathering(self, experiment: str) -> list[str]:
+        """The experiments that have been run with this one as a part."""
+        names = (
+            parent.experiment
+            for parent in self.all()
+            if experiment in parent.tags.get(PARTS, "").split(", ")
+        )
+        return list(dict.fromkeys(names))
+
+    def cells(self, parent: Parent) -> list[Known]:
+        """The cells of its last run, then those that only earlier ones asked for."""
+        found = {cell.signature: cell for cell in parent.cells}
+        for cell in self._ledger.known(parent.experiment, parent.profile):
+            found.setdefault(cell.signature, cell)
+        return list(found.values())
+
+    def attend(self, parent: Parent) -> Lease:
+        """Shows to others that a driver is at work on the parent, until the lease is released."""
+        folder, name = self.folder(parent), LeaseName.own()
+        folder.write(str(name), b"{}")
+        return Lease(folder, name)
+
+    def attended(self, parent: Parent) -> bool:
+        """Whether any living driver is at work on it."""
+        return any(alive(name, beat) for name, beat in leases_in(self.folder(parent)).items())
+
+    def folder(self, parent: Parent) -> Folder:
+        """Where a parent's files lie."""
+        return self._at(parent.experiment, parent.key)
+
+    def _at(self, experiment: str, key: str) -> Folder:
+        return self._ledger.experiment_folder(experiment).below(f"{PARENTS}/{key}")
+
+    def _write(self, parent: Parent) -> None:
+        text = json.dumps(asdict(parent), ensure_ascii=False, indent=1, sort_keys=True)
+        self.folder(parent).write(RECORD, text.encode())
+
+
+def _tags(experiment: Experiment) -> dict[str, str]:
+    if experiment.parts:
+        return {PARTS: ", ".join(part.name for part in experiment.parts)}
+    tags = {
+        "baseline": ", ".join(dict.fromkeys(experiment.baselines.values())),
+        "seeds": ", ".join(map(str, experiment.seeds)),
+        "variants": str(len(experiment.rows)),
+    }
+    return tags | ({"groups": ", ".join(experiment.groups)} if experiment.groups else {})
+
+
+def _now() -> int:
+    return round(time.time() * 1000)

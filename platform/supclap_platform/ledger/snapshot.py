@@ -1,0 +1,28 @@
+"""A ledger as it was at one moment: table, verdicts, figures and runs of a page agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from supclap_platform.ledger.ledger import Ledger, Overview, Result
+
+
+class Snapshot(Ledger):
+    """Reads every listing and result once, however many ask for it; for one page, then gone."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(ledger.storage)
+        self._seen: Overview | None = None
+        self._results: dict[str, Result] = {}
+
+    def overview(self, signatures: Iterable[str] | None = None) -> Overview:
+        """The states of all cells when it was first asked for any."""
+        if self._seen is None:
+            self._seen = super().overview()
+        return self._seen
+
+    def results(self, signatures: Iterable[str]) -> dict[str, Result]:
+        """The results of those that are done, read at first asking."""
+        wanted = list(dict.fromkeys(signatures))
+        self._results |= super().results(s for s in wanted if s not in self._results)
+        return {s: self._results[s] for s in wanted if s in self._results}

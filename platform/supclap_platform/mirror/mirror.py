@@ -1,0 +1,194 @@
+"""Brings MLflow up to the ledger, for one experiment and profile.
+
+All that is sent is a function of the ledger, times included, so that sending it twice changes
+nothing: MLflow's stores drop a metric that equals one they have in name, step, time and value.
+How far a run is mirrored stands in a tag of the run, written after what it covers. A store that
+was killed, cut off or emptied is therefore brought up to date like any other.
+
+One process mirrors an experiment at a time: creating a run is the one thing that must not happen
+twice. Should it happen all the same (a server that answers after it was given up), the second run
+is removed at the next full look.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import pyarrow.fs as pafs
+
+from supclap.events import Event, Finished
+from supclap_platform.ledger.history import Parent, Parents
+from supclap_platform.ledger.leases import acquire
+from supclap_platform.ledger.ledger import (
+    EARLY,
+    EVENTS,
+    FAILURE,
+    RESULT,
+    Failure,
+    Known,
+    Ledger,
+    State,
+)
+from supclap_platform.mirror.content import FINISHED, status_of
+from supclap_platform.mirror.runs import Runs
+from supclap_platform.mirror.store import Store
+
+LOCK = "mirror"
+_FILES = (EVENTS, FAILURE, RESULT, EARLY)
+_AT_ONCE = 64  # cells whose events are in memory together
+_READERS = 16
+
+Stamp = tuple[tuple[int, int] | None, ...]  # of each of _FILES: time of change, size; None: absent
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the ledger says of a cell at one moment."""
+
+    cell: Known
+    events: list[Event]
+    failure: Failure | None
+    early: bool  # a search has stopped it
+    status: str
+    began: int  # milliseconds since 1970
+    ended: int
+
+
+class Mirror:
+    """One experiment and profile of a ledger, and its picture in a store. One thread uses it.
+
+    Args:
+        driving: whether this process is the driver that runs the parent's cells.
+    """
+
+    def __init__(self, ledger: Ledger, store: Store, parent: Parent, driving: bool = False) -> None:
+        self.parent = parent
+        self.driving = driving
+        self._ledger = ledger
+        self._parents = Parents(ledger)
+        self._store = store
+        self._client: Any = None
+        self._runs: Runs | None = None
+        self._stamps: dict[str, Stamp] = {}
+        self._wanted = {cell.signature for cell in parent.cells}
+
+    def catch_up(self) -> bool:
+        """Sends what is new. False: another process is mirroring this experiment; ask again.
+
+        Raises whatever MLflow raises where the store is away; the next call then looks at all anew.
+        """
+        cells = self._parents.cells(self.parent)
+        stamps = self._look(cells)
+        changed = [cell for cell in cells if self._is_new(cell.signature, stamps)]
+        if self._runs is not None and not changed and self._parent_is_shown():
+            return True
+        lock = acquire(self._ledger.experiment_folder(self.parent.experiment).below(LOCK))
+        if lock is None:
+            return False
+        with lock:
+            try:
+                runs = self._opened()
+                whole = runs.fresh or not self.driving
+                runs.show_parent(self.parent, self._parent_status(), None)
+                finished: list[tuple[str, int]] = []  # signature, last step
+                for snapshot in self._snapshots(changed, stamps):
+                    runs.show(snapshot)
+                    if snapshot.status == FINISHED:
+                        finished.append((snapshot.cell.signature, snapshot.events[-1].step))
+                if whole:
+                    runs.show_artifacts(self.parent, self._parents.artifacts(self.parent))
+                # Models are large: all else is there first, however long they take.
+                for signature, step in finished:
+                    runs.show_model(signature, self._ledger.folder(signature), step)
+                runs.show_parent(self.parent, self._parent_status(), self._parent_end(runs))
+                runs.fresh = False
+                self._stamps |= {cell.signature: stamps[cell.signature] for cell in changed}
+            except BaseException:
+                self.forget()
+                raise
+        return True
+
+    def wait_and_catch_up(self, patience: float = 60.0) -> bool:
+        """As `catch_up`, but waits so many seconds for another process that is mirroring."""
+        deadline = time.monotonic() + patience
+        while not self.catch_up():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.2)
+        return True
+
+    def forget(self) -> None:
+        """Makes the next call look at all anew, in the ledger and in the store."""
+        self._runs = None
+        self._stamps.clear()
+
+    def _opened(self) -> Runs:
+        if self._client is None:
+            self._client = self._store.connect()
+        if self._runs is None:
+            self._runs = Runs(self._client, self.parent, self._store.artifacts)
+        return self._runs
+
+    def _look(self, cells: list[Known]) -> dict[str, Stamp]:
+        """The stamps of the cells' files: one call, and nothing is read."""
+        filesystem = self._ledger.storage.filesystem
+        folders = [self._ledger.folder(cell.signature).base for cell in cells]
+        infos = filesystem.get_file_info([f"{base}/{name}" for base in folders for name in _FILES])
+        stamps = [
+            None if info.type == pafs.FileType.NotFound else (info.mtime_ns or 0, info.size or 0)
+            for info in infos
+        ]
+        step = len(_FILES)
+        return {
+            cell.signature: tuple(stamps[at * step : (at + 1) * step])
+            for at, cell in enumerate(cells)
+        }
+
+    def _is_new(self, signature: str, stamps: dict[str, Stamp]) -> bool:
+        if stamps[signature] == (None,) * len(_FILES):
+            return False  # nothing of it yet
+        if stamps[signature] != self._stamps.get(signature):
+            return True
+        # When the driver ends, what it left unfinished is no longer about to go on.
+        return not self.driving and self._runs is not None and self._runs.is_running(signature)
+
+    def _snapshots(self, cells: Iterable[Known], stamps: dict[str, Stamp]) -> Iterator[Snapshot]:
+        left = iter(cells)
+        with ThreadPoolExecutor(_READERS) as readers:
+            while some := list(islice(left, _AT_ONCE)):
+                yield from readers.map(lambda cell: self._snapshot(cell, stamps), some)
+
+    def _snapshot(self, cell: Known, stamps: dict[str, Stamp]) -> Snapshot:
+        _, failed, result, early = stamps[cell.signature]
+        events = self._ledger.events(cell.signature)
+        if result is None:  # its end counts only when the ledger says so
+            events = [event for event in events if not isinstance(event, Finished)]
+        failure = self._ledger.failure(cell.signature) if failed and not result else None
+        expected = self.driving and cell.signature in self._wanted
+        if result is not None:
+            state = State.DONE
+        elif expected and failure is None:
+            state = State.RUNNING
+        else:
+            state = self._ledger.state(cell.signature)
+        status = status_of(state, expected)
+        failed_at = failed[0] // 1_000_000 if failed else 0
+        began = round(events[0].time * 1000) if events else failed_at
+        ended = round(events[-1].time * 1000) if events else failed_at
+        return Snapshot(cell, events, failure, bool(early and not result), status, began, ended)
+
+    def _parent_status(self) -> str:
+        if self.driving or self._parents.attended(self.parent):
+            return "RUNNING"
+        return self.parent.status or "KILLED"
+
+    def _parent_end(self, runs: Runs) -> int:
+        return self.parent.ended or max(runs.last_end(), self.parent.began)
+
+    def _parent_is_shown(self) -> bool:
+        return self._runs is not None and self._runs.parent_status == self._parent_status()

@@ -1,0 +1,210 @@
+"""The driver's tracker: mirrors the ledger to MLflow beside a run, which it never stops or slows.
+
+A thread of its own does all the work, importing MLflow and creating the store included; the driver
+only says that there may be something new. Whatever fails is told once and tried again. MLflow is a
+view: what is missing when the driver ends is added by the next run, or by `supclap sync`.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from supclap_platform.experiment.cells import Cell
+from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.history import Parents
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.mirror.mirror import Mirror
+from supclap_platform.mirror.store import Store, choose_store
+from supclap_platform.results.formats import FORMATS
+from supclap_platform.results.tables import Table, build_table, shown
+
+PAUSE = (1.0, 10.0)  # seconds between two looks, at least and at most
+SHARE = 0.05  # of the time goes into looks, as long as that needs no longer pause
+RETRY = (2.0, 60.0)  # seconds between attempts at a store that is away: at first, at most
+PATIENCE = 60.0  # seconds that `close` waits for a store that works
+
+
+def _to_terminal(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def open_tracker(
+    experiment: Experiment,
+    cells: Sequence[Cell],
+    ledger: Ledger,
+    uri: str | None = None,
+    say: Callable[[str], None] = _to_terminal,
+) -> Tracker:
+    """Begins to mirror a run of an experiment; returns at once.
+
+    Call it in the driver, after `plan.remember`. Runs that an earlier driver left RUNNING in this
+    experiment are mended on the way.
+
+    Args:
+        uri: of the tracking store; by default $MLFLOW_TRACKING_URI, else SQLite in the storage.
+        say: is given each line for the user. It is called from another thread.
+
+    Raises:
+        InputError: a URI that MLflow cannot use. A server that does not answer is no mistake: it
+            is told through ``say``, and the run goes on.
+    """
+    store = choose_store(uri, ledger.storage)
+    return Tracker(experiment, cells, ledger, store, say)
+
+
+class Tracker:
+    """Mirrors one run of an experiment. None of its methods raises for MLflow's sake."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        cells: Sequence[Cell],
+        ledger: Ledger,
+        store: Store | None,
+        say: Callable[[str], None] = _to_terminal,
+    ) -> None:
+        self.store = store
+        self._say = say
+        self._experiment = experiment
+        self._ledger = ledger
+        self._parents = Parents(ledger)
+        self._parent = self._parents.begin(experiment, cells)
+        self._presence = self._parents.attend(self._parent)
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._idle = threading.Event()  # all that was new at the last look is in MLflow
+        self._trouble = False
+        self._mirror: Mirror | None = None
+        if store is None:
+            say(
+                "MLflow: the storage is not on this machine and no tracking URI is given "
+                "(--tracking-uri); `supclap sync` can show the run later"
+            )
+            return
+        self._mirror = Mirror(ledger, store, self._parent, driving=True)
+        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+        self._wake.set()
+        self._thread.start()
+
+    def catch_up(self) -> None:
+        """Says that cells may have reported something. Returns at once; call it often."""
+        self._wake.set()
+
+    def close(
+        self,
+        status: str = "FINISHED",
+        artifacts: Mapping[str, bytes] | None = None,
+        patience: float = PATIENCE,
+    ) -> bool:
+        """Ends the run of the experiment in MLflow; cells that are not finished end as KILLED.
+
+        The parent run shows the experiment file, the table in each format, and ``artifacts``. The
+        ledger keeps them too: `supclap sync` takes them from there.
+
+        Args:
+            status: FINISHED, FAILED (a cell did) or KILLED (interrupted).
+            artifacts: more files for the parent run (figures, the report), by relative name.
+            patience: seconds to wait for a store that works; one that is away is tried once.
+
+        Returns:
+            Whether MLflow shows all that the ledger has.
+        """
+        self._parents.keep(self._parent, {**self._tables(), **(artifacts or {})})
+        self._parent = self._parents.end(self._parent, status)
+        self._presence.release()
+        mirror = self._mirror
+        if mirror is None:
+            return False
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(patience)
+        if self._thread.is_alive() or not self._idle.is_set():
+            self._say(f"MLflow lacks a part of this run; `supclap sync` adds it ({self._place()})")
+            return False
+        return True
+
+    def _tables(self) -> dict[str, bytes]:
+        """The table in each format; of a gathering experiment each part's, below its name."""
+        files: dict[str, bytes] = {}
+        for part in self._experiment.parts or (self._experiment,):
+            above = f"{part.name}/" if self._experiment.parts else ""
+            own = table_files(build_table(part, self._ledger, mixed=True))
+            files |= {f"{above}{name}": content for name, content in own.items()}
+        return files
+
+    def _work(self) -> None:
+        """The thread: looks when it is woken, waits, and at the end looks once more."""
+        wait = RETRY[0]
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            closing = self._closing.is_set()
+            start = time.monotonic()
+            done = self._look(closing)
+            if closing and (done or self._trouble):
+                return
+            if done:
+                wait = RETRY[0]
+                spent = time.monotonic() - start
+                self._closing.wait(min(max(PAUSE[0], spent / SHARE - spent), PAUSE[1]))
+            else:
+                self._wake.set()  # what is missing is not forgotten
+                self._closing.wait(wait if self._trouble else PAUSE[0])
+                wait = min(2 * wait, RETRY[1])
+
+    def _look(self, closing: bool) -> bool:
+        """One attempt. Whether MLflow now shows what the ledger had when it began."""
+        mirror = self._mirror
+        assert mirror is not None
+        self._idle.clear()
+        try:
+            if closing:
+                mirror.driving = False
+                mirror.parent = self._parent
+            done = mirror.catch_up()
+        except Exception as error:  # a view must never stop what it shows
+            if not self._trouble:
+                self._say(
+                    f"MLflow at {self._place()} cannot be used now ({reason(error)}); the run goes "
+                    "on and catches up when it is back"
+                )
+            self._trouble = True
+            return False
+        if done and self._trouble:
+            self._say(f"MLflow at {self._place()} is back, and up to date")
+            self._trouble = False
+        if done:
+            self._idle.set()
+        return done
+
+    def _place(self) -> str:
+        return self.store.shown if self.store else "nowhere"
+
+
+def table_files(table: Table) -> dict[str, bytes]:
+    """A table in each of its formats, and as JSON in the form that MLflow shows as a table."""
+    files = {f"table.{ending}": render(table).encode() for ending, render in FORMATS.items()}
+    rows = [
+        [
+            row.variant,
+            *(shown(e, column) for e, column in zip(row.entries, table.columns, strict=True)),
+        ]
+        for row in table.rows
+    ]
+    shape = {"columns": ["variant", *map(str, table.columns)], "data": rows}
+    return {**files, "table.json": json.dumps(shape, ensure_ascii=False).encode()}
+
+
+def reason(error: Any) -> str:
+    """The gist of an error, as one short line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    for known in ("Connection refused", "timed out", "No space left", "database is locked"):
+        if known.lower() in text.lower():
+            return known.lower()
+    return text if len(text) <= 120 else text[:119] + "…"

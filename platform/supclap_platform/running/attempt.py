@@ -1,0 +1,402 @@
+"""What Ray runs for one cell: `run_cell`, in a task of its own on any node of the cluster.
+
+One worker trains in the task's process. Several train under Ray Train, started from there. Either
+way the events go to the cell's folder and nowhere else; the driver reads them from the ledger.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from supclap.config import RunConfig
+from supclap.data.cache import build_once, cache_folder
+from supclap.errors import InputError
+from supclap.events import Event
+from supclap.storage import Folder
+from supclap_platform.experiment.cells import CELL, Cell
+from supclap_platform.experiment.schema import Resources
+from supclap_platform.ledger.leases import Lease, parse_lease
+from supclap_platform.ledger.ledger import EXPERIMENTS, MODEL, Ledger, State, open_ledger
+from supclap_platform.ledger.logs import captured, last_lines
+
+RAY_TRAIN = "ray-train"  # in the cell's folder, while Ray Train works on it
+FATAL = "fatal.json"  # left by a worker under Ray Train that must not be restarted
+STOP = "stop"  # asks the workers under Ray Train to end; the cell can go on later
+WATCH_SECONDS = 1.0
+PATIENCE = 60.0  # seconds that workers that were asked to end get
+
+
+@dataclass(frozen=True)
+class Task:
+    """A cell as it travels to the process that trains it."""
+
+    label: str
+    signature: str
+    config: RunConfig
+    resources: Resources
+    storage: str  # path or URI
+    experiment: str
+    code: str  # version that the driver plans with
+    host: str  # of the driver
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt at a cell ended.
+
+    done: the result is in the ledger. busy: a live process elsewhere works on it.
+    failed: for a reason that another attempt would meet again. crashed: worth another attempt.
+    stopped: as `ask_to_stop` asked.
+    """
+
+    kind: Literal["done", "busy", "failed", "crashed", "stopped"]
+    error: str = ""
+    log: tuple[str, ...] = field(default=())
+    configuration: bool = False
+
+
+def task_of(cell: Cell, ledger: Ledger, experiment: str, code: str) -> Task:
+    """The task for a cell."""
+    return Task(
+        label=cell.label,
+        signature=cell.signature,
+        config=cell.config,
+        resources=cell.resources,
+        storage=ledger.storage.uri,
+        experiment=experiment,
+        code=code,
+        host=os.uname().nodename,
+    )
+
+
+def nested(resources: Resources) -> bool:
+    """Whether a cell runs under Ray Train, in processes of its own."""
+    return resources.workers > 1 or resources.ray_train
+
+
+def ask_to_stop(ledger: Ledger, signature: str) -> None:
+    """Asks the workers of a cell under Ray Train, which reports to a search, to end."""
+    ledger.folder(signature).write(STOP, b"")
+
+
+def threads(resources: Resources) -> int:
+    """Threads of each worker: its cores. Never the machine's, so that cells side by side do not
+    fight for them, and the same file gives the same sums on any machine."""
+    return max(1, int(resources.cpu))
+
+
+Report = Callable[[Event], None]
+
+
+def run_cell(task: Task, report: Report | None = None) -> Outcome:
+    """Trains one cell to its end, or says why not; an exception leaves it only on Ctrl-C.
+
+    Args:
+        report: is given each event. It may raise SystemExit to end the attempt: the cell is given
+            back, and can go on later from its last checkpoint.
+    """
+    try:
+        ledger = _checked_ledger(task)
+        lease = ledger.take(task.signature)
+    except InputError as error:
+        return Outcome("failed", str(error), configuration=True)
+    except OSError as error:
+        return Outcome("crashed", f"storage {task.storage}: {error}")
+    if lease is None:
+        done = ledger.state(task.signature) is State.DONE
+        return Outcome("done" if done else "busy")
+    folder = ledger.folder(task.signature)
+    with _released(lease), captured(folder, task.label) as log:
+        try:
+            _train(task, ledger, lease, report)
+            if ledger.result(task.signature) is None:
+                return Outcome("crashed", "its workers ended without a result", last_lines(log))
+            ledger.clear_failure(task.signature)
+            return Outcome("done")
+        except _TakenOver:
+            return Outcome("busy")
+        except _Stopped:
+            return Outcome("stopped")
+        except Exception as error:
+            return _explained(error, log)
+
+
+def _explained(error: Exception, log: Path) -> Outcome:
+    from supclap.training import TrainingError
+
+    traceback.print_exception(error)  # into the cell's log
+    text = " ".join(str(error).split())
+    if isinstance(error, InputError | _Fatal):
+        return Outcome("failed", text, last_lines(log), isinstance(error, InputError))
+    if isinstance(error, TrainingError):
+        return Outcome("failed", text, last_lines(log))
+    if isinstance(error, _WorkersLost):  # Ray Train has used up its own restarts
+        return Outcome("failed", text, last_lines(log))
+    return Outcome("crashed", f"{type(error).__name__}: {text}", last_lines(log))
+
+
+class _TakenOver(RuntimeError):
+    """Another process holds the cell now."""
+
+
+class _Stopped(RuntimeError):
+    """The workers have ended because they were asked to."""
+
+
+class _Fatal(RuntimeError):
+    """A worker under Ray Train ended in a TrainingError."""
+
+
+class _WorkersLost(RuntimeError):
+    """The workers under Ray Train failed more often than they may."""
+
+
+def _checked_ledger(task: Task) -> Ledger:
+    """The driver's ledger, seen from here.
+
+    Raises:
+        InputError: the node runs other code than the driver, or does not see its storage.
+    """
+    from supclap.version import code_version
+
+    here = os.uname().nodename
+    if code_version() != task.code and here == task.host:
+        raise InputError(
+            f"supclap's code was changed after the run began ({task.code}, now {code_version()}); "
+            "start the run again"
+        )
+    if code_version() != task.code:
+        raise InputError(
+            f"the node {here} has supclap {code_version()}, the driver {task.code}: install the "
+            "same code on every node, or use `supclap submit`, which uploads it"
+        )
+    ledger = open_ledger(task.storage)
+    if not ledger.storage.exists(f"{EXPERIMENTS}/{task.experiment}"):
+        raise InputError(
+            f"the node {here} does not see the driver's storage {task.storage}: "
+            "give --storage a place that all nodes share (s3://, gs://, a network folder)"
+        )
+    return ledger
+
+
+@contextlib.contextmanager
+def _released(lease: Lease) -> Iterator[None]:
+    """Gives the lease back; where the storage is away, it runs out by itself."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            lease.release()
+
+
+def _train(task: Task, ledger: Ledger, lease: Lease, report: Report | None) -> None:
+    if not nested(task.resources):
+        _train_here(task, ledger, lease, report)
+    elif report is None:
+        _train_in_workers(task, ledger.folder(task.signature), lease)
+    else:
+        _watch_workers(task, ledger, lease, report)
+
+
+def _train_here(task: Task, ledger: Ledger, lease: Lease, report: Report | None) -> None:
+    import torch
+
+    from supclap.training import fit
+
+    folder = ledger.folder(task.signature)
+    config = _placed(task.config, ledger)
+    _store(config, folder)
+    torch.set_num_threads(threads(task.resources))
+    for event in fit(config, folder):
+        if lease.lost:
+            raise _TakenOver
+        if report is not None:
+            report(event)
+
+
+def _watch_workers(task: Task, ledger: Ledger, lease: Lease, report: Report) -> None:
+    """Waits for the workers in a thread of its own, and reports what they note in the ledger.
+
+    When `ask_to_stop` asks for it, the workers end first and Ray Train gives back what it had
+    reserved. Ended from outside, its placement group would stay behind, and hold the cores.
+    """
+    folder = ledger.folder(task.signature)
+    folder.delete(STOP)
+    ended: list[BaseException | None] = []
+
+    def wait() -> None:
+        try:
+            _train_in_workers(task, folder, lease)
+            ended.append(None)
+        except BaseException as error:
+            ended.append(error)
+
+    waiting = threading.Thread(target=wait, name="workers", daemon=True)
+    waiting.start()
+    told = 0
+    while waiting.is_alive() or not ended:
+        waiting.join(WATCH_SECONDS / 2)
+        if folder.exists(STOP):
+            waiting.join(PATIENCE)
+            folder.delete(STOP)
+            raise _Stopped
+        events = ledger.events(task.signature)
+        for event in events[told:]:
+            report(event)
+        told = max(told, len(events))
+    if ended[0] is not None:
+        raise ended[0]
+    for event in ledger.events(task.signature)[told:]:
+        report(event)
+
+
+def _train_in_workers(task: Task, folder: Folder, lease: Lease) -> None:
+    """Runs the cell's workers under Ray Train and waits for them."""
+    # One report or death is noticed per poll; the default of 2 s is long beside a short epoch.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
+    # A relative path in a configuration means what it says, not a folder of Ray Train's.
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    given = task.resources
+    share: dict[str, float] = {"CPU": given.cpu, "GPU": given.gpu}
+    if given.memory:
+        share["memory"] = given.memory * 2**20
+    workers: Any = given.workers
+    if given.min_workers is not None and given.min_workers < given.workers:
+        workers = (given.min_workers, given.workers)
+    for left in (RAY_TRAIN, FATAL, STOP):
+        folder.delete(left)
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"task": task, "lease": str(lease.name)},
+        scaling_config=ScalingConfig(
+            num_workers=workers, use_gpu=given.gpu > 0, resources_per_worker=share
+        ),
+        run_config=RunConfig(
+            # A name of its own: under one that it knows Ray Train would go on from its own state.
+            name=secrets.token_hex(4),
+            storage_path=folder.below(RAY_TRAIN).base,
+            storage_filesystem=folder.filesystem,
+            failure_config=FailureConfig(max_failures=given.max_failures),
+        ),
+        torch_config=TorchConfig(backend="nccl" if given.gpu > 0 else "gloo"),
+    )
+    try:
+        trainer.fit()
+    except Exception as error:
+        _raise_fatal(folder)
+        if not folder.exists(str(lease.name)):
+            raise _TakenOver from error
+        raise _WorkersLost(f"Ray Train: {_root(error)}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            folder.delete(RAY_TRAIN)
+    _raise_fatal(folder)
+    if not folder.exists(str(lease.name)):  # the workers have ended because of it
+        raise _TakenOver
+
+
+def _work(arguments: dict[str, Any]) -> None:
+    """What each worker under Ray Train runs."""
+    import torch
+    from ray.train import get_context
+
+    from supclap.training import TrainingError, fit
+
+    task: Task = arguments["task"]
+    ledger = Ledger(Folder.at(task.storage))
+    folder = ledger.folder(task.signature)
+    if folder.exists(FATAL) or folder.exists(STOP) or not folder.exists(arguments["lease"]):
+        return  # Ray Train has restarted the workers; what ended them would be met again
+    _end_with(arguments["lease"], folder)
+    torch.set_num_threads(threads(task.resources))
+    with captured(folder, task.label):
+        try:
+            config = _placed(task.config, ledger)
+            if get_context().get_world_rank() == 0:
+                _store(config, folder)
+            for _ in fit(config, folder):
+                pass
+        except (InputError, TrainingError) as error:
+            wrong = isinstance(error, InputError)
+            folder.write(FATAL, json.dumps({"error": str(error), "input": wrong}).encode())
+            raise
+
+
+def _end_with(lease: str, folder: Folder) -> None:
+    """Ends this process when it is asked to, or the cell is no longer its trial's: a worker that
+    outlives a killed trial must not write into a folder that another process has taken over."""
+    name = parse_lease(lease)
+    assert name is not None
+
+    def watch() -> None:
+        import time
+
+        while True:
+            time.sleep(WATCH_SECONDS)
+            with contextlib.suppress(OSError):
+                if name.dead(0.0) or folder.exists(STOP) or not folder.exists(lease):
+                    os._exit(1)
+
+    threading.Thread(target=watch, name="lease watch", daemon=True).start()
+
+
+def _raise_fatal(folder: Folder) -> None:
+    try:
+        values = json.loads(folder.read(FATAL))
+    except FileNotFoundError:
+        return
+    folder.delete(FATAL)
+    raise (InputError if values["input"] else _Fatal)(values["error"])
+
+
+def _root(error: BaseException) -> str:
+    """The first worker's own error, where Ray Train wraps it."""
+    for inner in getattr(error, "worker_failures", {}).values():
+        lines = str(inner).strip().splitlines()
+        return lines[-1] if lines else type(inner).__name__
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _placed(config: RunConfig, ledger: Ledger) -> RunConfig:
+    """The configuration with the model of its stage as a folder of this machine."""
+    start = config.model.start
+    if start is None or not start.startswith(CELL):
+        return config
+    stage = start.removeprefix(CELL)
+    model = ledger.folder(stage).below(MODEL)
+    path = model.local or build_once(
+        cache_folder() / f"stage-{stage}", lambda scratch: _download(model, scratch)
+    )
+    changed = config.model.model_copy(update={"start": str(path)})
+    return config.model_copy(update={"model": changed})
+
+
+def _store(config: RunConfig, folder: Folder) -> None:
+    """Notes the configuration as this attempt has it. The signature says that it is the same run:
+    where a folder lies, or how often a checkpoint is written, must not keep it from going on."""
+    folder.write(
+        "config.json", (json.dumps(config.model_dump(mode="json"), indent=1) + "\n").encode()
+    )
+
+
+def _download(folder: Folder, target: Path) -> None:
+    import pyarrow.fs as pafs
+
+    pafs.copy_files(
+        folder.base,
+        str(target),
+        source_filesystem=folder.filesystem,
+        destination_filesystem=pafs.LocalFileSystem(),
+    )

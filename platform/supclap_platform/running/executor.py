@@ -1,0 +1,178 @@
+"""Runs cells as Ray tasks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from supclap.errors import InputError
+from supclap_platform.experiment.cells import Cell
+from supclap_platform.experiment.schema import Resources
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.running.attempt import Outcome, Task, nested, run_cell, task_of
+from supclap_platform.running.cluster import Cluster
+
+MB = 2**20
+MOST_BUNDLES = 1_000
+REFRESH = 5.0  # seconds between looks at the resources of a cluster, which may grow and shrink
+GRACE = 5.0  # seconds that cells get to give their leases back when a run is stopped
+
+
+class RayExecutor:
+    """Cells as Ray tasks, no more at once than the cluster has room for.
+
+    The bound is what keeps trials under Ray Train from taking each other's place: of two that
+    have started, each with room for half its workers, neither would ever get the other half.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        ledger: Ledger,
+        experiment: str,
+        code: str,
+        work: Callable[[Task], Outcome] = run_cell,
+    ) -> None:
+        self._cluster = cluster
+        self._ledger = ledger
+        self._experiment = experiment
+        self._code = code
+        self._total = cluster.resources()
+        self._asked = time.monotonic()
+        self._told = -REFRESH  # so that the first word is said at once
+        self._running: dict[Any, Cell] = {}  # by Ray's reference
+        self._run = ray.remote(work)
+
+    def check(self, cells: list[Cell]) -> None:
+        """Raises InputError for a cell that an own Ray, which cannot grow, can never run."""
+        if not self._cluster.own:
+            return
+        for cell in cells:
+            least = cell.resources.min_workers or cell.resources.workers
+            given = cell.resources.model_copy(update={"workers": least})
+            for name, amount in demand(given).items():
+                if amount > self._total.get(name, 0.0) + 1e-9:
+                    unit = MB if name == "memory" else 1
+                    raise InputError(
+                        f"{cell.label}: its resources ask for {amount / unit:g} {name}, this "
+                        f"machine has {self._total.get(name, 0.0) / unit:g}; lower 'resources' or "
+                        "attach to a cluster with --address"
+                    )
+
+    def room_for(self, cell: Cell) -> bool:
+        if not self._running:
+            return True  # where the cluster is too small now, its autoscaler sees that it waits
+        total = self._totals()
+        used: dict[str, float] = {}
+        for running in self._running.values():
+            for name, amount in demand(running.resources).items():
+                used[name] = used.get(name, 0.0) + amount
+        return all(
+            used.get(name, 0.0) + amount <= total.get(name, 0.0) + 1e-9
+            for name, amount in demand(cell.resources).items()
+        )
+
+    def places(self, cell: Cell) -> int:
+        """How many cells like this one fit the cluster at once."""
+        total = self._totals()
+        return max(1, min(int(total.get(n, 0.0) / a) for n, a in demand(cell.resources).items()))
+
+    def submit(self, cell: Cell) -> None:
+        task = task_of(cell, self._ledger, self._experiment, self._code)
+        reference = self._run.options(name=cell.signature, **_options(cell.resources)).remote(task)
+        self._running[reference] = cell
+
+    def want(self, cells: list[Cell]) -> None:
+        """Tells a cluster's autoscaler of all that is to run: it sees only what is submitted.
+
+        Call it often: it speaks to the cluster once in a while, and at once where nothing is left.
+        """
+        due = not cells or time.monotonic() - self._told > REFRESH
+        if due and not self._cluster.own:
+            self._told = time.monotonic()
+            from ray.autoscaler.sdk import request_resources
+
+            bundles = [bundle for cell in cells for bundle in _bundles(cell.resources)]
+            request_resources(bundles=bundles[:MOST_BUNDLES])
+
+    def wait(self, seconds: float) -> list[tuple[str, Outcome]]:
+        if not self._running:
+            time.sleep(seconds)
+            return []
+        running = list(self._running)
+        ended, _ = ray.wait(running, num_returns=1, timeout=seconds)
+        if ended:  # and whatever has ended with it
+            ended, _ = ray.wait(running, num_returns=len(running), timeout=0)
+        return [(self._running.pop(ref).signature, _outcome(ref)) for ref in ended]
+
+    def cancel(self) -> None:
+        running = list(self._running)
+        if not running:
+            return
+        for reference in running:
+            ray.cancel(reference)  # as Ctrl-C does: the cell gives its lease back
+        _, left = ray.wait(running, num_returns=len(running), timeout=GRACE)
+        for reference in left:  # by force those alone: Ray 2.60 aborts where one is just ending
+            ray.cancel(reference, force=True)
+        self._running.clear()
+
+    def _totals(self) -> dict[str, float]:
+        if not self._cluster.own and time.monotonic() - self._asked > REFRESH:
+            self._total = self._cluster.resources()
+            self._asked = time.monotonic()
+        return self._total
+
+
+def demand(resources: Resources) -> dict[str, float]:
+    """What a cell takes of the cluster while it runs, in Ray's names and units."""
+    wanted = {
+        "CPU": resources.cpu * resources.workers,
+        "GPU": resources.gpu * resources.workers,
+        "memory": float((resources.memory or 0) * MB * resources.workers),
+    }
+    return {name: amount for name, amount in wanted.items() if amount}
+
+
+def _options(resources: Resources) -> dict[str, Any]:
+    """Of the task. One that starts workers only waits for them: the workers hold the resources.
+    It waits beside the driver, so that a machine that is lost takes workers only."""
+    if nested(resources):
+        here = ray.get_runtime_context().get_node_id()
+        beside = NodeAffinitySchedulingStrategy(here, soft=True)
+        return {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": beside}
+    return {
+        "num_cpus": resources.cpu,
+        "num_gpus": resources.gpu,
+        "memory": (resources.memory or 0) * MB or None,
+        "max_retries": 0,  # the grid's own retries know a mistake from a crash
+    }
+
+
+def _bundles(resources: Resources) -> list[dict[str, float]]:
+    one = demand(resources.model_copy(update={"workers": 1}))
+    return [one] * resources.workers
+
+
+def _outcome(reference: Any) -> Outcome:
+    try:
+        outcome: Outcome = ray.get(reference)
+    except ray.exceptions.TaskCancelledError:
+        return Outcome("crashed", "cancelled")
+    except ray.exceptions.RayError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        text = lines[0] if lines else type(error).__name__
+        return Outcome("crashed", f"the process of the cell ended: {text[:300]}")
+    return outcome
+
+
+def imported_on_a_worker() -> str:
+    """What a Ray worker finds when it imports SupCLAP and Python's own ``platform``."""
+    import platform
+
+    from supclap.version import code_version
+
+    return f"have supclap {code_version()} on {platform.system()} {platform.machine()}"
