@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+INTERRUPTED = 130  # the exit code of a command that Ctrl-C or SIGTERM ended, as in a shell
+
 
 class InputError(ValueError):
     """A mistake in the input, told in one line: where, what was expected, what to do.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
-from supclap.errors import InputError
+from supclap.errors import INTERRUPTED, InputError
 
 # name -> "module:attribute" of a click command.
 COMMANDS = {
@@ -26,7 +25,6 @@ COMMANDS = {
     "report": "supclap_platform.commands.report:report",
     "promote": "supclap_platform.commands.promote:promote",
 }
-INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 METHOD = "supclap.commands"  # holds the method's own commands, in its list COMMANDS
 
 
@@ -63,21 +61,3 @@ def _method() -> dict[str, click.Command]:
 @click.version_option(package_name="supclap")
 def main() -> None:
     """SupCLAP: audio-text contrastive learning under test. Start with `supclap run FILE`."""
-
-
-def experiment_options(command: Any) -> Any:
-    """FILE, --profile, --set and --storage: what every command on an experiment file takes."""
-    command = click.option(
-        "--storage",
-        envvar="SUPCLAP_STORAGE",
-        default="supclap-results",
-        show_default=True,
-        help="Folder or URI (s3://, gs://) of all results; also $SUPCLAP_STORAGE.",
-    )(command)
-    command = click.option(
-        "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override the file's base."
-    )(command)
-    command = click.option(
-        "--profile", default="laptop", show_default=True, help="One of the file's profiles."
-    )(command)
-    return click.argument("file", type=click.Path(path_type=Path))(command)

@@ -25,22 +25,30 @@ Written as one autograd function, since autograd would keep every intermediate N
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from supclap.losses.passes import Inputs, Layout, Pass, Terms
+from supclap.losses.passes import Inputs, Layout, Partition, Pass, Terms
 from supclap.losses.products import gram
 from supclap.losses.small import fits_small, small_losses
 
-if TYPE_CHECKING:
-    from supclap.losses.contrastive import ContrastiveLoss
+
+class Base(Protocol):
+    """What a base loss (`supclap.losses.contrastive`) says of its logits."""
+
+    partition: Partition
+    same_clip: Literal["mask", "target"]
+
+    def scale(self) -> Tensor: ...
+
+    def bias(self) -> Tensor: ...
 
 
 def row_losses(
-    base: ContrastiveLoss,
+    base: Base,
     layout: Layout,
     text_rows: Tensor,
     audio_rows: Tensor,

@@ -15,7 +15,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import torch
@@ -27,9 +27,6 @@ from torch import nn
 
 from supclap.config import ModelConfig, explain
 from supclap.errors import InputError
-
-if TYPE_CHECKING:
-    from supclap.model.clap import CLAP
 
 FORMAT = 1
 INDEX, WEIGHTS = "model.json", "weights.safetensors"
@@ -61,7 +58,18 @@ class SavedModel:
             ) from None
 
 
-def save_model(model: CLAP, folder: Path) -> None:
+class DualEncoder(Protocol):
+    """What is kept of a model (`supclap.model.clap.CLAP`)."""
+
+    config: ModelConfig
+    seconds: float
+    audio: Any
+    text: Any
+
+    def state_dict(self) -> dict[str, torch.Tensor]: ...
+
+
+def save_model(model: DualEncoder, folder: Path) -> None:
     """Writes the folder under another name and then renames it; an earlier model is replaced.
 
     Raises:
@@ -124,12 +132,12 @@ def any_entry(folder: Path) -> bool:
     return not folder.is_dir() or any(folder.iterdir())
 
 
-def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
+def _weights(module: nn.Module | DualEncoder) -> dict[str, torch.Tensor]:
     weights: dict[str, torch.Tensor] = module.state_dict()
     return weights
 
 
-def _own_files(model: CLAP, side: str) -> dict[str, bytes]:
+def _own_files(model: DualEncoder, side: str) -> dict[str, bytes]:
     encoder: Any = getattr(model, side).encoder
     return encoder.files() if hasattr(encoder, "files") else {}
 

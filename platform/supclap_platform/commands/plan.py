@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from supclap_platform.cli import experiment_options
+from supclap_platform.commands.options import experiment_options
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment, parse_changes
 from supclap_platform.ledger.ledger import Ledger, open_ledger

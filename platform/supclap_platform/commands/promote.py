@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from supclap.errors import InputError
-from supclap_platform.cli import experiment_options
+from supclap_platform.commands.options import experiment_options
 from supclap_platform.experiment.reader import load_experiment, parse_changes
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.search.promotion import promoted

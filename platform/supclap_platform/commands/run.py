@@ -12,22 +12,20 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from supclap.errors import InputError
-from supclap_platform.cli import INTERRUPTED, experiment_options
-from supclap_platform.experiment.cells import Cell, cells_of
+from supclap.errors import INTERRUPTED, InputError
+from supclap_platform.commands.options import experiment_options
+from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import Experiment, load_experiment, parse_changes
-from supclap_platform.ledger.drivers import announce, drivers_of
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan, remember
 from supclap_platform.mirror.store import Store, choose_store, preload
-from supclap_platform.mirror.tracking import Tracker, open_tracker
+from supclap_platform.mirror.tracking import open_tracker
 from supclap_platform.results.conclusion import Conclusion, conclude
 from supclap_platform.results.formats import FORMATS
+from supclap_platform.results.search_figures import search_files
+from supclap_platform.results.table_files import tables_of
 from supclap_platform.running.cluster import connected
-from supclap_platform.running.grid import Grid, Phase
-from supclap_platform.running.monitor import Monitor
-from supclap_platform.running.view import View
-from supclap_platform.search.explain import search_files
+from supclap_platform.running.drive import drive
 from supclap_platform.search.winner import with_winner
 
 if TYPE_CHECKING:
@@ -79,11 +77,8 @@ def run(
             continue
         from supclap_platform.search.phase import run_search
 
-        def grid(plan: Plan, executor: RayExecutor, tracker: Tracker) -> int:
-            return _drive(plan, ledger, executor, tracker, console)
-
         place = (address, cpus, tracking_uri, study_storage)
-        code = run_search(part, ledger, console, *place, mixed=mixed, grid=grid)
+        code = run_search(part, ledger, console, *place, mixed=mixed)
         if code:
             raise SystemExit(code)
     experiment = with_winner(experiment, ledger)
@@ -105,11 +100,11 @@ def run(
             ledger.discard(signature)
         remember(plan, ledger)
         tracker = open_tracker(experiment, plan.cells, ledger, tracking_uri, _sayer(console))
-        code = _drive(plan, ledger, executor, tracker, console) if executor else 0
+        code = drive(plan, ledger, executor, tracker, console) if executor else 0
     if code == INTERRUPTED:
-        tracker.close("KILLED", patience=LAST_LOOK)
+        tracker.close("KILLED", tables_of(experiment, ledger), patience=LAST_LOOK)
     else:
-        files = _conclude(experiment, ledger, console, mixed, store)
+        files = tables_of(experiment, ledger) | _conclude(experiment, ledger, console, mixed, store)
         files |= search_files(experiment, ledger)
         tracker.close("FAILED" if code else "FINISHED", files)
     raise SystemExit(code)
@@ -127,44 +122,8 @@ def _executor(
     return executor
 
 
-def _drive(
-    plan: Plan, ledger: Ledger, executor: RayExecutor, tracker: Tracker, console: Console
-) -> int:
-    """Runs the grid under the live view; the exit code."""
-    name = plan.experiment.name
-    others = drivers_of(ledger, name)
-    grid = Grid(plan, ledger, executor)
-    at_once = executor.places(plan.to_run[0]) if plan.to_run else 1
-    monitor = Monitor(plan, grid, ledger, at_once)
-    with announce(ledger, name) as driver, View(console) as view:
-        for other in others:
-            view.say(f"process {other.pid} on {other.host} runs it too: sharing the cells")
-        try:
-            for news in grid.run():
-                executor.want(_open(grid))
-                for standing in news:
-                    if standing.over:
-                        monitor.reader.forget(standing.cell.signature)
-                if view.due():
-                    view.show(monitor.progress())
-                tracker.catch_up()
-                if driver.lost:
-                    raise KeyboardInterrupt
-        except KeyboardInterrupt:
-            view.say("stopping: running cells keep their last checkpoint", "yellow")
-            grid.stop()
-            return _stopped(grid, console)
-        finally:
-            executor.want([])
-    return _failures(grid, console)
-
-
 def _sayer(console: Console) -> Callable[[str], None]:
     return lambda line: console.print(line, style="yellow", markup=False, soft_wrap=True)
-
-
-def _open(grid: Grid) -> list[Cell]:
-    return [s.cell for phase in (Phase.RUNNING, Phase.WAITING) for s in grid.of(phase)]
 
 
 def _refuse_mixture(plan: Plan, mixed: bool) -> None:
@@ -189,30 +148,6 @@ def _head(plan: Plan, ledger: Ledger, console: Console) -> None:
         soft_wrap=True,
         markup=False,
     )
-
-
-def _stopped(grid: Grid, console: Console) -> int:
-    done = len(grid.of(Phase.DONE))
-    console.print(
-        f"stopped with {done} of {len(grid.standings)} cells done; the same command goes on",
-        soft_wrap=True,
-        markup=False,
-    )
-    return INTERRUPTED
-
-
-def _failures(grid: Grid, console: Console) -> int:
-    """Tells of each cell that failed, with the end of its log; the exit code."""
-    for standing in grid.of(Phase.FAILED):
-        told = f"failed: {standing.cell.label}: {standing.error}"
-        console.print()
-        console.print(told, style="bold red", markup=False, soft_wrap=True)
-        for line in standing.log:
-            console.print(f"  | {line}", style="dim", markup=False, soft_wrap=True)
-    for standing in grid.of(Phase.BLOCKED):
-        told = f"{standing.cell.label}: {standing.error}"
-        console.print(told, style="red", markup=False, soft_wrap=True)
-    return 1 if grid.of(Phase.FAILED) or grid.of(Phase.BLOCKED) else 0
 
 
 def _conclude(

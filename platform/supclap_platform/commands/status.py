@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from supclap_platform.cli import experiment_options
+from supclap_platform.commands.options import experiment_options
 from supclap_platform.experiment.reader import load_experiment, parse_changes
 from supclap_platform.ledger.drivers import ask_to_stop, drivers_of
 from supclap_platform.ledger.history import Parents

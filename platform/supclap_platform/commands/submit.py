@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from supclap.errors import InputError
+from supclap.errors import INTERRUPTED, InputError
 from supclap_platform.experiment.reader import load_experiment, parse_changes
 from supclap_platform.running.submit import Request, connect, follow
 from supclap_platform.running.submit import submit as submit_job
@@ -56,7 +56,7 @@ def submit(
         code = follow(client, job, lambda text: click.echo(text, nl=False))
     except KeyboardInterrupt:
         click.echo(f"\nthe job goes on; to end it: ray job stop {job} --address {address}")
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
     raise SystemExit(code)
 
 

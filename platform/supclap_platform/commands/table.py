@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from supclap_platform.cli import experiment_options
+from supclap_platform.commands.options import experiment_options
 from supclap_platform.experiment.reader import load_experiment, parse_changes
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.results.conclusion import conclude

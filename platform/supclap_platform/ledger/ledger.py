@@ -27,6 +27,7 @@ import pyarrow.fs as pafs
 from supclap.errors import InputError
 from supclap.events import Event, from_line
 from supclap.storage import Folder
+from supclap_platform.experiment.metrics import full_name
 from supclap_platform.ledger.leases import Lease, LeaseName, acquire, alive, parse_lease
 
 CELLS = "cells"
@@ -87,6 +88,20 @@ class Result:
     data: str
     peak_MB: float | None = None  # most memory held; None where the system did not tell
     made_with: dict[str, str] = field(default_factory=dict)  # versions below it, and the device
+
+    def value(self, column: str) -> float | None:
+        """What the run reports under a column's name, or None."""
+        name = full_name(column)
+        if name in self.metrics:
+            return self.metrics[name]
+        whole = {
+            "seconds": self.seconds,
+            "seconds_per_epoch": self.seconds / self.epochs,
+            "peak_MB": self.peak_MB,
+            "best_epoch": float(self.best_epoch),
+            "steps": float(self.step),
+        }
+        return whole.get(name)
 
 
 @dataclass(frozen=True)

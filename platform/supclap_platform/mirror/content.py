@@ -39,6 +39,19 @@ class Point:
     step: int
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What the ledger says of a cell at one moment."""
+
+    cell: Known
+    events: list[Event]
+    failure: Failure | None
+    early: bool  # a search has stopped it
+    status: str
+    began: int  # milliseconds since 1970
+    ended: int
+
+
 def metric_name(name: str) -> str:
     """The name in MLflow of a metric of an event."""
     section, dot, rest = name.replace("@", "_at_").partition(".")

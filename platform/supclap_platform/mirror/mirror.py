@@ -15,13 +15,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import pyarrow.fs as pafs
 
-from supclap.events import Event, Finished
+from supclap.events import Finished
 from supclap_platform.ledger.history import Parent, Parents
 from supclap_platform.ledger.leases import acquire
 from supclap_platform.ledger.ledger import (
@@ -29,12 +28,11 @@ from supclap_platform.ledger.ledger import (
     EVENTS,
     FAILURE,
     RESULT,
-    Failure,
     Known,
     Ledger,
     State,
 )
-from supclap_platform.mirror.content import FINISHED, status_of
+from supclap_platform.mirror.content import FINISHED, Snapshot, status_of
 from supclap_platform.mirror.runs import Runs
 from supclap_platform.mirror.store import Store
 
@@ -44,19 +42,6 @@ _AT_ONCE = 64  # cells whose events are in memory together
 _READERS = 16
 
 Stamp = tuple[tuple[int, int] | None, ...]  # of each of _FILES: time of change, size; None: absent
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What the ledger says of a cell at one moment."""
-
-    cell: Known
-    events: list[Event]
-    failure: Failure | None
-    early: bool  # a search has stopped it
-    status: str
-    began: int  # milliseconds since 1970
-    ended: int
 
 
 class Mirror:

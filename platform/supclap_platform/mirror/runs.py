@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from supclap.events import Event, Started
 from supclap.storage import Folder
@@ -24,6 +24,7 @@ from supclap_platform.mirror.content import (
     MODEL,
     RUNNING,
     Point,
+    Snapshot,
     cursor,
     mirrored,
     params_of,
@@ -31,9 +32,6 @@ from supclap_platform.mirror.content import (
     tags_of,
 )
 from supclap_platform.mirror.logged_model import log_model, shared
-
-if TYPE_CHECKING:
-    from supclap_platform.mirror.mirror import Snapshot
 
 PARENT = "supclap.parent"  # tag of a parent run: which
 ARTIFACTS = "artifacts"  # tag of a parent run: hash of the artifacts it shows

@@ -7,7 +7,6 @@ view: what is missing when the driver ends is added by the next run, or by `supc
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +20,6 @@ from supclap_platform.ledger.history import Parents
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.mirror.mirror import Mirror
 from supclap_platform.mirror.store import Store, choose_store
-from supclap_platform.results.formats import FORMATS
-from supclap_platform.results.tables import Table, build_table, shown
 
 PAUSE = (1.0, 10.0)  # seconds between two looks, at least and at most
 SHARE = 0.05  # of the time goes into looks, as long as that needs no longer pause
@@ -104,18 +101,18 @@ class Tracker:
     ) -> bool:
         """Ends the run of the experiment in MLflow; cells that are not finished end as KILLED.
 
-        The parent run shows the experiment file, the table in each format, and ``artifacts``. The
-        ledger keeps them too: `supclap sync` takes them from there.
+        The parent run shows the experiment file and ``artifacts``. The ledger keeps them too:
+        `supclap sync` takes them from there.
 
         Args:
             status: FINISHED, FAILED (a cell did) or KILLED (interrupted).
-            artifacts: more files for the parent run (figures, the report), by relative name.
+            artifacts: files for the parent run (tables, figures, the report), by relative name.
             patience: seconds to wait for a store that works; one that is away is tried once.
 
         Returns:
             Whether MLflow shows all that the ledger has.
         """
-        self._parents.keep(self._parent, {**self._tables(), **(artifacts or {})})
+        self._parents.keep(self._parent, artifacts or {})
         self._parent = self._parents.end(self._parent, status)
         self._presence.release()
         mirror = self._mirror
@@ -128,15 +125,6 @@ class Tracker:
             self._say(f"MLflow lacks a part of this run; `supclap sync` adds it ({self._place()})")
             return False
         return True
-
-    def _tables(self) -> dict[str, bytes]:
-        """The table in each format; of a gathering experiment each part's, below its name."""
-        files: dict[str, bytes] = {}
-        for part in self._experiment.parts or (self._experiment,):
-            above = f"{part.name}/" if self._experiment.parts else ""
-            own = table_files(build_table(part, self._ledger, mixed=True))
-            files |= {f"{above}{name}": content for name, content in own.items()}
-        return files
 
     def _work(self) -> None:
         """The thread: looks when it is woken, waits, and at the end looks once more."""
@@ -185,20 +173,6 @@ class Tracker:
 
     def _place(self) -> str:
         return self.store.shown if self.store else "nowhere"
-
-
-def table_files(table: Table) -> dict[str, bytes]:
-    """A table in each of its formats, and as JSON in the form that MLflow shows as a table."""
-    files = {f"table.{ending}": render(table).encode() for ending, render in FORMATS.items()}
-    rows = [
-        [
-            row.variant,
-            *(shown(e, column) for e, column in zip(row.entries, table.columns, strict=True)),
-        ]
-        for row in table.rows
-    ]
-    shape = {"columns": ["variant", *map(str, table.columns)], "data": rows}
-    return {**files, "table.json": json.dumps(shape, ensure_ascii=False).encode()}
 
 
 def reason(error: Any) -> str:

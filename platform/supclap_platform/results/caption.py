@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.columns import Column, in_group
 from supclap_platform.experiment.published import PublishedTable, source
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Result, State
-
-if TYPE_CHECKING:
-    from supclap_platform.results.tables import Row
+from supclap_platform.results.table import Row
 
 
 def notes_of(

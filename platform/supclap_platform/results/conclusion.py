@@ -9,7 +9,8 @@ from supclap.storage import Folder
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.formats import FORMATS
-from supclap_platform.results.tables import Table, build_table
+from supclap_platform.results.table import Table
+from supclap_platform.results.tables import build_table
 
 if TYPE_CHECKING:
     from supclap_platform.results.evidence import Evidence

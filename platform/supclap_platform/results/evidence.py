@@ -9,7 +9,7 @@ from supclap.events import EpochEnded
 from supclap_platform.experiment.cells import INIT, Cell, cells_of
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger, Result, State
-from supclap_platform.results.tables import Run, value_of
+from supclap_platform.results.table import Run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +50,7 @@ class Evidence:
 
     def values(self, variant: str, metric: str) -> dict[int, float | None]:
         """seed -> what each finished run reports of a metric; None where it does not."""
-        return {seed: value_of(result, metric) for seed, result in self.results(variant).items()}
+        return {seed: result.value(metric) for seed, result in self.results(variant).items()}
 
     def curves(self, variant: str, metric: str) -> dict[int, dict[int, float]]:
         """seed -> epoch -> value, of the finished runs; an epoch without the metric is left out."""

@@ -12,7 +12,7 @@ from supclap_platform.experiment.metrics import full_name
 from supclap_platform.results.fragment import as_html
 from supclap_platform.results.latex import as_latex
 from supclap_platform.results.slots import Slot, parted, slots_of
-from supclap_platform.results.tables import Entry, Table
+from supclap_platform.results.table import Entry, Table
 from supclap_platform.results.text import aligned, escaped, pipes, width_of
 
 WIDTH = 100  # of the notes below a text table

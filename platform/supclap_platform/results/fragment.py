@@ -7,7 +7,7 @@ from html import escape
 
 from supclap_platform.experiment.columns import in_group
 from supclap_platform.results.slots import Kind, Slot, blocks_of, slots_of
-from supclap_platform.results.tables import Row, Run, Table
+from supclap_platform.results.table import Row, Run, Table
 
 
 def as_html(table: Table, href: Callable[[Run], str | None] | None = None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from supclap_platform.results.slots import Kind, Slot, blocks_of, parted, slots_of
-from supclap_platform.results.tables import Row, Table
+from supclap_platform.results.table import Row, Table
 
 WIDEST = 10  # columns of figures in one tabular; what is wider is cut
 

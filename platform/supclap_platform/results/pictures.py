@@ -15,7 +15,7 @@ from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.marks import swatch
-from supclap_platform.search.explain import SearchFigure, search_figures
+from supclap_platform.results.search_figures import SearchFigure, search_figures
 
 if TYPE_CHECKING:
     from supclap_platform.results.figures import Drawing

@@ -8,7 +8,8 @@ from enum import StrEnum
 
 from supclap_platform.experiment.columns import Column
 from supclap_platform.experiment.metrics import decimals
-from supclap_platform.results.tables import Entry, Row, Table, shown, shown_difference
+from supclap_platform.results.table import Entry, Row, Table
+from supclap_platform.results.tables import shown, shown_difference
 
 
 class Kind(StrEnum):

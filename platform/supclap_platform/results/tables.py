@@ -7,77 +7,18 @@ a note says why. The same ledger content gives the same bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from supclap.errors import InputError
 from supclap_platform.experiment.cells import INIT, Cell, cells_of, digest
 from supclap_platform.experiment.columns import Column, in_group
-from supclap_platform.experiment.metrics import decimals, full_name, has_a_best, lower_is_better
+from supclap_platform.experiment.metrics import decimals, has_a_best, lower_is_better
 from supclap_platform.experiment.published import PublishedTable, published_table
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger, Result, State
 from supclap_platform.results.caption import gaps_of, notes_of
-from supclap_platform.results.statistics import Summary, summarise
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run behind a row. ``state`` is the ledger's word for it."""
-
-    seed: int
-    signature: str
-    state: State
-    group: str | None = None
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How far an entry lies from the baseline's in its column."""
-
-    baseline: str
-    ours: float | None  # mean over ``seeds`` of the differences seed by seed; None: no such seed
-    seeds: tuple[int, ...]  # those of which both have a run that reports a value
-    published: float | None  # of the paper's numbers
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One variant on one column."""
-
-    values: tuple[tuple[int, float], ...]  # seed, value: of the runs that report one
-    wanted: int  # runs that the experiment declares
-    summary: Summary | None  # None where no run reports a value
-    best: bool = False
-    published: float | None = None
-    difference: Difference | None = None  # None: its row is compared with no other
-
-    @property
-    def complete(self) -> bool:
-        return len(self.values) == self.wanted
-
-
-@dataclass(frozen=True)
-class Row:
-    variant: str
-    entries: tuple[Entry, ...]
-    runs: tuple[Run, ...]
-
-    def runs_of_groups(self) -> list[tuple[str | None, list[Run]]]:
-        """Its runs, group by group; all of them under None where the file has no groups."""
-        groups = dict.fromkeys(run.group for run in self.runs)
-        return [(group, [run for run in self.runs if run.group == group]) for group in groups]
-
-
-@dataclass(frozen=True)
-class Table:
-    """What every format shows. ``notes`` are the lines of the caption after the title."""
-
-    title: str
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]
-    experiment: str
-    gaps: tuple[str, ...]  # of the notes, those on what is missing
+from supclap_platform.results.statistics import summarise
+from supclap_platform.results.table import Difference, Entry, Row, Run, Table
 
 
 def build_table(
@@ -125,21 +66,6 @@ def build_table(
     )
 
 
-def value_of(result: Result, column: str) -> float | None:
-    """What a run reports under a column's name, or None."""
-    name = full_name(column)
-    if name in result.metrics:
-        return result.metrics[name]
-    whole = {
-        "seconds": result.seconds,
-        "seconds_per_epoch": result.seconds / result.epochs,
-        "peak_MB": result.peak_MB,
-        "best_epoch": float(result.best_epoch),
-        "steps": float(result.step),
-    }
-    return whole.get(name)
-
-
 def shown(entry: Entry, column: Column) -> str:
     """An entry as text: ``41.20 ± 0.50 (2/3)``; an en dash where no run reports a value."""
     if entry.summary is None:
@@ -171,7 +97,7 @@ def _entry(
     values = []
     for cell in cells:
         result = results.get(cell.signature)
-        value = None if result is None else value_of(result, column.metric)
+        value = None if result is None else result.value(column.metric)
         if value is not None:
             values.append((cell.seed, value))
     theirs = None

@@ -24,7 +24,7 @@ from supclap_platform.results.inference import (
 )
 from supclap_platform.results.power import contrast_of, contrasts_of, seeds_needed
 from supclap_platform.results.statistics import holm, summarise
-from supclap_platform.results.tables import Run
+from supclap_platform.results.table import Run
 
 LEVEL = 0.05  # of all claims of a file together
 

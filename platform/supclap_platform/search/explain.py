@@ -1,24 +1,16 @@
-"""What a search says of its space, as figures beside the experiment's others.
-
-<storage>/experiments/<name>/figures/search-….svg
-<storage>/experiments/<name>/figures/search.json   which there are, their titles and captions
-<storage>/experiments/<name>/trials.csv            every trial with its setting and values
-"""
+"""Draws what a search says of its space into the experiment's folder."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.results.search_figures import INDEX, TRIALS
 
 if TYPE_CHECKING:
     from supclap_platform.search.study import Book
 
-INDEX = "figures/search.json"
-TRIALS = "trials.csv"
 TITLES = {
     "history": ("History", "Each trial's value (×: stopped early, its last) and the best so far."),
     "intermediate": (
@@ -46,16 +38,6 @@ TITLES = {
         "Red, numbered: no other trial is better in one objective and as good in the others.",
     ),
 }
-
-
-@dataclass(frozen=True)
-class SearchFigure:
-    """A figure of a search, for the report."""
-
-    name: str
-    title: str
-    caption: str
-    svg: bytes
 
 
 def explain(book: Book, ledger: Ledger) -> list[str]:
@@ -86,28 +68,3 @@ def explain(book: Book, ledger: Ledger) -> list[str]:
     folder.write(TRIALS, as_csv(shown))
     folder.write(INDEX, json.dumps(index, indent=1).encode())
     return [str(one["file"]) for one in index]
-
-
-def search_figures(experiment: Experiment, ledger: Ledger) -> tuple[SearchFigure, ...]:
-    """The figures that the experiment's search has left, in the order to show them; none without
-    a search, or before its end."""
-    if experiment.search is None:
-        return ()
-    folder = ledger.experiment_folder(experiment.name)
-    try:
-        index = json.loads(folder.read(INDEX))
-    except FileNotFoundError:
-        return ()
-    return tuple(
-        SearchFigure(one["name"], one["title"], one["caption"], folder.read(one["file"]))
-        for one in index
-    )
-
-
-def search_files(experiment: Experiment, ledger: Ledger) -> dict[str, bytes]:
-    """What a search adds to the files of an experiment, for MLflow: figures and trials."""
-    files = {f"figures/search-{f.name}.svg": f.svg for f in search_figures(experiment, ledger)}
-    folder = ledger.experiment_folder(experiment.name)
-    if experiment.search is not None and folder.exists(TRIALS):
-        files[TRIALS] = folder.read(TRIALS)
-    return files

@@ -3,25 +3,27 @@ winner and the rows it is compared with, as in any other file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 
-from supclap.errors import InputError
-from supclap_platform.cli import INTERRUPTED
+from supclap.errors import INTERRUPTED, InputError
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.drivers import announce, drivers_of
 from supclap_platform.ledger.leases import acquire
 from supclap_platform.ledger.ledger import Ledger, State
-from supclap_platform.ledger.plan import Plan, make_plan
+from supclap_platform.ledger.plan import make_plan
 from supclap_platform.mirror.store import without_password
 from supclap_platform.mirror.tracking import Tracker, open_tracker
+from supclap_platform.results.table_files import tables_of
 from supclap_platform.running.attempt import task_of
 from supclap_platform.running.cluster import connected
+from supclap_platform.running.drive import drive
+from supclap_platform.running.executor import RayExecutor
 from supclap_platform.running.progress import Progress
 from supclap_platform.running.view import View
 from supclap_platform.search.explain import explain
@@ -35,7 +37,6 @@ from supclap_platform.search.winner import keep_outcome, with_winner
 
 LOCK = "search"  # in the experiment's folder: held by the search's one driver
 LAST_LOOK = 10.0
-Grid = Callable[[Plan, Any, Tracker], int]  # runs a plan's cells on an executor; its exit code
 
 
 def run_search(
@@ -47,7 +48,6 @@ def run_search(
     tracking_uri: str | None,
     study_storage: str | None,
     mixed: bool,
-    grid: Grid,
 ) -> int:
     """Goes on with the file's search until its trials or its budget are used up; the exit code.
 
@@ -61,7 +61,7 @@ def run_search(
         _head(book, ledger, console)
         if not book.left or book.exhausted():
             return _told(book, ledger, None, None, console)
-        return _drive(book, ledger, console, address, cpus, tracking_uri, code, grid)
+        return _drive(book, ledger, console, address, cpus, tracking_uri, code)
 
 
 @contextmanager
@@ -86,18 +86,16 @@ def _drive(
     cpus: int | None,
     tracking_uri: str | None,
     code: str,
-    grid: Grid,
 ) -> int:
-    from supclap_platform.running.executor import RayExecutor
-
     experiment = book.trials.experiment
     probe = book.trials.of(0, next(book.search.space.probes())[1])
     cell = probe.cells[0]
     with connected(address, cpus) as cluster:
         executor = RayExecutor(cluster, ledger, experiment.name, code)
         executor.check([cell, *probe.stages])
+        shown = with_winner(replace(experiment, claims=()), ledger)
         tracker = open_tracker(
-            with_winner(replace(experiment, claims=()), ledger),
+            shown,
             probe.stages,
             ledger,
             tracking_uri,
@@ -105,7 +103,7 @@ def _drive(
         )
         status = "KILLED"
         try:
-            failed = _stages(experiment, probe.stages, ledger, executor, tracker, code, grid)
+            failed = _stages(experiment, probe.stages, ledger, executor, tracker, code, console)
             if failed:
                 return failed
             search = StudySearch(book, ledger, lambda line: view.say(line, "red"))
@@ -139,23 +137,24 @@ def _drive(
             status = "FINISHED"
             return _told(book, ledger, search, stopped, console)
         finally:
-            tracker.close(status, patience=LAST_LOOK)
+            tracker.close(status, tables_of(shown, ledger), patience=LAST_LOOK)
 
 
 def _stages(
     experiment: Experiment,
     stages: Sequence[Cell],
     ledger: Ledger,
-    executor: Any,
+    executor: RayExecutor,
     tracker: Tracker,
     code: str,
-    grid: Grid,
+    console: Console,
 ) -> int:
     """Trains what the trials start from, where it is not there yet."""
     missing = [cell for cell in stages if ledger.state(cell.signature) is not State.DONE]
     if not missing:
         return 0
-    return grid(make_plan(experiment, ledger, code, missing), executor, tracker)
+    plan = make_plan(experiment, ledger, code, missing)
+    return drive(plan, ledger, executor, tracker, console)
 
 
 def _refuse_mixture(book: Book, ledger: Ledger, code: str, mixed: bool) -> None:

@@ -13,7 +13,6 @@ from supclap_platform.experiment.settings import flat
 from supclap_platform.experiment.variants import Variant
 from supclap_platform.ledger.ledger import Ledger, Result, State
 from supclap_platform.ledger.plan import TRIAL
-from supclap_platform.results.tables import value_of
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def mean_values(
         return None
     means = []
     for objective in objectives:
-        values = [value_of(result, objective.metric) for result in results]
+        values = [result.value(objective.metric) for result in results]
         if any(value is None or value != value for value in values):
             return None
         means.append(sum(v for v in values if v is not None) / len(values))

@@ -1,0 +1,84 @@
+"""The driver's loop over a grid: cells under the live view, MLflow kept up to date beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from supclap.errors import INTERRUPTED
+from supclap_platform.experiment.cells import Cell
+from supclap_platform.ledger.drivers import announce, drivers_of
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.plan import Plan
+from supclap_platform.mirror.tracking import Tracker
+from supclap_platform.running.grid import Grid, Phase
+from supclap_platform.running.monitor import Monitor
+from supclap_platform.running.view import View
+
+if TYPE_CHECKING:  # Ray: seconds, and a run with nothing to do needs none
+    from supclap_platform.running.executor import RayExecutor
+
+
+def drive(
+    plan: Plan, ledger: Ledger, executor: RayExecutor, tracker: Tracker, console: Console
+) -> int:
+    """Runs what a plan has left under the live view; the exit code.
+
+    Ctrl-C, SIGTERM and a request to stop end it with INTERRUPTED: running cells keep their last
+    checkpoint, and the same plan goes on from there.
+    """
+    name = plan.experiment.name
+    others = drivers_of(ledger, name)
+    grid = Grid(plan, ledger, executor)
+    at_once = executor.places(plan.to_run[0]) if plan.to_run else 1
+    monitor = Monitor(plan, grid, ledger, at_once)
+    with announce(ledger, name) as driver, View(console) as view:
+        for other in others:
+            view.say(f"process {other.pid} on {other.host} runs it too: sharing the cells")
+        try:
+            for news in grid.run():
+                executor.want(_open(grid))
+                for standing in news:
+                    if standing.over:
+                        monitor.reader.forget(standing.cell.signature)
+                if view.due():
+                    view.show(monitor.progress())
+                tracker.catch_up()
+                if driver.lost:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            view.say("stopping: running cells keep their last checkpoint", "yellow")
+            grid.stop()
+            return _stopped(grid, console)
+        finally:
+            executor.want([])
+    return _failures(grid, console)
+
+
+def _open(grid: Grid) -> list[Cell]:
+    return [s.cell for phase in (Phase.RUNNING, Phase.WAITING) for s in grid.of(phase)]
+
+
+def _stopped(grid: Grid, console: Console) -> int:
+    done = len(grid.of(Phase.DONE))
+    console.print(
+        f"stopped with {done} of {len(grid.standings)} cells done; the same command goes on",
+        soft_wrap=True,
+        markup=False,
+    )
+    return INTERRUPTED
+
+
+def _failures(grid: Grid, console: Console) -> int:
+    """Tells of each cell that failed, with the end of its log; the exit code."""
+    for standing in grid.of(Phase.FAILED):
+        told = f"failed: {standing.cell.label}: {standing.error}"
+        console.print()
+        console.print(told, style="bold red", markup=False, soft_wrap=True)
+        for line in standing.log:
+            console.print(f"  | {line}", style="dim", markup=False, soft_wrap=True)
+    for standing in grid.of(Phase.BLOCKED):
+        told = f"{standing.cell.label}: {standing.error}"
+        console.print(told, style="red", markup=False, soft_wrap=True)
+    return 1 if grid.of(Phase.FAILED) or grid.of(Phase.BLOCKED) else 0

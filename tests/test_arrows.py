@@ -1,0 +1,123 @@
+"""What may import what: arrows between the platform's folders go one way, none runs in a circle.
+
+The drawing in CONTRIBUTING.md is held to the same list.
+"""
+
+import ast
+import graphlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PLATFORM = ROOT / "platform" / "supclap_platform"
+# From the command line down. A folder may import from those that it names, and from itself.
+ARROWS: dict[str, set[str]] = {
+    "commands": {"search", "running", "results", "mirror", "ledger", "experiment"},
+    "search": {"running", "results", "mirror", "ledger", "experiment"},
+    "running": {"mirror", "ledger", "experiment"},
+    "results": {"mirror", "ledger", "experiment"},
+    "mirror": {"ledger", "experiment"},
+    "ledger": {"experiment"},
+    "experiment": set(),
+}
+ABOVE = {"cli", "__main__", "testing"}  # modules beside the folders, which may import any of them
+
+
+def modules(root: Path, package: str) -> dict[str, str]:
+    """Module -> source, of every file below a package's folder."""
+    found = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        name = ".".join((package, *(part for part in parts if part != "__init__")))
+        found[name] = path.read_text(encoding="utf-8")
+    return found
+
+
+def imports(source: str, known: Iterable[str]) -> set[str]:
+    """The known modules that a source imports, inside functions and for types alike."""
+    known = set(known)
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here"
+            module = node.module or ""
+            inner = {f"{module}.{alias.name}" for alias in node.names}
+            found |= (inner & known) or {module}
+    return found & known
+
+
+def wrong_arrows(sources: Mapping[str, str]) -> list[str]:
+    """Imports between two folders of the platform that ARROWS does not have."""
+    wrong = []
+    for module, source in sources.items():
+        folder = module.split(".")[1] if module.count(".") else ""
+        for target in imports(source, sources):
+            to = target.split(".")[1] if target.count(".") else ""
+            allowed = folder in ABOVE or to in ARROWS.get(folder, set()) | {folder}
+            if to and not allowed:
+                wrong.append(f"{module} -> {target}")
+    return sorted(wrong)
+
+
+def circle(sources: Mapping[str, str]) -> list[str]:
+    """Modules that import each other in a circle, or an empty list."""
+    graph = {module: imports(source, sources) - {module} for module, source in sources.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+@pytest.fixture(scope="module")
+def platform() -> dict[str, str]:
+    return modules(PLATFORM, "supclap_platform")
+
+
+def test_the_platform_has_its_seven_folders_and_little_beside_them() -> None:
+    folders = {path.name for path in PLATFORM.iterdir() if (path / "__init__.py").is_file()}
+    assert folders == set(ARROWS)
+    beside = {path.stem for path in PLATFORM.glob("*.py")}
+    assert beside <= {"__init__", *ABOVE}
+
+
+def test_arrows_between_the_folders_go_one_way(platform: dict[str, str]) -> None:
+    assert wrong_arrows(platform) == []
+
+
+@pytest.mark.parametrize("package", ["supclap", "supclap_platform"])
+def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
+    root = PLATFORM if package == "supclap_platform" else ROOT / "supclap"
+    assert circle(modules(root, package)) == []
+
+
+def test_the_arrows_themselves_have_no_circle() -> None:
+    order = list(graphlib.TopologicalSorter(ARROWS).static_order())
+    assert order[0] == "experiment"
+    assert order[-1] == "commands"
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("supclap_platform.ledger.ledger", "import supclap_platform.results.tables"),
+        ("supclap_platform.mirror.tracking", "import supclap_platform.results.formats"),
+        ("supclap_platform.results.report", "from supclap_platform.search import study"),
+        ("supclap_platform.experiment.cells", "def f():\n    import supclap_platform.ledger.plan"),
+        ("supclap_platform.running.grid", "import supclap_platform.results.report"),
+    ],
+)
+def test_a_planted_arrow_is_found(platform: dict[str, str], module: str, line: str) -> None:
+    planted = {**platform, module: f"{platform[module]}\n{line}\n"}
+    assert [found.split(" -> ")[0] for found in wrong_arrows(planted)] == [module]
+
+
+def test_a_planted_circle_is_found(platform: dict[str, str]) -> None:
+    lower, upper = "supclap_platform.ledger.leases", "supclap_platform.ledger.ledger"
+    assert upper not in circle(platform)
+    planted = {**platform, lower: f"{platform[lower]}\nfrom {upper} import Ledger\n"}
+    assert {lower, upper} <= set(circle(planted))
