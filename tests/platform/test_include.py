@@ -17,6 +17,7 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.mirror.tracking import Tracker
 from supclap_platform.results.summary import summarise_parts
+from supclap_platform.results.table_files import tables_of
 from supclap_platform.running.submit import Request, entrypoint, stage
 from tiny_grid import attempts, supclap, write_experiment
 
@@ -272,7 +273,8 @@ def test_the_parent_run_keeps_each_parts_files_below_its_name(path, ledger):
     for cell in cells[:5]:
         finish_cell(ledger, cell)
     tracker = Tracker(whole, cells, ledger, None, say=lambda line: None)
-    tracker.close("FAILED", summarise_parts(whole, ledger).files())
+    files = tables_of(whole, ledger) | summarise_parts(whole, ledger).files()
+    tracker.close("FAILED", files)
     (parent,) = Parents(ledger).of("whole")
     assert parent.tags["parts"] == "first, second"
     kept = Parents(ledger).artifacts(parent)

@@ -20,7 +20,8 @@ from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.experiment.search import Objective
 from supclap_platform.ledger.leases import acquire
 from supclap_platform.ledger.ledger import Ledger, open_ledger
-from supclap_platform.search.explain import explain, search_figures
+from supclap_platform.results.search_figures import search_figures
+from supclap_platform.search.explain import explain
 from supclap_platform.search.pruning import Asha
 from supclap_platform.search.study import Book
 from supclap_platform.search.trials import Trials

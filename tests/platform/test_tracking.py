@@ -27,6 +27,7 @@ from supclap_platform.mirror.logged_model import save_flavor
 from supclap_platform.mirror.mirror import Mirror
 from supclap_platform.mirror.store import Store, choose_store, default_store
 from supclap_platform.mirror.tracking import Tracker, open_tracker
+from supclap_platform.results.table_files import tables_of
 
 from supclap.config import ModelConfig, RunConfig
 from supclap.errors import InputError
@@ -404,7 +405,8 @@ def test_the_tracker_shows_a_run_and_its_table(place, tmp_path):
             write(place.ledger, cell, told(cell, epochs, number))
             tracker.catch_up()
         write(place.ledger, cell, told(cell, 2, number, finished=True))
-    assert tracker.close("FINISHED", {"figures/drift.svg": b"<svg/>"})
+    files = tables_of(place.experiment, place.ledger) | {"figures/drift.svg": b"<svg/>"}
+    assert tracker.close("FINISHED", files)
     assert lines == []
     assert place.shows_the_ledger()
     assert set(statuses(place).values()) == {"FINISHED"}
