@@ -23,8 +23,9 @@ from typing import Any
 import psutil
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.ledger.forecast import forecast
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.ledger.plan import Status, forecast, make_plan, remember
+from supclap_platform.ledger.plan import Status, make_plan, remember
 from supclap_platform.results.formats import as_text
 from supclap_platform.results.tables import build_table
 

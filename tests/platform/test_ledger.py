@@ -16,9 +16,10 @@ from fake_runs import TEN_SECONDS, end_epochs, finish, interrupt
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.ledger.forecast import forecast
 from supclap_platform.ledger.leases import Lease, LeaseName, leases_in, parse_lease
 from supclap_platform.ledger.ledger import Ledger, State, open_ledger
-from supclap_platform.ledger.plan import Status, forecast, make_plan, remember
+from supclap_platform.ledger.plan import Status, make_plan, remember
 
 from supclap.errors import InputError
 from supclap.storage import Folder

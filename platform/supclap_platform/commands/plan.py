@@ -13,8 +13,9 @@ from rich.text import Text
 from supclap_platform.commands.options import experiment_options
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment, parse_changes
+from supclap_platform.ledger.forecast import Forecast, forecast
 from supclap_platform.ledger.ledger import Ledger, open_ledger
-from supclap_platform.ledger.plan import Forecast, Plan, Status, forecast, make_plan
+from supclap_platform.ledger.plan import Plan, Status, make_plan
 from supclap_platform.search.winner import search_line, with_winner
 
 MOST_SEEDS = 8  # more do not fit a line: the plan then counts them
