@@ -18,16 +18,15 @@ import torch
 from torch import nn
 
 from supclap.errors import InputError
+from supclap.run_files import CHECKPOINTS, LATEST
 from supclap.storage import Folder
-
-POINTER = "latest.json"
 
 
 class Checkpoints:
     """The checkpoints below a run's folder. One process writes."""
 
     def __init__(self, run: Folder) -> None:
-        self._folder = run.below("checkpoints")
+        self._folder = run.below(CHECKPOINTS)
 
     def save(self, name: str, state: dict[str, Any], keep: str | None = None) -> None:
         """Writes ``state`` as ``name`` and makes it the latest; of the others only ``keep`` stays.
@@ -40,16 +39,16 @@ class Checkpoints:
         packed = io.BytesIO()
         torch.save(state, packed)
         self._folder.write(name, packed.getvalue())
-        self._folder.write(POINTER, json.dumps({"file": name}).encode())
+        self._folder.write(LATEST, json.dumps({"file": name}).encode())
         for other in self._folder.names():
-            if other not in (name, keep, POINTER):
+            if other not in (name, keep, LATEST):
                 self._folder.delete(other)
 
     def latest(self) -> str | None:
         """The name of the last good checkpoint, or None."""
-        if not self._folder.exists(POINTER):
+        if not self._folder.exists(LATEST):
             return None
-        return str(json.loads(self._folder.read(POINTER))["file"])
+        return str(json.loads(self._folder.read(LATEST))["file"])
 
     def load_latest(self) -> dict[str, Any] | None:
         """The last good checkpoint's state, or None. Raises InputError as `load` does."""

@@ -1,22 +1,15 @@
-"""What a run leaves in its folder, and what that says when the run is started again.
-
-config.json      the RunConfig; another one is refused
-events.jsonl     the events so far, one line each, always as of the last checkpoint
-checkpoints/     while the run is not finished
-model/           the best epoch's model, opened by `supclap.load`
-ranks.npz        ranks of the test split's queries
-result.json      written last: where it is, the run is finished
+"""What a run leaves in its folder (`supclap.run_files`), and what that says when the run is started
+again: another configuration is refused, a finished run is returned, another one goes on. The events
+there are always as of the last checkpoint.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +19,22 @@ from supclap.config import RunConfig, parse_config
 from supclap.errors import InputError
 from supclap.events import Event, Finished, Started, from_line
 from supclap.model.clap import CLAP
+from supclap.run_files import (
+    CHECKPOINTS,
+    CONFIG,
+    EVENTS,
+    MODEL,
+    RANKS,
+    RESULT,
+    config_file,
+    events_file,
+    ranks_file,
+    result_file,
+)
 from supclap.storage import Folder
 
-CONFIG, EVENTS, RESULT, RANKS, MODEL = (
-    "config.json",
-    "events.jsonl",
-    "result.json",
-    "ranks.npz",
-    "model",
-)
-CHECKPOINTS = "checkpoints"
 # What a killed `Folder.write` leaves beside the file that it was to become.
 _LEFT = re.compile(r"(.+)\.\d+\.part")
-# Of the start, what the result repeats.
-RECORDED = ("epochs", "workers", "code", "data", "made_with")
 
 
 class Record:
@@ -77,13 +72,13 @@ class Record:
                 left = _LEFT.fullmatch(name)
                 if name == MODEL or (left is not None and (begun or left[1] == CONFIG)):
                     self.folder.delete(name)
-            self.folder.write(CONFIG, (json.dumps(wanted, indent=1) + "\n").encode())
+            self.folder.write(CONFIG, config_file(config))
         return None
 
     def write_events(self, lines: list[str]) -> None:
         """Replaces the stream: an object store cannot append, and a kill may not tear a line."""
         with writing(self.folder):
-            self.folder.write(EVENTS, "".join(f"{line}\n" for line in lines).encode())
+            self.folder.write(EVENTS, events_file(lines))
 
     def finish(
         self,
@@ -94,12 +89,6 @@ class Record:
         finished: Finished,
     ) -> None:
         """Writes all that a finished run leaves, the result last, and removes the checkpoints."""
-        packed = io.BytesIO()
-        np.savez(packed, **ranks)  # type: ignore[arg-type]
-        result: dict[str, Any] = {
-            **asdict(finished),
-            **{key: getattr(started, key) for key in RECORDED},
-        }
         with writing(self.folder):
             with tempfile.TemporaryDirectory(prefix="supclap-model-") as scratch:
                 model.save(Path(scratch, MODEL))
@@ -107,11 +96,9 @@ class Record:
                     if path.is_file():
                         name = path.relative_to(scratch).as_posix()
                         self.folder.write(name, path.read_bytes())
-            self.folder.write(RANKS, packed.getvalue())
+            self.folder.write(RANKS, ranks_file(ranks))
             self.write_events(lines)
-            self.folder.write(
-                RESULT, (json.dumps(result, indent=1, sort_keys=True) + "\n").encode()
-            )
+            self.folder.write(RESULT, result_file(started, finished))
         self.clear()
 
     def clear(self) -> None:

@@ -88,6 +88,15 @@ class Folder:
         elif kind != pafs.FileType.NotFound:
             self.filesystem.delete_file(path)
 
+    def copy_to(self, target: Path) -> None:
+        """Copies all that is here into a folder of this machine."""
+        pafs.copy_files(
+            self.base,
+            str(target),
+            source_filesystem=self.filesystem,
+            destination_filesystem=pafs.LocalFileSystem(),
+        )
+
     def _path(self, name: str) -> str:
         clean = posixpath.normpath(name)
         if clean.startswith(("/", "../")) or clean in ("..", "."):

@@ -1,7 +1,7 @@
 """The ledger: the durable state of every cell, and the only judge of "finished".
 
-    <storage>/cells/<signature>/config.json, events.jsonl, checkpoints/, model/, ranks.npz
-    <storage>/cells/<signature>/result.json      written last: the cell is done
+    <storage>/cells/<signature>/                 what the run leaves (`supclap.run_files`); with its
+                                                 result, which is written last, the cell is done
     <storage>/cells/<signature>/failure.json     the last attempt failed: error, log, attempts
     <storage>/cells/<signature>/lease~…          a process works on it (see `leases`)
     <storage>/experiments/<name>/cells-….json    the cells each run of the experiment asked for
@@ -17,7 +17,7 @@ import json
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -26,30 +26,15 @@ import pyarrow.fs as pafs
 
 from supclap.errors import InputError
 from supclap.events import Event, from_line
+from supclap.run_files import EVENTS, POINTER, RANKS, RESULT
 from supclap.storage import Folder
 from supclap_platform.experiment.metrics import full_name
 from supclap_platform.ledger.leases import Lease, LeaseName, acquire, alive, parse_lease
 
 CELLS = "cells"
 EXPERIMENTS = "experiments"
-RESULT = "result.json"
 FAILURE = "failure.json"
 EARLY = "stopped-early"  # left by a search that has seen enough of the cell
-EVENTS = "events.jsonl"
-POINTER = "checkpoints/latest.json"
-RANKS = "ranks.npz"
-MODEL = "model"
-_REPORTED = (
-    "metrics",
-    "seconds",
-    "best_epoch",
-    "step",
-    "epochs",
-    "workers",
-    "code",
-    "data",
-)
-_OPTIONAL = ("peak_MB", "made_with")  # results of earlier versions lack them
 _READERS = 16  # files read at once: an object store answers each in tens of milliseconds
 
 
@@ -75,7 +60,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished cell reports (`supclap.events.Finished`), and what it came from."""
+    """What a finished cell reports (`supclap.events.Finished`), and what it came from.
+
+    Each is a value of its result file. Those with a default are absent in results of earlier
+    versions.
+    """
 
     signature: str
     metrics: dict[str, float]
@@ -102,6 +91,9 @@ class Result:
             "steps": float(self.step),
         }
         return whole.get(name)
+
+
+_REPORTED = tuple(one for one in fields(Result) if one.name != "signature")
 
 
 @dataclass(frozen=True)
@@ -251,9 +243,12 @@ class Ledger:
         if values is None:
             return None
         try:
-            reported = {name: values[name] for name in _REPORTED}
-            more = {name: values[name] for name in _OPTIONAL if name in values}
-            return Result(signature, **reported, **more)
+            reported = {
+                one.name: values[one.name]
+                for one in _REPORTED
+                if one.name in values or _is_required(one)
+            }
+            return Result(signature, **reported)
         except KeyError as error:
             raise _damaged(f"{self.folder(signature).uri}/{RESULT}", f"no {error}") from None
 
@@ -333,6 +328,10 @@ class Ledger:
             return _parsed(folder.read(name), f"{folder.uri}/{name}")
         except FileNotFoundError:
             return None
+
+
+def _is_required(one: Field[Any]) -> bool:
+    return one.default is MISSING and one.default_factory is MISSING
 
 
 def _state(names: set[str], leased: bool) -> State:

@@ -8,8 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pyarrow.fs as pafs
-
 from supclap.storage import Folder
 
 NAME = "model"
@@ -129,10 +127,5 @@ def _local(folder: Folder, scratch: Path) -> Path:
     if folder.local is not None:
         return folder.local
     copy = scratch / "model"
-    pafs.copy_files(
-        folder.base,
-        str(copy),
-        source_filesystem=folder.filesystem,
-        destination_filesystem=pafs.LocalFileSystem(),
-    )
+    folder.copy_to(copy)
     return copy

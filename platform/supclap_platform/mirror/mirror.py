@@ -21,13 +21,12 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from supclap.events import Finished
+from supclap.run_files import EVENTS, RESULT
 from supclap_platform.ledger.history import Parent, Parents
 from supclap_platform.ledger.leases import acquire
 from supclap_platform.ledger.ledger import (
     EARLY,
-    EVENTS,
     FAILURE,
-    RESULT,
     Known,
     Ledger,
     State,

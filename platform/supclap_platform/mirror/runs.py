@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from supclap.events import Event, Started
+from supclap.run_files import MODEL as MODEL_FOLDER
 from supclap.storage import Folder
 from supclap_platform.ledger.history import Parent
-from supclap_platform.ledger.ledger import MODEL as MODEL_FOLDER
 from supclap_platform.mirror.content import (
     EARLY,
     ERROR,

@@ -21,11 +21,12 @@ from supclap.config import RunConfig
 from supclap.data.cache import build_once, cache_folder
 from supclap.errors import InputError
 from supclap.events import Event
+from supclap.run_files import CONFIG, MODEL, config_file
 from supclap.storage import Folder
 from supclap_platform.experiment.cells import CELL, Cell
 from supclap_platform.experiment.schema import Resources
 from supclap_platform.ledger.leases import Lease, parse_lease
-from supclap_platform.ledger.ledger import EXPERIMENTS, MODEL, Ledger, State, open_ledger
+from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger, State, open_ledger
 from supclap_platform.ledger.logs import captured, last_lines
 
 RAY_TRAIN = "ray-train"  # in the cell's folder, while Ray Train works on it
@@ -376,9 +377,7 @@ def _placed(config: RunConfig, ledger: Ledger) -> RunConfig:
         return config
     stage = start.removeprefix(CELL)
     model = ledger.folder(stage).below(MODEL)
-    path = model.local or build_once(
-        cache_folder() / f"stage-{stage}", lambda scratch: _download(model, scratch)
-    )
+    path = model.local or build_once(cache_folder() / f"stage-{stage}", model.copy_to)
     changed = config.model.model_copy(update={"start": str(path)})
     return config.model_copy(update={"model": changed})
 
@@ -386,17 +385,4 @@ def _placed(config: RunConfig, ledger: Ledger) -> RunConfig:
 def _store(config: RunConfig, folder: Folder) -> None:
     """Notes the configuration as this attempt has it. The signature says that it is the same run:
     where a folder lies, or how often a checkpoint is written, must not keep it from going on."""
-    folder.write(
-        "config.json", (json.dumps(config.model_dump(mode="json"), indent=1) + "\n").encode()
-    )
-
-
-def _download(folder: Folder, target: Path) -> None:
-    import pyarrow.fs as pafs
-
-    pafs.copy_files(
-        folder.base,
-        str(target),
-        source_filesystem=folder.filesystem,
-        destination_filesystem=pafs.LocalFileSystem(),
-    )
+    folder.write(CONFIG, config_file(config))
