@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from supclap_platform.experiment.cells import cells_of, digest, signature
+from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.identity import digest, signature
 from supclap_platform.experiment.reader import load_experiment
 
 from supclap.config import PRETRAINED, DataConfig, LossConfig, RunConfig, override, parse_config

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from supclap_platform.experiment.cells import Contents, cells_of, signature
+from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.identity import Contents, signature
 from supclap_platform.experiment.reader import load_experiment
 
 from supclap.config import PRETRAINED, RunConfig, override, parse_config

@@ -26,6 +26,7 @@ from supclap_platform.experiment.checks import (
 from supclap_platform.experiment.claims import Claim
 from supclap_platform.experiment.columns import AT, Column, check_columns, in_group
 from supclap_platform.experiment.document import Document, Key, read_document, read_value
+from supclap_platform.experiment.identity import NO_PART_OF_A_RESULT
 from supclap_platform.experiment.include import check_names, check_part, included
 from supclap_platform.experiment.init import read_init, starting_from
 from supclap_platform.experiment.rows import Row, rows_of
@@ -42,7 +43,6 @@ from supclap_platform.experiment.settings import Settings, flat
 from supclap_platform.experiment.variants import Init, Variant
 
 DEFAULT_PROFILE = "laptop"
-NO_PART_OF_A_RESULT = {"checkpoint_steps"}  # settings that cannot change what a run ends with
 
 
 @dataclass(frozen=True)

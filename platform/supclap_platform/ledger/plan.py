@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from supclap_platform.experiment.cells import Cell, cells_of, digest
+from supclap_platform.experiment.cells import Cell, cells_of
+from supclap_platform.experiment.identity import digest
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.leases import LeaseName
 from supclap_platform.ledger.ledger import Known, Ledger, Result, State

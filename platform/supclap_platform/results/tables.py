@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from supclap.errors import InputError
-from supclap_platform.experiment.cells import INIT, Cell, cells_of, digest
+from supclap_platform.experiment.cells import INIT, Cell, cells_of
 from supclap_platform.experiment.columns import Column, in_group
+from supclap_platform.experiment.identity import digest
 from supclap_platform.experiment.metrics import decimals, has_a_best, lower_is_better
 from supclap_platform.experiment.published import PublishedTable, published_table
 from supclap_platform.experiment.reader import Experiment

@@ -23,7 +23,8 @@ from supclap.errors import InputError
 from supclap.events import Event
 from supclap.run_files import CONFIG, MODEL, config_file
 from supclap.storage import Folder
-from supclap_platform.experiment.cells import CELL, Cell
+from supclap_platform.experiment.cells import Cell
+from supclap_platform.experiment.identity import CELL
 from supclap_platform.experiment.schema import Resources
 from supclap_platform.ledger.leases import Lease, parse_lease
 from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger, State, open_ledger

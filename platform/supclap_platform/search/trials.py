@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from supclap_platform.experiment.cells import Cell, Contents, cells_of
+from supclap_platform.experiment.cells import Cell, cells_of
+from supclap_platform.experiment.identity import Contents
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.search import Objective, Search
 from supclap_platform.experiment.settings import flat

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from supclap_platform.experiment.cells import digest
+from supclap_platform.experiment.identity import digest
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.search import Objective, Search
 from supclap_platform.ledger.ledger import Ledger

@@ -1,0 +1,148 @@
+"""Identity: the signature that names a run, wherever it lies and whatever it is called.
+
+A signature is a hash of the fully resolved RunConfig, defaults included, so that a changed default
+changes it. Left out is what cannot change a result: resources (but for the number of workers), how
+often a checkpoint is written, and a key that came later while it stands at the value that means "as
+before" (`supclap.config.AsBefore`). Folders (a collection, recorded events, a pretrained encoder, a
+model to start from) enter by their content, so that a signature is the same wherever they lie.
+
+What code a result comes from is recorded beside the signature (`supclap.code`), not in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from supclap.config import PRETRAINED, DataConfig, RunConfig
+from supclap.errors import InputError, nearest
+
+CELL = "cell:"  # model.start of a cell that starts from another: "cell:<signature>"
+NO_PART_OF_A_RESULT = {"checkpoint_steps"}  # settings that cannot change what a run ends with
+
+
+def signature(config: RunConfig, workers: int = 1, content: Contents | None = None) -> str:
+    """The signature of a run: 16 hexadecimal digits.
+
+    Raises InputError where a folder that the configuration names cannot be read.
+    """
+    values = config.model_dump(mode="json", exclude=NO_PART_OF_A_RESULT)
+    content = content or Contents()
+    content.fill_in(config.data, values["data"])
+    for name, further in config.also.items():
+        try:
+            data = config.data if further.data is None else further.data
+            filled = values["also"][name]["data"] if further.data is not None else {}
+            content.fill_in(data, filled, (further.split,))
+        except InputError as error:
+            raise InputError(f"also.{name}: {error}") from None
+    for side in ("audio", "text"):
+        encoder = getattr(config.model, side)
+        if encoder.folder is not None:
+            key = f"model.{side}.folder"
+            values["model"][side]["folder"] = content.folder(encoder.folder, key)
+            for name in PRETRAINED.get(encoder.name, ()):
+                if not (Path(encoder.folder) / name).is_file():
+                    raise InputError(f"{key}: {encoder.folder} has no {name}")
+    start = config.model.start
+    if start is not None and not start.startswith(CELL):
+        values["model"]["start"] = content.folder(start, "model.start")
+    return digest({"run": values, "workers": workers})
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """A hash of plain values that depends on nothing but them: 16 hexadecimal digits."""
+    text = json.dumps(
+        _canonical(values),
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=True,
+        allow_nan=False,
+    )
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
+
+
+class Contents:
+    """Content hashes of folders, each computed once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], str] = {}
+
+    def fill_in(
+        self, data: DataConfig, values: dict[str, Any], splits: tuple[str | None, ...] | None = None
+    ) -> None:
+        """Puts content in the place of the folders among the values of ``data``.
+
+        Args:
+            splits: those that must be there; by default the splits that ``data`` names.
+        """
+        needed = (data.train, data.val, data.test) if splits is None else splits
+        if data.folder is not None:
+            values["folder"] = self.collection(str(data.folder), needed)
+        elif splits is not None:
+            from supclap.data.soundscenes import SPLITS  # numpy and more: only where it is asked
+
+            _refuse_unknown("soundscenes", needed, SPLITS)
+        if data.events is not None:
+            values["events"] = [self.folder(f, "data.events") for f in data.events]
+
+    def collection(self, folder: str, splits: tuple[str | None, ...]) -> str:
+        """Of a prepared collection, all splits of it; its index holds their hashes."""
+        return self._once(
+            ("collection", folder, *map(str, splits)), lambda: _collection(folder, splits)
+        )
+
+    def folder(self, path: str, key: str) -> str:
+        """Of any folder: the names, sizes and small files' bytes of all that lies below it."""
+        return self._once(("folder", path), lambda: _folder(Path(path), key))
+
+    def _once(self, key: tuple[str, ...], compute: Callable[[], str]) -> str:
+        if key not in self._known:
+            self._known[key] = compute()
+        return self._known[key]
+
+
+def _collection(folder: str, splits: tuple[str | None, ...]) -> str:
+    from supclap.data.clips import Collection  # needs numpy and pyarrow: only where there is one
+
+    collection = Collection(Path(folder))
+    _refuse_unknown(folder, splits, collection.splits)
+    return "content:" + collection.content_hash()
+
+
+def _refuse_unknown(place: str, splits: Sequence[str | None], existing: Sequence[str]) -> None:
+    for name in splits:
+        if name is not None and name not in existing:
+            raise InputError(
+                f"{place}: no split '{name}'{nearest(name, existing)} (it has "
+                f"{', '.join(existing) or 'none'})"
+            )
+
+
+def _folder(path: Path, key: str) -> str:
+    if not path.is_dir():
+        raise InputError(f"{key}: {path} is not a folder")
+    state = hashlib.sha256()
+    for file in sorted(path.rglob("*"), key=lambda p: p.relative_to(path).as_posix()):
+        # Hidden: a downloader's notes of when and whence.
+        hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
+        if hidden or not file.is_file():
+            continue
+        size = file.stat().st_size
+        state.update(f"{file.relative_to(path).as_posix()}\0{size}\0".encode())
+        if file.suffix in (".json", ".csv", ".safetensors"):
+            with open(file, "rb") as content:  # gigabytes, where it is a pretrained encoder
+                state.update(hashlib.file_digest(content, "sha256").digest())
+    return "content:" + state.hexdigest()[:16]
+
+
+def _canonical(value: Any) -> Any:
+    """Minus zero is zero, and a float is what it is, not how it was written."""
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    return value + 0.0 if isinstance(value, float) else value
