@@ -6,6 +6,7 @@ loss(audio, text).total.backward()      # audio, text: (N, d), L2-normalised
 
 from supclap.losses.build import build_loss
 from supclap.losses.contrastive import ContrastiveLoss, InfoNCE, SigLIP
+from supclap.losses.distributed import GlobalBatchLoss
 from supclap.losses.multilingual import MultilingualLoss, MultilingualOutput
 from supclap.losses.radius import DynamicRadius, StaticRadius
 from supclap.losses.svr import LossOutput, SupCLAPLoss, SupportVectorRegularization
@@ -13,6 +14,7 @@ from supclap.losses.svr import LossOutput, SupCLAPLoss, SupportVectorRegularizat
 __all__ = [
     "ContrastiveLoss",
     "DynamicRadius",
+    "GlobalBatchLoss",
     "InfoNCE",
     "LossOutput",
     "MultilingualLoss",

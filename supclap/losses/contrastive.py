@@ -23,12 +23,22 @@ class ContrastiveLoss(nn.Module):
 
     ``partition`` names how logits become a loss: a softmax over each row and column, or a
     sigmoid of every pair.
+
+    A subclass may have a ``forward`` of its own: then its value is the base term of `SupCLAPLoss`
+    (the whole batch's, on every worker), while the SVR term stays the partition's, at the support
+    vectors. So may its ``scale`` and ``bias``, which both terms use.
     """
 
     partition: Partition
 
     def __init__(self, temperature: float, learn: bool, same_clip: SameClip) -> None:
         super().__init__()
+        found = getattr(self, "partition", None)
+        if found not in ("softmax", "sigmoid"):
+            raise ValueError(
+                f"partition: expected 'softmax' or 'sigmoid' of {type(self).__name__}, got "
+                f"{found!r}; derive it from InfoNCE or SigLIP"
+            )
         low, high = TEMPERATURE_BOUNDS
         check_number("temperature", temperature, above=0.0)
         if learn:
@@ -48,14 +58,22 @@ class ContrastiveLoss(nn.Module):
         return isinstance(self.log_scale, nn.Parameter)
 
     def scale(self) -> Tensor:
-        """1 / temperature: (), float32 or wider, within `TEMPERATURE_BOUNDS` where learned."""
+        """1 / temperature: (), within `TEMPERATURE_BOUNDS` where learned.
+
+        It is as wide as the module's own numbers: float32, also under float64 embeddings, unless
+        the loss is made ``double()``; tau is then exact to 1e-7 only.
+        """
+        self.hold_temperature()
+        return self.log_scale.exp()
+
+    def hold_temperature(self) -> None:
+        """Puts a learned temperature back within `TEMPERATURE_BOUNDS`."""
         if self.learns_temperature:
             low, high = TEMPERATURE_BOUNDS
             # The parameter itself is held, as a clamp of its value alone would have no gradient
             # outside the bounds and never come back.
             with torch.no_grad():
                 self.log_scale.clamp_(-math.log(high), -math.log(low))
-        return self.log_scale.exp()
 
     def bias(self) -> Tensor:
         """The logits' additive constant: ()."""

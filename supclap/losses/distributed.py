@@ -7,11 +7,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from supclap.losses.checks import check_clip_ids, check_embeddings
 from supclap.losses.pairs import full_precision, widened
 from supclap.losses.passes import Layout
-from supclap.losses.svr import LossOutput, SupCLAPLoss
+from supclap.losses.svr import LossOutput, SupCLAPLoss, overrides
 
 
 class GlobalBatchLoss(nn.Module):
@@ -21,20 +22,39 @@ class GlobalBatchLoss(nn.Module):
     gathered with gradient and the columns' log-sum-exps are reduced, N numbers. Returned are the
     *values* of the global batch, the same on every worker, with *gradients* such that the mean of
     the workers' parameter gradients, which DistributedDataParallel takes, is the gradient of the
-    one-process run: of the encoders, the temperature, the static radius and the predictor alike.
-    The gradient at a worker's own embeddings is therefore their true one times the number of
-    workers. Batches may be of different size on each worker, and empty on some.
+    one-process run. The gradient at a worker's own embeddings is therefore their true one times the
+    number of workers. Batches may be of different size on each worker, and empty on some.
 
-    Without an initialised process group it is ``loss`` itself.
+    The loss's own parameters (temperature, static radius, predictor) lie outside the model that DDP
+    wraps. So their gradients are averaged here, in the backward pass, and rank 0's values go to
+    every worker before the first batch: they stay the same everywhere, and equal to those of one
+    process. Where DDP averages them once more, that changes nothing.
+
+    Without an initialised process group, and in a group of one, it is ``loss`` itself.
 
     Args:
         loss: the loss; a radius predictor's length is the global batch.
         group: the workers; the default group where None.
+
+    Raises:
+        ValueError: not a `SupCLAPLoss`, or one with a ``forward`` of its own, which the workers,
+            who each hold some rows of the batch, could not call.
     """
 
     def __init__(self, loss: SupCLAPLoss, group: dist.ProcessGroup | None = None) -> None:
         super().__init__()
+        if not isinstance(loss, SupCLAPLoss):
+            raise ValueError(
+                f"loss: expected a SupCLAPLoss, got {type(loss).__name__} (a MultilingualLoss "
+                "wraps a GlobalBatchLoss, not the other way round)"
+            )
+        if overrides(loss, SupCLAPLoss, "forward") and not overrides(loss, SupCLAPLoss, "of_rows"):
+            raise ValueError(
+                f"loss: {type(loss).__name__} has a forward of its own, which would never be "
+                "called, as each worker computes its own rows alone: override of_rows instead"
+            )
         self.loss, self.group = loss, group
+        self._alike = False  # whether every worker has rank 0's parameters
 
     def forward(self, audio: Tensor, text: Tensor, clip_ids: Tensor | None = None) -> LossOutput:
         """The loss of the global batch; radii are those of this worker's rows.
@@ -47,7 +67,7 @@ class GlobalBatchLoss(nn.Module):
             ValueError: names the argument, what is expected and what was found. The other workers
                 then wait at the next collective until their time is up.
         """
-        if not (dist.is_available() and dist.is_initialized()):
+        if not parallel(self.group):
             output: LossOutput = self.loss(audio, text, clip_ids)
             return output
         check_embeddings(audio, text, smallest=0)
@@ -59,6 +79,11 @@ class GlobalBatchLoss(nn.Module):
                 "audio and text: expected at least 2 pairs over all workers, as a single pair has "
                 f"no negative to contrast with, got {sum(counts)}"
             )
+        if not self._alike:
+            for tensor in self.loss.state_dict().values():
+                dist.broadcast(tensor, group=self.group, group_src=0)
+            self._alike = True
+        self.loss.base.hold_temperature()  # of the parameters themselves, before they are replaced
 
         def gather(rows: Tensor) -> Tensor:
             gathered: Tensor = _Gather.apply(rows, counts, self.group)
@@ -74,9 +99,9 @@ class GlobalBatchLoss(nn.Module):
         with full_precision(audio):
             audio, text = widened(audio), widened(text)
             clips = None if clip_ids is None else gather(clip_ids)
-            share = self.loss.of_rows(
-                layout, audio, text, gather(audio), gather(text), clip_ids, clips, gather
-            )
+            rows = (layout, audio, text, gather(audio), gather(text), clip_ids, clips, gather)
+            module = _Rows(self.loss)
+            share = functional_call(module, _averaged(module, self.group), rows)
             names = list(share.parts)
             mine = torch.stack([share.total, *share.parts.values()])
             everyone = mine.detach().clone()
@@ -85,6 +110,34 @@ class GlobalBatchLoss(nn.Module):
             # mean over the workers is then the sum of the shares.
             total, *parts = everyone + workers * (mine - mine.detach())
         return LossOutput(total, dict(zip(names, parts, strict=True)), share.radii)
+
+
+def parallel(group: dist.ProcessGroup | None = None) -> bool:
+    """Whether there are other workers: an initialised process group of more than one."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return False
+    return dist.get_world_size(group) > 1
+
+
+class _Rows(nn.Module):
+    """``loss.of_rows`` as a module's forward, which is what `functional_call` calls."""
+
+    def __init__(self, loss: SupCLAPLoss) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, *rows: Any) -> LossOutput:
+        return self.loss.of_rows(*rows)
+
+
+def _averaged(module: nn.Module, group: dist.ProcessGroup | None) -> dict[str, Tensor]:
+    """The learnable parameters by name, as tensors whose gradient is the mean over the workers by
+    the time it reaches the parameters."""
+    learned = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    if not learned or not torch.is_grad_enabled():
+        return {}
+    same: tuple[Tensor, ...] = _Average.apply(group, *learned.values())
+    return dict(zip(learned, same, strict=True))
 
 
 def _counts(rows: int, device: torch.device, group: dist.ProcessGroup | None) -> list[int]:
@@ -122,3 +175,21 @@ class _Gather(torch.autograd.Function):
         mine = torch.empty_like(padded[0])
         dist.reduce_scatter(mine, padded, group=ctx.group)
         return mine[: counts[rank]], None, None
+
+
+class _Average(torch.autograd.Function):
+    """Tensors as they are; backward gives each the mean of its gradient over the workers."""
+
+    @staticmethod
+    def forward(ctx: Any, group: dist.ProcessGroup | None, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.group = group
+        return tuple(tensor.clone() for tensor in tensors)  # few numbers beside the N x N logits
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        dist.all_reduce(flat, group=ctx.group)
+        flat /= dist.get_world_size(ctx.group)
+        means = flat.split([gradient.numel() for gradient in gradients])
+        pairs = zip(means, gradients, strict=True)
+        return (None, *(mean.view_as(gradient) for mean, gradient in pairs))

@@ -14,7 +14,7 @@ from supclap.losses.checks import check_clip_ids, check_embeddings
 from supclap.losses.contrastive import ContrastiveLoss
 from supclap.losses.pairs import full_precision, widened
 from supclap.losses.radius import StaticRadius
-from supclap.losses.svr import DELTA_MIN, LossOutput, SupCLAPLoss
+from supclap.losses.svr import DELTA_MIN, LossOutput, SupCLAPLoss, overrides
 
 
 def literal_loss(
@@ -49,9 +49,12 @@ def support_vectors(anchors: Tensor, positives: Tensor, radius: Tensor) -> Tenso
 def _loss(loss: SupCLAPLoss, audio: Tensor, text: Tensor, clip_ids: Tensor | None) -> LossOutput:
     base, svr = loss.base, loss.svr
     same = _same_clip(len(audio), clip_ids, audio.device)
-    l_orig = direction(base, text, audio, same)
-    if base.partition == "softmax":
-        l_orig = l_orig + direction(base, audio, text, same)
+    if overrides(base, ContrastiveLoss, "forward"):
+        l_orig = base(audio, text, clip_ids)
+    else:
+        l_orig = direction(base, text, audio, same)
+        if base.partition == "softmax":
+            l_orig = l_orig + direction(base, audio, text, same)
     if svr is None:
         return LossOutput(l_orig, {"base": l_orig}, {})
 

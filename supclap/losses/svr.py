@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -63,6 +64,11 @@ class SupportVectorRegularization(nn.Module):
         return f"sides={self.sides!r}, alpha={self.alpha:g}, beta={self.beta:g}"
 
 
+def overrides(module: nn.Module, base: type[nn.Module], name: str) -> bool:
+    """Whether ``module`` has a method of its own where ``base`` has one of that name."""
+    return name in vars(module) or getattr(type(module), name) is not getattr(base, name)
+
+
 @dataclass(frozen=True)
 class LossOutput:
     """A batch's loss.
@@ -81,7 +87,7 @@ class SupCLAPLoss(nn.Module):
     """A base loss and its regularization: ``loss(audio, text).total.backward()``.
 
     Args:
-        base: `InfoNCE` or `SigLIP`.
+        base: `InfoNCE`, `SigLIP` or a subclass (see `ContrastiveLoss` for one's own ``forward``).
         svr: `SupportVectorRegularization`; None gives the base loss alone.
         tile: rows per tile. None is the fast form, which keeps up to three N x N products; a
             number (256, say) recomputes them tile by tile, and memory grows with N alone. Both are
@@ -100,6 +106,11 @@ class SupCLAPLoss(nn.Module):
         if svr is not None and not isinstance(svr, SupportVectorRegularization):
             raise ValueError(
                 f"svr: expected a SupportVectorRegularization, got {type(svr).__name__}"
+            )
+        if svr is not None and overrides(svr, nn.Module, "forward"):
+            raise ValueError(
+                f"svr: {type(svr).__name__} has a forward, which nothing would call; a term of "
+                "one's own goes into the base's forward or a subclass of SupCLAPLoss"
             )
         if tile is not None and tile < 1:
             raise ValueError(f"tile: expected at least 1 row, got {tile}")
@@ -143,10 +154,22 @@ class SupCLAPLoss(nn.Module):
             row_clips, clips: (n,) and (N,) clip ids.
             gather: (n,) -> (N,), the rows' values to those of the whole batch, with gradient.
         """
+        own = self._own_base(layout, audio, text, clips)
         if self.svr is None:
-            base, _ = row_losses(
-                self.base, layout, text_rows, audio_rows, text, audio, None, None, row_clips, clips
-            )
+            base = own
+            if base is None:
+                base, _ = row_losses(
+                    self.base,
+                    layout,
+                    text_rows,
+                    audio_rows,
+                    text,
+                    audio,
+                    None,
+                    None,
+                    row_clips,
+                    clips,
+                )
             return LossOutput(base, {"base": base}, {})
         svr = self.svr
         scale = self.base.scale().to(text.dtype)
@@ -177,6 +200,7 @@ class SupCLAPLoss(nn.Module):
             clips,
             None if products is None else products.detach(),
         )
+        base = base if own is None else own
         total = base + svr.alpha * term
         parts = {"base": base, "svr": term}
         if svr.beta:
@@ -184,6 +208,24 @@ class SupCLAPLoss(nn.Module):
             parts["constraint"] = torch.stack(outside).sum() / layout.pairs
             total = total + svr.beta * parts["constraint"]
         return LossOutput(total, parts, radii)
+
+    def _own_base(
+        self, layout: Layout, audio: Tensor, text: Tensor, clips: Tensor | None
+    ) -> Tensor | None:
+        """The share of a base with a ``forward`` of its own: (); None where it has none.
+
+        Nothing is known of it but its value for the whole batch, so every worker computes that,
+        and has an equal share in it.
+        """
+        if not overrides(self.base, ContrastiveLoss, "forward"):
+            return None
+        value: Tensor = self.base(audio, text, clips)
+        if value.shape != ():
+            raise ValueError(
+                f"base: {type(self.base).__name__}.forward: expected a loss of shape (), got "
+                f"{tuple(value.shape)}"
+            )
+        return value / dist.get_world_size(layout.group) if layout.distributed else value
 
     def _radius(
         self,

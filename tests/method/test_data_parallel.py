@@ -59,6 +59,18 @@ def test_two_workers_reach_the_metrics_of_one(data: Path, tmp_path: Path) -> Non
         assert all(len(mine[name]) == len(theirs[name]) for name in mine.files)
 
 
+@pytest.mark.parametrize("multilingual", [None, "kcl"])
+def test_a_group_of_one_worker_is_no_group_to_the_bit(
+    data: Path, tmp_path: Path, multilingual: str | None
+) -> None:
+    config = tiny_config(data, loss__multilingual=multilingual, data__languages=["eng", "deu"])
+    list(fit(config, Folder.at(tmp_path / "alone")))
+    list(launch(config, str(tmp_path / "group"), 1))
+    alone, group = (everything(Folder.at(tmp_path / name)) for name in ("alone", "group"))
+    assert "model/weights.safetensors" in alone
+    assert group == alone
+
+
 def test_with_chunks_that_divide_alike_dropout_is_the_same_too(data: Path, tmp_path: Path) -> None:
     config = tiny_config(data, chunk=2, model__dropout=0.2, loss__svr__radius="static")
     alike(

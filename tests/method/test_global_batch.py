@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from supclap.losses import (
     DynamicRadius,
     InfoNCE,
+    MultilingualLoss,
     SigLIP,
     StaticRadius,
     SupCLAPLoss,
@@ -20,10 +21,29 @@ from supclap.losses import (
 from supclap.losses.distributed import GlobalBatchLoss
 
 PAIRS = 11
+
+
+class Hinge(InfoNCE):
+    """A base loss of one's own: of each pair's nearest negative, and of the learned temperature."""
+
+    def forward(self, audio, text, clip_ids=None):
+        logits = text @ audio.T * self.scale()
+        same = torch.eye(len(text), dtype=torch.bool)
+        if clip_ids is not None:
+            same = clip_ids[:, None] == clip_ids[None, :]
+        nearest = logits.masked_fill(same, -torch.inf).amax(1)
+        return F.relu(1 + nearest - logits.diagonal()).mean()
+
+
+BASES = {
+    "infonce": lambda: InfoNCE(0.07, learn_temperature=True),
+    "siglip": SigLIP,
+    "own": lambda: Hinge(0.07, learn_temperature=True),
+}
 CASES = [
     (base, radius, sides, tile, with_clips)
     for base, radius, sides in itertools.product(
-        ("infonce", "siglip"),
+        BASES,
         (None, "static", "sorted", "batch", "attached", "pooled"),
         ("text", "both"),
     )
@@ -58,9 +78,7 @@ class Step(torch.nn.Module):
         svr = None
         if radius is not None:
             svr = SupportVectorRegularization(radii[radius](), sides, beta=0.2)
-        loss = SupCLAPLoss(
-            InfoNCE(0.07, learn_temperature=True) if base == "infonce" else SigLIP(), svr, tile
-        )
+        loss = SupCLAPLoss(BASES[base](), svr, tile)
         for parameter in loss.parameters():
             if parameter.ndim > 0:
                 torch.nn.init.normal_(parameter, 0, 0.1)
@@ -87,10 +105,18 @@ def worker(rank, counts, meeting):
     # A file, not a port: between finding a free one and using it, another test may take it.
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
     rows = slice(sum(counts[:rank]), sum(counts[: rank + 1]))
-    for case in CASES:
+    for number, case in enumerate(CASES):
+        inside = (number + number // 2) % 2 == 0  # DDP wraps towers and loss, or towers alone
         audio, text, clips = batch(case[-1])
         step = Step(case)
-        parallel = DistributedDataParallel(step)  # must outlive the backward pass
+        if inside:  # DDP averages the loss's parameters as well
+            parallel = DistributedDataParallel(step)  # must outlive the backward pass
+        else:  # the loss lies outside, as in most loops, and its first values differ
+            with torch.no_grad():
+                for parameter in step.loss.parameters():
+                    parameter += rank
+            step.towers = DistributedDataParallel(step.towers)
+            parallel = step
         total = parallel(audio[rows], text[rows], None if clips is None else clips[rows])
         total.backward()
         single = Step(case)
@@ -102,7 +128,8 @@ def worker(rank, counts, meeting):
         want.backward()
         compared = {"total": (total, want)}
         for name, expected in single.named_parameters():
-            compared[name] = (dict(step.named_parameters())[name].grad, expected.grad)
+            found = name if inside else name.replace("towers.", "towers.module.")
+            compared[name] = (dict(step.named_parameters())[found].grad, expected.grad)
         for side in (0, 1):
             mine = step.embeddings[side].grad / world
             compared[f"embedding {side}"] = (mine, embeddings[side].grad[rows])
@@ -110,22 +137,22 @@ def worker(rank, counts, meeting):
             error = (got - expected).detach().abs().max().item() if got.numel() else 0.0
             size = max(1.0, expected.detach().abs().max().item() if expected.numel() else 0.0)
             if not error <= 1e-6 * size:
-                failures.append(f"{case}, worker {rank} of {world}: {name} is off by {error:g}")
+                failures.append(f"{case}, {inside}, worker {rank}: {name} is off by {error:g}")
     dist.destroy_process_group()
     assert not failures, failures
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("counts", [[11], [6, 5], [5, 3, 0, 3]], ids=str)
+@pytest.mark.parametrize("counts", [[6, 5], [5, 3, 0, 3]], ids=str)
 def test_workers_agree_with_one_process(counts, tmp_path):
     mp.spawn(worker, (counts, tmp_path / "meeting"), nprocs=len(counts))
 
 
-def lone_worker(rank, meeting):
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=0, world_size=1)
-    one = F.normalize(torch.ones(1, 4), dim=1)
+def worker_with_one_pair(rank, meeting):
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    pairs = F.normalize(torch.ones(1 - rank, 4), dim=1)
     try:
-        GlobalBatchLoss(SupCLAPLoss(InfoNCE()))(one, one)
+        GlobalBatchLoss(SupCLAPLoss(InfoNCE()))(pairs, pairs)
     except ValueError as error:
         assert "at least 2 pairs over all workers" in str(error)  # noqa: PT017 - in a subprocess
     else:
@@ -136,6 +163,30 @@ def lone_worker(rank, meeting):
 
 @pytest.mark.heavy
 def test_a_global_batch_of_one_pair_is_refused(tmp_path):
+    mp.spawn(worker_with_one_pair, (tmp_path / "meeting",), nprocs=2)
+
+
+def lone_worker(rank, meeting):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=0, world_size=1)
+    for case in CASES:
+        found = []
+        for loss_of in (lambda step: step.loss, lambda step: step.loss.loss):
+            step = Step(case)
+            audio, text, clips = batch(case[-1])
+            embeddings = step.towers(audio, text)
+            output = loss_of(step)(*embeddings, clips)
+            output.total.backward()
+            values = [output.total, *output.parts.values(), *output.radii.values()]
+            found.append([*values, *(p.grad for p in step.parameters())])
+        for grouped, alone in zip(*found, strict=True):
+            assert (grouped is None) == (alone is None), case
+            assert alone is None or grouped.equal(alone), case
+    dist.destroy_process_group()
+
+
+@pytest.mark.heavy
+def test_a_group_of_one_is_the_loss_itself_to_the_bit(tmp_path):
     mp.spawn(lone_worker, (tmp_path / "meeting",), nprocs=1)
 
 
@@ -146,3 +197,31 @@ def test_without_workers_it_is_the_loss_itself():
     assert torch.equal(
         GlobalBatchLoss(loss)(audio, text, clips).total, loss(audio, text, clips).total
     )
+
+
+class Doubled(SupCLAPLoss):
+    def forward(self, audio, text, clip_ids=None):
+        return super().forward(audio, text, clip_ids)
+
+
+class DoubledRows(Doubled):
+    def of_rows(self, *arguments):
+        return super().of_rows(*arguments)
+
+
+def test_a_loss_whose_own_forward_no_worker_could_call_is_refused():
+    with pytest.raises(ValueError, match=r"Doubled has a forward of its own.*of_rows"):
+        GlobalBatchLoss(Doubled(InfoNCE()))
+    assert GlobalBatchLoss(DoubledRows(InfoNCE())).loss.svr is None
+    with pytest.raises(ValueError, match=r"expected a SupCLAPLoss, got InfoNCE"):
+        GlobalBatchLoss(InfoNCE())
+    kcl = MultilingualLoss(SupCLAPLoss(InfoNCE()), "kcl")
+    with pytest.raises(ValueError, match=r"got MultilingualLoss \(a MultilingualLoss wraps"):
+        GlobalBatchLoss(kcl)
+
+
+def test_it_adds_nothing_to_the_losss_parameters_and_state():
+    loss = SupCLAPLoss(SigLIP(), SupportVectorRegularization(DynamicRadius(4)))
+    wrapped = GlobalBatchLoss(loss)
+    assert [id(p) for p in wrapped.parameters()] == [id(p) for p in loss.parameters()]
+    assert list(wrapped.state_dict()) == [f"loss.{name}" for name in loss.state_dict()]

@@ -377,3 +377,75 @@ def test_three_lines_in_a_foreign_loop():
         optimizer.step()
         losses.append(output.total.item())
     assert losses[-1] < losses[0] / 2
+
+
+class Squared(InfoNCE):
+    """A base loss of one's own: squared distances of the pairs, apart from negatives."""
+
+    def forward(self, audio, text, clip_ids=None):
+        return self.scale() * (audio - text).square().sum(1).mean()
+
+
+@pytest.mark.parametrize("pairs", [10, 90])  # the small path and the blocks
+@pytest.mark.parametrize("tile", [None, 4])
+@pytest.mark.parametrize("radius", [None, "static", "sorted"])
+def test_a_base_with_a_forward_of_its_own_is_the_base_term(pairs, tile, radius):
+    raw = embeddings(pairs)
+    plain = build("infonce-learned", radius, "both", 0.3, pairs, tile=tile)
+    own = build("infonce-learned", radius, "both", 0.3, pairs, tile=tile)
+    own.base = Squared(0.07, learn_temperature=True).double()
+    ours = value_and_gradients(own, own, raw)
+    assert_same(ours, value_and_gradients(lambda *x: literal_loss(own, *x), own, raw), 1e-9)
+    audio, text = (F.normalize(x, dim=1) for x in raw)
+    expected = (audio - text).square().sum(1).mean() / 0.07
+    assert ours[0].parts["base"].item() == pytest.approx(expected.item(), rel=1e-6)
+    if radius is not None:  # what SVR adds is as it was
+        other = plain(audio, text)
+        assert ours[0].parts["svr"].item() == pytest.approx(other.parts["svr"].item(), rel=1e-9)
+
+
+def test_a_forward_that_is_set_on_the_module_itself_counts_too():
+    base = InfoNCE()
+    base.forward = lambda audio, text, clip_ids=None: (audio * text).sum() * 0 + 3
+    audio, text = (F.normalize(x, dim=1) for x in embeddings(6))
+    assert SupCLAPLoss(base)(audio, text).total.item() == 3
+
+
+class Scaled(SigLIP):
+    def scale(self):
+        return super().scale() * 2
+
+    def bias(self):
+        return super().bias() + 1
+
+
+def test_a_subclass_with_its_own_scale_and_bias_is_the_loss_of_those():
+    raw = embeddings(9)
+    plain = SigLIP(0.05, bias=-9.0, learn_temperature=False)
+    own = Scaled(0.1, bias=-10.0, learn_temperature=False)
+    ours = value_and_gradients(SupCLAPLoss(own), own, raw)
+    assert_same(ours, value_and_gradients(SupCLAPLoss(plain), plain, raw), 1e-6)
+
+
+class Perceptron(InfoNCE):
+    partition = "perceptron"
+
+
+class Vector(InfoNCE):
+    def forward(self, audio, text, clip_ids=None):
+        return (audio * text).sum(1)
+
+
+class Verbose(SupportVectorRegularization):
+    def forward(self, audio, text):
+        return audio
+
+
+def test_subclasses_that_could_not_do_what_they_say_are_refused():
+    with pytest.raises(ValueError, match=r"partition: .*'softmax' or 'sigmoid'.*'perceptron'"):
+        Perceptron()
+    with pytest.raises(ValueError, match=r"Verbose has a forward, which nothing would call"):
+        SupCLAPLoss(InfoNCE(), Verbose(StaticRadius()))
+    audio, text = (F.normalize(x, dim=1) for x in embeddings(6))
+    with pytest.raises(ValueError, match=r"Vector\.forward: expected .* shape \(\), got \(6,\)"):
+        SupCLAPLoss(Vector())(audio, text)

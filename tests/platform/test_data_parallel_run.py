@@ -14,8 +14,10 @@ from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.ledger.plan import make_plan
 from supclap_platform.running.attempt import ask_to_stop
 from tiny_grid import attempts, claimed, start, supclap, write_experiment
+from tiny_run import everything
 
 from supclap.events import EpochEnded
+from supclap.storage import Folder
 
 pytestmark = pytest.mark.heavy
 
@@ -94,3 +96,27 @@ def test_under_ray_train_a_relative_folder_and_an_old_wish_to_stop_keep_no_cell_
     code, output = supclap("run", path, "--storage", tmp_path / "storage", "--cpus", "1")
     assert code == 0, output
     assert ledger.result(cell.signature) is not None
+
+
+def test_one_worker_under_ray_train_trains_the_same_weights_to_the_bit(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path, seeds=1)
+    text = path.read_text()
+    head, _, rest = text.partition("variants:")
+    row = "variants: {A: {loss.svr: {sides: both, radius: dynamic}}}\n"
+    path.write_text(head + row + rest[rest.index("seeds:") :])
+    found = []
+    for storage, more in (("here", ""), ("under", "true")):
+        arguments = ["--set", f"resources.ray_train={more}"] if more else []
+        code, output = supclap(
+            "run", path, "--storage", tmp_path / storage, "--cpus", "1", *arguments
+        )
+        assert code == 0, output
+        (cell,) = (tmp_path / storage / "cells").iterdir()
+        found.append((cell.name, everything(Folder.at(cell))))
+    (one, mine), (same, theirs) = found
+    # Under Ray Train both the trial and its worker open the log.
+    assert [attempts(tmp_path / storage)[one] for storage in ("here", "under")] == [1, 2]
+    assert one == same  # a signature
+    del mine["log.txt"], theirs["log.txt"]
+    assert "model/weights.safetensors" in mine
+    assert theirs == mine
