@@ -32,6 +32,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from supclap.errors import InputError, nearest
+from supclap.later_keys import as_written
 
 # The paper's eight languages, as ISO 639-3 codes.
 LANGUAGES = ("eng", "fra", "deu", "spa", "nld", "cat", "jpn", "zho")
@@ -329,6 +330,13 @@ def parse_config(values: Mapping[str, Any], source: str = "configuration") -> Ru
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise InputError(f"{source}: {explain(error, RunConfig)}") from None
+
+
+def parse_stored(values: Any, source: str) -> RunConfig:
+    """The RunConfig that an earlier version, or this one, has stored. Raises InputError."""
+    if isinstance(values, Mapping):
+        values = as_written(RunConfig, values)
+    return parse_config(values, source)
 
 
 def load_config(path: Path) -> RunConfig:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from supclap.config import RunConfig, parse_config
+from supclap.config import RunConfig, parse_stored
 from supclap.errors import InputError
 from supclap.events import Event, Finished, Started, from_line
 from supclap.model.clap import CLAP
@@ -122,8 +122,8 @@ class Record:
                 f"{self.folder.uri}/{CONFIG}: is not JSON (damaged?); give another folder, or "
                 "remove this one"
             ) from None
-        try:  # what an earlier version did not know yet has its default
-            before = parse_config(stored, f"{self.folder.uri}/{CONFIG}")
+        try:  # what an earlier version did not know yet is as it was then
+            before = parse_stored(stored, f"{self.folder.uri}/{CONFIG}")
         except InputError as error:
             raise InputError(
                 f"{error}; this version cannot go on with it: give another folder, or remove this "

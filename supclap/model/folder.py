@@ -27,6 +27,7 @@ from torch import nn
 
 from supclap.config import ModelConfig, explain
 from supclap.errors import InputError
+from supclap.later_keys import as_written
 
 FORMAT = 1
 INDEX, WEIGHTS = "model.json", "weights.safetensors"
@@ -103,7 +104,7 @@ def read_model(folder: Path) -> SavedModel:
     """Reads and verifies a model folder. Raises InputError as `supclap.load` says."""
     index = _read_index(folder)
     try:
-        config = ModelConfig.model_validate(index["config"])
+        config = ModelConfig.model_validate(as_written(ModelConfig, index["config"]))
         seconds, hashes = float(index["seconds"]), dict(index["files"])
     except ValidationError as error:
         raise InputError(f"{folder / INDEX}: config: {explain(error, ModelConfig)}") from None

@@ -3,7 +3,7 @@
 A signature is a hash of the fully resolved RunConfig, defaults included, so that a changed default
 changes it. Left out is what cannot change a result: resources (but for the number of workers), how
 often a checkpoint is written, and a key that came later while it stands at the value that means "as
-before" (`supclap.config.AsBefore`). Folders (a collection, recorded events, a pretrained encoder, a
+before" (`supclap.later_keys`). Folders (a collection, recorded events, a pretrained encoder, a
 model to start from) enter by their content, so that a signature is the same wherever they lie.
 
 What code a result comes from is recorded beside the signature (`supclap.code`), not in it.
@@ -19,6 +19,7 @@ from typing import Any
 
 from supclap.config import PRETRAINED, DataConfig, RunConfig
 from supclap.errors import InputError, nearest
+from supclap.later_keys import identity_of
 
 CELL = "cell:"  # model.start of a cell that starts from another: "cell:<signature>"
 NO_PART_OF_A_RESULT = {"checkpoint_steps"}  # settings that cannot change what a run ends with
@@ -29,7 +30,9 @@ def signature(config: RunConfig, workers: int = 1, content: Contents | None = No
 
     Raises InputError where a folder that the configuration names cannot be read.
     """
-    values = config.model_dump(mode="json", exclude=NO_PART_OF_A_RESULT)
+    values = identity_of(config)
+    for key in NO_PART_OF_A_RESULT:
+        values.pop(key, None)
     content = content or Contents()
     content.fill_in(config.data, values["data"])
     for name, further in config.also.items():

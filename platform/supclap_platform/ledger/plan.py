@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from supclap.later_keys import identity_of
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.identity import digest
 from supclap_platform.experiment.reader import Experiment
@@ -109,8 +110,8 @@ def remember(plan: Plan, ledger: Ledger) -> None:
 
 def shape(cell: Cell) -> str:
     """What decides how long a cell takes, hashed."""
-    values = cell.config.model_dump(mode="json", exclude={"loss", "seed"})
-    values["model"].pop("start")
+    values = identity_of(cell.config)
+    del values["loss"], values["seed"], values["model"]["start"]
     given = cell.resources
     return digest({"run": values, "workers": [given.workers, given.cpu, given.gpu]})
 

@@ -16,6 +16,8 @@ import optuna
 from optuna.trial import TrialState
 
 from supclap.errors import InputError
+from supclap.later_keys import identity_of
+from supclap_platform.experiment.identity import NO_PART_OF_A_RESULT
 from supclap_platform.experiment.search_section import SamplerSection
 from supclap_platform.experiment.search_space import Params
 from supclap_platform.ledger.ledger import Ledger
@@ -225,10 +227,14 @@ class Book:
             "objective": {o.metric: o.direction for o in self.search.objectives},
             "seeds": list(self.search.seeds),
             "workers": resources.workers,
-            "init": None if init is None else init.config.model_dump(mode="json"),
+            "init": None if init is None else identity_of(init.config),
         }
-        fixed = _flat(base.model_dump(mode="json", exclude={"seed", "checkpoint_steps"}))
-        told |= {f"base.{key}": value for key, value in fixed.items()}
+        fixed = _flat(identity_of(base))
+        told |= {
+            f"base.{key}": value
+            for key, value in fixed.items()
+            if key not in {"seed", *NO_PART_OF_A_RESULT}
+        }
         for name, parameter in self.search.space.described().items():
             told[f"space.{name}"] = parameter
             told.pop(f"base.{name}", None)

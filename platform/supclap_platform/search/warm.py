@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from supclap.config import RunConfig
+from supclap.config import parse_stored
 from supclap.errors import InputError
 from supclap.run_files import CONFIG
 from supclap_platform.experiment.search import value_at
@@ -50,7 +50,7 @@ def finished(
 def _setting(trials: Trials, ledger: Ledger, signature: str) -> tuple[Params, int] | None:
     """A cell's setting and seed, or None where it lies outside the space."""
     try:
-        config = RunConfig.model_validate(json.loads(ledger.folder(signature).read(CONFIG)))
+        config = parse_stored(json.loads(ledger.folder(signature).read(CONFIG)), CONFIG)
         space = trials.search.space
         values: dict[str, Any] = {name: value_at(config, name) for name in space.parameters}
         return space.setting(values), config.seed

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from supclap.later_keys import identity_of
 from supclap_platform.experiment.identity import digest
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.search import Objective, Search
@@ -175,7 +176,7 @@ def _digest(experiment: Experiment) -> str:
             "study": search.name,
             "space": search.space.described(),
             "objectives": [asdict(objective) for objective in search.objectives],
-            "base": config.model_dump(mode="json"),
+            "base": identity_of(config),
             "seeds": list(search.seeds),
         }
     )
