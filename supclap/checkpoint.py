@@ -20,6 +20,7 @@ from torch import nn
 from supclap.errors import InputError
 from supclap.run_files import CHECKPOINTS, LATEST
 from supclap.storage import Folder
+from supclap.wording import gist
 
 
 class Checkpoints:
@@ -65,9 +66,8 @@ class Checkpoints:
             packed = io.BytesIO(self._folder.read(name))
             state: dict[str, Any] = torch.load(packed, map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load fails in many ways on damaged bytes
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(
-                f"{self._folder.uri}/{name}: not a readable checkpoint ({reason[:120]}); remove "
+                f"{self._folder.uri}/{name}: not a readable checkpoint ({gist(error)}); remove "
                 f"{self._folder.uri} to train from the start"
             ) from None
         return state

@@ -33,6 +33,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from supclap.errors import InputError, nearest
 from supclap.later_keys import as_written
+from supclap.wording import one_line
 
 # The paper's eight languages, as ISO 639-3 codes.
 LANGUAGES = ("eng", "fra", "deu", "spa", "nld", "cat", "jpn", "zho")
@@ -359,7 +360,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as error:  # ValueError: dates and numbers that do not exist
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        problem = str(getattr(error, "problem", None) or error).splitlines()[0]
+        problem = one_line(str(getattr(error, "problem", None) or error))
         raise InputError(f"{where}: not valid YAML: {problem}") from None
     if values is None:
         return {}
@@ -390,6 +391,18 @@ def override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
             node[last] = override(below if isinstance(below, dict) else {}, value)
         else:
             node[last] = deepcopy(value)
+    return result
+
+
+def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """``values`` with every key dotted in full: ``{"loss": {"svr": 1}}`` is ``{"loss.svr": 1}``."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        dotted = f"{above}{key}"
+        if isinstance(value, Mapping) and value:
+            result |= flat(value, f"{dotted}.")
+        else:
+            result[dotted] = value
     return result
 
 

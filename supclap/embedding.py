@@ -18,6 +18,7 @@ from supclap.data.sources.files import OTHER, READABLE
 from supclap.errors import InputError
 from supclap.model.clap import CLAP
 from supclap.model.waveform import read_audio, windows
+from supclap.wording import gist
 
 FORMAT = "1"
 # By these names a file counts as sound. Some are of formats that cannot be read: such a file is
@@ -205,5 +206,4 @@ def _readable(index: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise InputError(f"{index}: no such index; `supclap embed` makes one") from None
     except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{index}: not a readable Parquet file: {reason}") from None
+        raise InputError(f"{index}: not a readable Parquet file: {gist(error)}") from None

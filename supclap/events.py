@@ -70,6 +70,8 @@ class Finished:
 
 
 Event = Started | EpochEnded | Finished
+# Last words of the metrics of retrieval of which a small value is the good one.
+LOW = ("medR", "meanR", "MRV")
 _KINDS: dict[str, type[Event]] = {"started": Started, "epoch": EpochEnded, "finished": Finished}
 
 

@@ -15,6 +15,7 @@ from supclap.evaluation.chance import retrieval_chance
 from supclap.evaluation.collection import encode_clips
 from supclap.evaluation.retrieval import MultilingualResult, retrieval_by_language
 from supclap.evaluation.zero_shot import class_embeddings, zero_shot
+from supclap.events import LOW
 from supclap.inputs import Inputs
 from supclap.model.clap import CLAP
 from supclap.workers import Workers
@@ -146,8 +147,7 @@ def check_selection(metric: str, languages: Sequence[str], inputs: Inputs) -> No
 
 def better(metric: str, new: float, old: float) -> bool:
     """Whether ``new`` beats ``old``; an equal value does not, so the earlier epoch stays."""
-    lower = metric.split(".")[-1] in ("medR", "meanR", "MRV")
-    return new < old if lower else new > old
+    return new < old if metric.split(".")[-1] in LOW else new > old
 
 
 @torch.no_grad()

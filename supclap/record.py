@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from supclap.config import RunConfig, parse_stored
+from supclap.config import RunConfig, flat, parse_stored
 from supclap.errors import InputError
 from supclap.events import Event, Finished, Started, from_line
 from supclap.model.clap import CLAP
@@ -129,7 +129,10 @@ class Record:
                 f"{error}; this version cannot go on with it: give another folder, or remove this "
                 "one"
             ) from None
-        old, new = _flat(before.model_dump(mode="json")), _flat(wanted)
+        old, new = (
+            {key: value for key, value in flat(config).items() if value != {}}
+            for config in (before.model_dump(mode="json"), wanted)
+        )
         for key in sorted(old.keys() | new.keys()):
             was, now = old.get(key, "absent"), new.get(key, "absent")
             if was != now:
@@ -149,13 +152,3 @@ def writing(folder: Folder) -> Iterator[None]:
             f"{folder.uri}: cannot be written: {error.strerror or error}; what was written before "
             "is whole, and the same command goes on from there"
         ) from error
-
-
-def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{above}{key}.")
-        else:
-            flat[above + key] = value
-    return flat

@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from supclap.batches import part_of
 from supclap.errors import InputError
+from supclap.wording import gist
 
 Value = TypeVar("Value")
 
@@ -144,8 +145,7 @@ def join(**where: Any) -> None:
     try:
         dist.init_process_group(backend, timeout=TIMEOUT, **where)
     except (ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"the workers of this run do not find each other: {reason}") from None
+        raise InputError(f"the workers of this run do not find each other: {gist(error)}") from None
 
 
 def _device(local_rank: int) -> torch.device:

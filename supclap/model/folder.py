@@ -28,6 +28,7 @@ from torch import nn
 from supclap.config import ModelConfig, explain
 from supclap.errors import InputError
 from supclap.later_keys import as_written
+from supclap.wording import gist
 
 FORMAT = 1
 INDEX, WEIGHTS = "model.json", "weights.safetensors"
@@ -53,9 +54,9 @@ class SavedModel:
         try:
             model.load_state_dict(tensors_of(self.files[WEIGHTS]))
         except (SafetensorError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
             raise InputError(
-                f"{self.folder / WEIGHTS}: does not fit the model that {INDEX} describes: {reason}"
+                f"{self.folder / WEIGHTS}: does not fit the model that {INDEX} describes: "
+                f"{gist(error)}"
             ) from None
 
 

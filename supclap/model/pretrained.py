@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from supclap.errors import InputError
+from supclap.wording import gist
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -64,8 +65,9 @@ def read_weights(folder: Path, key: str) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: cannot be read (truncated? copy it again): {reason}") from None
+        raise InputError(
+            f"{path}: cannot be read (truncated? copy it again): {gist(error)}"
+        ) from None
 
 
 def without_prefix(

@@ -28,6 +28,7 @@ from supclap.model.pretrained import (
 )
 from supclap.model.registry import Source, text_encoder
 from supclap.model.tokens import Tokens
+from supclap.wording import gist
 
 KEY = "model.text.folder"
 TOKENIZER = "tokenizer.json"
@@ -138,16 +139,14 @@ def _encoder(description: bytes, where: str, dropout: float) -> Any:
     try:
         return M2M100Encoder(M2M100Config.from_dict(values))
     except Exception as error:  # which ones, changes with the versions of transformers
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{where}: is no M2M100Encoder's description: {reason}") from None
+        raise InputError(f"{where}: is no M2M100Encoder's description: {gist(error)}") from None
 
 
 def _tokenizer(content: bytes, where: str) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_buffer(content)
     except Exception as error:  # the library raises nothing narrower
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{where}: is not a tokenizer (truncated?): {reason}") from None
+        raise InputError(f"{where}: is not a tokenizer (truncated?): {gist(error)}") from None
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from supclap.config import RunConfig, load_config, override, parse_config
+from supclap.config import RunConfig, flat, load_config, override, parse_config
 from supclap.errors import InputError
 
 
@@ -126,3 +126,10 @@ def test_no_option_is_dead() -> None:
     code = "\n".join(p.read_text() for p in package.rglob("*.py") if p.name != "config.py")
     dead = [name for name in options(RunConfig) if not re.search(rf"\.{name}\b", code)]
     assert not dead
+
+
+def test_keys_dotted_in_full_are_the_inverse_of_override() -> None:
+    nested = {"loss": {"svr": {"alpha": 1}, "name": "infonce"}, "also": {}, "epochs": 3}
+    dotted = {"loss.svr.alpha": 1, "loss.name": "infonce", "also": {}, "epochs": 3}
+    assert flat(nested) == dotted
+    assert override({}, dotted) == nested

@@ -17,7 +17,7 @@ from supclap_platform.experiment.reader import Experiment, load_experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.mirror.store import Store
 from supclap_platform.mirror.tracked import tracked_runs
-from supclap_platform.results.report import build_report, spell
+from supclap_platform.results.report import build_report
 from supclap_platform.results.tables import build_table, shown
 from supclap_platform.results.verdict_formats import account_of
 from supclap_platform.results.verdicts import judge
@@ -305,7 +305,3 @@ def test_the_command_writes_the_page_and_says_where(tmp_path, experiment, ledger
     place = tmp_path / "storage" / "experiments" / "shown" / "report.html"
     assert done.stdout.strip() == str(place)
     assert Path(place).read_bytes() == build_report(experiment, ledger)
-
-
-def test_small_words():
-    assert [spell(s) for s in (41, 119.6, 720, 7300)] == ["41 s", "120 s", "12 min", "2.0 h"]

@@ -2,7 +2,6 @@
 
 import io
 
-import pytest
 from rich.console import Console
 from supclap_platform.running.progress import (
     Progress,
@@ -11,7 +10,7 @@ from supclap_platform.running.progress import (
     seconds_left,
     seconds_per_epoch,
 )
-from supclap_platform.running.view import LINE_EVERY, View, drawn, line, span
+from supclap_platform.running.view import LINE_EVERY, View, drawn, line
 
 from supclap.events import EpochEnded, Finished, Started
 
@@ -44,14 +43,6 @@ def test_the_time_left_weighs_cells_by_their_shape() -> None:
     assert seconds_left(waiting, at_work, {"small": 1.0, "large": 3.0}, 2) == (4 + 8 + 6) / 2
     assert seconds_left([], at_work, {"small": 1.0}, 2) == 6.0  # the last cell cannot be shared
     assert seconds_left(waiting, [], {}, 2) is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "told"),
-    [(0.4, "0 s"), (59.6, "1 min 00 s"), (61, "1 min 01 s"), (7260, "2 h 01 min")],
-)
-def test_spans_are_told_as_exactly_as_one_reads_them(seconds: float, told: str) -> None:
-    assert span(seconds) == told
 
 
 def test_a_log_gets_few_lines_and_every_failure_at_once() -> None:

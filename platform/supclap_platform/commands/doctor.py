@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from supclap.errors import InputError
+from supclap.wording import gist
 
 LEAST_FREE = 5  # GB
 PACKAGES = ("torch", "ray", "mlflow", "pyarrow", "transformers", "optuna")
@@ -43,7 +44,7 @@ def doctor(storage: str, tracking_uri: str | None, address: str | None) -> None:
         try:
             sign, told = "ok", check()
         except Exception as error:  # whatever it is, the next part is still worth a look
-            sign, told = "WRONG", " ".join(str(error).split()) or type(error).__name__
+            sign, told = "WRONG", gist(error, None)
             wrong += 1
         click.echo(f"{sign:<6}{name:<18}{told}")
     if wrong:

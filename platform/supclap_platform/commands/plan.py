@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from supclap.wording import duration
 from supclap_platform.commands.options import experiment_options
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment, parse_changes
@@ -145,9 +146,9 @@ def _told(expected: Forecast) -> str:
         )
     known = expected.cells - expected.unknown
     text = (
-        f"forecast: {known} cells take {_span(expected.wall_seconds)} with {expected.at_once} at "
-        f"once, {expected.worker_hours:.2f} worker-hours (from {expected.basis} finished cells of "
-        "the same shape)"
+        f"forecast: {known} cells take {duration(expected.wall_seconds)} with "
+        f"{expected.at_once} at once, {expected.worker_hours:.2f} worker-hours (from "
+        f"{expected.basis} finished cells of the same shape)"
     )
     if expected.unknown:
         text += f"; {expected.unknown} more cells have no finished cell of their shape"
@@ -156,10 +157,3 @@ def _told(expected: Forecast) -> str:
 
 def _count(items: Sized, name: str) -> str:
     return f"{len(items)} {name}{'' if len(items) == 1 else 's'}"
-
-
-def _span(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from supclap.errors import InputError
+from supclap.wording import one_line
 
 Key = tuple[str, ...]  # ("variants", "InfoNCE", "loss.svr"): keys from the top, list places as text
 
@@ -38,7 +39,7 @@ class Document:
 
     def error(self, key: Iterable[str], message: str) -> InputError:
         """An InputError ``file:line: message``, always of one line."""
-        return InputError(f"{self.path}:{self.line(key)}: {_one_line(message)}")
+        return InputError(f"{self.path}:{self.line(key)}: {one_line(message)}")
 
     def setting(self, places: Iterable[Key], dotted: str) -> Key:
         """The key that set the configuration value ``dotted``: the last of ``places`` to name it.
@@ -80,7 +81,7 @@ def read_value(told: str, text: str) -> Any:
             _bound(Path(told), root)
         return yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, *_UNREADABLE):
-        raise InputError(f"{told}: the value is not valid YAML: {_one_line(text, 60)}") from None
+        raise InputError(f"{told}: the value is not valid YAML: {one_line(text, 60)}") from None
 
 
 def read_document(path: Path) -> Document:
@@ -99,11 +100,11 @@ def read_document(path: Path) -> Document:
         return _compose(path, text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        problem = _one_line(str(error.problem or error.context or "cannot be read"))
+        problem = one_line(str(error.problem or error.context or "cannot be read"))
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise InputError(f"{where}: not valid YAML: {problem}") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {_one_line(str(error))}") from None
+        raise InputError(f"{path}: not valid YAML: {one_line(str(error))}") from None
     except RecursionError:
         raise InputError(f"{path}: nested deeper than {MOST_DEPTH} levels") from None
 
@@ -122,7 +123,7 @@ def _compose(path: Path, text: str) -> Document:
         try:
             values = loader.construct_document(root)
         except _UNREADABLE as error:
-            raise InputError(f"{path}: a value cannot be read: {_one_line(str(error))}") from None
+            raise InputError(f"{path}: a value cannot be read: {one_line(str(error))}") from None
     finally:
         loader.dispose()
     return Document(path, values, lines)
@@ -183,11 +184,11 @@ def _walk(path: Path, node: yaml.Node, at: Key, lines: dict[Key, int]) -> None:
             merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
             continue
         if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
-            shown = _one_line(key.value) if isinstance(key, yaml.ScalarNode) else _kind(key)
+            shown = one_line(key.value) if isinstance(key, yaml.ScalarNode) else _kind(key)
             raise InputError(f"{path}:{line}: the key {shown} is not text; put it in quotes")
         if key.value in own:
             raise InputError(
-                f"{path}:{line}: the key '{_one_line(key.value)}' stands twice "
+                f"{path}:{line}: the key '{one_line(key.value)}' stands twice "
                 f"(first in line {own[key.value]})"
             )
         own[key.value] = line
@@ -210,8 +211,3 @@ def _shared(first: tuple[str, ...], second: tuple[str, ...]) -> int:
             break
         count += 1
     return count
-
-
-def _one_line(text: str, most: int = 400) -> str:
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= most else line[: most - 1] + "…"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from supclap.config import LANGUAGES, RunConfig
 from supclap.errors import InputError, nearest
+from supclap.events import LOW
 
 SPLITS = ("test", "val", "shifted")
 RECALLS = ("R@1", "R@5", "R@10", "R@50")
@@ -55,7 +56,7 @@ ALSO = "also"
 FIRST_WORDS = frozenset(name.split(".")[0] for name in CATALOGUE) | {ALSO}
 _LEGAL = frozenset(CATALOGUE)
 _OF_TEST = frozenset((*_SHORT, *_BY_LANGUAGE))
-_LOW = ("medR", "meanR", "MRV", *WHOLE)
+_LOW = (*LOW, *WHOLE)
 _NEITHER = (
     *("radius", "contraction", "push", "similarity", "distance", "temperature"),
     *("chance", "best_epoch", "steps"),

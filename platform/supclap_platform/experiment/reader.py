@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from supclap.config import RunConfig
+from supclap.config import RunConfig, flat
 from supclap.errors import InputError, nearest
 from supclap_platform.experiment.checks import (
     check_baselines,
@@ -39,7 +39,7 @@ from supclap_platform.experiment.schema import (
     fault,
 )
 from supclap_platform.experiment.search import Search, placeholders, read_search
-from supclap_platform.experiment.settings import Settings, flat
+from supclap_platform.experiment.settings import Settings
 from supclap_platform.experiment.variants import Init, Variant
 
 DEFAULT_PROFILE = "laptop"

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from supclap.config import RunConfig, explain
 from supclap.errors import InputError
+from supclap_platform.experiment.columns import AT
 from supclap_platform.experiment.document import Document, Key
 from supclap_platform.experiment.metrics import (
     TRAINING,
@@ -219,7 +220,7 @@ class _Reader:
         for key, name in keys.items():
             if name in rows or (len(key) > 2 and name == self.section.winner):
                 raise self.document.error(key, f"two rows are called '{name}'")
-            if not name.strip() or not name.isprintable() or len(name) > 100 or " @ " in name:
+            if not name.strip() or not name.isprintable() or len(name) > 100 or AT in name:
                 raise self.document.error(
                     key, "expected a row's name of 1 to 100 printable characters"
                 )

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from supclap.config import RunConfig, override
 from supclap.errors import InputError
+from supclap.wording import one_line
 from supclap_platform.experiment.document import Document, Key
 from supclap_platform.experiment.metrics import check_selection
 from supclap_platform.experiment.rows import Row
@@ -98,7 +99,7 @@ class Settings:
         given = next((key for key in self.changes if _covers(key, dotted)), None)
         own = [place for place in places if place not in self.places]
         if given is not None and not self.document.names(own, dotted):  # a row's word is the last
-            return InputError(f"--set {given}: {' '.join(message.split())}")
+            return InputError(f"--set {given}: {one_line(message)}")
         key = self.document.setting((*self.places, *places), dotted)
         return self.document.error(key, message)
 
@@ -136,18 +137,6 @@ class Settings:
             return os.environ[match[1]]
 
         return re.sub(r"\$\{(\w+)\}", of, value)
-
-
-def flat(changes: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Overrides with every key dotted in full: ``{"loss": {"svr": 1}}`` is ``{"loss.svr": 1}``."""
-    result: dict[str, Any] = {}
-    for key, value in changes.items():
-        dotted = f"{above}{key}"
-        if isinstance(value, Mapping) and value:
-            result |= flat(value, f"{dotted}.")
-        else:
-            result[dotted] = value
-    return result
 
 
 def _location(error: ValidationError) -> str:

@@ -28,6 +28,7 @@ from supclap.errors import InputError
 from supclap.events import Event, from_line
 from supclap.run_files import EVENTS, POINTER, RANKS, RESULT
 from supclap.storage import Folder
+from supclap.wording import one_line
 from supclap_platform.experiment.metrics import full_name
 from supclap_platform.ledger.leases import Lease, LeaseName, acquire, alive, parse_lease
 
@@ -137,7 +138,7 @@ def open_ledger(place: str | Path, writing: bool = False) -> Ledger:
             storage.write(probe, b"")
             storage.delete(probe)
     except OSError as error:
-        reason = " ".join(str(error.strerror or error).split())
+        reason = one_line(str(error.strerror or error))
         raise InputError(f"storage '{place}': cannot be used: {reason}") from None
     return Ledger(storage)
 

@@ -11,10 +11,11 @@ step 0, whereupon MLflow draws bars, one for each run, and no lines of one point
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from supclap.config import flat
 from supclap.events import EpochEnded, Event, Finished, Started
 from supclap_platform.ledger.ledger import Failure, Known, State
 
@@ -97,7 +98,9 @@ def params_of(config: Mapping[str, Any]) -> dict[str, str]:
     A value longer than MLflow keeps ends in ``…``; the whole is in the cell's config.json.
     """
     found: dict[str, str] = {}
-    for key, value in _leaves(config, ""):
+    for key, value in flat(config).items():
+        if value == {}:
+            continue
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         found[key] = text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
     return found
@@ -150,11 +153,3 @@ def status_of(state: State, expected: bool) -> str:
     if state is State.FAILED:
         return FAILED
     return RUNNING if expected else KILLED
-
-
-def _leaves(values: Mapping[str, Any], above: str) -> Iterable[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{above}{key}.")
-        else:
-            yield above + str(key), value

@@ -10,10 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import click
 
+from supclap.wording import gist
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.history import Parents
@@ -175,10 +175,10 @@ class Tracker:
         return self.store.shown if self.store else "nowhere"
 
 
-def reason(error: Any) -> str:
-    """The gist of an error, as one short line."""
-    text = " ".join(str(error).split()) or type(error).__name__
+def reason(error: BaseException) -> str:
+    """Why MLflow cannot be used, in few words where it is one of the common reasons."""
+    text = gist(error, 120)
     for known in ("Connection refused", "timed out", "No space left", "database is locked"):
         if known.lower() in text.lower():
             return known.lower()
-    return text if len(text) <= 120 else text[:119] + "…"
+    return text

@@ -20,6 +20,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from supclap.wording import duration
+from supclap_platform.experiment.columns import in_group
 from supclap_platform.experiment.reader import DEFAULT_PROFILE, Experiment
 from supclap_platform.ledger.history import Parent, Parents
 from supclap_platform.ledger.ledger import Ledger, State
@@ -149,14 +151,7 @@ def called(run: RunFact) -> str:
     """What the page calls a run's row."""
     if run.stage:
         return "the stage of init"
-    return run.variant if run.group is None else f"{run.variant} @ {run.group}"
-
-
-def spell(seconds: float) -> str:
-    """A time that a reader grasps: ``41 s``, ``12 min``, ``3.4 h``."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return in_group(run.variant, run.group)
 
 
 def anchor(part: str) -> str:
@@ -216,12 +211,12 @@ def _cost(parts: Iterable[Part], parent: Parent | None) -> list[tuple[str, str]]
         ("Worker-hours of the finished runs", f"{worked / 3600:.2f}"),
     ]
     if results:
-        told.append(("A run, on average", spell(sum(r.seconds for r in results) / len(results))))
+        told.append(("A run, on average", duration(sum(r.seconds for r in results) / len(results))))
     if parent is not None:
         told.append(("First started", _moment(parent.began)))
         if parent.ended is not None:
             told.append(("Last ended", _moment(parent.ended)))
-            span = spell((parent.ended - parent.began) / 1000)
+            span = duration((parent.ended - parent.began) / 1000)
             told.append(("Wall time, from first start to last end, pauses included", span))
     return told
 
@@ -255,7 +250,7 @@ def _template() -> Any:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"spell": spell, "anchor": anchor, "called": called}
+    environment.filters |= {"duration": duration, "anchor": anchor, "called": called}
     return environment.from_string(_resource("report.html"))
 
 

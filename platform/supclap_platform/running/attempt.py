@@ -23,6 +23,7 @@ from supclap.errors import InputError
 from supclap.events import Event
 from supclap.run_files import CONFIG, MODEL, config_file
 from supclap.storage import Folder
+from supclap.wording import gist
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.identity import CELL
 from supclap_platform.experiment.schema import Resources
@@ -136,7 +137,7 @@ def _explained(error: Exception, log: Path) -> Outcome:
     from supclap.training import TrainingError
 
     traceback.print_exception(error)  # into the cell's log
-    text = " ".join(str(error).split())
+    text = gist(error, None)
     if isinstance(error, InputError | _Fatal):
         return Outcome("failed", text, last_lines(log), isinstance(error, InputError))
     if isinstance(error, TrainingError):

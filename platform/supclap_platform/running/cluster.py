@@ -17,6 +17,7 @@ from typing import Any
 
 from supclap.environment import environment
 from supclap.errors import InputError
+from supclap.wording import one_line
 
 OBJECT_STORE = 100 * 2**20  # bytes; results travel through the ledger, not through Ray
 WIDTH = 160  # characters of a message of Ray's own
@@ -189,10 +190,10 @@ def _hush() -> None:
     told: set[str] = set()
 
     def print_shortly(data: dict[str, Any], *_: Any, **__: Any) -> None:
-        gist = " ".join("".join(data["lines"]).split())[:WIDTH]
-        if gist not in told:
-            told.add(gist)
-            print(f"Ray: {gist}", flush=True)
+        short = one_line("".join(data["lines"]), WIDTH)
+        if short not in told:
+            told.add(short)
+            print(f"Ray: {short}", flush=True)
 
     driver.print_to_stdstream = print_shortly
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from supclap.errors import InputError
+from supclap.wording import gist
 
 CODE = ("*.py", "*.yaml", "*.json", "*.html", "*.css", "py.typed")
 FILE = "experiment.yaml"
@@ -129,10 +130,10 @@ def _info(client: Any, job: str) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = gist(error)
     if "token" in text.lower() or "authenticat" in text.lower():
         return (
             "the cluster wants its own token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the "
             "token or RAY_AUTH_TOKEN_PATH to its file"
         )
-    return text if len(text) <= 200 else f"{text[:199]}…"
+    return text

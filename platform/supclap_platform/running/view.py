@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from supclap.wording import duration
 from supclap_platform.running.progress import Progress, Running
 
 LINES = 12  # running cells shown; more are counted
@@ -79,9 +80,9 @@ class View:
 def drawn(progress: Progress) -> RenderableType:
     """The overview for a terminal."""
     head = Text(progress.title, style="bold")
-    head.append(f"   {span(progress.seconds)}", style="dim")
+    head.append(f"   {duration(progress.seconds)}", style="dim")
     if progress.seconds_left is not None:
-        head.append(f", about {span(progress.seconds_left)} left", style="dim")
+        head.append(f", about {duration(progress.seconds_left)} left", style="dim")
     counts = Text()
     for state, count in progress.counts.items():
         counts.append(f"{count} {state}   ", style=_STYLES.get(state, ""))
@@ -101,19 +102,11 @@ def line(progress: Progress) -> str:
     shown = [f"{one.label}: {_epoch(one)} {_metric(one)}".rstrip() for one in progress.running[:2]]
     if len(progress.running) > 2:
         shown.append(f"and {len(progress.running) - 2} more")
-    left = f"about {span(progress.seconds_left)} left" if progress.seconds_left is not None else ""
-    parts = [f"{span(progress.seconds)}: {counts}", "; ".join(shown), left]
+    left = (
+        f"about {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
+    )
+    parts = [f"{duration(progress.seconds)}: {counts}", "; ".join(shown), left]
     return " | ".join(part for part in parts if part)
-
-
-def span(seconds: float) -> str:
-    """A duration, as exact as one wants to read it."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _bar(one: Running) -> Text:

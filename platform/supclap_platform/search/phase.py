@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from supclap.errors import INTERRUPTED, InputError
+from supclap.wording import duration
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.drivers import announce, drivers_of
@@ -196,7 +197,7 @@ def _told(
     told = f"search: {len(over)} trials ({names.count('PRUNED')} stopped early"
     told += f", {names.count('FAIL')} failed" if "FAIL" in names else ""
     told += f", {search.told} told by the ledger" if search and search.told else ""
-    told += f"), {60 * wall:.1f} min, {workers:.2f} worker-hours"
+    told += f"), {duration(3600 * wall)}, {workers:.2f} worker-hours"
     console.print(told, markup=False, soft_wrap=True)
     stopped = stopped or (book.exhausted() if book.left else None)
     if book.left:

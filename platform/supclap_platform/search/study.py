@@ -15,8 +15,10 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from supclap.config import flat
 from supclap.errors import InputError
 from supclap.later_keys import identity_of
+from supclap.wording import one_line
 from supclap_platform.experiment.identity import NO_PART_OF_A_RESULT
 from supclap_platform.experiment.search_section import SamplerSection
 from supclap_platform.experiment.search_space import Params
@@ -229,7 +231,7 @@ class Book:
             "workers": resources.workers,
             "init": None if init is None else identity_of(init.config),
         }
-        fixed = _flat(identity_of(base))
+        fixed = flat(identity_of(base))
         told |= {
             f"base.{key}": value
             for key, value in fixed.items()
@@ -264,7 +266,7 @@ def open_storage(url: str, ledger: Ledger, experiment: str) -> Any:
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
     except Exception as error:  # of the database's driver, whichever it is
-        reason = (str(error).strip().splitlines() or [repr(error)])[0]
+        reason = one_line(str(error).strip().partition("\n")[0]) or repr(error)
         raise InputError(
             f"--study-storage {without_password(url)}: cannot be used: {reason}"
         ) from None
@@ -289,16 +291,6 @@ def build_sampler(section: SamplerSection, number: int) -> optuna.samplers.BaseS
         multivariate=section.multivariate,
         group=section.multivariate,
     )
-
-
-def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{above}{key}.")
-        else:
-            found[f"{above}{key}"] = value
-    return found
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

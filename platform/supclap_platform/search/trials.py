@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from supclap.config import flat
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.identity import Contents
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.search import Objective, Search
-from supclap_platform.experiment.settings import flat
 from supclap_platform.experiment.variants import Variant
 from supclap_platform.ledger.ledger import Ledger, Result, State
 from supclap_platform.ledger.plan import TRIAL

@@ -1,0 +1,26 @@
+"""How an error and a time are put into one line, everywhere."""
+
+from __future__ import annotations
+
+GIST = 200  # characters of an error that a line quotes
+
+
+def one_line(text: str, most: int | None = 400) -> str:
+    """A text as one printable line of ``most`` characters at most, with ``…`` where it is cut."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if most is None or len(line) <= most else line[: most - 1] + "…"
+
+
+def gist(error: BaseException, most: int | None = GIST) -> str:
+    """What an error says, as `one_line`; the name of its kind where it says nothing."""
+    return one_line(str(error), most) or type(error).__name__
+
+
+def duration(seconds: float) -> str:
+    """A time, as exact as one wants to read it: ``41 s``, ``12 min 05 s``, ``3 h 24 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,32 @@
+"""How an error and a time are put into one line."""
+
+import pytest
+
+from supclap.wording import duration, gist, one_line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.4, "0 s"),
+        (41, "41 s"),
+        (59.6, "1 min 00 s"),
+        (61, "1 min 01 s"),
+        (3599.6, "1 h 00 min"),
+        (7260, "2 h 01 min"),
+    ],
+)
+def test_a_time_is_as_exact_as_one_reads_it(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
+
+
+def test_an_error_is_one_printable_line_and_never_an_empty_one() -> None:
+    assert gist(ValueError("two\n  lines\x1b[2J\tand more")) == "two lines [2J and more"
+    assert gist(KeyboardInterrupt()) == "KeyboardInterrupt"
+
+
+def test_a_line_that_is_cut_says_so() -> None:
+    assert one_line("abcdef", 4) == "abc…"
+    assert one_line("abcd", 4) == "abcd"
+    assert gist(ValueError("x" * 500)) == "x" * 199 + "…"
+    assert gist(ValueError("x" * 500), None) == "x" * 500
