@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from supclap.losses.composite import SupCLAPLoss
 from supclap.losses.contrastive import ContrastiveLoss
 from supclap.losses.literal import support_vectors
-from supclap.losses.pairs import full_precision, widened
-from supclap.losses.svr import DELTA_MIN, SupCLAPLoss
+from supclap.losses.pairs import DELTA_MIN, full_precision, widened
 
 
 @dataclass(frozen=True)

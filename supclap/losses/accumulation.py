@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from supclap.losses.svr import LossOutput
+from supclap.losses.output import LossOutput
 
 Chunk = TypeVar("Chunk")
 

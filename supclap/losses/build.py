@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from supclap.losses.contrastive import ContrastiveLoss, InfoNCE, SigLIP
-from supclap.losses.radius import DynamicRadius, StaticRadius
-from supclap.losses.svr import SupCLAPLoss, SupportVectorRegularization
+from supclap.losses.composite import SupCLAPLoss
+from supclap.losses.contrastive import ContrastiveLoss
+from supclap.losses.dynamic_radius import DynamicRadius
+from supclap.losses.infonce import InfoNCE
+from supclap.losses.siglip import SigLIP
+from supclap.losses.static_radius import StaticRadius
+from supclap.losses.svr import SupportVectorRegularization
 
 if TYPE_CHECKING:  # the losses themselves need no pydantic
     from supclap.config import LossConfig, SVRConfig

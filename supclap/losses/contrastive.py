@@ -1,4 +1,4 @@
-"""The base losses: InfoNCE and SigLIP over a batch of pairs."""
+"""What base losses share: temperature, logits and what pairs of one clip are."""
 
 from __future__ import annotations
 
@@ -102,57 +102,3 @@ class ContrastiveLoss(nn.Module):
     def extra_repr(self) -> str:
         learned = " (learned)" if self.learns_temperature else ""
         return f"temperature={math.exp(-self.log_scale.item()):.4g}{learned}"
-
-
-class InfoNCE(ContrastiveLoss):
-    """Text-to-audio plus audio-to-text cross-entropy (METHOD: L_orig), each a mean over the batch.
-
-    The two directions are summed, as in the paper; CLIP's customary half is a factor of the
-    learning rate under Adam, but would halve L_orig against the regularization.
-
-    Args:
-        temperature: tau; the paper's 0.07.
-        learn_temperature: trains log(1 / tau), held within `TEMPERATURE_BOUNDS`.
-        same_clip: what ``clip_ids`` do: "mask" or "target".
-    """
-
-    partition = "softmax"
-
-    def __init__(
-        self,
-        temperature: float = 0.07,
-        learn_temperature: bool = False,
-        same_clip: SameClip = "mask",
-    ) -> None:
-        super().__init__(temperature, learn_temperature, same_clip)
-
-
-class SigLIP(ContrastiveLoss):
-    """The sigmoid loss of every pair, summed over the N x N pairs and divided by N.
-
-    Args:
-        temperature: 1 / scale at the start; SigLIP's own 0.1.
-        bias: additive constant at the start; SigLIP's own -10, as almost all pairs are negatives.
-        learn_temperature: trains scale and bias (SigLIP's way); else both are fixed.
-        same_clip: what ``clip_ids`` do: "mask" or "target".
-    """
-
-    partition = "sigmoid"
-
-    def __init__(
-        self,
-        temperature: float = 0.1,
-        bias: float = -10.0,
-        learn_temperature: bool = True,
-        same_clip: SameClip = "mask",
-    ) -> None:
-        super().__init__(temperature, learn_temperature, same_clip)
-        offset = torch.tensor(check_number("bias", bias))
-        self.offset: Tensor
-        if learn_temperature:
-            self.offset = nn.Parameter(offset)
-        else:
-            self.register_buffer("offset", offset)
-
-    def bias(self) -> Tensor:
-        return self.offset

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from supclap.losses.checks import check_clip_ids, check_embeddings
+from supclap.losses.composite import SupCLAPLoss, overrides
+from supclap.losses.output import LossOutput
 from supclap.losses.pairs import full_precision, widened
 from supclap.losses.passes import Layout
-from supclap.losses.svr import LossOutput, SupCLAPLoss, overrides
 
 
 class GlobalBatchLoss(nn.Module):

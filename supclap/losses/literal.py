@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supclap.losses.checks import check_clip_ids, check_embeddings
+from supclap.losses.composite import SupCLAPLoss, overrides
 from supclap.losses.contrastive import ContrastiveLoss
-from supclap.losses.pairs import full_precision, widened
-from supclap.losses.radius import StaticRadius
-from supclap.losses.svr import DELTA_MIN, LossOutput, SupCLAPLoss, overrides
+from supclap.losses.output import LossOutput
+from supclap.losses.pairs import DELTA_MIN, full_precision, widened
+from supclap.losses.static_radius import StaticRadius
 
 
 def literal_loss(

@@ -18,8 +18,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from supclap.losses.composite import SupCLAPLoss
 from supclap.losses.distributed import GlobalBatchLoss
-from supclap.losses.svr import LossOutput, SupCLAPLoss
+from supclap.losses.output import LossOutput
 
 Multilingual = Literal["kcl", "cacl"]
 

@@ -35,6 +35,11 @@ from supclap.losses.passes import Inputs, Layout, Partition, Pass, Terms
 from supclap.losses.products import gram
 from supclap.losses.small import fits_small, small_losses
 
+# Below this distance of a pair the pulling direction u = (a - t) / delta is numerically nothing.
+# Its denominator is held here, so that the step R u vanishes smoothly where a pair coincides, in
+# value and gradient, in both forms. It means a cosine above 0.9999995: training never gets there.
+DELTA_MIN = 1e-3
+
 
 class Base(Protocol):
     """What a base loss (`supclap.losses.contrastive`) says of its logits."""

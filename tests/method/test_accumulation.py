@@ -13,7 +13,7 @@ from supclap.losses import (
     SupportVectorRegularization,
 )
 from supclap.losses.accumulation import backward_in_chunks
-from supclap.losses.svr import LossOutput
+from supclap.losses.output import LossOutput
 
 
 class Encoders(torch.nn.Module):

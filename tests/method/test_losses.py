@@ -250,7 +250,7 @@ def test_sorted_and_pooled_radii_ignore_the_order_of_the_batch():
 
 
 def test_the_predictor_reads_the_positive_first_then_the_batch_order():
-    from supclap.losses.radius import positive_first
+    from supclap.losses.dynamic_radius import positive_first
 
     matrix = torch.arange(12.0).view(3, 4)
     want = torch.tensor([[1.0, 0, 2, 3], [6, 4, 5, 7], [11, 8, 9, 10]])

@@ -29,7 +29,7 @@ from supclap.losses import (
 from supclap.losses.accumulation import backward_in_chunks
 from supclap.losses.distributed import GlobalBatchLoss
 from supclap.losses.literal import literal_loss
-from supclap.losses.svr import LossOutput
+from supclap.losses.output import LossOutput
 
 N, D = 7, 5
 RADII = {

@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 import pytest
+from pydantic import Field
 from supclap_platform.experiment.identity import signature
 
 from supclap.config import (
@@ -31,7 +32,7 @@ class LaterAlso(AlsoConfig):
 
 class LaterRun(RunConfig):
     loss: LaterLoss = LaterLoss()
-    also: dict[str, LaterAlso] = {}
+    also: dict[str, LaterAlso] = Field(default_factory=dict)
     mixup: Annotated[float, AsBefore(0.0)] = 0.0
 
 

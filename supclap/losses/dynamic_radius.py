@@ -1,4 +1,4 @@
-"""The semantic radius R: how far a support vector lies from its anchor (paper, section 3.3)."""
+"""A semantic radius for each anchor (paper, section 3.3)."""
 
 from __future__ import annotations
 
@@ -11,23 +11,6 @@ from torch.nn import functional as F
 from supclap.losses.checks import check_number
 
 Order = Literal["batch", "sorted", "pooled"]
-
-
-class StaticRadius(nn.Module):
-    """One learnable scalar for every anchor (StaticSVR, against global drift).
-
-    Args:
-        initial: R at the start, in units of the embedding space (two unit vectors are at most 2
-            apart). The paper does not give it; 0.5 is our choice.
-    """
-
-    def __init__(self, initial: float = 0.5) -> None:
-        super().__init__()
-        self.value = nn.Parameter(torch.tensor(check_number("initial", initial)))
-
-    def forward(self, anchors: int) -> Tensor:
-        """R of every anchor: (anchors,), all equal."""
-        return self.value.expand(anchors)
 
 
 class DynamicRadius(nn.Module):
@@ -104,9 +87,6 @@ class DynamicRadius(nn.Module):
             inputs = torch.cat([positive, negatives], dim=1)
         radius: Tensor = self.predictor(inputs)
         return radius.squeeze(1)
-
-
-Radius = StaticRadius | DynamicRadius
 
 
 def positive_first(similarities: Tensor, offset: int = 0) -> Tensor:
