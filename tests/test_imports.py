@@ -16,17 +16,17 @@ def run(code: str, cwd: Path) -> str:
     return done.stdout.strip()
 
 
-def test_platform_is_a_folder_and_no_package():
+def test_platform_is_a_folder_and_no_package() -> None:
     assert (ROOT / "platform" / "supclap_platform" / "__init__.py").is_file()
     assert not (ROOT / "platform" / "__init__.py").exists()
 
 
-def test_pythons_own_platform_is_imported_under_pytest():
+def test_pythons_own_platform_is_imported_under_pytest() -> None:
     assert platform.python_implementation()
     assert "supclap" not in str(platform.__file__)
 
 
-def test_pythons_own_platform_is_imported_from_the_repository_root():
+def test_pythons_own_platform_is_imported_from_the_repository_root() -> None:
     code = "import platform, sys; sys.path.insert(0, ''); print(platform.python_version())"
     assert run(code, ROOT) == platform.python_version()
     done = subprocess.run([sys.executable, "-m", "platform"], capture_output=True, cwd=ROOT)
@@ -34,7 +34,7 @@ def test_pythons_own_platform_is_imported_from_the_repository_root():
 
 
 @pytest.mark.parametrize("module", ["supclap.config", "supclap.storage", "supclap.training"])
-def test_the_method_imports_neither_ray_nor_mlflow_nor_optuna(module):
+def test_the_method_imports_neither_ray_nor_mlflow_nor_optuna(module: str) -> None:
     code = (
         f"import sys, {module}\n"
         "print(*sorted({m.split('.')[0] for m in sys.modules} & {'ray', 'mlflow', 'optuna'}))"
@@ -42,7 +42,7 @@ def test_the_method_imports_neither_ray_nor_mlflow_nor_optuna(module):
     assert run(code, ROOT) == ""
 
 
-def test_every_module_of_the_method_is_free_of_them():
+def test_every_module_of_the_method_is_free_of_them() -> None:
     words = ("import ray", "from ray", "import mlflow", "from mlflow", "optuna")
     for path in (ROOT / "supclap").rglob("*.py"):
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -52,7 +52,7 @@ def test_every_module_of_the_method_is_free_of_them():
                 assert "supclap_platform" not in code, f"{path}: {code}"
 
 
-def test_a_plan_needs_neither_torch_nor_ray():
+def test_a_plan_needs_neither_torch_nor_ray() -> None:
     code = (
         "import sys, supclap_platform.ledger.plan, supclap_platform.results.formats\n"
         "print(*sorted({m.split('.')[0] for m in sys.modules} & {'ray', 'mlflow', 'torch'}))"
@@ -60,7 +60,7 @@ def test_a_plan_needs_neither_torch_nor_ray():
     assert run(code, ROOT) == ""
 
 
-def test_the_losses_need_nothing_but_pytorch():
+def test_the_losses_need_nothing_but_pytorch() -> None:
     """What `pip install supclap` brings, without extras."""
     code = """
 import sys

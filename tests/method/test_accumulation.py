@@ -17,14 +17,16 @@ from supclap.losses.output import LossOutput
 
 
 class Encoders(torch.nn.Module):
-    def __init__(self, dropout):
+    def __init__(self, dropout: float) -> None:
         super().__init__()
         self.audio = torch.nn.Sequential(
             torch.nn.Linear(9, 16), torch.nn.Dropout(dropout), torch.nn.Linear(16, 6)
         )
         self.text = torch.nn.Linear(9, 6)
 
-    def forward(self, chunk):
+    def forward(
+        self, chunk: tuple[torch.Tensor, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         audio, text = chunk
         return F.normalize(self.audio(audio), dim=1), F.normalize(self.text(text), dim=1)
 
@@ -36,7 +38,9 @@ LOSSES = {
 RADII = {"none": None, "static": lambda: StaticRadius(0.4), "dynamic": lambda: DynamicRadius(10)}
 
 
-def setting(base, radius, dropout):
+def setting(
+    base: str, radius: str, dropout: float
+) -> tuple[Encoders, SupCLAPLoss, list[tuple[torch.Tensor, torch.Tensor]]]:
     torch.manual_seed(0)
     encoders = Encoders(dropout).double()
     svr = RADII[radius] and SupportVectorRegularization(RADII[radius](), beta=0.3)
@@ -46,14 +50,14 @@ def setting(base, radius, dropout):
     return encoders, loss, chunks
 
 
-def gradients(encoders, loss):
+def gradients(encoders: torch.nn.Module, loss: torch.nn.Module) -> list[torch.Tensor | None]:
     return [p.grad for p in [*encoders.parameters(), *loss.parameters()]]
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("radius", RADII)
 @pytest.mark.parametrize("base", LOSSES)
-def test_chunks_give_the_whole_batchs_gradients(base, radius, dropout):
+def test_chunks_give_the_whole_batchs_gradients(base: str, radius: str, dropout: float) -> None:
     encoders, loss, chunks = setting(base, radius, dropout)
     torch.manual_seed(7)
     output = backward_in_chunks(encoders, chunks, loss)
@@ -72,11 +76,11 @@ def test_chunks_give_the_whole_batchs_gradients(base, radius, dropout):
         torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
 
 
-def test_dropout_without_the_replay_would_be_wrong():
+def test_dropout_without_the_replay_would_be_wrong() -> None:
     """Guards the test above: with other masks in the second pass the gradients do differ."""
     encoders, loss, chunks = setting("infonce", "static", 0.5)
 
-    def forgetful(chunk):
+    def forgetful(chunk: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         torch.rand(1 if torch.is_grad_enabled() else 2)
         return encoders(chunk)
 
@@ -89,7 +93,7 @@ def test_dropout_without_the_replay_would_be_wrong():
     assert any(not torch.allclose(got, want) for got, want in pairs)
 
 
-def test_gradients_are_added_to_what_is_there():
+def test_gradients_are_added_to_what_is_there() -> None:
     encoders, loss, chunks = setting("infonce", "none", 0.0)
     backward_in_chunks(encoders, chunks, loss)
     once = [g.clone() for g in gradients(encoders, loss)]
@@ -99,13 +103,15 @@ def test_gradients_are_added_to_what_is_there():
 
 
 @pytest.mark.parametrize("rows", ["leaf", "view", "own graph"])
-def test_embeddings_that_are_parameters_or_have_a_graph_of_their_own_get_their_gradients(rows):
+def test_embeddings_that_are_parameters_or_have_a_graph_of_their_own_get_their_gradients(
+    rows: str,
+) -> None:
     torch.manual_seed(0)
     sides = [
         [F.normalize(torch.randn(n, 6), dim=1).requires_grad_() for n in (4, 3)] for _ in range(2)
     ]
 
-    def encode(chunk):
+    def encode(chunk: slice) -> tuple[torch.Tensor, ...]:
         found = [side[chunk] for side in sides]
         if rows == "view":
             return tuple(side[:] for side in found)
@@ -127,10 +133,10 @@ def test_embeddings_that_are_parameters_or_have_a_graph_of_their_own_get_their_g
     torch.testing.assert_close(got, [part.grad for side in sides for part in side])
 
 
-def test_a_loss_of_audio_alone_leaves_zeros_at_the_texts():
+def test_a_loss_of_audio_alone_leaves_zeros_at_the_texts() -> None:
     encoders, _, chunks = setting("infonce", "none", 0.0)
 
-    def loss(audio, text):
+    def loss(audio: torch.Tensor, text: torch.Tensor) -> LossOutput:
         return LossOutput(audio[:, 0].square().sum(), {}, {})
 
     backward_in_chunks(encoders, chunks, loss)
@@ -142,6 +148,6 @@ def test_a_loss_of_audio_alone_leaves_zeros_at_the_texts():
     torch.testing.assert_close(got, [p.grad for p in twin.audio.parameters()])
 
 
-def test_no_chunks_is_named():
+def test_no_chunks_is_named() -> None:
     with pytest.raises(ValueError, match="chunks: expected at least one"):
         backward_in_chunks(lambda chunk: chunk, [], SupCLAPLoss(InfoNCE()))

@@ -3,6 +3,8 @@
 import multiprocessing
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,20 +19,20 @@ print(torchaudio.functional.resample(torch.ones(44100), 44100, 16000).shape[0])
 """
 
 
-def test_a_fresh_process_computes_features():
+def test_a_fresh_process_computes_features() -> None:
     found = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     assert found.stdout.strip() == "16000"
 
 
-def probe(queue):
+def probe(queue: Any) -> None:
     from supclap.audio_library import torchaudio
 
     queue.put(torchaudio.functional.amplitude_to_DB(torch.tensor([[100.0]]), 10, 1e-10, 0).item())
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
-def test_child_processes_have_it(method):
+def test_child_processes_have_it(method: str) -> None:
     context = multiprocessing.get_context(method)
     queue = context.SimpleQueue()
     child = context.Process(target=probe, args=(queue,))
@@ -40,7 +42,7 @@ def test_child_processes_have_it(method):
     assert queue.get() == pytest.approx(20.0)
 
 
-def test_a_working_torchaudio_is_left_alone(tmp_path):
+def test_a_working_torchaudio_is_left_alone(tmp_path: Path) -> None:
     """The stub is for a failed import alone."""
     package = tmp_path / "torchaudio"
     package.mkdir()

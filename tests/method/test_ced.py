@@ -1,6 +1,9 @@
 """CED against a literal derivation of the published model, from the same tensors."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,19 +17,21 @@ from supclap.errors import InputError
 from supclap.model.ced import CED
 from supclap.model.registry import Source
 
+State = dict[str, np.ndarray]
 
-def encoder_of(folder, dropout=0.0):
+
+def encoder_of(folder: Path, dropout: float = 0.0) -> CED:
     return CED(AudioConfig(name="ced", folder=str(folder)), Source(1.0, dropout)).eval()
 
 
-def sounds(count=3, samples=11_000, seed=0):
+def sounds(count: int = 3, samples: int = 11_000, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 0.1, (count, samples)).astype(np.float32)
 
 
 # --- the literal model, in float64, one clip at a time
 
 
-def literal_decibels(wave):
+def literal_decibels(wave: np.ndarray) -> np.ndarray:
     padded = np.pad(wave.astype(np.float64), 256, mode="reflect")
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(512) / 512)
     frames = [padded[s : s + 512] * window for s in range(0, len(wave) + 1, 160)]
@@ -42,17 +47,17 @@ def literal_decibels(wave):
     return np.maximum(decibels, decibels.max() - 120)
 
 
-def normed(given, state, name, epsilon=1e-6):
+def normed(given: np.ndarray, state: State, name: str, epsilon: float = 1e-6) -> np.ndarray:
     centred = given - given.mean(-1, keepdims=True)
     spread = np.sqrt((centred**2).mean(-1, keepdims=True) + epsilon)
     return centred / spread * state[f"{name}.weight"] + state[f"{name}.bias"]
 
 
-def linear(given, state, name):
+def linear(given: np.ndarray, state: State, name: str) -> np.ndarray:
     return np.einsum("ti,oi->to", given, state[f"{name}.weight"]) + state[f"{name}.bias"]
 
 
-def literal_piece(image, state, config):
+def literal_piece(image: np.ndarray, state: State, config: dict[str, Any]) -> np.ndarray:
     """(64, frames), normalised -> (width,)."""
     columns = image.shape[1] // 16
     tokens = np.stack(
@@ -84,7 +89,7 @@ def literal_piece(image, state, config):
     return normed(tokens, state, "norm").mean(0)
 
 
-def literal(wave, folder, config=CED_CONFIG):
+def literal(wave: np.ndarray, folder: Path, config: dict[str, Any] = CED_CONFIG) -> np.ndarray:
     found = load_file(folder / "model.safetensors")
     state = {n.removeprefix("encoder."): v.double().numpy() for n, v in found.items()}
     image = literal_decibels(wave) - state["init_bn.running_mean"][:, None]
@@ -98,13 +103,13 @@ def literal(wave, folder, config=CED_CONFIG):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_ced(tmp_path_factory.mktemp("ced"))
 
 
 # Shorter than the model's 72 frames; as long; two pieces of which the last is filled up; two full.
 @pytest.mark.parametrize("samples", [3_000, 5_000, 11_000, 11_519, 22_880])
-def test_outputs_are_the_literal_models(folder, samples):
+def test_outputs_are_the_literal_models(folder: Path, samples: int) -> None:
     waves = sounds(samples=samples)
     encoder = encoder_of(folder)
     with torch.no_grad():
@@ -115,7 +120,7 @@ def test_outputs_are_the_literal_models(folder, samples):
     assert found == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_clip_is_cut_in_two_where_it_has_a_frame_more_than_the_model(folder):
+def test_a_clip_is_cut_in_two_where_it_has_a_frame_more_than_the_model(folder: Path) -> None:
     encoder = encoder_of(folder)
     pieces = []
     pooled = encoder._pooled
@@ -125,7 +130,7 @@ def test_a_clip_is_cut_in_two_where_it_has_a_frame_more_than_the_model(folder):
     assert pieces == [1, 2]
 
 
-def test_a_clip_is_cut_off_below_its_own_loudest_point_not_the_batchs(folder):
+def test_a_clip_is_cut_off_below_its_own_loudest_point_not_the_batchs(folder: Path) -> None:
     waves = sounds(2, 4000)
     waves[0] *= 1e-5
     waves[1] *= 10
@@ -137,7 +142,7 @@ def test_a_clip_is_cut_off_below_its_own_loudest_point_not_the_batchs(folder):
     assert found[1].min() > -100
 
 
-def test_a_clip_shorter_than_a_patch_is_filled_up_whatever_its_neighbours(folder):
+def test_a_clip_shorter_than_a_patch_is_filled_up_whatever_its_neighbours(folder: Path) -> None:
     encoder = encoder_of(folder)
     features = encoder.features(torch.from_numpy(sounds(2, 1000)))
     assert features.shape == (2, 64, 7)
@@ -147,7 +152,7 @@ def test_a_clip_shorter_than_a_patch_is_filled_up_whatever_its_neighbours(folder
     assert together[0].numpy() == pytest.approx(alone[0].numpy(), abs=1e-5)
 
 
-def test_statistics_stay_those_of_the_checkpoint_in_training(folder):
+def test_statistics_stay_those_of_the_checkpoint_in_training(folder: Path) -> None:
     encoder = encoder_of(folder)
     features = encoder.features(torch.from_numpy(sounds()))
     evaluated = encoder(features)
@@ -160,7 +165,7 @@ def test_statistics_stay_those_of_the_checkpoint_in_training(folder):
     )
 
 
-def test_dropout_is_the_runs(folder):
+def test_dropout_is_the_runs(folder: Path) -> None:
     encoder = encoder_of(folder, dropout=0.5)
     features = encoder.features(torch.from_numpy(sounds()))
     assert encoder(features).equal(encoder(features))
@@ -169,7 +174,9 @@ def test_dropout_is_the_runs(folder):
 
 
 @pytest.mark.parametrize(("width", "heads", "millions"), [(192, 3, 5.5), (256, 4, 9.6)])
-def test_the_published_sizes_have_the_published_numbers_of_parameters(width, heads, millions):
+def test_the_published_sizes_have_the_published_numbers_of_parameters(
+    width: int, heads: int, millions: float
+) -> None:
     sizes = {"embed_dim": width, "num_heads": heads, "depth": 12, "mlp_ratio": 4.0}
     description = json.dumps(CED_CONFIG | sizes | {"target_length": 1012}).encode()
     config = AudioConfig(name="ced", folder="nowhere")
@@ -181,7 +188,9 @@ def test_the_published_sizes_have_the_published_numbers_of_parameters(width, hea
     )
 
 
-def test_the_encoder_without_its_prefix_and_tagger_is_the_same(folder, tmp_path):
+def test_the_encoder_without_its_prefix_and_tagger_is_the_same(
+    folder: Path, tmp_path: Path
+) -> None:
     other = make_ced(tmp_path / "bare")
     weights = load_file(other / "model.safetensors")
     bare = {n.removeprefix("encoder."): v for n, v in weights.items() if n.startswith("encoder.")}
@@ -207,7 +216,9 @@ def test_the_encoder_without_its_prefix_and_tagger_is_the_same(folder, tmp_path)
         ("target_length", 15),
     ],
 )
-def test_a_description_of_another_model_is_refused_in_one_line(tmp_path, key, value):
+def test_a_description_of_another_model_is_refused_in_one_line(
+    tmp_path: Path, key: str, value: bool | int | str | None
+) -> None:
     folder = make_ced(tmp_path)
     (folder / "config.json").write_text(json.dumps(CED_CONFIG | {key: value}))
     with pytest.raises(InputError, match=r"config\.json: ") as caught:
@@ -232,7 +243,9 @@ def test_a_description_of_another_model_is_refused_in_one_line(tmp_path, key, va
         ),
     ],
 )
-def test_weights_too_few_too_many_or_of_another_shape_are_told(tmp_path, change, message):
+def test_weights_too_few_too_many_or_of_another_shape_are_told(
+    tmp_path: Path, change: Callable[..., Any], message: str
+) -> None:
     folder = make_ced(tmp_path)
     weights = load_file(folder / "model.safetensors")
     change(weights)
@@ -242,7 +255,7 @@ def test_weights_too_few_too_many_or_of_another_shape_are_told(tmp_path, change,
     assert "\n" not in str(caught.value)
 
 
-def test_another_depth_than_the_weights_names_what_is_missing(tmp_path):
+def test_another_depth_than_the_weights_names_what_is_missing(tmp_path: Path) -> None:
     folder = make_ced(tmp_path)
     (folder / "config.json").write_text(json.dumps(CED_CONFIG | {"depth": 3}))
     with pytest.raises(InputError, match=r"missing blocks\.2\.\S+, .* and 9 more$"):

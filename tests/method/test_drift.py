@@ -19,7 +19,7 @@ N, D = 7, 5
 SAME = torch.eye(N, dtype=torch.bool)
 
 
-def pairs(seed=0):
+def pairs(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     raw = torch.randn(2, N, D, generator=generator, dtype=torch.float64)
     text = F.normalize(raw[0], dim=1)
@@ -27,14 +27,14 @@ def pairs(seed=0):
 
 
 @pytest.mark.parametrize("base", [InfoNCE(0.2).double(), SigLIP(0.3, bias=-1.0).double()])
-def test_pull_and_push_sum_to_the_anchor_gradient_of_autograd(base):
+def test_pull_and_push_sum_to_the_anchor_gradient_of_autograd(base: torch.nn.Module) -> None:
     text, audio = pairs()
     anchors = text.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(N * direction(base, anchors, audio, SAME), anchors)
     torch.testing.assert_close(forces(base, text, audio).gradient, gradient)
 
 
-def test_forces_are_the_papers_sums():
+def test_forces_are_the_papers_sums() -> None:
     text, audio = pairs()
     force = forces(InfoNCE(0.2).double(), text, audio)
     tau = 1 / InfoNCE(0.2).double().scale()
@@ -51,7 +51,7 @@ def test_forces_are_the_papers_sums():
 
 @pytest.mark.parametrize("radius", [0.0, 0.3, 1.7, -0.4])
 @pytest.mark.parametrize("base", [InfoNCE(0.2).double(), SigLIP(0.3, bias=-1.0).double()])
-def test_the_gradient_law_of_the_regularization(base, radius):
+def test_the_gradient_law_of_the_regularization(base: torch.nn.Module, radius: float) -> None:
     """Parallel part untouched, perpendicular part times 1 - R / delta, R held (METHOD)."""
     text, audio = pairs()
     r = torch.full((N,), radius, dtype=torch.float64)
@@ -61,7 +61,7 @@ def test_the_gradient_law_of_the_regularization(base, radius):
     at_anchor, at_support = torch.autograd.grad(term, [anchors, place])
     u = (audio - text) / torch.linalg.vector_norm(audio - text, dim=1, keepdim=True)
 
-    def split(g):
+    def split(g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         parallel = (g * u).sum(1, keepdim=True) * u
         return parallel, g - parallel
 
@@ -77,7 +77,7 @@ def test_the_gradient_law_of_the_regularization(base, radius):
     torch.testing.assert_close(reaching(closed, r, text, audio), at_anchor)
 
 
-def test_alignment_is_one_along_the_pull_and_falls_with_drift():
+def test_alignment_is_one_along_the_pull_and_falls_with_drift() -> None:
     pull = torch.tensor([[2.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
     update = torch.tensor([[5.0, 0.0], [1.0, 1.0], [0.0, 3.0]])
     torch.testing.assert_close(alignment(update, pull), torch.tensor([1.0, 0.5**0.5, 0.0]))
@@ -92,7 +92,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_diagnose_reads_the_gradients_that_the_step_left(name):
+def test_diagnose_reads_the_gradients_that_the_step_left(name: str) -> None:
     loss = LOSSES[name].double()
     text, audio = (x.requires_grad_() for x in pairs())
     output = loss(audio, text)
@@ -116,7 +116,7 @@ def test_diagnose_reads_the_gradients_that_the_step_left(name):
     assert got["temperature"] == pytest.approx(1 / loss.base.scale().item())
 
 
-def test_diagnose_without_gradients_takes_the_anchors_own_terms():
+def test_diagnose_without_gradients_takes_the_anchors_own_terms() -> None:
     loss = LOSSES["static"].double()
     text, audio = pairs()
     radii = loss(audio, text).radii
@@ -135,7 +135,7 @@ def test_diagnose_without_gradients_takes_the_anchors_own_terms():
     assert got["contraction.text"] == pytest.approx((1 - 0.4 / delta).mean().item(), rel=1e-6)
 
 
-def test_a_larger_radius_drifts_less_until_it_reaches_the_positive():
+def test_a_larger_radius_drifts_less_until_it_reaches_the_positive() -> None:
     """What the paper wants of SVR: its term's update turns towards the pull as R grows to delta."""
     text, audio = pairs()
     base = InfoNCE(0.2).double()

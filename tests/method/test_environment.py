@@ -9,7 +9,9 @@ import pytest
 from supclap.environment import environment
 
 
-def test_children_inherit_them_and_afterwards_all_is_as_before(monkeypatch: pytest.MonkeyPatch):
+def test_children_inherit_them_and_afterwards_all_is_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("SUPCLAP_TEST_ONE", "old")
     monkeypatch.delenv("SUPCLAP_TEST_TWO", raising=False)
     code = "import os; print(os.environ['SUPCLAP_TEST_ONE'], os.environ['SUPCLAP_TEST_TWO'])"

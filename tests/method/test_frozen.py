@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def model_of(seed: int = 0, **changes: object) -> CLAP:
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path))
     return tmp_path
 
@@ -45,7 +46,7 @@ class Counted:
         return self.waves[rows.start : rows.stop]
 
 
-def test_they_are_the_encoders_outputs_computed_once_and_read_from_disk(cache):
+def test_they_are_the_encoders_outputs_computed_once_and_read_from_disk(cache: Path) -> None:
     model, items = model_of().train(), Counted()
     outputs = frozen_outputs(model.audio, "data", 7, items, rows_per_batch=3)
     assert [(r.start, r.stop) for r in items.asked] == [(0, 3), (3, 6), (6, 7)]
@@ -61,7 +62,7 @@ def test_they_are_the_encoders_outputs_computed_once_and_read_from_disk(cache):
     assert [name for name in files if not name.startswith(".")] == ["outputs.arrow"]
 
 
-def test_a_head_trains_on_kept_outputs_as_on_waveforms():
+def test_a_head_trains_on_kept_outputs_as_on_waveforms() -> None:
     model, items = model_of(), Counted()
     outputs = frozen_outputs(model.audio, "data", 7, items)
     rows = np.array([5, 0, 2])
@@ -74,7 +75,7 @@ def test_a_head_trains_on_kept_outputs_as_on_waveforms():
         assert one.requires_grad
 
 
-def test_other_weights_other_data_and_another_side_are_computed_anew():
+def test_other_weights_other_data_and_another_side_are_computed_anew() -> None:
     items = Counted()
     frozen_outputs(model_of().audio, "data", 7, items)
     first = len(items.asked)
@@ -87,12 +88,12 @@ def test_other_weights_other_data_and_another_side_are_computed_anew():
     assert len(items.asked) == 4 * first
 
 
-def test_an_encoder_that_learns_is_refused():
+def test_an_encoder_that_learns_is_refused() -> None:
     with pytest.raises(ValueError, match="frozen"):
         frozen_outputs(model_of(audio="cnn").audio, "data", 7, Counted())
 
 
-def test_outputs_that_are_not_finite_are_refused_and_not_kept(cache):
+def test_outputs_that_are_not_finite_are_refused_and_not_kept(cache: Path) -> None:
     items = Counted()
     items.waves[4] = torch.nan
     with pytest.raises(InputError, match="item 4 is not finite"):
@@ -101,7 +102,7 @@ def test_outputs_that_are_not_finite_are_refused_and_not_kept(cache):
     assert np.isfinite(frozen_outputs(model_of().audio, "data", 7, items)).all()
 
 
-def test_a_damaged_file_is_named(cache):
+def test_a_damaged_file_is_named(cache: Path) -> None:
     frozen_outputs(model_of().audio, "data", 7, Counted())
     (path,) = cache.rglob("outputs.arrow")
     path.write_bytes(path.read_bytes()[:200])
@@ -109,7 +110,7 @@ def test_a_damaged_file_is_named(cache):
         frozen_outputs(model_of().audio, "data", 7, Counted())
 
 
-def test_no_items():
+def test_no_items() -> None:
     assert frozen_outputs(model_of().audio, "data", 0, Counted()).shape == (0, 16)
 
 
@@ -127,7 +128,7 @@ frozen_outputs(model_of().audio, "data", 7, Deadly(), rows_per_batch=2)
 
 
 @pytest.mark.heavy
-def test_a_killed_computation_leaves_nothing_that_looks_whole(cache):
+def test_a_killed_computation_leaves_nothing_that_looks_whole(cache: Path) -> None:
     folder = __file__.rsplit("/", 1)[0]
     killed = subprocess.run([sys.executable, "-c", KILLED, folder])
     assert killed.returncode == -9

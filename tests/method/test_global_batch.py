@@ -1,6 +1,7 @@
 """The data-parallel loss, on real processes over gloo, against the one-process run."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,13 +21,16 @@ from supclap.losses import (
 )
 from supclap.losses.distributed import GlobalBatchLoss
 
+Case = tuple[str, str | None, str, int | None, bool]
 PAIRS = 11
 
 
 class Hinge(InfoNCE):
     """A base loss of one's own: of each pair's nearest negative, and of the learned temperature."""
 
-    def forward(self, audio, text, clip_ids=None):
+    def forward(
+        self, audio: torch.Tensor, text: torch.Tensor, clip_ids: torch.Tensor | None = None
+    ) -> torch.Tensor:
         logits = text @ audio.T * self.scale()
         same = torch.eye(len(text), dtype=torch.bool)
         if clip_ids is not None:
@@ -40,7 +44,7 @@ BASES = {
     "siglip": SigLIP,
     "own": lambda: Hinge(0.07, learn_temperature=True),
 }
-CASES = [
+CASES: list[Case] = [
     (base, radius, sides, tile, with_clips)
     for base, radius, sides in itertools.product(
         BASES,
@@ -52,18 +56,18 @@ CASES = [
 
 
 class Towers(torch.nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.audio, self.text = torch.nn.Linear(9, 6), torch.nn.Linear(9, 6)
 
-    def forward(self, audio, text):
+    def forward(self, audio: torch.Tensor, text: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return F.normalize(self.audio(audio), dim=1), F.normalize(self.text(text), dim=1)
 
 
 class Step(torch.nn.Module):
     """Encoders and loss in one module, so that DDP averages the gradients of both."""
 
-    def __init__(self, case):
+    def __init__(self, case: Case) -> None:
         super().__init__()
         base, radius, sides, tile, _ = case
         torch.manual_seed(4)
@@ -85,20 +89,22 @@ class Step(torch.nn.Module):
         self.loss = GlobalBatchLoss(loss)
         self.embeddings = []
 
-    def forward(self, audio, text, clip_ids):
+    def forward(
+        self, audio: torch.Tensor, text: torch.Tensor, clip_ids: torch.Tensor | None
+    ) -> torch.Tensor:
         self.embeddings = list(self.towers(audio, text))
         for side in self.embeddings:
             side.retain_grad()
         return self.loss(*self.embeddings, clip_ids).total
 
 
-def batch(with_clips):
+def batch(with_clips: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     generator = torch.Generator().manual_seed(5)
     audio, text = torch.randn(2, PAIRS, 9, generator=generator)
     return audio, text, (torch.arange(PAIRS) // 2 if with_clips else None)
 
 
-def worker(rank, counts, meeting):
+def worker(rank: int, counts: list[int], meeting: Path) -> None:
     failures = []
     torch.set_num_threads(1)
     world = len(counts)
@@ -144,11 +150,11 @@ def worker(rank, counts, meeting):
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("counts", [[6, 5], [5, 3, 0, 3]], ids=str)
-def test_workers_agree_with_one_process(counts, tmp_path):
+def test_workers_agree_with_one_process(counts: list[int], tmp_path: Path) -> None:
     mp.spawn(worker, (counts, tmp_path / "meeting"), nprocs=len(counts))
 
 
-def worker_with_one_pair(rank, meeting):
+def worker_with_one_pair(rank: int, meeting: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     pairs = F.normalize(torch.ones(1 - rank, 4), dim=1)
     try:
@@ -162,11 +168,11 @@ def worker_with_one_pair(rank, meeting):
 
 
 @pytest.mark.heavy
-def test_a_global_batch_of_one_pair_is_refused(tmp_path):
+def test_a_global_batch_of_one_pair_is_refused(tmp_path: Path) -> None:
     mp.spawn(worker_with_one_pair, (tmp_path / "meeting",), nprocs=2)
 
 
-def lone_worker(rank, meeting):
+def lone_worker(rank: int, meeting: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=0, world_size=1)
     for case in CASES:
@@ -186,11 +192,11 @@ def lone_worker(rank, meeting):
 
 
 @pytest.mark.heavy
-def test_a_group_of_one_is_the_loss_itself_to_the_bit(tmp_path):
+def test_a_group_of_one_is_the_loss_itself_to_the_bit(tmp_path: Path) -> None:
     mp.spawn(lone_worker, (tmp_path / "meeting",), nprocs=1)
 
 
-def test_without_workers_it_is_the_loss_itself():
+def test_without_workers_it_is_the_loss_itself() -> None:
     audio, text, clips = batch(True)
     loss = SupCLAPLoss(InfoNCE())
     audio, text = F.normalize(audio, dim=1), F.normalize(text, dim=1)
@@ -209,7 +215,7 @@ class DoubledRows(Doubled):
         return super().of_rows(*arguments)
 
 
-def test_a_loss_whose_own_forward_no_worker_could_call_is_refused():
+def test_a_loss_whose_own_forward_no_worker_could_call_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Doubled has a forward of its own.*of_rows"):
         GlobalBatchLoss(Doubled(InfoNCE()))
     assert GlobalBatchLoss(DoubledRows(InfoNCE())).loss.svr is None
@@ -220,7 +226,7 @@ def test_a_loss_whose_own_forward_no_worker_could_call_is_refused():
         GlobalBatchLoss(kcl)
 
 
-def test_it_adds_nothing_to_the_losss_parameters_and_state():
+def test_it_adds_nothing_to_the_losss_parameters_and_state() -> None:
     loss = SupCLAPLoss(SigLIP(), SupportVectorRegularization(DynamicRadius(4)))
     wrapped = GlobalBatchLoss(loss)
     assert [id(p) for p in wrapped.parameters()] == [id(p) for p in loss.parameters()]

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,10 @@ from supclap.losses import (
     SupportVectorRegularization,
 )
 from supclap.losses.literal import literal_loss
+from supclap.losses.svr import LossOutput
+
+# What a form gives: its output, and the gradient of each leaf, None where it has no part in it.
+Measured = tuple[LossOutput, Sequence[torch.Tensor | None]]
 
 BASES = {
     "infonce": lambda same: InfoNCE(0.07, same_clip=same),
@@ -35,14 +41,25 @@ RADII = {
 }
 
 
-def embeddings(pairs: int, width: int = 12, seed: int = 0, dtype=torch.float64):
+def embeddings(
+    pairs: int, width: int = 12, seed: int = 0, dtype: torch.dtype = torch.float64
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Raw (N, d) audio and text: gradients are compared through the normalisation as well."""
     generator = torch.Generator().manual_seed(seed)
     audio, text = torch.randn(2, pairs, width, generator=generator, dtype=torch.float64)
     return (audio.to(dtype).requires_grad_(), (audio.detach() + text).to(dtype).requires_grad_())
 
 
-def build(base, radius, sides, beta, pairs, same="mask", tile=None, dtype=torch.float64):
+def build(
+    base: str,
+    radius: str | None,
+    sides: str,
+    beta: float | None,
+    pairs: int,
+    same: str = "mask",
+    tile: int | None = None,
+    dtype: torch.dtype = torch.float64,
+) -> SupCLAPLoss:
     svr = None
     if radius is not None:
         svr = SupportVectorRegularization(RADII[radius](pairs), sides, alpha=0.7, beta=beta)
@@ -55,7 +72,12 @@ def build(base, radius, sides, beta, pairs, same="mask", tile=None, dtype=torch.
     return loss
 
 
-def value_and_gradients(function, loss, raw, clip_ids=None):
+def value_and_gradients(
+    function: Callable[..., LossOutput],
+    loss: torch.nn.Module,
+    raw: Sequence[torch.Tensor],
+    clip_ids: torch.Tensor | None = None,
+) -> Measured:
     normalised = [F.normalize(x, dim=1) for x in raw]
     output = function(*normalised, clip_ids)
     leaves = [*raw, *loss.parameters()]
@@ -63,7 +85,7 @@ def value_and_gradients(function, loss, raw, clip_ids=None):
     return output, gradients
 
 
-def assert_same(ours, theirs, tolerance):
+def assert_same(ours: Measured, theirs: Measured, tolerance: float) -> None:
     (output, gradients), (expected, expected_gradients) = ours, theirs
     assert output.parts.keys() == expected.parts.keys()
     assert output.radii.keys() == expected.radii.keys()
@@ -89,7 +111,9 @@ GRID = [
 
 @pytest.mark.parametrize(("base", "radius", "sides", "beta"), GRID)
 @pytest.mark.parametrize("pairs", [9, 70])  # by autograd in one piece, and by the engine
-def test_fast_and_tiled_equal_the_literal_form(base, radius, sides, beta, pairs):
+def test_fast_and_tiled_equal_the_literal_form(
+    base: str, radius: str | None, sides: str, beta: float | None, pairs: int
+) -> None:
     raw = embeddings(pairs)
     for tile in (None, 4):
         loss = build(base, radius, sides, beta, pairs, tile=tile)
@@ -99,7 +123,7 @@ def test_fast_and_tiled_equal_the_literal_form(base, radius, sides, beta, pairs)
 
 @pytest.mark.parametrize("same", ["mask", "target"])
 @pytest.mark.parametrize(("base", "radius"), itertools.product(BASES, [None, "static", "sorted"]))
-def test_same_clip_pairs_in_every_form(base, radius, same):
+def test_same_clip_pairs_in_every_form(base: str, radius: str | None, same: str) -> None:
     raw = embeddings(20)
     clips = torch.arange(20) // 2  # two captions of each clip
     for tile in (None, 7):
@@ -112,7 +136,9 @@ def test_same_clip_pairs_in_every_form(base, radius, same):
 
 @pytest.mark.parametrize("tile", [None, 16])
 @pytest.mark.parametrize(("base", "radius"), itertools.product(BASES, [None, "static", "sorted"]))
-def test_float32_stays_within_1e5_of_the_literal_form(base, radius, tile):
+def test_float32_stays_within_1e5_of_the_literal_form(
+    base: str, radius: str | None, tile: int | None
+) -> None:
     raw = embeddings(40, width=64, dtype=torch.float32)
     loss = build(base, radius, "both", 0.1, 40, tile=tile, dtype=torch.float32)
     ours = value_and_gradients(loss, loss, raw)
@@ -125,7 +151,7 @@ def test_float32_stays_within_1e5_of_the_literal_form(base, radius, tile):
 
 
 @pytest.mark.parametrize("radius", ["static", "sorted"])
-def test_a_pair_that_coincides_is_finite_in_both_forms(radius):
+def test_a_pair_that_coincides_is_finite_in_both_forms(radius: str) -> None:
     audio, text = embeddings(8)
     with torch.no_grad():
         text[3] = audio[3]
@@ -134,11 +160,18 @@ def test_a_pair_that_coincides_is_finite_in_both_forms(radius):
     assert_same(value_and_gradients(loss, loss, (audio, text)), literal, 1e-10)
 
 
-def loops(audio, text, tau, radius, alpha, beta):
+def loops(
+    audio: list[list[float]],
+    text: list[list[float]],
+    tau: float,
+    radius: float,
+    alpha: float,
+    beta: float,
+) -> tuple[float, float, float, float]:
     """METHOD, sum by sum: InfoNCE with bi-SVR and the constraint, one fixed radius."""
     n = len(audio)
 
-    def cross_entropy(anchor, candidates, i):
+    def cross_entropy(anchor: list[float], candidates: list[list[float]], i: int) -> float:
         scores = [sum(x * y for x, y in zip(anchor, c, strict=True)) / tau for c in candidates]
         return -scores[i] + math.log(sum(math.exp(s) for s in scores))
 
@@ -157,7 +190,7 @@ def loops(audio, text, tau, radius, alpha, beta):
 
 
 @pytest.mark.parametrize("radius", [0.3, 1.9, -0.2])
-def test_bi_svr_against_loops_over_numbers(radius):
+def test_bi_svr_against_loops_over_numbers(radius: float) -> None:
     audio, text = (F.normalize(x.detach(), dim=1) for x in embeddings(5, width=4))
     svr = SupportVectorRegularization(StaticRadius(radius), "both", alpha=0.7, beta=0.2)
     output = SupCLAPLoss(InfoNCE(0.1), svr).double()(audio, text)
@@ -166,7 +199,7 @@ def test_bi_svr_against_loops_over_numbers(radius):
     np.testing.assert_allclose([float(x) for x in got], want, rtol=1e-6)
 
 
-def test_infonce_is_the_sum_of_two_cross_entropies():
+def test_infonce_is_the_sum_of_two_cross_entropies() -> None:
     audio, text = (F.normalize(x, dim=1) for x in embeddings(300))
     logits = text @ audio.T / 0.07
     labels = torch.arange(300)
@@ -174,7 +207,7 @@ def test_infonce_is_the_sum_of_two_cross_entropies():
     torch.testing.assert_close(InfoNCE(0.07).double()(audio, text), want, rtol=1e-6, atol=0)
 
 
-def test_siglip_is_the_sum_over_all_pairs_by_the_batch():
+def test_siglip_is_the_sum_over_all_pairs_by_the_batch() -> None:
     audio, text = (F.normalize(x, dim=1) for x in embeddings(6))
     loss = SigLIP(temperature=0.1, bias=-10.0).double()
     want = 0.0
@@ -184,7 +217,7 @@ def test_siglip_is_the_sum_over_all_pairs_by_the_batch():
     assert float(loss(audio, text)) == pytest.approx(want, rel=1e-6)
 
 
-def test_masked_pairs_have_no_influence():
+def test_masked_pairs_have_no_influence() -> None:
     audio, text = (F.normalize(x, dim=1).detach() for x in embeddings(4))
     clips = torch.tensor([0, 0, 1, 2])
     logits = (text @ audio.T / 0.07).double()
@@ -195,7 +228,7 @@ def test_masked_pairs_have_no_influence():
     torch.testing.assert_close(got, want, rtol=1e-6, atol=0)
 
 
-def test_soft_targets_share_the_positive_among_captions_of_a_clip():
+def test_soft_targets_share_the_positive_among_captions_of_a_clip() -> None:
     audio, text = (F.normalize(x, dim=1).detach() for x in embeddings(4))
     clips = torch.tensor([0, 0, 1, 2])
     target = torch.eye(4, dtype=torch.float64)
@@ -208,17 +241,17 @@ def test_soft_targets_share_the_positive_among_captions_of_a_clip():
 
 @pytest.mark.parametrize("base", ["infonce-learned", "siglip"])
 @pytest.mark.parametrize("tile", [None, 3])
-def test_gradients_are_finite_differences(base, tile):
+def test_gradients_are_finite_differences(base: str, tile: int | None) -> None:
     loss = build(base, "attached", "both", 0.3, 5, tile=tile)
     raw = embeddings(5, width=4)
 
-    def total(audio, text):
+    def total(audio: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         return loss(F.normalize(audio, dim=1), F.normalize(text, dim=1)).total
 
     assert torch.autograd.gradcheck(total, raw, eps=1e-6, atol=1e-6)
 
 
-def test_tiles_never_hold_all_pairs():
+def test_tiles_never_hold_all_pairs() -> None:
     """Every tensor that the tiled form makes stays far below N x N."""
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
@@ -226,7 +259,9 @@ def test_tiles_never_hold_all_pairs():
     sizes = []
 
     class Sizes(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        def __torch_dispatch__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
             result = function(*args, **(kwargs or {}))
             sizes.extend(x.numel() for x in tree_leaves(result) if isinstance(x, torch.Tensor))
             return result
@@ -239,7 +274,7 @@ def test_tiles_never_hold_all_pairs():
         assert max(sizes) <= 8 * 256, radius
 
 
-def test_sorted_and_pooled_radii_ignore_the_order_of_the_batch():
+def test_sorted_and_pooled_radii_ignore_the_order_of_the_batch() -> None:
     audio, text = (F.normalize(x, dim=1).detach() for x in embeddings(10))
     shuffled = torch.randperm(10, generator=torch.Generator().manual_seed(2))
     for radius, free in (("sorted", True), ("pooled", True), ("batch", False)):
@@ -249,22 +284,27 @@ def test_sorted_and_pooled_radii_ignore_the_order_of_the_batch():
         assert torch.allclose(here, there, atol=1e-12) == free, radius
 
 
+<<<<<<< HEAD
 def test_the_predictor_reads_the_positive_first_then_the_batch_order():
     from supclap.losses.dynamic_radius import positive_first
+=======
+def test_the_predictor_reads_the_positive_first_then_the_batch_order() -> None:
+    from supclap.losses.radius import positive_first
+>>>>>>> 3c12103 (Every test says the types of what it takes; helpers that tests share lie in tests/support; a cosine near zero is compared by float32's own error)
 
     matrix = torch.arange(12.0).view(3, 4)
     want = torch.tensor([[1.0, 0, 2, 3], [6, 4, 5, 7], [11, 8, 9, 10]])
     assert torch.equal(positive_first(matrix, offset=1), want)
 
 
-def test_pooled_radius_takes_any_batch():
+def test_pooled_radius_takes_any_batch() -> None:
     loss = SupCLAPLoss(InfoNCE(), SupportVectorRegularization(DynamicRadius(8, "pooled")))
     for pairs in (2, 3, 8, 100):
         audio, text = (F.normalize(x, dim=1) for x in embeddings(pairs, dtype=torch.float32))
         assert torch.isfinite(loss(audio, text).total)
 
 
-def test_radii_start_at_their_initial_value():
+def test_radii_start_at_their_initial_value() -> None:
     audio, text = (F.normalize(x, dim=1) for x in embeddings(6, dtype=torch.float32))
     for radius in (StaticRadius(0.3), DynamicRadius(6, initial=0.3)):
         output = SupCLAPLoss(InfoNCE(), SupportVectorRegularization(radius))(audio, text)
@@ -272,7 +312,7 @@ def test_radii_start_at_their_initial_value():
             torch.testing.assert_close(values, torch.full((6,), 0.3))
 
 
-def test_a_learned_temperature_is_held_at_its_bound_and_can_return():
+def test_a_learned_temperature_is_held_at_its_bound_and_can_return() -> None:
     loss = InfoNCE(0.0101, learn_temperature=True)
     optimizer = torch.optim.SGD(loss.parameters(), lr=1.0)
     aligned = F.normalize(embeddings(8, dtype=torch.float32)[0].detach(), dim=1)
@@ -286,7 +326,7 @@ def test_a_learned_temperature_is_held_at_its_bound_and_can_return():
     assert 1 / loss.scale().item() > 0.02
 
 
-def good(pairs=4, width=3):
+def good(pairs: int = 4, width: int = 3) -> torch.Tensor:
     return F.normalize(torch.randn(pairs, width, generator=torch.Generator().manual_seed(0)), dim=1)
 
 
@@ -312,12 +352,12 @@ BAD_BATCHES = {
 
 @pytest.mark.parametrize("message", BAD_BATCHES)
 @pytest.mark.parametrize("loss", [InfoNCE(), SigLIP(), SupCLAPLoss(InfoNCE())])
-def test_a_bad_batch_is_named(message, loss):
+def test_a_bad_batch_is_named(message: str, loss: torch.nn.Module) -> None:
     with pytest.raises(ValueError, match=message):
         loss(*BAD_BATCHES[message]())
 
 
-def test_bad_clip_ids_are_named():
+def test_bad_clip_ids_are_named() -> None:
     with pytest.raises(ValueError, match=r"clip_ids: expected shape \(4,\)"):
         InfoNCE()(good(), good(), torch.arange(3))
     with pytest.raises(ValueError, match="clip_ids: expected integers"):
@@ -354,12 +394,12 @@ BAD_SETTINGS = {
 
 
 @pytest.mark.parametrize("message", BAD_SETTINGS)
-def test_a_bad_setting_is_named(message):
+def test_a_bad_setting_is_named(message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BAD_SETTINGS[message]()
 
 
-def test_three_lines_in_a_foreign_loop():
+def test_three_lines_in_a_foreign_loop() -> None:
     """What the README shows: a loss for somebody else's encoders and optimizer."""
     torch.manual_seed(0)
     audio_tower, text_tower = torch.nn.Linear(10, 6), torch.nn.Linear(7, 6)

@@ -25,7 +25,9 @@ RADII = {
 @pytest.mark.parametrize("pairs", [24, 96])
 @pytest.mark.parametrize("radius", RADII)
 @pytest.mark.parametrize("base", BASES)
-def test_autocast_changes_nothing_but_the_embeddings(base, radius, pairs, tile):
+def test_autocast_changes_nothing_but_the_embeddings(
+    base: str, radius: str, pairs: int, tile: int | None
+) -> None:
     generator = torch.Generator().manual_seed(0)
     raw = torch.randn(2, pairs, 64, generator=generator)
     raw[1] += raw[0]

@@ -7,7 +7,9 @@ import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from supclap.config import ModelConfig, parse_config
 from supclap.errors import InputError
 from supclap.model.clap import build_model
 from supclap.model.features import BANDS, FLOOR, SCALE, SHIFT, SILENCE, LogMel
+from supclap.model.folder import DualEncoder
 
 CAPTIONS = ["a dog barks", "rain falls softly", "un chien aboie", "犬が吠える", "a bell rings"] * 2
 SMALL = {
@@ -33,16 +36,16 @@ TRANSFORMER = {**SMALL, "audio": {"name": "transformer", "width": 32, "layers": 
 BOTH = pytest.mark.parametrize("values", [SMALL, TRANSFORMER], ids=["cnn", "transformer"])
 
 
-def model_of(values=SMALL, seed=0, seconds=1.0):
+def model_of(values: Mapping[str, Any] = SMALL, seed: int = 0, seconds: float = 1.0) -> DualEncoder:
     return build_model(ModelConfig.model_validate(values), CAPTIONS, seconds, seed)
 
 
-def sounds(count=4, samples=16_000, seed=0):
+def sounds(count: int = 4, samples: int = 16_000, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 0.1, (count, samples)).astype(np.float32)
 
 
 @pytest.fixture
-def saved(tmp_path) -> Path:
+def saved(tmp_path: Path) -> Path:
     model_of().save(tmp_path / "model")
     return tmp_path / "model"
 
@@ -50,7 +53,7 @@ def saved(tmp_path) -> Path:
 # --- features
 
 
-def test_log_mel_equals_a_literal_short_time_fourier_transform():
+def test_log_mel_equals_a_literal_short_time_fourier_transform() -> None:
     wave = sounds(1, 4000)[0]
     found = LogMel(hop=320)(torch.from_numpy(wave)[None])[0].numpy()
     padded = np.pad(wave.astype(np.float64), 256, mode="reflect")
@@ -58,7 +61,7 @@ def test_log_mel_equals_a_literal_short_time_fourier_transform():
     frames = [padded[s : s + 512] * window for s in range(0, 4001, 320)]
     power = np.abs(np.fft.rfft(frames)) ** 2  # (frames, 257)
 
-    def to_mel(hertz):
+    def to_mel(hertz: float) -> float:
         return 2595 * np.log10(1 + hertz / 700)
 
     edges = 700 * (10 ** (np.linspace(0, to_mel(8000), BANDS + 2) / 2595) - 1)
@@ -72,7 +75,7 @@ def test_log_mel_equals_a_literal_short_time_fourier_transform():
     assert found == pytest.approx(expected.T, abs=2e-4)
 
 
-def test_log_mel_stays_in_float32_under_autocast_and_ignores_its_neighbours():
+def test_log_mel_stays_in_float32_under_autocast_and_ignores_its_neighbours() -> None:
     log_mel, waves = LogMel(), torch.from_numpy(sounds())
     plain = log_mel(waves)
     with torch.autocast("cpu", torch.bfloat16):
@@ -83,14 +86,14 @@ def test_log_mel_stays_in_float32_under_autocast_and_ignores_its_neighbours():
     assert log_mel(loud)[0].numpy() == pytest.approx(plain[0].numpy(), abs=1e-5)
 
 
-def test_log_mel_has_no_empty_band_and_nothing_to_save():
+def test_log_mel_has_no_empty_band_and_nothing_to_save() -> None:
     log_mel = LogMel()
     assert (log_mel.mel.mel_scale.fb.sum(0) > 0).all()
     assert not log_mel.state_dict()
     assert torchaudio.__name__ == "torchaudio"
 
 
-def test_silence_is_finite():
+def test_silence_is_finite() -> None:
     assert LogMel()(torch.zeros(1, 16_000)).numpy() == pytest.approx(SILENCE)
 
 
@@ -98,7 +101,9 @@ def test_silence_is_finite():
 
 
 @BOTH
-def test_embeddings_are_unit_vectors_that_carry_gradients_to_every_weight(values):
+def test_embeddings_are_unit_vectors_that_carry_gradients_to_every_weight(
+    values: dict[str, Any],
+) -> None:
     model = model_of(values)
     tokens = model.text.tokenize(CAPTIONS[:4])
     audio, text = model(torch.from_numpy(sounds()), tokens)
@@ -111,7 +116,7 @@ def test_embeddings_are_unit_vectors_that_carry_gradients_to_every_weight(values
 
 
 @BOTH
-def test_no_encoder_has_state_that_depends_on_the_batch(values):
+def test_no_encoder_has_state_that_depends_on_the_batch(values: dict[str, Any]) -> None:
     model = model_of(values)
     assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
     assert not list(model.buffers()) or not any(
@@ -130,7 +135,7 @@ def test_no_encoder_has_state_that_depends_on_the_batch(values):
 
 
 @BOTH
-def test_features_once_and_waveforms_every_time_are_the_same(values):
+def test_features_once_and_waveforms_every_time_are_the_same(values: dict[str, Any]) -> None:
     model = model_of(values).eval()
     waves = torch.from_numpy(sounds())
     features = model.audio.features(waves)
@@ -139,7 +144,9 @@ def test_features_once_and_waveforms_every_time_are_the_same(values):
 
 
 @BOTH
-def test_equal_seeds_give_equal_weights_and_leave_the_global_generator_alone(values):
+def test_equal_seeds_give_equal_weights_and_leave_the_global_generator_alone(
+    values: dict[str, Any],
+) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     one, same, other = model_of(values, 1), model_of(values, 1), model_of(values, 2)
@@ -148,7 +155,7 @@ def test_equal_seeds_give_equal_weights_and_leave_the_global_generator_alone(val
 
 
 @BOTH
-def test_training_fits_a_handful_of_pairs(values):
+def test_training_fits_a_handful_of_pairs(values: dict[str, Any]) -> None:
     model = model_of({**values, "dropout": 0.0})
     time = np.arange(16_000) / 16_000
     waves = np.stack([np.sin(2 * np.pi * pitch * time) for pitch in (200, 500, 1200, 3000)])
@@ -169,7 +176,7 @@ def test_training_fits_a_handful_of_pairs(values):
 
 
 @BOTH
-def test_the_order_of_two_sounds_matters(values):
+def test_the_order_of_two_sounds_matters(values: dict[str, Any]) -> None:
     model = model_of(values)
     time = np.arange(8_000) / 16_000
     low, high = (np.sin(2 * np.pi * pitch * time) for pitch in (300, 2500))
@@ -177,14 +184,14 @@ def test_the_order_of_two_sounds_matters(values):
     assert np.abs(one - other).max() > 1e-3
 
 
-def test_padding_of_neighbours_does_not_change_a_text():
+def test_padding_of_neighbours_does_not_change_a_text() -> None:
     model = model_of()
     alone = model.encode_text("rain")
     beside = model.encode_text(["rain", "a dog barks and then a bell rings far away"])[:1]
     assert alone == pytest.approx(beside, abs=1e-6)
 
 
-def test_a_shorter_clip_and_a_longer_one():
+def test_a_shorter_clip_and_a_longer_one() -> None:
     short, long = sounds(1, 300)[0], sounds(1, 50_000)[0]
     for values in (SMALL, TRANSFORMER):
         model = model_of(values)
@@ -198,7 +205,7 @@ def test_a_shorter_clip_and_a_longer_one():
     assert model_of().audio(torch.zeros(1, 800)).shape == (1, 24)
 
 
-def test_bfloat16_autocast_still_gives_float32_unit_vectors():
+def test_bfloat16_autocast_still_gives_float32_unit_vectors() -> None:
     model = model_of().eval()
     waves = torch.from_numpy(sounds())
     with torch.autocast("cpu", torch.bfloat16):
@@ -211,7 +218,7 @@ def test_bfloat16_autocast_still_gives_float32_unit_vectors():
 # --- what goes in and out
 
 
-def test_paths_arrays_integers_and_tensors_are_the_same_sound(tmp_path):
+def test_paths_arrays_integers_and_tensors_are_the_same_sound(tmp_path: Path) -> None:
     model = model_of()
     wave = (sounds(1)[0] * 32767).astype(np.int16)
     soundfile.write(tmp_path / "a.wav", wave, 16_000)
@@ -230,7 +237,7 @@ def test_paths_arrays_integers_and_tensors_are_the_same_sound(tmp_path):
         assert model.encode_audio(given) == pytest.approx(expected, abs=1e-6)
 
 
-def test_another_rate_is_resampled(tmp_path):
+def test_another_rate_is_resampled(tmp_path: Path) -> None:
     time = np.arange(44_100) / 44_100
     soundfile.write(tmp_path / "a.wav", 0.5 * np.sin(2 * np.pi * 440 * time), 44_100)
     model = model_of()
@@ -238,7 +245,7 @@ def test_another_rate_is_resampled(tmp_path):
     assert (model.encode_audio(tmp_path / "a.wav") @ model.encode_audio(tone).T).item() > 0.99
 
 
-def test_encoding_leaves_the_model_in_training_and_has_no_dropout():
+def test_encoding_leaves_the_model_in_training_and_has_no_dropout() -> None:
     model = model_of({**SMALL, "dropout": 0.5}).train()
     waves = sounds()
     assert (model.encode_audio(waves) == model.encode_audio(waves)).all()
@@ -247,7 +254,7 @@ def test_encoding_leaves_the_model_in_training_and_has_no_dropout():
     assert model.audio.encoder.training
 
 
-def test_batches_do_not_change_the_result():
+def test_batches_do_not_change_the_result() -> None:
     model, waves = model_of(), sounds(5)
     assert model.encode_audio(waves, batch_size=2) == pytest.approx(
         model.encode_audio(waves), abs=1e-6
@@ -268,12 +275,12 @@ def test_batches_do_not_change_the_result():
         (["nowhere.wav"], "nowhere.wav: no such file"),
     ],
 )
-def test_unusable_sounds_are_named(given, message):
+def test_unusable_sounds_are_named(given: list[Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         model_of().encode_audio(given)
 
 
-def test_unusable_files_are_named(tmp_path):
+def test_unusable_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("not a sound")
     soundfile.write(tmp_path / "silent.wav", np.zeros(1000), 16_000)
     for name in ("text.wav", "silent.wav"):
@@ -291,7 +298,7 @@ def test_unusable_files_are_named(tmp_path):
         ([3], "eng", "text 0: expected words"),
     ],
 )
-def test_unusable_texts_are_named(texts, language, message):
+def test_unusable_texts_are_named(texts: list[Any], language: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         model_of().encode_text(texts, language)
 
@@ -307,7 +314,7 @@ def test_unusable_texts_are_named(texts, language, message):
         ({"text": {"width": 40}}, "no multiple of 32"),
     ],
 )
-def test_impossible_encoders_are_refused_in_one_line(values, message):
+def test_impossible_encoders_are_refused_in_one_line(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         model_of(values)
     assert "\n" not in str(caught.value)
@@ -316,7 +323,7 @@ def test_impossible_encoders_are_refused_in_one_line(values, message):
 # --- freezing
 
 
-def test_a_frozen_encoder_neither_learns_nor_drops():
+def test_a_frozen_encoder_neither_learns_nor_drops() -> None:
     values = {**SMALL, "dropout": 0.5, "audio": {**SMALL["audio"], "freeze": True}}
     model = model_of(values).train()
     waves = torch.from_numpy(sounds())
@@ -335,7 +342,7 @@ def test_a_frozen_encoder_neither_learns_nor_drops():
 
 
 @BOTH
-def test_saved_and_opened_a_model_is_the_same(values, tmp_path):
+def test_saved_and_opened_a_model_is_the_same(values: dict[str, Any], tmp_path: Path) -> None:
     model = model_of(values).eval()
     model.save(tmp_path / "model")
     opened = supclap.load(tmp_path / "model")
@@ -348,7 +355,7 @@ def test_saved_and_opened_a_model_is_the_same(values, tmp_path):
     assert names == ["model/model.json", "model/text/tokenizer.json", "model/weights.safetensors"]
 
 
-def test_saving_again_replaces_whole_and_leaves_nothing_beside(saved, tmp_path):
+def test_saving_again_replaces_whole_and_leaves_nothing_beside(saved: Path, tmp_path: Path) -> None:
     (saved / "stray.txt").write_text("of an earlier version")
     other = model_of(seed=7)
     other.save(saved)
@@ -357,17 +364,19 @@ def test_saving_again_replaces_whole_and_leaves_nothing_beside(saved, tmp_path):
     assert not (saved / "stray.txt").exists()
 
 
-def test_a_folder_that_is_no_model_is_not_replaced(tmp_path):
+def test_a_folder_that_is_no_model_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(InputError, match="is not a model folder"):
         model_of().save(tmp_path)
     assert (tmp_path / "thesis.tex").exists()
 
 
-def test_a_failed_write_keeps_the_earlier_model(saved, monkeypatch):
+def test_a_failed_write_keeps_the_earlier_model(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = supclap.load(saved).content_hash()
 
-    def full(descriptor):
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -380,7 +389,7 @@ def test_a_failed_write_keeps_the_earlier_model(saved, monkeypatch):
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "text/tokenizer.json", "model.json"])
 @pytest.mark.parametrize("damage", ["missing", "truncated", "empty", "altered"])
-def test_a_damaged_folder_is_refused_in_one_line(saved, name, damage):
+def test_a_damaged_folder_is_refused_in_one_line(saved: Path, name: str, damage: str) -> None:
     content = (saved / name).read_bytes()
     if damage == "missing":
         (saved / name).unlink()
@@ -393,7 +402,7 @@ def test_a_damaged_folder_is_refused_in_one_line(saved, name, damage):
     assert "\n" not in str(caught.value)
 
 
-def edited(saved, **changes):
+def edited(saved: Path, **changes: Any) -> None:
     index = json.loads((saved / "model.json").read_text())
     (saved / "model.json").write_text(json.dumps({**index, **changes}))
 
@@ -412,14 +421,16 @@ def edited(saved, **changes):
         ({"files": 7}, "incomplete or damaged"),
     ],
 )
-def test_an_index_of_another_kind_is_refused_in_one_line(saved, changes, message):
+def test_an_index_of_another_kind_is_refused_in_one_line(
+    saved: Path, changes: dict[str, Any], message: str
+) -> None:
     edited(saved, **changes)
     with pytest.raises(InputError, match=message) as caught:
         supclap.load(saved)
     assert "\n" not in str(caught.value)
 
 
-def test_weights_of_another_shape_are_refused(saved):
+def test_weights_of_another_shape_are_refused(saved: Path) -> None:
     weights = load_file(saved / "weights.safetensors")
     weights["audio.head.0.weight"] = torch.zeros(3, 3)
     save_file(weights, saved / "weights.safetensors")
@@ -431,9 +442,9 @@ def test_weights_of_another_shape_are_refused(saved):
         supclap.load(saved)
 
 
-def test_opening_never_executes_what_a_folder_holds(saved, tmp_path):
+def test_opening_never_executes_what_a_folder_holds(saved: Path, tmp_path: Path) -> None:
     class Trap:
-        def __reduce__(self):
+        def __reduce__(self) -> tuple[Any, ...]:
             return (os.mkdir, (str(tmp_path / "sprung"),))
 
     trap = pickle.dumps(Trap())
@@ -447,12 +458,12 @@ def test_opening_never_executes_what_a_folder_holds(saved, tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_missing_folder(tmp_path):
+def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a model folder"):
         supclap.load(tmp_path / "none")
 
 
-def test_a_start_gives_its_weights_to_a_new_run(saved):
+def test_a_start_gives_its_weights_to_a_new_run(saved: Path) -> None:
     values = {**SMALL, "start": str(saved), "dropout": 0.3}
     values["audio"] = {**SMALL["audio"], "freeze": True}
     model = build_model(ModelConfig.model_validate(values), ["other captions"], 1.0, seed=9)
@@ -466,12 +477,12 @@ def test_a_start_gives_its_weights_to_a_new_run(saved):
     assert supclap.load(saved).config.start is None
 
 
-def test_a_start_of_another_shape_says_what_differs(saved):
+def test_a_start_of_another_shape_says_what_differs(saved: Path) -> None:
     with pytest.raises(InputError, match=r"model\.start: .* has dim 24, the configuration asks"):
         model_of({**SMALL, "dim": 32, "start": str(saved)})
 
 
-def test_importing_the_package_costs_nothing():
+def test_importing_the_package_costs_nothing() -> None:
     code = (
         "import sys, supclap; assert 'torch' not in sys.modules; supclap.load; "
         "assert 'torch' in sys.modules; assert not hasattr(supclap, 'lod')"
@@ -479,7 +490,7 @@ def test_importing_the_package_costs_nothing():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_transformer_has_its_own_default_width():
+def test_the_transformer_has_its_own_default_width() -> None:
     assert parse_config({"model": {"audio": "transformer"}}).model.audio.width == 128
     chosen = {"model": {"audio": {"name": "transformer", "width": 64}}}
     assert parse_config(chosen).model.audio.width == 64
@@ -496,7 +507,7 @@ model_of(seed=7).save(Path(sys.argv[2]))
 
 
 @pytest.mark.heavy
-def test_a_killed_save_keeps_the_earlier_model(saved):
+def test_a_killed_save_keeps_the_earlier_model(saved: Path) -> None:
     before = supclap.load(saved).content_hash()
     tests = str(Path(__file__).parent)
     killed = subprocess.run([sys.executable, "-c", KILLED, tests, str(saved)])

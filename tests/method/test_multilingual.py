@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +77,9 @@ def pairs_of(kind: str, audio: torch.Tensor, texts: torch.Tensor) -> list[tuple]
 @pytest.mark.parametrize("clips", [None, torch.arange(N) // 2], ids=["apart", "same clips"])
 @pytest.mark.parametrize(("kind", "languages"), [("kcl", 2), ("kcl", 4), ("cacl", 2)])
 @pytest.mark.parametrize("case", CASES, ids="-".join)
-def test_it_is_the_mean_of_the_literal_losses(case, kind, languages, clips):
+def test_it_is_the_mean_of_the_literal_losses(
+    case: tuple[str, str, str], kind: str, languages: int, clips: torch.Tensor | None
+) -> None:
     loss = pair_loss(*case)
     audio, texts = embeddings(languages)
     output = MultilingualLoss(loss, kind)(audio, texts, clips)
@@ -109,7 +113,7 @@ def cross_entropy(one: np.ndarray, other: np.ndarray, tau: float) -> float:
     return total
 
 
-def test_the_definitions_without_torch():
+def test_the_definitions_without_torch() -> None:
     audio, texts = (x.detach() for x in embeddings(3))
     a, t = audio.numpy(), texts.numpy()
     base = SupCLAPLoss(InfoNCE(0.2)).double()
@@ -123,14 +127,14 @@ def test_the_definitions_without_torch():
 
 @pytest.mark.parametrize("kind", ["kcl", "cacl"])
 @pytest.mark.parametrize("case", [("infonce", "attached", "both"), ("siglip", "static", "text")])
-def test_the_gradient_is_that_of_finite_differences(case, kind):
+def test_the_gradient_is_that_of_finite_differences(case: tuple[str, str, str], kind: str) -> None:
     loss = MultilingualLoss(pair_loss(*case), kind)
     audio, texts = embeddings(2)
     assert torch.autograd.gradcheck(lambda a, t: loss(a, t).total, (audio, texts), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["kcl", "cacl"])
-def test_each_view_has_the_gradient_of_its_own_term(kind):
+def test_each_view_has_the_gradient_of_its_own_term(kind: str) -> None:
     loss = pair_loss("infonce", "dynamic", "both")
     audio, texts = embeddings(2)
     output = MultilingualLoss(loss, kind)(audio, texts)
@@ -151,7 +155,7 @@ def test_each_view_has_the_gradient_of_its_own_term(kind):
 
 @pytest.mark.parametrize("kind", ["kcl", "cacl"])
 @pytest.mark.parametrize("case", [("infonce", "dynamic", "both"), ("siglip", "static", "text")])
-def test_chunks_give_the_whole_batchs_gradients(case, kind):
+def test_chunks_give_the_whole_batchs_gradients(case: tuple[str, str, str], kind: str) -> None:
     loss = MultilingualLoss(pair_loss(*case), kind)
     torch.manual_seed(2)
     sounds, words = torch.randn(N, 9).double(), torch.randn(N, 2, 9).double()
@@ -168,7 +172,7 @@ def test_chunks_give_the_whole_batchs_gradients(case, kind):
         torch.testing.assert_close(parameter.grad, gradient)
 
 
-def test_under_autocast_it_stays_a_float32_loss():
+def test_under_autocast_it_stays_a_float32_loss() -> None:
     audio, texts = (x.detach().bfloat16() for x in embeddings(2))
     loss = MultilingualLoss(pair_loss("infonce", "dynamic", "both").float(), "cacl")
     with torch.autocast("cpu", torch.bfloat16):
@@ -187,14 +191,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize("message", WRONG)
-def test_wrong_texts_are_named(message):
+def test_wrong_texts_are_named(message: str) -> None:
     kind, shape = WRONG[message]
     audio, _ = embeddings(2)
     with pytest.raises(ValueError, match=message):
         MultilingualLoss(SupCLAPLoss(InfoNCE()), kind)(audio, torch.ones(shape))
 
 
-def test_a_wrong_kind_is_named():
+def test_a_wrong_kind_is_named() -> None:
     with pytest.raises(ValueError, match="kind: expected 'kcl' or 'cacl', got 'mlclap'"):
         MultilingualLoss(SupCLAPLoss(InfoNCE()), "mlclap")
 
@@ -212,7 +216,9 @@ class Step(torch.nn.Module):
         self.loss = MultilingualLoss(GlobalBatchLoss(pair_loss(*case)), kind)
         self.double()
 
-    def forward(self, sounds: torch.Tensor, words: torch.Tensor, clips) -> LossOutput:
+    def forward(
+        self, sounds: torch.Tensor, words: torch.Tensor, clips: torch.Tensor | None
+    ) -> LossOutput:
         sides = self.audio(sounds), self.text(words)
         return self.loss(*(F.normalize(side, dim=-1) for side in sides), clips)
 
@@ -255,7 +261,7 @@ def worker(rank: int, counts: list[int], meeting: int) -> None:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("counts", [[4, 3], [7, 0]], ids=str)
-def test_two_workers_agree_with_one(counts, tmp_path):
+def test_two_workers_agree_with_one(counts: list[int], tmp_path: Path) -> None:
     mp.spawn(worker, (counts, tmp_path / "meeting"), nprocs=2)
 
 
@@ -280,7 +286,7 @@ def drawn(batches: Batches, clips: list[tuple[Caption, ...]], epoch: int) -> dic
     }
 
 
-def test_kcl_takes_every_language_of_a_clip_and_translations_of_one_caption():
+def test_kcl_takes_every_language_of_a_clip_and_translations_of_one_caption() -> None:
     clips = clips_of(40)
     batches = Batches(clips, SPOKEN, 8, seed=2, multilingual="kcl")
     numbers = Counter()
@@ -295,7 +301,7 @@ def test_kcl_takes_every_language_of_a_clip_and_translations_of_one_caption():
     assert all(abs(count - 800 / 3) < 70 for count in numbers.values())  # five standard deviations
 
 
-def test_cacl_takes_english_and_another_language_drawn_by_clip_and_epoch():
+def test_cacl_takes_english_and_another_language_drawn_by_clip_and_epoch() -> None:
     clips = clips_of(40)
     batches = Batches(clips, SPOKEN, 8, seed=2, multilingual="cacl")
     others, by_epoch = Counter(), []
@@ -316,7 +322,7 @@ def test_cacl_takes_english_and_another_language_drawn_by_clip_and_epoch():
 
 
 @pytest.mark.parametrize("kind", ["kcl", "cacl"])
-def test_captions_depend_on_seed_epoch_and_clip_alone(kind):
+def test_captions_depend_on_seed_epoch_and_clip_alone(kind: str) -> None:
     clips = clips_of(24)
     one, other = (Batches(clips, SPOKEN, size, seed=4, multilingual=kind) for size in (4, 12))
     assert drawn(one, clips, 3) == drawn(other, clips, 3)
@@ -327,7 +333,7 @@ def test_captions_depend_on_seed_epoch_and_clip_alone(kind):
 
 
 @pytest.mark.parametrize("kind", ["kcl", "cacl"])
-def test_clips_that_lack_a_language_are_left_out_and_counted(kind):
+def test_clips_that_lack_a_language_are_left_out_and_counted(kind: str) -> None:
     clips = clips_of(12)
     clips[3] = tuple(c for c in clips[3] if c.language != "jpn")
     clips[5] = tuple(c for c in clips[5] if c.language != "eng")
@@ -339,7 +345,7 @@ def test_clips_that_lack_a_language_are_left_out_and_counted(kind):
         Batches(clips, SPOKEN, 10, seed=0, multilingual=kind)
 
 
-def test_languages_with_unequally_many_captions_give_each_of_them():
+def test_languages_with_unequally_many_captions_give_each_of_them() -> None:
     clips = [(Caption("a", "eng"), Caption("b", "fra"), Caption("c", "fra"))] * 8
     batches = Batches(clips, ["eng", "fra"], 8, seed=0, multilingual="kcl")
     texts = {
@@ -362,7 +368,7 @@ def test_languages_with_unequally_many_captions_give_each_of_them():
         ),
     ],
 )
-def test_a_setting_that_does_not_fit_is_one_line(values, message):
+def test_a_setting_that_does_not_fit_is_one_line(values: dict[str, Any], message: str) -> None:
     for kind in ("kcl", "cacl"):
         with pytest.raises(InputError) as error:
             parse_config({**values, "loss": {"multilingual": kind}}, "run.yaml")
@@ -370,6 +376,6 @@ def test_a_setting_that_does_not_fit_is_one_line(values, message):
         assert "\n" not in str(error.value)
 
 
-def test_a_kind_that_does_not_exist_is_one_line():
+def test_a_kind_that_does_not_exist_is_one_line() -> None:
     with pytest.raises(InputError, match=r"loss\.multilingual: input should be 'kcl' or 'cacl'"):
         parse_config({"loss": {"multilingual": "atri"}})

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,8 +115,8 @@ def test_interrupted_between_any_two_steps_it_resumes_to_the_same_bytes(
     class Stopped(BaseException):
         pass
 
-    def stopping(function):
-        def wrapped(*arguments, **options):
+    def stopping(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*arguments: Any, **options: Any) -> Any:
             nonlocal left
             left -= 1
             if left < 0:

@@ -1,6 +1,8 @@
 """Encoders from a folder: a run with both, their model folder, and folders that cannot be used."""
 
 import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,24 +15,25 @@ from supclap.config import ModelConfig, parse_config
 from supclap.errors import InputError
 from supclap.events import Finished
 from supclap.model.clap import build_model
+from supclap.model.folder import DualEncoder
 from supclap.model.registry import AudioEncoder, TextEncoder
 from supclap.storage import Folder
 from supclap.training import fit
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     place = tmp_path_factory.mktemp("pretrained")
     return make_ced(place / "ced"), make_sonar(place / "sonar")
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
-def both(folders, **more):
+def both(folders: tuple[Path, Path], **more: Any) -> dict[str, Any]:
     ced, sonar = folders
     return {
         "audio": {"name": "ced", "folder": str(ced), **more},
@@ -39,15 +42,17 @@ def both(folders, **more):
     }
 
 
-def model_of(folders, **more):
+def model_of(folders: tuple[Path, Path], **more: Any) -> DualEncoder:
     return build_model(ModelConfig.model_validate(both(folders, **more)), [], 0.5, seed=0)
 
 
-def sounds(count=3):
+def sounds(count: int = 3) -> np.ndarray:
     return np.random.default_rng(0).normal(0, 0.1, (count, 8000)).astype(np.float32)
 
 
-def test_they_fulfil_the_protocols_and_begin_with_the_folders_weights(folders):
+def test_they_fulfil_the_protocols_and_begin_with_the_folders_weights(
+    folders: tuple[Path, Path],
+) -> None:
     model = model_of(folders)
     assert isinstance(model.audio.encoder, AudioEncoder)
     assert isinstance(model.text.encoder, TextEncoder)
@@ -57,7 +62,9 @@ def test_they_fulfil_the_protocols_and_begin_with_the_folders_weights(folders):
     assert model.text.encoder.encoder.embed_tokens.weight.equal(theirs["embed_tokens.weight"])
 
 
-def test_a_saved_model_opens_without_the_folders_it_began_with(folders, tmp_path):
+def test_a_saved_model_opens_without_the_folders_it_began_with(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
     copies = [shutil.copytree(folder, tmp_path / folder.name) for folder in folders]
     model = model_of(copies)
     languages = ["eng", "fra", "deu", "jpn", "zho", "eng", "deu", "eng"]
@@ -76,7 +83,9 @@ def test_a_saved_model_opens_without_the_folders_it_began_with(folders, tmp_path
 
 
 @pytest.mark.parametrize("freeze", [False, True])
-def test_a_run_trains_them_or_keeps_their_outputs(folders, tmp_path, cache, freeze):
+def test_a_run_trains_them_or_keeps_their_outputs(
+    folders: tuple[Path, Path], tmp_path: Path, cache: Path, freeze: bool
+) -> None:
     data = make_collection(tmp_path / "data", clips=16)
     config = tiny_config(
         data,
@@ -119,13 +128,13 @@ def test_a_run_trains_them_or_keeps_their_outputs(folders, tmp_path, cache, free
         ),
     ],
 )
-def test_a_folder_goes_with_a_pretrained_encoder_only(model, message):
+def test_a_folder_goes_with_a_pretrained_encoder_only(model: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         parse_config({"model": model})
     assert "\n" not in str(caught.value)
 
 
-def test_sizes_of_the_base_are_set_aside_where_a_folder_sets_them():
+def test_sizes_of_the_base_are_set_aside_where_a_folder_sets_them() -> None:
     audio, text = {"name": "ced", "folder": "x"}, {"name": "sonar", "folder": "y"}
     sized = {"audio": audio | {"width": 16, "layers": 2}, "text": text | {"vocabulary": 300}}
     assert parse_config({"model": sized}) == parse_config({"model": {"audio": audio, "text": text}})
@@ -137,7 +146,9 @@ SIDES += [("text", 1, name) for name in ("config.json", "model.safetensors", "to
 
 @pytest.mark.parametrize(("side", "number", "name"), SIDES)
 @pytest.mark.parametrize("damage", ["missing", "truncated", "empty", "a pickle instead"])
-def test_a_damaged_folder_is_refused_in_one_line(folders, tmp_path, side, number, name, damage):
+def test_a_damaged_folder_is_refused_in_one_line(
+    folders: tuple[Path, Path], tmp_path: Path, side: str, number: int, name: str, damage: str
+) -> None:
     copies = list(folders)
     copies[number] = shutil.copytree(folders[number], tmp_path / "copy")
     path = copies[number] / name
@@ -157,7 +168,9 @@ def test_a_damaged_folder_is_refused_in_one_line(folders, tmp_path, side, number
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_folder_that_is_not_there(folders, tmp_path, number):
+def test_a_folder_that_is_not_there(
+    folders: tuple[Path, Path], tmp_path: Path, number: int
+) -> None:
     copies = list(folders)
     copies[number] = tmp_path / "nowhere"
     key = ("audio", "text")[number]
@@ -165,6 +178,6 @@ def test_a_folder_that_is_not_there(folders, tmp_path, number):
         model_of(copies)
 
 
-def test_each_others_folders_are_refused(folders):
+def test_each_others_folders_are_refused(folders: tuple[Path, Path]) -> None:
     with pytest.raises(InputError, match="type 'm2m_100', expected 'ced'"):
         model_of(folders[::-1])

@@ -1,6 +1,7 @@
 """Batches of sound: against slicing by hand, and the thread that works ahead."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_prefetch_works_ahead_no_further_than_its_depth() -> None:
     made = []
     reached = threading.Event()
 
-    def items():
+    def items() -> Iterator[int]:
         for i in range(10):
             made.append(i)
             if i == 3:
@@ -85,7 +86,7 @@ def test_prefetch_works_ahead_no_further_than_its_depth() -> None:
 
 
 def test_prefetch_hands_on_an_exception_after_the_items_before_it() -> None:
-    def items():
+    def items() -> Iterator[int]:
         yield 1
         raise OSError("disk")
 
@@ -96,7 +97,7 @@ def test_prefetch_hands_on_an_exception_after_the_items_before_it() -> None:
 
 
 def test_prefetch_left_early_leaves_no_thread() -> None:
-    def endless():
+    def endless() -> Iterator[int]:
         while True:
             yield 0
 

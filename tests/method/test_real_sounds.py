@@ -15,6 +15,7 @@ from supclap.data.prepare import prepare
 from supclap.embedding import embed_folder, search_index
 from supclap.evaluation.collection import encode_clips, evaluate_retrieval, evaluate_zero_shot
 from supclap.model.clap import build_model
+from supclap.model.folder import DualEncoder
 from supclap.use_commands import evaluate_command
 
 ROOT = Path(os.environ.get("SUPCLAP_TEST_DATA", "."))
@@ -24,14 +25,14 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def model():
+def model() -> DualEncoder:
     values = {"audio": {"width": 8}, "text": {"width": 32, "layers": 1}}
     captions = ["a dog barks", "rain falls", "犬が吠える"]
     return build_model(ModelConfig.model_validate(values), captions, 5.0, seed=0)
 
 
 @pytest.fixture(scope="module")
-def captioned(tmp_path_factory) -> Collection:
+def captioned(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     """The captioned clips as a plain folder with captions.json, in the order of its list."""
     folder = tmp_path_factory.mktemp("captioned")
     shutil.copytree(ROOT / "captioned-mini", folder / "captioned-mini")
@@ -42,7 +43,9 @@ def captioned(tmp_path_factory) -> Collection:
     return Collection(folder / "out")
 
 
-def test_retrieval_on_captioned_clips_counts_all_and_is_near_chance_untrained(model, captioned):
+def test_retrieval_on_captioned_clips_counts_all_and_is_near_chance_untrained(
+    model: DualEncoder, captioned: Collection
+) -> None:
     report = evaluate_retrieval(model, captioned.split("test"))
     assert (report.clips, report.captions, report.uncaptioned) == (42, 210, 0)
     assert report.chance["t2a.R@1"] == pytest.approx(100 / 42)
@@ -51,14 +54,16 @@ def test_retrieval_on_captioned_clips_counts_all_and_is_near_chance_untrained(mo
     assert abs(report.result.metrics["t2a.meanR"] - 21.5) < 4 * error
 
 
-def test_a_file_and_its_prepared_clip_have_the_same_embedding(model, captioned):
+def test_a_file_and_its_prepared_clip_have_the_same_embedding(
+    model: DualEncoder, captioned: Collection
+) -> None:
     clips = captioned.split("test")
     prepared = encode_clips(model, clips, range(3))
     files = [ROOT / "captioned-mini" / clips.sources[row] for row in range(3)]
     assert model.encode_audio(files) == pytest.approx(prepared, abs=1e-6)
 
 
-def test_zero_shot_on_a_labelled_collection(model, tmp_path):
+def test_zero_shot_on_a_labelled_collection(model: DualEncoder, tmp_path: Path) -> None:
     prepare("esc50", ROOT / "esc10", tmp_path / "esc10", splits=["fold5"])
     model.save(tmp_path / "m")
     report = evaluate_zero_shot(model, Collection(tmp_path / "esc10").split("fold5"))
@@ -74,7 +79,7 @@ def test_zero_shot_on_a_labelled_collection(model, tmp_path):
     assert f"{report.result.metrics['zero_shot.accuracy']:.2f}" in printed.output
 
 
-def test_a_folder_of_real_recordings_is_indexed_whole(model, tmp_path):
+def test_a_folder_of_real_recordings_is_indexed_whole(model: DualEncoder, tmp_path: Path) -> None:
     report = embed_folder(model, ROOT / "captioned-mini", tmp_path / "x.parquet")
     assert report.files == 42
     assert not report.skipped

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import torch
 from torch import nn
 
 import supclap
-from supclap.config import ModelConfig
+from supclap.config import AudioConfig, ModelConfig, TextConfig
 from supclap.errors import InputError
 from supclap.model.clap import build_model
+from supclap.model.folder import DualEncoder
 from supclap.model.registry import (
     AUDIO_ENCODERS,
     TEXT_ENCODERS,
@@ -32,14 +34,14 @@ class Loudness(nn.Module):
 
     width = 10
 
-    def __init__(self, config, source):
+    def __init__(self, config: AudioConfig, source: Source) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(10))
 
-    def features(self, waveforms):
+    def features(self, waveforms: torch.Tensor) -> torch.Tensor:
         return torch.stack([part.square().mean(1) for part in waveforms.tensor_split(10, 1)], 1)
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         return (features + 1e-6).log() * self.scale
 
 
@@ -48,7 +50,7 @@ class Spelling(nn.Module):
 
     width = 8
 
-    def __init__(self, config, source: Source):
+    def __init__(self, config: TextConfig, source: Source) -> None:
         super().__init__()
         if source.files:
             self.alphabet = json.loads(source.files["alphabet.json"])
@@ -56,35 +58,35 @@ class Spelling(nn.Module):
             self.alphabet = sorted(set("".join(source.captions)))
         self.embedding = nn.Embedding(len(self.alphabet) + 1, self.width)
 
-    def tokenize(self, texts, languages):
+    def tokenize(self, texts: Sequence[str], languages: Sequence[str]) -> Tokens:
         self.languages = languages
         return Tokens.pad([[self.number(letter) for letter in text] for text in texts])
 
-    def number(self, letter):
+    def number(self, letter: str) -> int:
         return self.alphabet.index(letter) + 1 if letter in self.alphabet else 0
 
-    def files(self):
+    def files(self) -> dict[str, bytes]:
         return {"alphabet.json": json.dumps(self.alphabet).encode()}
 
-    def forward(self, tokens):
+    def forward(self, tokens: Tokens) -> torch.Tensor:
         mask = tokens.mask.unsqueeze(-1)
         return (self.embedding(tokens.ids) * mask).sum(1) / mask.sum(1)
 
 
 @pytest.fixture
-def joined(monkeypatch):
+def joined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("supclap.model.registry.AUDIO_ENCODERS", dict(AUDIO_ENCODERS))
     monkeypatch.setattr("supclap.model.registry.TEXT_ENCODERS", dict(TEXT_ENCODERS))
     audio_encoder("loudness")(Loudness)
     text_encoder("spelling")(Spelling)
 
 
-def model_of():
+def model_of() -> DualEncoder:
     config = ModelConfig.model_validate({"audio": "loudness", "text": "spelling", "dim": 16})
     return build_model(config, ["a dog barks", "rain"], 1.0, seed=0)
 
 
-def test_encoders_from_elsewhere_train_are_saved_and_opened(joined, tmp_path):
+def test_encoders_from_elsewhere_train_are_saved_and_opened(joined: None, tmp_path: Path) -> None:
     model = model_of()
     waves = np.random.default_rng(0).normal(0, 0.1, (3, 16_000)).astype(np.float32)
     audio, text = model(torch.from_numpy(waves), model.text.tokenize(["a", "dog", "rain"]))
@@ -97,13 +99,13 @@ def test_encoders_from_elsewhere_train_are_saved_and_opened(joined, tmp_path):
     assert (opened.encode_text(["dog"]) == model.encode_text(["dog"])).all()
 
 
-def test_an_encoder_is_told_each_texts_language(joined):
+def test_an_encoder_is_told_each_texts_language(joined: None) -> None:
     model = model_of()
     model.encode_text(["a dog", "un chien"], ["eng", "fra"])
     assert model.text.encoder.languages == ["eng", "fra"]
 
 
-def test_this_packages_encoders_fulfil_the_protocols():
+def test_this_packages_encoders_fulfil_the_protocols() -> None:
     model = build_model(ModelConfig(), ["a dog barks", "rain"], 1.0, seed=0)
     assert isinstance(model.audio.encoder, AudioEncoder)
     assert isinstance(model.text.encoder, TextEncoder)
@@ -111,12 +113,14 @@ def test_this_packages_encoders_fulfil_the_protocols():
     assert set(TEXT_ENCODERS) >= {"transformer"}
 
 
-def test_a_name_is_taken_only_once(joined):
+def test_a_name_is_taken_only_once(joined: None) -> None:
     with pytest.raises(ValueError, match="already an audio encoder named 'loudness'"):
         audio_encoder("loudness")(Loudness)
 
 
-def test_a_model_of_an_unregistered_encoder_says_what_to_do(joined, tmp_path, monkeypatch):
+def test_a_model_of_an_unregistered_encoder_says_what_to_do(
+    joined: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model_of().save(tmp_path / "m")
     monkeypatch.delitem(sys.modules["supclap.model.registry"].AUDIO_ENCODERS, "loudness")
     with pytest.raises(InputError, match=r"no audio encoder 'loudness'.*imported first"):
@@ -124,7 +128,7 @@ def test_a_model_of_an_unregistered_encoder_says_what_to_do(joined, tmp_path, mo
 
 
 @pytest.mark.heavy
-def test_the_example_of_the_documentation_runs(tmp_path):
+def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
     guide = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
     blocks = [part.split("```")[0] for part in guide.split("```python\n")[1:]]
     example = next(block for block in blocks if "@audio_encoder" in block)

@@ -2,6 +2,8 @@
 
 import sys
 import tracemalloc
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ from supclap.evaluation.chance import retrieval_chance
 module = sys.modules["supclap.evaluation.retrieval"]
 
 
-def brute_force(audio, texts, owner):
+def brute_force(
+    audio: np.ndarray, texts: np.ndarray, owner: Sequence[int]
+) -> tuple[dict[str, float], list[int], list[int]]:
     """The protocol, word for word: sort, look where the right answer stands."""
     scores = texts.astype(np.float64) @ audio.T.astype(np.float64)
     captions, clips = scores.shape
@@ -53,7 +57,9 @@ def brute_force(audio, texts, owner):
 
 
 @pytest.mark.parametrize("block", [1, 3, 7, 2048])
-def test_equals_the_literal_protocol_with_many_ties_and_any_number_of_captions(block, monkeypatch):
+def test_equals_the_literal_protocol_with_many_ties_and_any_number_of_captions(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "BLOCK", block)
     rng = np.random.default_rng(block)
     for _ in range(15):
@@ -68,7 +74,7 @@ def test_equals_the_literal_protocol_with_many_ties_and_any_number_of_captions(b
         assert result.metrics == pytest.approx(expected, abs=1e-9)
 
 
-def test_hand_computed_case():
+def test_hand_computed_case() -> None:
     # Similarities (captions x clips): captions 0, 1 belong to clip 0, caption 2 to clip 1.
     scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
     result = retrieval(np.eye(2), scores, [0, 0, 1])
@@ -82,7 +88,7 @@ def test_hand_computed_case():
     assert result.metrics["a2t.meanR"] == 1.5
 
 
-def test_average_precision_stops_at_ten_and_divides_by_all_captions():
+def test_average_precision_stops_at_ten_and_divides_by_all_captions() -> None:
     # One clip's two captions stand at places 0 and 10: the second counts nothing, the divisor is 2.
     scores = np.array([1.0, 0.1] + [0.5] * 9)[:, None]
     texts = np.hstack([scores, -scores])
@@ -94,7 +100,7 @@ def test_average_precision_stops_at_ten_and_divides_by_all_captions():
     assert result.metrics["a2t.mAP10"] == pytest.approx(100 * (clip_0 + clip_1) / 2)
 
 
-def test_within_ten_captions_it_is_average_precision_as_scikit_learn_has_it():
+def test_within_ten_captions_it_is_average_precision_as_scikit_learn_has_it() -> None:
     rng = np.random.default_rng(0)
     audio, texts = rng.normal(size=(5, 8)), rng.normal(size=(10, 8))
     owner = np.repeat(np.arange(5), 2)
@@ -107,7 +113,7 @@ def test_within_ten_captions_it_is_average_precision_as_scikit_learn_has_it():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_collapsed_model_ranks_last(dtype):
+def test_a_collapsed_model_ranks_last(dtype: type[np.floating]) -> None:
     # 1/sqrt(3) is no exact number: rounding differs with the order of summation, ties must not.
     vector = np.full((1, 192), 192**-0.5, dtype=dtype)
     result = retrieval(vector.repeat(40, 0), vector.repeat(200, 0), np.arange(200) // 5)
@@ -116,13 +122,13 @@ def test_a_collapsed_model_ranks_last(dtype):
     assert result.metrics["t2a.R@1"] == result.metrics["a2t.mAP10"] == 0
 
 
-def test_a_perfect_model():
+def test_a_perfect_model() -> None:
     result = retrieval(np.eye(60), np.eye(60).repeat(5, 0), np.arange(300) // 5)
     for name, value in result.metrics.items():
         assert value == (1 if name.endswith(("medR", "meanR")) else 100)
 
 
-def test_clips_without_a_caption_are_candidates_that_ask_nothing():
+def test_clips_without_a_caption_are_candidates_that_ask_nothing() -> None:
     audio = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
     result = retrieval(audio, np.array([[0.0, 2.0], [0.5, 0.5]]), [2, 0])
     assert result.a2t_ranks.tolist() == [0, -1, 0]
@@ -130,7 +136,7 @@ def test_clips_without_a_caption_are_candidates_that_ask_nothing():
     assert result.metrics["a2t.R@1"] == 100
 
 
-def test_tensors_arrays_and_block_sizes_agree():
+def test_tensors_arrays_and_block_sizes_agree() -> None:
     rng = np.random.default_rng(1)
     audio = rng.normal(size=(33, 6)).astype(np.float32)
     texts = rng.normal(size=(80, 6)).astype(np.float32)
@@ -142,12 +148,12 @@ def test_tensors_arrays_and_block_sizes_agree():
     assert one.metrics == other.metrics
 
 
-def test_memory_does_not_grow_with_clips_times_captions(monkeypatch):
+def test_memory_does_not_grow_with_clips_times_captions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK", 128)
     largest = 0
     real = torch.Tensor.__matmul__
 
-    def watched(left, right):
+    def watched(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         nonlocal largest
         product = real(left, right)
         largest = max(largest, product.numel())
@@ -163,7 +169,7 @@ def test_memory_does_not_grow_with_clips_times_captions(monkeypatch):
     assert peak < 3000 * 3000  # bytes; the matrix alone would take eight times that
 
 
-def test_each_language_is_measured_on_its_own_and_then_averaged():
+def test_each_language_is_measured_on_its_own_and_then_averaged() -> None:
     rng = np.random.default_rng(3)
     audio = rng.normal(size=(12, 5))
     texts = rng.normal(size=(36, 5))
@@ -182,12 +188,12 @@ def test_each_language_is_measured_on_its_own_and_then_averaged():
     assert result.metrics["MRV"] == pytest.approx(by_hand)
 
 
-def test_one_language_has_neither_its_own_names_nor_a_variance():
+def test_one_language_has_neither_its_own_names_nor_a_variance() -> None:
     result = retrieval_by_language(np.eye(3), np.eye(3), [0, 1, 2], ["deu"] * 3)
     assert result.metrics == retrieval(np.eye(3), np.eye(3), [0, 1, 2]).metrics
 
 
-def test_rank_variance_pairs_the_captions_of_a_clip_whatever_their_order():
+def test_rank_variance_pairs_the_captions_of_a_clip_whatever_their_order() -> None:
     rng = np.random.default_rng(5)
     audio, texts = rng.normal(size=(6, 4)), rng.normal(size=(24, 4))
     owner = np.tile(np.repeat(np.arange(6), 2), 2)
@@ -201,7 +207,7 @@ def test_rank_variance_pairs_the_captions_of_a_clip_whatever_their_order():
     assert again.metrics["MRV"] == pytest.approx(result.metrics["MRV"])
 
 
-def test_rank_variance_leaves_out_what_a_language_lacks():
+def test_rank_variance_leaves_out_what_a_language_lacks() -> None:
     # Clip 1 has no French caption, clip 0 a second English one.
     owner = [0, 0, 1, 0]
     texts = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
@@ -217,12 +223,12 @@ def test_rank_variance_leaves_out_what_a_language_lacks():
         ([5] * 1000, {"t2a.R@10": 1, "a2t.meanR": 5001 / 6}),
     ],
 )
-def test_chance_by_formula(captions, expected):
+def test_chance_by_formula(captions: list[int], expected: dict[str, Any]) -> None:
     chance = retrieval_chance(captions)
     assert {name: chance[name] for name in expected} == pytest.approx(expected)
 
 
-def test_chance_is_what_random_orders_score_on_average():
+def test_chance_is_what_random_orders_score_on_average() -> None:
     rng = np.random.default_rng(0)
     amounts = [1, 2, 5, 0, 3, 3, 7]
     owner = np.repeat(np.arange(7), amounts)
@@ -240,7 +246,7 @@ def test_chance_is_what_random_orders_score_on_average():
         assert abs(np.mean(scores) - value) < 4.5 * error + 1e-9, name
 
 
-def test_chance_of_the_median_rank():
+def test_chance_of_the_median_rank() -> None:
     # Two of three captions are the clip's own: the best is first with chance 2/3.
     assert retrieval_chance([2, 1])["a2t.medR"] == 1
     assert retrieval_chance([1, 1, 1, 1, 1])["a2t.medR"] == 3
@@ -258,7 +264,9 @@ def test_chance_of_the_median_rank():
         (np.ones(3), np.ones((1, 3)), [0], "expected audio embeddings"),
     ],
 )
-def test_unusable_input_is_one_line(audio, texts, owner, message):
+def test_unusable_input_is_one_line(
+    audio: np.ndarray, texts: np.ndarray, owner: list[int], message: str
+) -> None:
     with pytest.raises(InputError, match=message) as caught:
         retrieval(audio, texts, owner)
     assert "\n" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,21 +16,21 @@ from supclap.model.sonar import MAX_TOKENS, NLLB, SONAR
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_sonar(tmp_path_factory.mktemp("sonar"))
 
 
 @pytest.fixture
-def own(folder, tmp_path):
+def own(folder: Path, tmp_path: Path) -> Path:
     """A copy to damage."""
     return shutil.copytree(folder, tmp_path / "sonar")
 
 
-def encoder_of(folder, dropout=0.0):
+def encoder_of(folder: Path, dropout: float = 0.0) -> SONAR:
     return SONAR(TextConfig(name="sonar", folder=str(folder)), Source(1.0, dropout)).eval()
 
 
-def test_every_language_has_its_own_name_in_nllb():
+def test_every_language_has_its_own_name_in_nllb() -> None:
     from transformers.models.nllb.tokenization_nllb import FAIRSEQ_LANGUAGE_CODES
 
     assert tuple(NLLB) == LANGUAGES
@@ -38,7 +39,9 @@ def test_every_language_has_its_own_name_in_nllb():
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_tokens_are_those_of_transformers_with_that_source_language(folder, language):
+def test_tokens_are_those_of_transformers_with_that_source_language(
+    folder: Path, language: str
+) -> None:
     from transformers import NllbTokenizer
 
     theirs = NllbTokenizer.from_pretrained(folder, src_lang=NLLB[language])
@@ -49,7 +52,7 @@ def test_tokens_are_those_of_transformers_with_that_source_language(folder, lang
     assert tokens.ids.unique().numel() > 30
 
 
-def test_outputs_are_the_mean_over_the_mask_of_transformers_own_states(folder):
+def test_outputs_are_the_mean_over_the_mask_of_transformers_own_states(folder: Path) -> None:
     from transformers import NllbTokenizer
     from transformers.models.m2m_100.modeling_m2m_100 import M2M100Encoder
 
@@ -69,14 +72,14 @@ def test_outputs_are_the_mean_over_the_mask_of_transformers_own_states(folder):
         assert found[row].numpy() == pytest.approx(expected.numpy(), abs=2e-5)
 
 
-def test_the_language_matters(folder):
+def test_the_language_matters(folder: Path) -> None:
     encoder = encoder_of(folder)
     with torch.no_grad():
         one, other = encoder(encoder.tokenize(["a dog", "a dog"], ["eng", "nld"]))
     assert (one - other).abs().max() > 1e-3
 
 
-def test_a_long_text_is_cut_and_keeps_its_end_mark(folder):
+def test_a_long_text_is_cut_and_keeps_its_end_mark(folder: Path) -> None:
     encoder = encoder_of(folder)
     tokens = encoder.tokenize(["a dog barks " * 400, "rain"], ["eng", "eng"])
     assert tokens.ids.shape == (2, MAX_TOKENS)
@@ -85,7 +88,7 @@ def test_a_long_text_is_cut_and_keeps_its_end_mark(folder):
         assert encoder(tokens).isfinite().all()
 
 
-def test_in_training_nothing_is_random_but_the_runs_own_dropout(folder):
+def test_in_training_nothing_is_random_but_the_runs_own_dropout(folder: Path) -> None:
     encoder = encoder_of(folder).train()
     tokens = encoder.tokenize(SENTENCES, ["eng"] * 8)
     outputs = encoder(tokens)
@@ -96,7 +99,7 @@ def test_in_training_nothing_is_random_but_the_runs_own_dropout(folder):
     assert not dropping(tokens).equal(dropping(tokens))
 
 
-def test_half_precision_weights_are_read_as_float32(own, folder):
+def test_half_precision_weights_are_read_as_float32(own: Path, folder: Path) -> None:
     weights = {n: v.half() for n, v in load_file(own / "model.safetensors").items()}
     save_file(weights, own / "model.safetensors")
     description = json.loads((own / "config.json").read_text())
@@ -107,7 +110,7 @@ def test_half_precision_weights_are_read_as_float32(own, folder):
     assert encoder(tokens).allclose(encoder_of(folder)(tokens), atol=2e-2)
 
 
-def test_the_encoder_of_a_whole_model_may_keep_its_prefix(own, folder):
+def test_the_encoder_of_a_whole_model_may_keep_its_prefix(own: Path, folder: Path) -> None:
     weights = load_file(own / "model.safetensors")
     save_file({f"encoder.{n}": v for n, v in weights.items()}, own / "model.safetensors")
     one, same = encoder_of(folder).state_dict(), encoder_of(own).state_dict()
@@ -124,7 +127,9 @@ def test_the_encoder_of_a_whole_model_may_keep_its_prefix(own, folder):
         ("activation_function", 7),
     ],
 )
-def test_a_description_of_another_model_is_refused_in_one_line(own, key, value):
+def test_a_description_of_another_model_is_refused_in_one_line(
+    own: Path, key: str, value: int | str | None
+) -> None:
     description = json.loads((own / "config.json").read_text())
     (own / "config.json").write_text(json.dumps(description | {key: value}))
     with pytest.raises(InputError, match=r"config\.json: ") as caught:
@@ -132,7 +137,7 @@ def test_a_description_of_another_model_is_refused_in_one_line(own, key, value):
     assert "\n" not in str(caught.value)
 
 
-def test_weights_that_do_not_fit_are_told(own):
+def test_weights_that_do_not_fit_are_told(own: Path) -> None:
     weights = load_file(own / "model.safetensors")
     weights["decoder.layer_norm.weight"] = weights.pop("layer_norm.weight")
     save_file(weights, own / "model.safetensors")
@@ -141,7 +146,7 @@ def test_weights_that_do_not_fit_are_told(own):
         encoder_of(own)
 
 
-def test_a_tokenizer_that_is_not_the_models_is_refused(own):
+def test_a_tokenizer_that_is_not_the_models_is_refused(own: Path) -> None:
     vocabulary = json.loads((own / "tokenizer.json").read_text())
     text = json.dumps(vocabulary, ensure_ascii=False)
     (own / "tokenizer.json").write_text(text.replace("jpn_Jpan", "xxx_Jpan"))

@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ print(made.folder.name, made.content_hash())
 """
 
 
-def run(code, *arguments, **options):
+def run(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -35,11 +36,11 @@ def run(code, *arguments, **options):
     )
 
 
-def left(cache):
+def left(cache: Path) -> list[str]:
     return sorted(path.name for path in cache.iterdir() if not path.name.endswith(".lock"))
 
 
-def test_the_folder_is_where_the_environment_says(monkeypatch):
+def test_the_folder_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPCLAP_CACHE", "/one")
     monkeypatch.setenv("XDG_CACHE_HOME", "/two")
     assert cache_folder() == Path("/one")
@@ -50,10 +51,10 @@ def test_the_folder_is_where_the_environment_says(monkeypatch):
     assert cache_folder() == Path("/home/somebody/.cache/supclap")
 
 
-def test_a_build_that_fails_leaves_nothing_and_can_be_repeated(tmp_path):
+def test_a_build_that_fails_leaves_nothing_and_can_be_repeated(tmp_path: Path) -> None:
     target = tmp_path / "data"
 
-    def fail(scratch):
+    def fail(scratch: Path) -> None:
         (scratch / "half").write_text("half")
         raise ValueError("in the middle")
 
@@ -65,14 +66,14 @@ def test_a_build_that_fails_leaves_nothing_and_can_be_repeated(tmp_path):
     build_once(target, fail)  # not called: it is there
 
 
-def test_a_cache_that_cannot_be_written_to_is_told(tmp_path):
+def test_a_cache_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file: cannot keep made data here: .*SUPCLAP_CACHE"):
         build_once(tmp_path / "file" / "data", lambda scratch: None)
 
 
 @pytest.mark.heavy
-def test_two_that_ask_at_once_get_the_same_whole_collection(tmp_path):
+def test_two_that_ask_at_once_get_the_same_whole_collection(tmp_path: Path) -> None:
     both = [run(MAKE, tmp_path) for _ in range(2)]
     answers = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], answers
@@ -84,7 +85,7 @@ def test_two_that_ask_at_once_get_the_same_whole_collection(tmp_path):
 
 
 @pytest.mark.heavy
-def test_a_killed_build_is_not_taken_for_a_whole_one(tmp_path):
+def test_a_killed_build_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
     code = MAKE.replace("clips=16", "clips=400")
     first = run(code, tmp_path)
     deadline = time.monotonic() + 60
@@ -101,7 +102,7 @@ def test_a_killed_build_is_not_taken_for_a_whole_one(tmp_path):
 
 
 @pytest.mark.heavy
-def test_processes_that_make_clips_end_with_their_parent(tmp_path):
+def test_processes_that_make_clips_end_with_their_parent(tmp_path: Path) -> None:
     code = """
         import sys, time
         from supclap.data.soundscenes import processes
@@ -124,7 +125,7 @@ def test_processes_that_make_clips_end_with_their_parent(tmp_path):
     assert not any(map(alive, children))
 
 
-def alive(pid):
+def alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except OSError:
@@ -133,7 +134,7 @@ def alive(pid):
 
 
 @pytest.mark.heavy
-def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path):
+def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     code = """
         import resource, signal, sys
         from pathlib import Path
@@ -155,7 +156,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path):
     assert left(tmp_path / "cache") == []
 
 
-def test_an_exception_in_a_process_comes_out_as_it_is():
+def test_an_exception_in_a_process_comes_out_as_it_is() -> None:
     from supclap.data.soundscenes.processes import ordered_map
 
     assert list(ordered_map(abs, range(-100, 0), 3)) == list(range(100, 0, -1))
@@ -163,7 +164,7 @@ def test_an_exception_in_a_process_comes_out_as_it_is():
         list(ordered_map(int, ["1"] * 40 + ["x"], 2))
 
 
-def test_a_process_that_is_killed_is_told_of():
+def test_a_process_that_is_killed_is_told_of() -> None:
     from supclap.data.soundscenes.processes import ordered_map
 
     with pytest.raises(RuntimeError, match="ended early"):

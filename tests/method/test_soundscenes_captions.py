@@ -2,6 +2,7 @@
 
 import re
 from itertools import combinations, permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,22 +10,27 @@ import pytest
 from supclap.config import LANGUAGES
 from supclap.data.soundscenes import RECORDED, SYNTHETIC, Event, Kind, Scene, caption, captions
 from supclap.data.soundscenes.captions import TONGUES
-from supclap.data.soundscenes.scenes import Space, plan
+from supclap.data.soundscenes.scenes import PlannedClip, Space, plan
 from supclap.errors import InputError
 
 ALL = dict.fromkeys(("train", "val", "test"), SYNTHETIC)
 
 
+Plans = dict[str, list[PlannedClip]]
+
+
 @pytest.fixture(scope="module")
-def plans():
+def plans() -> Plans:
     return plan(4000, 0, ALL)
 
 
-def scenes(plans, split):
+def scenes(plans: Plans, split: str) -> list[Scene]:
     return [planned.scene for planned in plans[split]]
 
 
-def test_a_default_collection_has_the_sizes_that_are_promised(plans):
+def test_a_default_collection_has_the_sizes_that_are_promised(
+    plans: Plans,
+) -> None:
     assert len(SYNTHETIC) >= 24
     assert {kind.group for kind in SYNTHETIC.values()} == {
         *("tonal", "noise", "impulsive", "animal", "machine")
@@ -40,7 +46,9 @@ def test_a_default_collection_has_the_sizes_that_are_promised(plans):
     }
 
 
-def test_descriptions_of_measured_splits_are_seen_nowhere_else(plans):
+def test_descriptions_of_measured_splits_are_seen_nowhere_else(
+    plans: Plans,
+) -> None:
     test, val = set(scenes(plans, "test")), set(scenes(plans, "val"))
     train, pretrain = set(scenes(plans, "train")), set(scenes(plans, "pretrain"))
     assert len(test) == 1000
@@ -52,7 +60,9 @@ def test_descriptions_of_measured_splits_are_seen_nowhere_else(plans):
     assert scenes(plans, "shifted") == scenes(plans, "test")
 
 
-def test_no_measured_description_is_a_less_detailed_one_of_another(plans):
+def test_no_measured_description_is_a_less_detailed_one_of_another(
+    plans: Plans,
+) -> None:
     for split in ("val", "test"):
         by_outline = {}
         for scene in scenes(plans, split):
@@ -66,7 +76,9 @@ def test_no_measured_description_is_a_less_detailed_one_of_another(plans):
                 ), (one, other)
 
 
-def test_fewer_training_clips_are_the_first_of_more_and_leave_the_test_as_it_is(plans):
+def test_fewer_training_clips_are_the_first_of_more_and_leave_the_test_as_it_is(
+    plans: Plans,
+) -> None:
     fewer = plan(1500, 0, ALL)
     assert fewer["train"] == plans["train"][:1500]
     assert fewer["test"] == plans["test"]
@@ -74,7 +86,7 @@ def test_fewer_training_clips_are_the_first_of_more_and_leave_the_test_as_it_is(
     assert plan(1500, 1, ALL)["test"] != fewer["test"]
 
 
-def test_the_number_of_descriptions_is_that_of_an_enumeration():
+def test_the_number_of_descriptions_is_that_of_an_enumeration() -> None:
     kinds = {name: SYNTHETIC[name] for name in ("rain", "beep", "dog")}
     # By hand: rain takes loud/quiet or near/far, never both. A beep takes pitch, pace, level.
     events = {
@@ -93,13 +105,13 @@ def test_the_number_of_descriptions_is_that_of_an_enumeration():
     assert Space(SYNTHETIC).size() >= 20_000
 
 
-def test_too_few_kinds_are_told_with_figures():
+def test_too_few_kinds_are_told_with_figures() -> None:
     kinds = {role: {name: SYNTHETIC[name] for name in ("rain", "steam")} for role in ALL}
     with pytest.raises(InputError, match=r"'test' wants 1000 .* 2 kinds of events allow 245, of"):
         plan(4000, 0, kinds)
 
 
-def test_with_few_descriptions_training_comes_back_to_them_but_never_to_held_out_ones():
+def test_with_few_descriptions_training_comes_back_to_them_but_never_to_held_out_ones() -> None:
     kinds = {f"kind{number}": Kind(f"kind{number}", "noise", ("level",)) for number in range(16)}
     assert Space(kinds).size() == 16 * 3 + 240 * 9 + 120 * 9
     few = plan(1200, 0, dict.fromkeys(ALL, kinds))
@@ -113,7 +125,9 @@ def test_with_few_descriptions_training_comes_back_to_them_but_never_to_held_out
     }
 
 
-def test_every_caption_of_the_test_split_belongs_to_one_description(plans):
+def test_every_caption_of_the_test_split_belongs_to_one_description(
+    plans: Plans,
+) -> None:
     meaning = {}
     for planned in plans["test"]:
         spoken = captions(planned.scene, 5, np.random.default_rng(planned.index))
@@ -126,7 +140,9 @@ def test_every_caption_of_the_test_split_belongs_to_one_description(plans):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("kinds", [SYNTHETIC, RECORDED], ids=["synthetic", "recorded"])
-def test_every_wording_of_every_event_means_that_event(language, kinds):
+def test_every_wording_of_every_event_means_that_event(
+    language: str, kinds: dict[str, Any]
+) -> None:
     tongue = TONGUES[language]
     meaning = {}
     for groups in Space(kinds).variants.values():
@@ -139,7 +155,7 @@ def test_every_wording_of_every_event_means_that_event(language, kinds):
     assert len(set(tongue.class_names.values())) == len(tongue.class_names)
 
 
-def test_all_languages_have_all_kinds_and_as_many_frames():
+def test_all_languages_have_all_kinds_and_as_many_frames() -> None:
     for tongue in TONGUES.values():
         assert set(tongue.words) == {*SYNTHETIC, *RECORDED}
         assert {name: len(frames) for name, frames in tongue.frames.items()} == {
@@ -165,7 +181,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_captions_are_whole_sentences_of_their_language(language):
+def test_captions_are_whole_sentences_of_their_language(language: str) -> None:
     rng = np.random.default_rng(1)
     space = Space({**RECORDED, **SYNTHETIC})
     for _ in range(1500):
@@ -222,7 +238,7 @@ HAND = {
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_captions_as_one_would_write_them(language):
+def test_captions_as_one_would_write_them(language: str) -> None:
     sequence = Scene("then", (Event("dog", ("fast", "loud")), Event("flute", ("low",))))
     overlap = Scene(
         "together", (Event("church_bells", ("high",)), Event("door_wood_knock", ("slow", "far")))

@@ -5,7 +5,9 @@ The recordings are tones whose frequency names their fold, so a clip tells what 
 
 import csv
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import soundfile
 
 from supclap.config import DataConfig, parse_config
 from supclap.data.soundscenes import RECORDED, soundscenes_collection
-from supclap.data.soundscenes.recordings import find_recordings, usable_kinds
+from supclap.data.soundscenes.recordings import Recording, find_recordings, usable_kinds
 from supclap.errors import InputError
 
 RATE = 16_000
@@ -23,14 +25,16 @@ BANDS = {"train": (200, 640), "val": (1000, 2250), "test": (3000, 6700)}
 KINDS = ("dog", "rain", "siren", "crow")
 
 
-def tone(fold, seconds=1.0, lead=0.4, rate=RATE):
+def tone(fold: int, seconds: float = 1.0, lead: float = 0.4, rate: int = RATE) -> np.ndarray:
     """Silence, then a tone: (samples,)."""
     time = np.arange(int(seconds * rate)) / rate
     silence = np.zeros(int(lead * rate))
     return np.concatenate([silence, 0.4 * np.sin(2 * np.pi * TONES[fold] * time)])
 
 
-def esc(folder, folds=TONES, kinds=KINDS, suffix=".wav"):
+def esc(
+    folder: Path, folds: Iterable[int] = TONES, kinds: Iterable[str] = KINDS, suffix: str = ".wav"
+) -> list[dict[str, Any]]:
     rows = [
         {"filename": f"{fold}-{kind}.wav", "fold": fold, "category": kind, "src_file": f"{fold}"}
         for fold in folds
@@ -44,7 +48,7 @@ def esc(folder, folds=TONES, kinds=KINDS, suffix=".wav"):
     return rows
 
 
-def write_table(path, rows):
+def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
@@ -52,11 +56,11 @@ def write_table(path, rows):
         writer.writerows(rows)
 
 
-def strongest(audio):
+def strongest(audio: np.ndarray) -> float:
     return np.abs(np.fft.rfft(audio)).argmax() * RATE / len(audio)
 
 
-def test_no_split_hears_a_fold_of_another(tmp_path):
+def test_no_split_hears_a_fold_of_another(tmp_path: Path) -> None:
     esc(tmp_path / "esc", suffix=".flac")  # the table says .wav
     config = DataConfig(clips=12, events=(str(tmp_path / "esc"),))
     scenes = soundscenes_collection(config, tmp_path / "cache")
@@ -69,7 +73,7 @@ def test_no_split_hears_a_fold_of_another(tmp_path):
     assert len(scenes.split("events")) == len(KINDS)
 
 
-def test_events_are_cut_where_the_sound_is(tmp_path):
+def test_events_are_cut_where_the_sound_is(tmp_path: Path) -> None:
     """Recordings of 5 s with one second of sound somewhere: the clips are not silent."""
     rows = esc(tmp_path / "esc")
     for row in rows:
@@ -83,7 +87,7 @@ def test_events_are_cut_where_the_sound_is(tmp_path):
         assert (frames > 10 * np.sort(frames)[20]).sum() >= 80  # of 199 frames of 10 ms
 
 
-def test_a_folder_that_was_moved_is_the_same_data(tmp_path):
+def test_a_folder_that_was_moved_is_the_same_data(tmp_path: Path) -> None:
     esc(tmp_path / "here")
     cache = tmp_path / "cache"
     made = soundscenes_collection(DataConfig(clips=4, events=(str(tmp_path / "here"),)), cache)
@@ -94,7 +98,7 @@ def test_a_folder_that_was_moved_is_the_same_data(tmp_path):
     assert soundscenes_collection(moved, cache).folder != made.folder
 
 
-def test_rates_and_channels_are_brought_to_one(tmp_path):
+def test_rates_and_channels_are_brought_to_one(tmp_path: Path) -> None:
     rows = esc(tmp_path / "esc")
     for row in rows:
         stereo = np.stack([tone(row["fold"], rate=44_100)] * 2, 1)
@@ -105,7 +109,7 @@ def test_rates_and_channels_are_brought_to_one(tmp_path):
         assert strongest(test.audio(row)) == pytest.approx(TONES[5], rel=0.04)
 
 
-def urban(folder, folds, origins):
+def urban(folder: Path, folds: Iterable[int], origins: int) -> list[dict[str, Any]]:
     rows = []
     for fold in folds:
         for kind in ("dog_bark", "siren"):
@@ -123,14 +127,14 @@ def urban(folder, folds, origins):
     return rows
 
 
-def roles_by_fold(recordings):
+def roles_by_fold(recordings: Iterable[Recording]) -> dict[int, set[str]]:
     found = {}
     for recording in recordings:
         found.setdefault(int(recording.path.parent.name[4:]), set()).add(recording.role)
     return found
 
 
-def test_of_many_folds_the_last_are_for_test_and_val(tmp_path):
+def test_of_many_folds_the_last_are_for_test_and_val(tmp_path: Path) -> None:
     urban(tmp_path, (1, 2, 4, 5), 1)
     assert roles_by_fold(find_recordings([tmp_path])) == {
         1: {"train"},
@@ -140,7 +144,7 @@ def test_of_many_folds_the_last_are_for_test_and_val(tmp_path):
     }
 
 
-def test_of_two_folds_val_takes_whole_source_recordings_of_the_first(tmp_path):
+def test_of_two_folds_val_takes_whole_source_recordings_of_the_first(tmp_path: Path) -> None:
     urban(tmp_path, (1, 2), 10)
     recordings = find_recordings([tmp_path])
     assert roles_by_fold(recordings) == {1: {"train", "val"}, 2: {"test"}}
@@ -154,7 +158,7 @@ def test_of_two_folds_val_takes_whole_source_recordings_of_the_first(tmp_path):
         assert sum(roles == {"val"} for roles in by_origin.values()) == 2  # of 10
 
 
-def test_collections_are_joined_and_classes_of_one_meaning_are_one_kind(tmp_path):
+def test_collections_are_joined_and_classes_of_one_meaning_are_one_kind(tmp_path: Path) -> None:
     esc(tmp_path / "esc", kinds=("dog", "rain"))
     urban(tmp_path / "urban", (1, 2), 2)
     kinds = usable_kinds(find_recordings([tmp_path / "esc", tmp_path / "urban"]))
@@ -162,7 +166,7 @@ def test_collections_are_joined_and_classes_of_one_meaning_are_one_kind(tmp_path
         assert set(kinds[role]) == {"dog", "rain", "siren"}
 
 
-def test_a_class_that_cannot_be_trained_on_is_left_out_and_counted(tmp_path):
+def test_a_class_that_cannot_be_trained_on_is_left_out_and_counted(tmp_path: Path) -> None:
     rows = esc(tmp_path / "esc")
     rows = [row for row in rows if row["category"] != "crow" or row["fold"] == 5]
     write_table(tmp_path / "esc" / "meta" / "esc50.csv", rows)
@@ -173,11 +177,11 @@ def test_a_class_that_cannot_be_trained_on_is_left_out_and_counted(tmp_path):
     assert told.count('"dog"') == 3
 
 
-def test_all_fifty_and_ten_classes_have_words():
+def test_all_fifty_and_ten_classes_have_words() -> None:
     assert len(RECORDED) == 50 + 10 - len({"dog_bark", "car_horn", "engine_idling", "siren"})
 
 
-def refused(tmp_path, match):
+def refused(tmp_path: Path, match: str) -> None:
     config = DataConfig(clips=4, events=(str(tmp_path / "esc"),))
     with pytest.raises(InputError, match=match) as caught:
         soundscenes_collection(config, tmp_path / "cache")
@@ -186,7 +190,7 @@ def refused(tmp_path, match):
     assert not [path for path in cache.glob("*") if path.is_dir()] if cache.exists() else True
 
 
-def test_broken_collections_are_refused_with_their_row(tmp_path):
+def test_broken_collections_are_refused_with_their_row(tmp_path: Path) -> None:
     rows = esc(tmp_path / "esc")
     table = tmp_path / "esc" / "meta" / "esc50.csv"
 
@@ -205,14 +209,14 @@ def test_broken_collections_are_refused_with_their_row(tmp_path):
     refused(tmp_path, r"neither meta/esc50\.csv nor metadata/UrbanSound8K\.csv")
 
 
-def test_one_folder_or_a_list_of_them_can_be_named():
+def test_one_folder_or_a_list_of_them_can_be_named() -> None:
     one = parse_config({"data": {"events": "a, b"}}).data
     assert one.events == ("a, b",)
     assert parse_config({"data": {"events": ["a", "b"]}}).data.events == ("a", "b")
 
 
 @pytest.mark.skipif("SUPCLAP_TEST_DATA" not in os.environ, reason="SUPCLAP_TEST_DATA is not set")
-def test_scenes_of_real_recordings(tmp_path):
+def test_scenes_of_real_recordings(tmp_path: Path) -> None:
     real = Path(os.environ["SUPCLAP_TEST_DATA"]) / "esc10"
     with open(real / "meta" / "esc50.csv", newline="") as file:
         first = {(row["fold"], row["category"]): row for row in csv.DictReader(file)}

@@ -1,9 +1,13 @@
 """The sound of soundscenes: what captions say can be measured, and seeds decide every bit."""
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from supclap.config import DataConfig
+from supclap.data.clips import Clips, Collection
 from supclap.data.soundscenes import SPLITS, SYNTHETIC, Event, Scene, soundscenes_collection
 from supclap.data.soundscenes.build import _synthetic
 from supclap.data.soundscenes.compose import Composer
@@ -17,17 +21,17 @@ DRAWS = 10
 TINY = DataConfig(clips=24)
 
 
-def kinds_with(attribute):
+def kinds_with(attribute: str) -> list[str]:
     return [name for name, kind in SYNTHETIC.items() if attribute in kind.attributes]
 
 
-def sounds(kind, word, seconds=1.0):
+def sounds(kind: str, word: str, seconds: float = 1.0) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(7)
     for _ in range(DRAWS):
         yield synthesize(Event(kind, (word,)), int(seconds * RATE), rng)
 
 
-def mixed(kind, word):
+def mixed(kind: str, word: str) -> Iterator[np.ndarray]:
     """Clips of one event as they come out of the mixer, without its start and end known."""
     composer = Composer(3, 2.0, _synthetic)
     scene = Scene("single", (Event(kind, (word,)),))
@@ -35,7 +39,7 @@ def mixed(kind, word):
         yield composer.clip(PlannedClip("train", index, scene, 0)).audio / 32768
 
 
-def centroid(sound, top=RATE / 2):
+def centroid(sound: np.ndarray, top: float = RATE / 2) -> float:
     """Centre of the power spectrum in Hz, of what lies below ``top``."""
     power = np.abs(np.fft.rfft(sound)) ** 2
     frequency = np.fft.rfftfreq(len(sound), 1 / RATE)
@@ -43,7 +47,7 @@ def centroid(sound, top=RATE / 2):
     return (power * frequency).sum() / power.sum()
 
 
-def beats_per_second(track, frames_per_second):
+def beats_per_second(track: np.ndarray, frames_per_second: float) -> float:
     """The rate at which a track repeats, as the strongest line of its spectrum."""
     strength = np.abs(np.fft.rfft(track - track.mean(), 4096))
     rates = np.fft.rfftfreq(4096, 1 / frames_per_second)
@@ -51,7 +55,7 @@ def beats_per_second(track, frames_per_second):
     return rates[strength.argmax()]
 
 
-def pulses(sound):
+def pulses(sound: np.ndarray) -> int:
     """How often the 10 ms envelope rises through a quarter of its peak after it was under 12 %."""
     frames = np.abs(sound[: len(sound) // 160 * 160]).reshape(-1, 160).max(1)
     frames = frames / frames.max()
@@ -64,7 +68,7 @@ def pulses(sound):
     return count
 
 
-def test_every_kind_has_a_synthesizer_and_sounds_differ_from_draw_to_draw():
+def test_every_kind_has_a_synthesizer_and_sounds_differ_from_draw_to_draw() -> None:
     assert set(SYNTHESIZERS) == set(SYNTHETIC)
     rng = np.random.default_rng(0)
     for kind in SYNTHETIC:
@@ -77,7 +81,7 @@ def test_every_kind_has_a_synthesizer_and_sounds_differ_from_draw_to_draw():
 
 
 @pytest.mark.parametrize("kind", kinds_with("pitch"))
-def test_high_is_higher_than_low(kind):
+def test_high_is_higher_than_low(kind: str) -> None:
     high = np.median([centroid(sound) for sound in sounds(kind, "high")])
     low = np.median([centroid(sound) for sound in sounds(kind, "low")])
     assert high > 1.1 * low
@@ -88,15 +92,15 @@ NEVER_SILENT = ("helicopter", "flute", "guitar", "church_bells", "drum", "crow",
 
 
 @pytest.mark.parametrize("kind", kinds_with("pace"))
-def test_fast_is_faster_than_slow(kind):
+def test_fast_is_faster_than_slow(kind: str) -> None:
     if kind == "siren":  # its level is steady: the rate is that of its pitch
 
-        def rate(sound):
+        def rate(sound: np.ndarray) -> float:
             blocks = sound[: len(sound) // 400 * 400].reshape(-1, 400)
             return beats_per_second(np.array([centroid(block, 2500) for block in blocks]), 40)
     elif kind in NEVER_SILENT:
 
-        def rate(sound):
+        def rate(sound: np.ndarray) -> float:
             power = (sound[: len(sound) // 160 * 160] ** 2).reshape(-1, 160).mean(1)
             return beats_per_second(np.sqrt(power), 100)
     else:
@@ -107,25 +111,25 @@ def test_fast_is_faster_than_slow(kind):
 
 
 @pytest.mark.parametrize("kind", kinds_with("level"))
-def test_loud_is_louder_than_quiet(kind):
-    def decibels(word):
+def test_loud_is_louder_than_quiet(kind: str) -> None:
+    def decibels(word: str) -> float:
         return np.mean([10 * np.log10(np.mean(sound**2)) for sound in mixed(kind, word)])
 
     assert decibels("loud") > decibels("quiet") + 8
 
 
 @pytest.mark.parametrize("kind", kinds_with("distance"))
-def test_far_is_duller_than_near(kind):
+def test_far_is_duller_than_near(kind: str) -> None:
     near = np.median([centroid(sound) for sound in mixed(kind, "near")])
     far = np.median([centroid(sound) for sound in mixed(kind, "far")])
     assert far < near
 
 
-def test_events_stand_in_the_order_that_is_told():
+def test_events_stand_in_the_order_that_is_told() -> None:
     """A low drum and a high cricket: which half of the clip holds the treble?"""
     composer = Composer(0, 2.0, _synthetic)
 
-    def treble_first(*kinds):
+    def treble_first(*kinds: str) -> bool:
         scene = Scene("then", tuple(Event(kind) for kind in kinds))
         audio = composer.clip(PlannedClip("train", 0, scene, 0)).audio.astype(float)
         first, last = (np.abs(np.fft.rfft(half))[2500:] for half in (audio[:16000], audio[16000:]))
@@ -136,11 +140,11 @@ def test_events_stand_in_the_order_that_is_told():
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     return soundscenes_collection(TINY, tmp_path_factory.mktemp("cache"), workers=1)
 
 
-def test_the_collection_is_as_configured(tiny):
+def test_the_collection_is_as_configured(tiny: Collection) -> None:
     assert tiny.splits == SPLITS
     sizes = {split: len(tiny.split(split)) for split in SPLITS}
     assert sizes["train"] == sizes["pretrain"] == sizes["test"] == sizes["shifted"] == 24
@@ -155,11 +159,11 @@ def test_the_collection_is_as_configured(tiny):
     assert len({label for (label,) in tiny.split("events").labels}) == len(SYNTHETIC)
 
 
-def test_the_number_of_processes_changes_no_bit(tiny, tmp_path):
+def test_the_number_of_processes_changes_no_bit(tiny: Collection, tmp_path: Path) -> None:
     assert soundscenes_collection(TINY, tmp_path, workers=3).content_hash() == tiny.content_hash()
 
 
-def test_seed_and_length_make_other_clips(tiny, tmp_path):
+def test_seed_and_length_make_other_clips(tiny: Collection, tmp_path: Path) -> None:
     one = DataConfig(clips=4, seed=1)
     other = soundscenes_collection(one, tmp_path).split("train")
     assert other.captions[0] != tiny.split("train").captions[0]
@@ -170,29 +174,29 @@ def test_seed_and_length_make_other_clips(tiny, tmp_path):
         soundscenes_collection(DataConfig(seconds=0.5), tmp_path)
 
 
-def test_what_cannot_change_the_clips_does_not_make_them_again(tiny):
+def test_what_cannot_change_the_clips_does_not_make_them_again(tiny: Collection) -> None:
     same = DataConfig(clips=24, languages=("deu", "zho"), limit=5, val="test")
     cache = tiny.folder.parent
     assert soundscenes_collection(same, cache).folder == tiny.folder
     assert [path.name for path in cache.iterdir() if path.is_dir()] == [tiny.folder.name]
 
 
-def test_shifted_says_the_same_as_test_under_other_conditions(tiny):
+def test_shifted_says_the_same_as_test_under_other_conditions(tiny: Collection) -> None:
     test, shifted = tiny.split("test"), tiny.split("shifted")
     assert shifted.captions == test.captions
     assert [f"{made} ({CONDITIONS[row % 3]})" for row, made in enumerate(test.sources)] == (
         shifted.sources
     )
 
-    def typical(clips, condition, measure):
+    def typical(clips: Clips, condition: str, measure: Callable[[np.ndarray], float]) -> float:
         rows = range(CONDITIONS.index(condition), len(clips), 3)
         return np.median([measure(clips.audio(row) / 32768) for row in rows])
 
-    def treble(sound):
+    def treble(sound: np.ndarray) -> float:
         power = np.abs(np.fft.rfft(sound)) ** 2
         return power[10_000:].sum() / power.sum()  # above 5 kHz
 
-    def floor(sound):
+    def floor(sound: np.ndarray) -> float:
         return np.sort((sound.reshape(-1, 320) ** 2).mean(1))[:10].mean()
 
     assert typical(shifted, "band-limited", treble) < 0.3 * typical(test, "band-limited", treble)

@@ -46,16 +46,16 @@ def words(tokenizer: CaptionTokenizer, text: str) -> str:
 
 
 @pytest.mark.parametrize("text", CAPTIONS[:11])
-def test_no_language_loses_anything(tokenizer, text):
+def test_no_language_loses_anything(tokenizer: CaptionTokenizer, text: str) -> None:
     # Normalisation makes "，" a "," and capitals small; beyond that the text comes back whole.
     assert words(tokenizer, text) == __import__("unicodedata").normalize("NFKC", text).lower()
 
 
-def test_scripts_it_never_saw_have_no_unknown_token(tokenizer):
+def test_scripts_it_never_saw_have_no_unknown_token(tokenizer: CaptionTokenizer) -> None:
     assert words(tokenizer, "Собака лает 🐕") == "собака лает 🐕"
 
 
-def test_training_shortens_text_and_learns_no_clauses(tokenizer):
+def test_training_shortens_text_and_learns_no_clauses(tokenizer: CaptionTokenizer) -> None:
     english, japanese = CAPTIONS[0], CAPTIONS[7]
     assert tokenizer([english]).ids.shape[1] < len(english.encode()) / 2
     assert tokenizer([japanese]).ids.shape[1] < len(japanese.encode()) / 2
@@ -63,7 +63,7 @@ def test_training_shortens_text_and_learns_no_clauses(tokenizer):
     assert max(len(token) for token in merged if not token.startswith("<")) <= LONGEST_MERGE
 
 
-def test_the_same_in_any_order_and_under_any_hash_seed(tokenizer):
+def test_the_same_in_any_order_and_under_any_hash_seed(tokenizer: CaptionTokenizer) -> None:
     expected = tokenizer.to_json()
     for seed in ("0", "1", "12345"):
         captions = CAPTIONS[:]
@@ -80,7 +80,7 @@ def test_the_same_in_any_order_and_under_any_hash_seed(tokenizer):
         assert made.stdout.encode() == expected
 
 
-def test_saved_and_opened_it_is_the_same(tokenizer):
+def test_saved_and_opened_it_is_the_same(tokenizer: CaptionTokenizer) -> None:
     opened = CaptionTokenizer.from_json(tokenizer.to_json())
     one, other = tokenizer(CAPTIONS), opened(CAPTIONS)
     assert one.ids.equal(other.ids)
@@ -89,7 +89,7 @@ def test_saved_and_opened_it_is_the_same(tokenizer):
     assert opened.to_json() == tokenizer.to_json()
 
 
-def test_masks_and_rows(tokenizer):
+def test_masks_and_rows(tokenizer: CaptionTokenizer) -> None:
     tokens = tokenizer(["a dog barks", "rain", "a dog barks and a bell rings far away"])
     lengths = tokens.mask.sum(1).tolist()
     assert lengths[1] < lengths[0] < lengths[2] == tokens.ids.shape[1]
@@ -101,13 +101,13 @@ def test_masks_and_rows(tokenizer):
     assert chosen.ids[0, : lengths[1]].equal(alone.ids[0])
 
 
-def test_no_rows():
+def test_no_rows() -> None:
     tokens = Tokens.pad([[1, 2], [3]])
     assert tokens[[]].ids.shape == (0, 1)
     assert Tokens.pad([]).ids.shape == (0, 1)
 
 
-def test_a_very_long_caption_is_cut(tokenizer):
+def test_a_very_long_caption_is_cut(tokenizer: CaptionTokenizer) -> None:
     tokens = tokenizer(["a dog barks " * 500])
     assert tokens.ids.shape == (1, MAX_TOKENS)
     assert tokens.mask.all()
@@ -117,13 +117,13 @@ def test_a_very_long_caption_is_cut(tokenizer):
     ("captions", "vocabulary", "message"),
     [(["a"], 100, "at least 258"), ([], 500, "needs captions")],
 )
-def test_impossible_training(captions, vocabulary, message):
+def test_impossible_training(captions: list[str], vocabulary: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
         CaptionTokenizer.train(captions, vocabulary)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff\xfe", b'{"model": {"type": "BPE"}}'])
-def test_what_is_not_a_tokenizer_is_refused_in_one_line(content):
+def test_what_is_not_a_tokenizer_is_refused_in_one_line(content: bytes) -> None:
     with pytest.raises(InputError, match=r"tokenizer\.json") as caught:
         CaptionTokenizer.from_json(content)
     assert "\n" not in str(caught.value)

@@ -1,11 +1,13 @@
 """`supclap evaluate`, `embed` and `search` from the command line."""
 
 import json
+from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from supclap.config import ModelConfig
 from supclap.data.clips import Caption, Clip, Collection, write_split
@@ -13,6 +15,7 @@ from supclap.errors import InputError
 from supclap.evaluation import retrieval_by_language
 from supclap.evaluation.collection import evaluate_retrieval, evaluate_zero_shot
 from supclap.model.clap import build_model
+from supclap.model.folder import DualEncoder
 from supclap.use_commands import embed_command, evaluate_command, search_command
 
 SMALL = {
@@ -24,24 +27,24 @@ LABELS = ("dog_bark", "rain", "bell")
 
 
 @pytest.fixture(scope="module")
-def model():
+def model() -> DualEncoder:
     return build_model(ModelConfig.model_validate(SMALL), ["a dog", "rain"], 0.5, seed=0)
 
 
 @pytest.fixture(scope="module")
-def model_folder(model, tmp_path_factory):
+def model_folder(model: DualEncoder, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("models") / "m"
     model.save(folder)
     return str(folder)
 
 
 @pytest.fixture(scope="module")
-def collection(tmp_path_factory):
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """captioned: two languages, unequally many captions; labelled: one, two or no labels a clip."""
     folder = tmp_path_factory.mktemp("data") / "c"
     rng = np.random.default_rng(0)
 
-    def audio():
+    def audio() -> np.ndarray:
         return rng.normal(0, 2000, 9000).astype(np.int16)
 
     captioned = []
@@ -56,13 +59,13 @@ def collection(tmp_path_factory):
     return folder
 
 
-def run(command, *arguments):
+def run(command: click.Command, *arguments: object) -> Result:
     return CliRunner().invoke(command, [str(a) for a in arguments], catch_exceptions=False)
 
 
 def test_retrieval_on_a_collection_by_language_beside_chance(
-    model, model_folder, collection, tmp_path
-):
+    model: DualEncoder, model_folder: str, collection: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "figures.json"
     found = run(evaluate_command, model_folder, "--data", collection, "--json", out)
     assert found.exit_code == 0
@@ -93,7 +96,7 @@ def test_retrieval_on_a_collection_by_language_beside_chance(
     assert "1 clips without a caption are candidates only" in lines[-1]
 
 
-def test_one_language_alone(model, collection):
+def test_one_language_alone(model: DualEncoder, collection: Path) -> None:
     report = evaluate_retrieval(model, Collection(collection).split("test"), ["fra"])
     assert list(report.result.by_language) == ["fra"]
     assert report.captions == 5
@@ -103,7 +106,9 @@ def test_one_language_alone(model, collection):
         evaluate_retrieval(model, Collection(collection).split("labelled"))
 
 
-def test_zero_shot_on_labels_beside_chance(model, model_folder, collection, tmp_path):
+def test_zero_shot_on_labels_beside_chance(
+    model: DualEncoder, model_folder: str, collection: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "figures.json"
     found = run(
         *(evaluate_command, model_folder, "--data", collection, "--split", "labelled"),
@@ -141,13 +146,15 @@ def test_zero_shot_on_labels_beside_chance(model, model_folder, collection, tmp_
         (["--data", "soundscenes", "--languages", "xxx"], "languages"),
     ],
 )
-def test_unusable_requests_are_one_line(arguments, message, model_folder, collection):
+def test_unusable_requests_are_one_line(
+    arguments: list[str], message: str, model_folder: str, collection: Path
+) -> None:
     with pytest.raises(InputError, match=message) as caught:
         run(evaluate_command, model_folder, *(a.format(collection) for a in arguments))
     assert "\n" not in str(caught.value)
 
 
-def test_embed_and_search(model_folder, tmp_path):
+def test_embed_and_search(model_folder: str, tmp_path: Path) -> None:
     sounds = tmp_path / "sounds"
     sounds.mkdir()
     for i in range(3):

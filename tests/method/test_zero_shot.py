@@ -1,5 +1,7 @@
 """Zero-shot classification against scikit-learn and cases computed by hand."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
@@ -9,7 +11,7 @@ from supclap.evaluation import TEMPLATES, class_embeddings, zero_shot
 from supclap.evaluation.zero_shot import prompts
 
 
-def test_equals_scikit_learn():
+def test_equals_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     audio, classes = rng.normal(size=(300, 6)), rng.normal(size=(7, 6))
     truth = rng.integers(0, 7, 300)
@@ -27,7 +29,7 @@ def test_equals_scikit_learn():
     assert result.per_class == pytest.approx(recall)
 
 
-def test_by_hand():
+def test_by_hand() -> None:
     classes = np.eye(3)
     audio = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.6, 0.5, 0.0]])
     result = zero_shot(audio, [0, 1, 1], classes, ["dog", "rain", "bell"])
@@ -38,22 +40,22 @@ def test_by_hand():
     assert np.isnan(result.per_class[2])
 
 
-def test_a_collapsed_model_gets_nothing_right():
+def test_a_collapsed_model_gets_nothing_right() -> None:
     vector = np.full((1, 96), 96**-0.5)
     result = zero_shot(vector.repeat(9, 0), np.arange(9) % 3, vector.repeat(3, 0), ["a", "b", "c"])
     assert result.metrics["zero_shot.accuracy"] == 0
     assert result.predictions.tolist() == [1, 0, 0] * 3
 
 
-def test_the_papers_prompt_and_readable_labels():
+def test_the_papers_prompt_and_readable_labels() -> None:
     assert prompts("dog_bark") == ["This is a sound of dog bark"]
     assert TEMPLATES == ("This is a sound of {label}",)
 
 
-def test_templates_are_averaged_on_the_sphere():
+def test_templates_are_averaged_on_the_sphere() -> None:
     angles = {"a x": 0.0, "b x": 0.4, "a y": 1.0, "b y": 2.0}
 
-    def encode(texts):
+    def encode(texts: Sequence[str]) -> np.ndarray:
         return np.array([[np.cos(angles[t]), np.sin(angles[t])] for t in texts])
 
     found = class_embeddings(encode, ["x", "y"], ["a {label}", "b {label}"])
@@ -66,7 +68,7 @@ def test_templates_are_averaged_on_the_sphere():
     ("templates", "message"),
     [(["a sound"], "has no {label}"), ([], "at least one")],
 )
-def test_unusable_templates(templates, message):
+def test_unusable_templates(templates: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         prompts("dog", templates)
 
@@ -83,7 +85,9 @@ def test_unusable_templates(templates, message):
         (np.zeros((0, 2)), [], np.eye(2), ["a", "b"], "M > 0"),
     ],
 )
-def test_unusable_input_is_one_line(audio, truth, classes, labels, message):
+def test_unusable_input_is_one_line(
+    audio: np.ndarray, truth: list[int], classes: np.ndarray, labels: list[str], message: str
+) -> None:
     with pytest.raises(InputError, match=message) as caught:
         zero_shot(audio, truth, classes, labels)
     assert "\n" not in str(caught.value)

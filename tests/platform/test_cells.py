@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,21 +28,21 @@ def write(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_the_digest_of_given_values_never_changes():
+def test_the_digest_of_given_values_never_changes() -> None:
     # Golden: results in a ledger are found by these digits. They follow from the text alone.
     values = {"b": [1, 2.5, None, True], "a": {"ä": "x", "n": -0.0}, "c": 1e-05}
     text = '{"a":{"n":0.0,"\\u00e4":"x"},"b":[1,2.5,null,true],"c":1e-05}'
     assert digest(values) == hashlib.sha256(text.encode()).hexdigest()[:16] == "381f203314a45f57"
 
 
-def test_key_order_and_notation_do_not_matter():
+def test_key_order_and_notation_do_not_matter() -> None:
     one = parse_config({"epochs": 3, "loss": {"name": "infonce", "temperature": 0.07}})
     other = parse_config({"loss": {"temperature": "7e-2", "name": "infonce"}, "epochs": 3.0})
     assert signature(one) == signature(other)
     assert signature(parse_config({"loss": "infonce"})) == signature(RunConfig())
 
 
-def test_what_changes_the_result_changes_the_signature():
+def test_what_changes_the_result_changes_the_signature() -> None:
     base = {"loss": {"svr": {}}}
     changes = [
         {"seed": 1},
@@ -57,11 +58,11 @@ def test_what_changes_the_result_changes_the_signature():
     assert len(found) == len(changes) + 2
 
 
-def test_how_often_a_checkpoint_is_written_does_not_change_it():
+def test_how_often_a_checkpoint_is_written_does_not_change_it() -> None:
     assert signature(RunConfig(checkpoint_steps=5)) == signature(RunConfig())
 
 
-def test_a_changed_default_changes_the_signature():
+def test_a_changed_default_changes_the_signature() -> None:
     class Later(LossConfig):
         bias: float = -5.0
 
@@ -70,7 +71,7 @@ def test_a_changed_default_changes_the_signature():
 
 
 @pytest.mark.parametrize("hash_seed", ["0", "1", "4242"])
-def test_signatures_are_the_same_in_every_process(hash_seed):
+def test_signatures_are_the_same_in_every_process(hash_seed: str) -> None:
     code = (
         "from pathlib import Path; import sys, locale\n"
         "from supclap_platform.experiment.reader import load_experiment\n"
@@ -92,7 +93,7 @@ def test_signatures_are_the_same_in_every_process(hash_seed):
     assert len(set(here)) == len(here) == 1 + 7 * len(experiment.seeds)
 
 
-def test_cells_carry_their_seed_and_their_stage():
+def test_cells_carry_their_seed_and_their_stage() -> None:
     experiment = load_experiment(ABLATION)
     stage, *cells = cells_of(experiment)
     assert (stage.variant, stage.seed, stage.start) == ("init", 0, None)
@@ -108,7 +109,7 @@ def test_cells_carry_their_seed_and_their_stage():
         assert cell.config.model.start == f"cell:{stage.signature}"
 
 
-def test_another_stage_makes_other_cells(tmp_path):
+def test_another_stage_makes_other_cells(tmp_path: Path) -> None:
     text = ABLATION.read_text(encoding="utf-8")
     changed = text.replace("data.train: pretrain, epochs: 8", "data.train: pretrain, epochs: 9")
     assert changed != text
@@ -119,7 +120,7 @@ def test_another_stage_makes_other_cells(tmp_path):
     assert not before & after
 
 
-def test_a_stage_for_each_seed_and_a_stage_that_is_a_variant(tmp_path):
+def test_a_stage_for_each_seed_and_a_stage_that_is_a_variant(tmp_path: Path) -> None:
     rows = "experiment: e\nvariants: {A: {}, B: {epochs: 2}, C: {epochs: 3}}\nseeds: [5, 6]\n"
     own = cells_of(
         load_experiment(write(tmp_path, rows + "init: {base: {epochs: 1}, per_seed: true}"))
@@ -132,7 +133,7 @@ def test_a_stage_for_each_seed_and_a_stage_that_is_a_variant(tmp_path):
     assert [c.start for c in shared] == [None, None, *[shared[0].signature] * 4]
 
 
-def test_rows_that_differ_in_workers_only_are_different_cells(tmp_path):
+def test_rows_that_differ_in_workers_only_are_different_cells(tmp_path: Path) -> None:
     path = write(tmp_path, "experiment: e\nvariants: {one: {}, two: {resources.workers: 2}}\n")
     one, two = cells_of(load_experiment(path))
     assert one.config == two.config
@@ -148,7 +149,7 @@ def collection(folder: Path, seed: int) -> None:
         write_split(folder, "c", split, [Clip(f"{split}-1", audio)])
 
 
-def test_a_collection_enters_by_its_content_not_its_place(tmp_path):
+def test_a_collection_enters_by_its_content_not_its_place(tmp_path: Path) -> None:
     collection(tmp_path / "a", 1)
     collection(tmp_path / "b", 1)
     collection(tmp_path / "c", 2)
@@ -159,7 +160,7 @@ def test_a_collection_enters_by_its_content_not_its_place(tmp_path):
     assert found[0] == found[1] != found[2]
 
 
-def test_variants_whose_folders_have_the_same_content_are_the_same_run(tmp_path):
+def test_variants_whose_folders_have_the_same_content_are_the_same_run(tmp_path: Path) -> None:
     collection(tmp_path / "a", 1)
     collection(tmp_path / "b", 1)
     text = "experiment: e\nbase: {data.name: collection}\nvariants:\n"
@@ -168,7 +169,7 @@ def test_variants_whose_folders_have_the_same_content_are_the_same_run(tmp_path)
         cells_of(load_experiment(write(tmp_path, text)))
 
 
-def test_folders_of_sounds_and_models_enter_by_their_content_too(tmp_path):
+def test_folders_of_sounds_and_models_enter_by_their_content_too(tmp_path: Path) -> None:
     (tmp_path / "a" / "meta").mkdir(parents=True)
     (tmp_path / "a" / "meta" / "esc50.csv").write_text("x,1")
     (tmp_path / "a" / "x.flac").write_bytes(b"sound")
@@ -190,12 +191,12 @@ def test_folders_of_sounds_and_models_enter_by_their_content_too(tmp_path):
         {"model.start": "/nowhere"},
     ],
 )
-def test_a_missing_folder_is_told_before_anything_starts(values):
+def test_a_missing_folder_is_told_before_anything_starts(values: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="/nowhere"):
         signature(parse_config(override({}, values)))
 
 
-def test_the_signature_is_that_of_the_whole_dump():
+def test_the_signature_is_that_of_the_whole_dump() -> None:
     # An independent statement of what is hashed, for a run without folders.
     values = json.loads(RunConfig().model_dump_json())
     del values["checkpoint_steps"]
@@ -203,7 +204,7 @@ def test_the_signature_is_that_of_the_whole_dump():
     assert signature(RunConfig()) == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def test_a_further_test_set_counts_by_its_content_wherever_it_lies(tmp_path):
+def test_a_further_test_set_counts_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
     clip = Clip("a", np.ones(100, np.int16))
     for place, split in (("one", "test"), ("two", "test"), ("three", "evaluation")):
         write_split(tmp_path / place, "c", split, [clip])
@@ -224,7 +225,9 @@ def test_a_further_test_set_counts_by_its_content_wherever_it_lies(tmp_path):
 
 
 @pytest.mark.parametrize(("side", "name"), [("audio", "ced"), ("text", "sonar")])
-def test_a_pretrained_encoder_counts_by_its_weights_not_by_its_place(tmp_path, side, name):
+def test_a_pretrained_encoder_counts_by_its_weights_not_by_its_place(
+    tmp_path: Path, side: str, name: str
+) -> None:
     def signature_of(folder: str, **more: object) -> str:
         encoder = {"name": name, "folder": str(tmp_path / folder), **more}
         return signature(parse_config({"model": {side: encoder}}))

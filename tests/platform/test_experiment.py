@@ -44,7 +44,7 @@ def mistake(tmp_path: Path, text: str, profile: str = "laptop", **changes: objec
     return line
 
 
-def test_overrides_reach_the_configuration_and_leave_the_rest(tmp_path):
+def test_overrides_reach_the_configuration_and_leave_the_rest(tmp_path: Path) -> None:
     dynamic = load(tmp_path, SMALL).variant("bi-DynamicSVR").config
     assert dynamic.loss.svr is not None
     assert (dynamic.loss.svr.sides, dynamic.loss.svr.radius) == ("both", "dynamic")
@@ -52,14 +52,14 @@ def test_overrides_reach_the_configuration_and_leave_the_rest(tmp_path):
     assert load(tmp_path, SMALL).variant("InfoNCE").config.loss.svr is None
 
 
-def test_rows_keep_the_files_order_and_seeds_count_from_zero(tmp_path):
+def test_rows_keep_the_files_order_and_seeds_count_from_zero(tmp_path: Path) -> None:
     experiment = load(tmp_path, SMALL)
     assert [v.name for v in experiment.variants] == ["InfoNCE", "bi-DynamicSVR", "uni-StaticSVR"]
     assert experiment.seeds == (0, 1)
     assert load(tmp_path, SMALL.replace("seeds: 2", "seeds: [3, 9]")).seeds == (3, 9)
 
 
-def test_layers_base_profile_command_line_row(tmp_path):
+def test_layers_base_profile_command_line_row(tmp_path: Path) -> None:
     text = SMALL.replace("InfoNCE: {}", "InfoNCE: {batch_size: 8}") + (
         "profiles: {paper: {base: {epochs: 10, batch_size: 24}, seeds: 5, resources: {gpu: 1}}}\n"
     )
@@ -74,7 +74,7 @@ def test_layers_base_profile_command_line_row(tmp_path):
     assert [v.config.epochs for v in load(tmp_path, text).variants] == [3, 3, 3]
 
 
-def test_values_of_the_command_line_are_yaml():
+def test_values_of_the_command_line_are_yaml() -> None:
     changes = parse_changes(["epochs=3", "loss.svr=null", "data.languages=[eng, fra]", "x=a=b"])
     assert changes == {
         "epochs": 3,
@@ -84,7 +84,7 @@ def test_values_of_the_command_line_are_yaml():
     }
 
 
-def test_a_grid_multiplies_the_variants_it_names(tmp_path):
+def test_a_grid_multiplies_the_variants_it_names(tmp_path: Path) -> None:
     grid = "grid:\n  loss.svr.alpha: [0.1, 1.0]\n  batch_size: [24, 48]\n"
     text = SMALL.replace("seeds:", f"{grid}  variants: [bi-DynamicSVR]\nseeds:")
     text = text.replace("- bi-DynamicSVR >", "- bi-DynamicSVR, alpha=0.1, batch_size=24 >")
@@ -104,7 +104,7 @@ def test_a_grid_multiplies_the_variants_it_names(tmp_path):
     assert experiment.variants[0].name == "InfoNCE"
 
 
-def test_a_grid_alone_makes_rows_with_the_shortest_clear_names(tmp_path):
+def test_a_grid_alone_makes_rows_with_the_shortest_clear_names(tmp_path: Path) -> None:
     text = (
         "experiment: g\ngrid:\n  model.audio.width: [8, 16]\n  model.text.width: [8]\n"
         "  loss: [infonce, {name: siglip, bias: -5.0}]\n"
@@ -118,14 +118,14 @@ def test_a_grid_alone_makes_rows_with_the_shortest_clear_names(tmp_path):
     ]
 
 
-def test_a_grid_gives_no_variant_a_part_that_it_does_not_have(tmp_path):
+def test_a_grid_gives_no_variant_a_part_that_it_does_not_have(tmp_path: Path) -> None:
     text = SMALL.replace("seeds:", "grid: {loss.svr.alpha: [0.1, 1.0]}\nseeds:")
     text = text[: text.index("claims:")].replace("baseline: InfoNCE\n", "")
     line = mistake(tmp_path, text)
     assert "e.yaml:10: InfoNCE, alpha=0.1: has no svr for 'loss.svr.alpha' to set" in line
 
 
-def test_a_grid_may_complete_what_its_rows_begin(tmp_path):
+def test_a_grid_may_complete_what_its_rows_begin(tmp_path: Path) -> None:
     text = SMALL.replace("data: soundscenes", "data: {name: collection}")
     text = text[: text.index("baseline")] + "grid: {data.folder: [one, two]}\n"
     experiment = load(tmp_path, text)
@@ -133,7 +133,7 @@ def test_a_grid_may_complete_what_its_rows_begin(tmp_path):
     assert experiment.variants[0].name == "InfoNCE, folder=one"
 
 
-def test_ablation_by_name_stands_after_its_full_row(tmp_path):
+def test_ablation_by_name_stands_after_its_full_row(tmp_path: Path) -> None:
     ablate = (
         "ablate:\n  full: bi-DynamicSVR\n  remove:\n"
         "    constraint: {loss.svr.constraint: 0}\n    w/o audio side: {loss.svr.sides: text}\n"
@@ -152,7 +152,7 @@ def test_ablation_by_name_stands_after_its_full_row(tmp_path):
     assert variants[3].config.loss.svr.sides == "text"
 
 
-def test_ablation_by_key_switches_each_component_off(tmp_path):
+def test_ablation_by_key_switches_each_component_off(tmp_path: Path) -> None:
     text = (
         "experiment: a\nbase: {loss: {svr: {constraint: 0.5, detach: true}}, optimizer.warmup: 1}\n"
         "ablate: {full: {optimizer.weight_decay: 0.1}, remove: [loss.svr, loss.svr.constraint, "
@@ -173,7 +173,7 @@ def test_ablation_by_key_switches_each_component_off(tmp_path):
     assert rows["full w/o weight_decay"].loss.svr.constraint == 0.5
 
 
-def test_what_a_full_row_leaves_to_the_defaults_can_be_removed(tmp_path):
+def test_what_a_full_row_leaves_to_the_defaults_can_be_removed(tmp_path: Path) -> None:
     ablate = "ablate: {full: bi-DynamicSVR, remove: [loss.svr.constraint, loss.svr]}\n"
     text = SMALL.replace("  uni-StaticSVR: {loss.svr: {sides: text, radius: static}}\n", "")
     text = text.replace("  InfoNCE: {}\n", "").replace("baseline: InfoNCE\n", ablate)
@@ -187,7 +187,7 @@ def test_what_a_full_row_leaves_to_the_defaults_can_be_removed(tmp_path):
     assert full.changes == {"loss.svr.sides": "both", "loss.svr.radius": "dynamic"}
 
 
-def test_init_is_a_stage_for_all_rows_but_those_that_name_a_start(tmp_path):
+def test_init_is_a_stage_for_all_rows_but_those_that_name_a_start(tmp_path: Path) -> None:
     text = SMALL.replace("uni-StaticSVR: {", "uni-StaticSVR: {model.start: null, ")
     experiment = load(tmp_path, text + "init: {base: {data.train: pretrain, epochs: 9}}\n")
     assert experiment.init is not None
@@ -196,26 +196,28 @@ def test_init_is_a_stage_for_all_rows_but_those_that_name_a_start(tmp_path):
     assert experiment.variants[0].config.data.train == "train"
 
 
-def test_a_start_from_the_stage_and_a_fresh_one_are_not_the_same_run(tmp_path):
+def test_a_start_from_the_stage_and_a_fresh_one_are_not_the_same_run(tmp_path: Path) -> None:
     text = "experiment: e\nvariants: {pretrained: {}, noise: {model.start: null}}\n"
     experiment = load(tmp_path, text + "init: {base: {epochs: 9}}\n")
     assert [v.from_init for v in experiment.variants] == [True, False]
     assert "the same run" in mistake(tmp_path, text)
 
 
-def test_how_often_a_checkpoint_is_written_makes_no_other_run(tmp_path):
+def test_how_often_a_checkpoint_is_written_makes_no_other_run(tmp_path: Path) -> None:
     text = "experiment: e\nvariants: {A: {}, B: {checkpoint_steps: 5}}\n"
     assert ":2: the variants 'A' and 'B' are the same run" in mistake(tmp_path, text)
 
 
-def test_init_by_a_variant_leaves_that_variant_without_a_start(tmp_path):
+def test_init_by_a_variant_leaves_that_variant_without_a_start(tmp_path: Path) -> None:
     experiment = load(tmp_path, SMALL + "init: {variant: InfoNCE, per_seed: true}\n")
     assert experiment.init is not None
     assert experiment.init.config == experiment.variant("InfoNCE").config
     assert [v.from_init for v in experiment.variants] == [False, True, True]
 
 
-def test_a_variable_of_the_environment_is_put_in_where_it_is_used(tmp_path, monkeypatch):
+def test_a_variable_of_the_environment_is_put_in_where_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = SMALL + 'profiles: {recorded: {base: {data.events: ["${SOUNDS}/esc"]}}}\n'
     monkeypatch.delenv("SOUNDS", raising=False)
     load(tmp_path, text)  # another profile does not need it
@@ -226,7 +228,7 @@ def test_a_variable_of_the_environment_is_put_in_where_it_is_used(tmp_path, monk
     assert load(tmp_path, text, "recorded").variants[0].config.data.events == ("/s/esc",)
 
 
-def test_anchors_and_merges_are_yaml_as_usual(tmp_path):
+def test_anchors_and_merges_are_yaml_as_usual(tmp_path: Path) -> None:
     text = SMALL.replace(
         "bi-DynamicSVR: {loss.svr: {sides: both, radius: dynamic}}",
         "bi-DynamicSVR: &full {loss.svr: {sides: both, radius: dynamic}}\n"
@@ -289,27 +291,29 @@ def test_anchors_and_merges_are_yaml_as_usual(tmp_path):
         ("InfoNCE: {}", "InfoNCE: 3", ":7: variants.InfoNCE: input should be a mapping, got 3"),
     ],
 )
-def test_a_mistake_gets_file_line_key_and_the_nearest_valid_one(tmp_path, old, new, expected):
+def test_a_mistake_gets_file_line_key_and_the_nearest_valid_one(
+    tmp_path: Path, old: str, new: str, expected: str
+) -> None:
     assert old in SMALL
     line = mistake(tmp_path, SMALL.replace(old, new, 1))
     assert line.startswith(f"{tmp_path}/e.yaml:")
     assert expected in line
 
 
-def test_an_unknown_profile_gets_the_nearest(tmp_path):
+def test_an_unknown_profile_gets_the_nearest(tmp_path: Path) -> None:
     text = SMALL + "profiles: {paper: {}}\n"
     assert "no profile 'papper'; did you mean 'paper'? (profiles: laptop, paper)" in mistake(
         tmp_path, text, "papper"
     )
 
 
-def test_a_mistake_on_the_command_line_names_the_option(tmp_path):
+def test_a_mistake_on_the_command_line_names_the_option(tmp_path: Path) -> None:
     assert mistake(tmp_path, SMALL, epoch=3).startswith("--set epoch: InfoNCE: unknown key 'epoch'")
     with pytest.raises(InputError, match="expected KEY=VALUE"):
         parse_changes(["epochs"])
 
 
-def test_a_mistake_is_told_where_the_last_word_was_said(tmp_path):
+def test_a_mistake_is_told_where_the_last_word_was_said(tmp_path: Path) -> None:
     row = SMALL.replace("  InfoNCE: {}", "  InfoNCE: {loss.temperature: -1}")
     assert "e.yaml:7: InfoNCE: loss.temperature" in mistake(tmp_path, row, loss__temperature=0.1)
     told = mistake(tmp_path, SMALL, **{"resources.workers": 0})
@@ -319,7 +323,7 @@ def test_a_mistake_is_told_where_the_last_word_was_said(tmp_path):
 @pytest.mark.parametrize(
     "value", ["!!timestamp abc", "!!bool abc", "&a [*a]", "[" * 2000, "2024-13-45", "{a: ["]
 )
-def test_a_value_of_the_command_line_that_cannot_be_read_is_one_line(value):
+def test_a_value_of_the_command_line_that_cannot_be_read_is_one_line(value: str) -> None:
     with pytest.raises(InputError, match="--set x") as caught:
         parse_changes([f"x={value}"])
     assert len(str(caught.value)) < 200
@@ -333,18 +337,18 @@ def test_a_value_of_the_command_line_that_cannot_be_read_is_one_line(value):
         "bi-DynamicSVR > InfoNCE on t2a.R@1 by at least 0",
     ],
 )
-def test_a_claim_in_other_words_is_the_same_claim(tmp_path, again):
+def test_a_claim_in_other_words_is_the_same_claim(tmp_path: Path, again: str) -> None:
     """It would count twice in the correction for several claims."""
     assert f"the claim '{again}' stands twice" in mistake(tmp_path, f"{SMALL}  - {again}\n")
 
 
-def test_chance_is_reported_with_the_test_split_alone(tmp_path):
+def test_chance_is_reported_with_the_test_split_alone(tmp_path: Path) -> None:
     text = SMALL.replace("data: soundscenes", "data: {test: null}").replace("t2a.R@1, val", "val")
     text = text[: text.index("claims")].replace("[val.a2t.mAP10]", "[chance.t2a.R@1]")
     assert "data.test is null" in mistake(tmp_path, text)
 
 
-def test_a_row_that_changes_the_model_cannot_start_from_the_stage(tmp_path):
+def test_a_row_that_changes_the_model_cannot_start_from_the_stage(tmp_path: Path) -> None:
     text = SMALL.replace("InfoNCE: {}", "InfoNCE: {model.audio.width: 8}")
     line = mistake(tmp_path, text + "init: {base: {epochs: 9}}\n")
     assert ":7: InfoNCE: its model.audio.width differs from the init stage's" in line
@@ -361,7 +365,7 @@ def test_a_row_that_changes_the_model_cannot_start_from_the_stage(tmp_path):
         b"? [a]\n: 1",
     ],
 )
-def test_what_is_no_experiment_file_is_told_in_one_line(tmp_path, content):
+def test_what_is_no_experiment_file_is_told_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "e.yaml"
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
@@ -370,13 +374,13 @@ def test_what_is_no_experiment_file_is_told_in_one_line(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-def test_an_absent_file_and_a_folder_are_told(tmp_path):
+def test_an_absent_file_and_a_folder_are_told(tmp_path: Path) -> None:
     for path in (tmp_path / "none.yaml", tmp_path):
         with pytest.raises(InputError, match="cannot be read"):
             load_experiment(path)
 
 
-def test_aliases_that_expand_without_bound_are_refused(tmp_path):
+def test_aliases_that_expand_without_bound_are_refused(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     for level in range(1, 10):
         lines.append(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]")
@@ -385,7 +389,7 @@ def test_aliases_that_expand_without_bound_are_refused(tmp_path):
     assert "nested deeper" in mistake(tmp_path, "a: " + "[" * 5000 + "]" * 5000)
 
 
-def test_claims_become_typed_objects():
+def test_claims_become_typed_objects() -> None:
     variants = ["A", "A on B", "B > C", "C"]
     assert parse_claim("A > C on t2a.R@1", variants) == Greater(
         "A > C on t2a.R@1", "A", "C", "test.t2a.R@1"
@@ -408,7 +412,9 @@ def test_claims_become_typed_objects():
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_every_shipped_file_is_valid_and_its_head_says_how_to_run_it(path, monkeypatch):
+def test_every_shipped_file_is_valid_and_its_head_says_how_to_run_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = path.read_text(encoding="utf-8")
     for name in re.findall(r"\$\{(\w+)\}", text):
         monkeypatch.setenv(name, name.lower())
@@ -423,7 +429,7 @@ def test_every_shipped_file_is_valid_and_its_head_says_how_to_run_it(path, monke
             assert load_experiment(path, profile).variants
 
 
-def test_the_example_in_the_documentation_is_a_valid_file(tmp_path):
+def test_the_example_in_the_documentation_is_a_valid_file(tmp_path: Path) -> None:
     guide = Path(__file__).parents[2].joinpath("docs", "experiments.md").read_text("utf-8")
     blocks = [part.split("```")[0] for part in guide.split("```yaml\n")[1:]]
     whole, grid, ablate, init, scale = blocks[:5]
@@ -436,14 +442,14 @@ def test_the_example_in_the_documentation_is_a_valid_file(tmp_path):
     assert len(load(tmp_path, claimed + grid).variants) == 4
 
 
-def test_table_3_has_the_papers_seven_rows(monkeypatch):
+def test_table_3_has_the_papers_seven_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     path = next(path for path in SHIPPED if path.stem == "table3_ablation")
     experiment = load_experiment(path)
     assert len(experiment.variants) == 7
     assert len(experiment.seeds) >= 3
 
 
-def test_rows_may_have_baselines_of_their_own(tmp_path):
+def test_rows_may_have_baselines_of_their_own(tmp_path: Path) -> None:
     mapping = "baseline: {InfoNCE: [bi-DynamicSVR]}"
     found = load(tmp_path, SMALL.replace("baseline: InfoNCE", mapping))
     assert found.baselines == {"bi-DynamicSVR": "InfoNCE"}
@@ -460,7 +466,7 @@ def test_rows_may_have_baselines_of_their_own(tmp_path):
             load(tmp_path, SMALL.replace("baseline: InfoNCE", f"baseline: {wrong}"))
 
 
-def test_the_papers_files_share_their_cells():
+def test_the_papers_files_share_their_cells() -> None:
     """What two tables show of the same training is trained once: their bases must stay equal."""
     paper = load_experiment(next(path for path in SHIPPED if path.stem == "paper"))
     of = {part.name: {cell.signature for cell in cells_of(part)} for part in paper.parts}

@@ -3,6 +3,7 @@
 import io
 import re
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,12 +36,12 @@ figures: [radius, convergence]
 
 
 @pytest.fixture
-def ledger(tmp_path) -> Ledger:
+def ledger(tmp_path: Path) -> Ledger:
     return Ledger(Folder.at(tmp_path / "storage"))
 
 
 @pytest.fixture
-def experiment(tmp_path) -> Experiment:
+def experiment(tmp_path: Path) -> Experiment:
     (tmp_path / "e.yaml").write_text(TEXT, encoding="utf-8")
     return load_experiment(tmp_path / "e.yaml")
 
@@ -64,11 +65,13 @@ def finish_all(experiment: Experiment, ledger: Ledger, seeds: int = 3) -> None:
             interrupt(ledger, cell)
 
 
-def test_every_figure_that_a_file_may_ask_for_is_known():
+def test_every_figure_that_a_file_may_ask_for_is_known() -> None:
     assert set(PANELS) == set(CAPTIONS) == set(FIGURES)
 
 
-def test_lines_are_means_over_seeds_with_sample_deviations(experiment, ledger):
+def test_lines_are_means_over_seeds_with_sample_deviations(
+    experiment: Experiment, ledger: Ledger
+) -> None:
     finish_all(experiment, ledger)
     _, convergence = draw_figures(experiment, ledger, endings=())
     lines = convergence.lines["val.t2a.R@1"]
@@ -81,7 +84,7 @@ def test_lines_are_means_over_seeds_with_sample_deviations(experiment, ledger):
         assert (line.seeds, line.wanted) == (3, 3)
 
 
-def test_what_a_figure_lacks_is_told(experiment, ledger):
+def test_what_a_figure_lacks_is_told(experiment: Experiment, ledger: Ledger) -> None:
     finish_all(experiment, ledger, seeds=2)
     radius, _ = draw_figures(experiment, ledger, endings=("svg",))
     (line,) = radius.lines["radius.text.mean"]
@@ -92,7 +95,9 @@ def test_what_a_figure_lacks_is_told(experiment, ledger):
     assert radius.files  # one panel is there
 
 
-def test_an_epoch_that_is_no_number_in_one_run_is_left_out_and_told(experiment, ledger):
+def test_an_epoch_that_is_no_number_in_one_run_is_left_out_and_told(
+    experiment: Experiment, ledger: Ledger
+) -> None:
     finish_all(experiment, ledger)
     first = cells_of(experiment)[0]
     leave(ledger, first, {}, [{"val.t2a.R@1": v} for v in (10.0, float("nan"), 30.0)])
@@ -102,13 +107,15 @@ def test_an_epoch_that_is_no_number_in_one_run_is_left_out_and_told(experiment, 
     assert any("1 epoch(s) of InfoNCE left out" in note for note in convergence.notes)
 
 
-def test_nothing_finished_draws_nothing_and_says_so(experiment, ledger):
+def test_nothing_finished_draws_nothing_and_says_so(experiment: Experiment, ledger: Ledger) -> None:
     for drawing in draw_figures(experiment, ledger):
         assert drawing.files == {}
         assert any("no finished run of InfoNCE" in note for note in drawing.notes)
 
 
-def test_files_are_whole_undated_and_the_same_each_time(experiment, ledger):
+def test_files_are_whole_undated_and_the_same_each_time(
+    experiment: Experiment, ledger: Ledger
+) -> None:
     finish_all(experiment, ledger)
     files = figure_files(draw_figures(experiment, ledger))
     assert set(files) == {
@@ -128,13 +135,15 @@ def test_files_are_whole_undated_and_the_same_each_time(experiment, ledger):
     assert np.asarray(image.convert("L")).std() > 5  # something is drawn
 
 
-def test_bands_are_there_with_two_seeds_and_not_with_one(experiment, ledger):
+def test_bands_are_there_with_two_seeds_and_not_with_one(
+    experiment: Experiment, ledger: Ledger
+) -> None:
     finish_all(experiment, ledger)
     banded = draw_figures(experiment, ledger, ["svg"])[1].files["convergence.svg"]
     assert banded.count(b"PolyCollection") == 6  # three variants in two panels
 
 
-def test_one_seed_has_no_band(tmp_path, ledger):
+def test_one_seed_has_no_band(tmp_path: Path, ledger: Ledger) -> None:
     (tmp_path / "one.yaml").write_text(TEXT.replace("seeds: 3", "seeds: 1"), encoding="utf-8")
     experiment = load_experiment(tmp_path / "one.yaml")
     finish_all(experiment, ledger)
@@ -142,7 +151,7 @@ def test_one_seed_has_no_band(tmp_path, ledger):
     assert b"PolyCollection" not in svg
 
 
-def test_styles_are_told_apart_without_colour():
+def test_styles_are_told_apart_without_colour() -> None:
     names = [f"variant {place}" for place in range(58)]
     styles = styles_of([*PAPER, *names])
     plain = [(style.dashes, style.marker) for style in styles.values()]
@@ -150,7 +159,7 @@ def test_styles_are_told_apart_without_colour():
     assert len({(style.colour, style.dashes) for style in list(styles.values())[:8]}) == 8
 
 
-def test_neighbours_differ_in_colour_dashes_and_marker():
+def test_neighbours_differ_in_colour_dashes_and_marker() -> None:
     eight = list(styles_of(PAPER).values())
     for one, other in combinations(eight[:6], 2):
         assert one.colour != other.colour
@@ -158,7 +167,7 @@ def test_neighbours_differ_in_colour_dashes_and_marker():
         assert one.marker != other.marker
 
 
-def test_a_variant_of_the_paper_looks_the_same_in_every_file():
+def test_a_variant_of_the_paper_looks_the_same_in_every_file() -> None:
     one = styles_of(["SigLIP", "mine", "InfoNCE", "bi-DynamicSVR"])
     other = styles_of(["bi-DynamicSVR", "InfoNCE", "alpha=1", "alpha=2"])
     assert one["InfoNCE"] == other["InfoNCE"]
@@ -167,8 +176,8 @@ def test_a_variant_of_the_paper_looks_the_same_in_every_file():
 
 
 def test_the_command_writes_the_figures_and_refuses_where_none_are_asked_for(
-    tmp_path, experiment, ledger
-):
+    tmp_path: Path, experiment: Experiment, ledger: Ledger
+) -> None:
     finish_all(experiment, ledger)
     storage = ["--storage", str(tmp_path / "storage")]
     done = CliRunner().invoke(main, ["figures", str(tmp_path / "e.yaml"), *storage])
@@ -197,7 +206,7 @@ figures: [convergence, similarity]
 """
 
 
-def test_groups_are_rows_of_panels_on_shared_axes(tmp_path, ledger):
+def test_groups_are_rows_of_panels_on_shared_axes(tmp_path: Path, ledger: Ledger) -> None:
     (tmp_path / "g.yaml").write_text(GROUPED, encoding="utf-8")
     experiment = load_experiment(tmp_path / "g.yaml")
     for cell in cells_of(experiment):
@@ -227,7 +236,7 @@ def test_groups_are_rows_of_panels_on_shared_axes(tmp_path, ledger):
     assert whole.count(b"PolyCollection") == 4
 
 
-def test_a_density_is_that_of_scipy_and_keeps_its_mass():
+def test_a_density_is_that_of_scipy_and_keeps_its_mass() -> None:
     chance = np.random.default_rng(0)
     cosines = np.tanh(chance.normal(0.4, 0.2, 2000))
     width = curves.middles()[1] - curves.middles()[0]
@@ -242,7 +251,9 @@ def test_a_density_is_that_of_scipy_and_keeps_its_mass():
     assert curves.density(np.array([0.5])).sum() * width == pytest.approx(1)
 
 
-def test_figure_4_is_a_mean_of_densities_and_tells_who_kept_none(tmp_path, experiment, ledger):
+def test_figure_4_is_a_mean_of_densities_and_tells_who_kept_none(
+    tmp_path: Path, experiment: Experiment, ledger: Ledger
+) -> None:
     text = TEXT.replace("[radius, convergence]", "[similarity]")
     (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
     experiment = load_experiment(tmp_path / "s.yaml")
@@ -273,7 +284,9 @@ def test_figure_4_is_a_mean_of_densities_and_tells_who_kept_none(tmp_path, exper
     ]
 
 
-def test_more_rows_than_an_eye_tells_apart_are_not_drawn_and_that_is_told(tmp_path, ledger):
+def test_more_rows_than_an_eye_tells_apart_are_not_drawn_and_that_is_told(
+    tmp_path: Path, ledger: Ledger
+) -> None:
     rows = "\n".join(f"  row {n}: {{loss.svr: {{alpha: {0.1 + n / 100}}}}}" for n in range(30))
     (tmp_path / "m.yaml").write_text(
         f"experiment: many\nvariants:\n{rows}\nbaseline: row 29\nfigures: [convergence]\n",

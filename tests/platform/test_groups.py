@@ -64,11 +64,11 @@ def mistake(folder: Path, text: str, profile: str = "laptop") -> str:
 
 
 @pytest.fixture
-def ledger(tmp_path) -> Ledger:
+def ledger(tmp_path: Path) -> Ledger:
     return Ledger(Folder.at(tmp_path / "storage"))
 
 
-def test_every_row_is_a_variant_of_each_group_and_a_rows_own_settings_win(tmp_path):
+def test_every_row_is_a_variant_of_each_group_and_a_rows_own_settings_win(tmp_path: Path) -> None:
     experiment = load(tmp_path)
     assert experiment.groups == ("N=24", "N=48")
     assert experiment.rows == ("InfoNCE", "bi-StaticSVR", "slow")
@@ -81,7 +81,7 @@ def test_every_row_is_a_variant_of_each_group_and_a_rows_own_settings_win(tmp_pa
     ]
 
 
-def test_a_group_lies_above_the_command_line_and_below_the_grid(tmp_path):
+def test_a_group_lies_above_the_command_line_and_below_the_grid(tmp_path: Path) -> None:
     assert [v.config.batch_size for v in load(tmp_path, batch_size=5).variants] == [5] * 3 + [
         48
     ] * 3
@@ -91,7 +91,7 @@ def test_a_group_lies_above_the_command_line_and_below_the_grid(tmp_path):
     assert sizes["InfoNCE @ N=48"] == 48
 
 
-def test_all_groups_start_from_one_stage_that_no_group_changes(tmp_path):
+def test_all_groups_start_from_one_stage_that_no_group_changes(tmp_path: Path) -> None:
     stage, *cells = cells_of(load(tmp_path))
     assert (stage.config.batch_size, stage.config.epochs, stage.group) == (24, 3, None)
     assert len(cells) == 2 * 3 * 3
@@ -99,7 +99,9 @@ def test_all_groups_start_from_one_stage_that_no_group_changes(tmp_path):
     assert {cell.group for cell in cells} == {"N=24", "N=48"}
 
 
-def test_a_group_that_changes_nothing_for_a_row_shares_its_run(tmp_path, ledger):
+def test_a_group_that_changes_nothing_for_a_row_shares_its_run(
+    tmp_path: Path, ledger: Ledger
+) -> None:
     text = TEXT.replace("  slow: {epochs: 9}", "  slow: {epochs: 9, batch_size: 64}")
     experiment = load(tmp_path, text)
     slow = {c.variant: c.signature for c in cells_of(experiment) if c.variant.startswith("slow")}
@@ -117,7 +119,7 @@ def test_a_group_that_changes_nothing_for_a_row_shares_its_run(tmp_path, ledger)
     assert "'InfoNCE @ N=24' and 'slow @ N=24' are the same run" in mistake(tmp_path, twins)
 
 
-def test_a_bare_column_stands_for_every_group(tmp_path):
+def test_a_bare_column_stands_for_every_group(tmp_path: Path) -> None:
     columns = load(tmp_path).columns
     assert [(c.name, c.group, c.metric) for c in columns] == [
         ("N=24.t2a.R@1", "N=24", "t2a.R@1"),
@@ -128,7 +130,7 @@ def test_a_bare_column_stands_for_every_group(tmp_path):
     ]
 
 
-def test_an_entry_comes_from_the_cells_of_its_group(tmp_path, ledger):
+def test_an_entry_comes_from_the_cells_of_its_group(tmp_path: Path, ledger: Ledger) -> None:
     experiment = load(tmp_path)
     chance = random.Random(0)
     values: dict[str, list[float]] = {}
@@ -161,7 +163,7 @@ def test_an_entry_comes_from_the_cells_of_its_group(tmp_path, ledger):
         )
 
 
-def test_what_a_group_lacks_is_told_with_its_name(tmp_path, ledger):
+def test_what_a_group_lacks_is_told_with_its_name(tmp_path: Path, ledger: Ledger) -> None:
     experiment = load(tmp_path)
     for cell in cells_of(experiment)[1:]:
         if cell.variant == "slow @ N=48" and cell.seed:
@@ -179,7 +181,7 @@ def test_what_a_group_lacks_is_told_with_its_name(tmp_path, ledger):
         assert render(table)
 
 
-def test_published_numbers_belong_to_a_column_of_a_group(tmp_path, ledger):
+def test_published_numbers_belong_to_a_column_of_a_group(tmp_path: Path, ledger: Ledger) -> None:
     text = TEXT.replace(
         "a2t.R@1]",
         "a2t.R@1]\n  published:\n    table: table1_retrieval\n"
@@ -197,7 +199,7 @@ def test_published_numbers_belong_to_a_column_of_a_group(tmp_path, ledger):
     assert "no table column 't2a.R@1'" in mistake(tmp_path, wrong)
 
 
-def test_claims_name_the_group_before_the_metric_or_behind_the_rows():
+def test_claims_name_the_group_before_the_metric_or_behind_the_rows() -> None:
     groups = ["24", "48"]
     names = [f"{row} @ {group}" for group in groups for row in ("A", "B")]
 
@@ -228,7 +230,7 @@ def test_claims_name_the_group_before_the_metric_or_behind_the_rows():
         assert told in str(caught.value)
 
 
-def test_a_claim_is_judged_on_its_groups_cells(tmp_path, ledger):
+def test_a_claim_is_judged_on_its_groups_cells(tmp_path: Path, ledger: Ledger) -> None:
     experiment = load(tmp_path)
     for cell in cells_of(experiment)[1:]:
         better = cell.variant == "bi-StaticSVR @ N=48"
@@ -243,7 +245,7 @@ def test_a_claim_is_judged_on_its_groups_cells(tmp_path, ledger):
     assert verdict.effect == pytest.approx(0.0)
 
 
-def test_a_profile_lays_its_groups_on_top_and_words_table_and_claims_anew(tmp_path):
+def test_a_profile_lays_its_groups_on_top_and_words_table_and_claims_anew(tmp_path: Path) -> None:
     paper = load(tmp_path, TEXT + PROFILE, "paper")
     assert paper.groups == ("N=24", "AC")
     assert paper.rows == load(tmp_path, TEXT + PROFILE).rows
@@ -258,7 +260,7 @@ def test_a_profile_lays_its_groups_on_top_and_words_table_and_claims_anew(tmp_pa
     ]
 
 
-def test_no_claims_in_a_profile_are_no_claims(tmp_path):
+def test_no_claims_in_a_profile_are_no_claims(tmp_path: Path) -> None:
     text = TEXT + "profiles: {paper: {claims: []}}\n"
     assert load(tmp_path, text, "paper").claims == ()
 
@@ -291,14 +293,14 @@ def test_no_claims_in_a_profile_are_no_claims(tmp_path):
         ),
     ],
 )
-def test_a_mistake_gets_its_line(tmp_path, old, new, expected):
+def test_a_mistake_gets_its_line(tmp_path: Path, old: str, new: str, expected: str) -> None:
     assert old in TEXT
     line = mistake(tmp_path, TEXT.replace(old, new, 1))
     assert line.startswith(f"{tmp_path}/e.yaml:")
     assert expected in line
 
 
-def test_a_mistake_in_a_profiles_words_is_told_there(tmp_path):
+def test_a_mistake_in_a_profiles_words_is_told_there(tmp_path: Path) -> None:
     paper = TEXT + PROFILE
     line = mistake(tmp_path, paper.replace("optimizer.lr: 0.5", "optimizer.rl: 0.5"), "paper")
     assert ":21: InfoNCE @ N=24: unknown key 'optimizer.rl'" in line
@@ -313,7 +315,7 @@ def test_a_mistake_in_a_profiles_words_is_told_there(tmp_path):
     assert ":21: the profile takes every group away" in mistake(tmp_path, gone, "paper")
 
 
-def test_the_ledger_and_mlflow_know_a_runs_group(tmp_path, ledger):
+def test_the_ledger_and_mlflow_know_a_runs_group(tmp_path: Path, ledger: Ledger) -> None:
     experiment = load(tmp_path)
     remember(make_plan(experiment, ledger), ledger)
     known = {cell.variant: cell for cell in ledger.known("grouped", "laptop")}
@@ -321,7 +323,9 @@ def test_the_ledger_and_mlflow_know_a_runs_group(tmp_path, ledger):
     assert "group" not in tags_of(known["init"], None, None)
 
 
-def test_the_examples_in_the_documentation_are_valid(tmp_path, monkeypatch):
+def test_the_examples_in_the_documentation_are_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     guide = Path(__file__).parents[2].joinpath("docs", "experiments.md").read_text("utf-8")
     blocks = [part.split("```")[0] for part in guide.split("```yaml\n")[1:]]
     whole = blocks[0].replace("claims:", "#").replace(", published: table3_ablation", "")
@@ -338,12 +342,12 @@ def test_the_examples_in_the_documentation_are_valid(tmp_path, monkeypatch):
     assert len(load(tmp_path, gathered).parts) == 2
 
 
-def test_a_profile_takes_away_only_groups_that_there_are(tmp_path):
+def test_a_profile_takes_away_only_groups_that_there_are(tmp_path: Path) -> None:
     text = TEXT + "profiles: {paper: {groups: {N=47: null}}}\n"
     assert "no group 'N=47' to take away; did you mean 'N=48'?" in mistake(tmp_path, text, "paper")
 
 
-def test_a_search_has_no_groups_of_a_profile_either(tmp_path):
+def test_a_search_has_no_groups_of_a_profile_either(tmp_path: Path) -> None:
     text = """\
 experiment: searching
 search: {space: {loss.temperature: [0.05, 0.1]}, objective: val.t2a.R@1, trials: 2}

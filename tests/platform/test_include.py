@@ -55,7 +55,7 @@ include:
 
 
 @pytest.fixture
-def path(tmp_path) -> Path:
+def path(tmp_path: Path) -> Path:
     (tmp_path / "below").mkdir()
     (tmp_path / "first.yaml").write_text(FIRST, encoding="utf-8")
     (tmp_path / "below" / "second.yaml").write_text(SECOND, encoding="utf-8")
@@ -65,7 +65,7 @@ def path(tmp_path) -> Path:
 
 
 @pytest.fixture
-def ledger(tmp_path) -> Ledger:
+def ledger(tmp_path: Path) -> Ledger:
     return Ledger(Folder.at(tmp_path / "storage"))
 
 
@@ -89,7 +89,7 @@ def command(name: str, path: Path, *options: str) -> Result:
     return CliRunner().invoke(main, [name, str(path), "--storage", str(storage), *options])
 
 
-def test_the_cells_are_those_of_the_parts_and_shared_ones_stand_once(path):
+def test_the_cells_are_those_of_the_parts_and_shared_ones_stand_once(path: Path) -> None:
     whole, (first, second) = load_experiment(path), parts_of(path)
     assert [part.name for part in whole.parts] == ["first", "second"]
     ours, theirs = cells_of(first), cells_of(second)
@@ -105,7 +105,7 @@ def test_the_cells_are_those_of_the_parts_and_shared_ones_stand_once(path):
     assert {c.group for c in cells} == {None, "one", "two"}
 
 
-def test_what_the_whole_has_run_each_part_finds_done(path, ledger):
+def test_what_the_whole_has_run_each_part_finds_done(path: Path, ledger: Ledger) -> None:
     whole = make_plan(load_experiment(path), ledger)
     remember(whole, ledger)
     assert len(whole.to_run) == 1 + 6 + 3 + 6
@@ -120,7 +120,7 @@ def test_what_the_whole_has_run_each_part_finds_done(path, ledger):
     assert {cell.variant for cell in first.removed} == {"B"}
 
 
-def test_the_plan_tells_each_parts_share(path, ledger):
+def test_the_plan_tells_each_parts_share(path: Path, ledger: Ledger) -> None:
     for cell in cells_of(parts_of(path)[0])[:3]:
         finish_cell(ledger, cell)
     done = command("plan", path)
@@ -132,7 +132,9 @@ def test_the_plan_tells_each_parts_share(path, ledger):
     )
 
 
-def test_each_part_is_concluded_as_if_by_itself_and_all_claims_stand_together(path, ledger):
+def test_each_part_is_concluded_as_if_by_itself_and_all_claims_stand_together(
+    path: Path, ledger: Ledger
+) -> None:
     whole = load_experiment(path)
     for cell in cells_of(whole):
         if cell.variant != "second: C @ two":
@@ -171,7 +173,7 @@ def test_each_part_is_concluded_as_if_by_itself_and_all_claims_stand_together(pa
     assert [{k: v for k, v in row.items() if k != "experiment"} for row in rows[:2]] == own
 
 
-def test_runs_that_parts_share_count_once_in_all(path, ledger):
+def test_runs_that_parts_share_count_once_in_all(path: Path, ledger: Ledger) -> None:
     for cell in cells_of(load_experiment(path)):
         finish_cell(ledger, cell)
     text = command("table", path).stdout
@@ -183,7 +185,7 @@ def test_runs_that_parts_share_count_once_in_all(path, ledger):
 
 
 @pytest.mark.parametrize("form", ["txt", "md", "csv", "tex", "html"])
-def test_every_format_shows_every_part(path, ledger, form):
+def test_every_format_shows_every_part(path: Path, ledger: Ledger, form: str) -> None:
     shown = command("table", path, "--format", form).stdout
     assert "first" in shown or "Does A beat B?" in shown
     assert "A again" in shown
@@ -192,7 +194,7 @@ def test_every_format_shows_every_part(path, ledger, form):
         assert [row["experiment"] for row in rows] == ["first"] * 4 + ["second"] * 8
 
 
-def test_a_mixture_is_refused_within_a_part_only(path, ledger):
+def test_a_mixture_is_refused_within_a_part_only(path: Path, ledger: Ledger) -> None:
     first, second = parts_of(path)
     own = {cell.signature for cell in cells_of(first)}
     for cell in cells_of(second):
@@ -208,7 +210,7 @@ def test_a_mixture_is_refused_within_a_part_only(path, ledger):
     assert command("table", path).exit_code == 0
 
 
-def test_profile_and_changes_reach_every_part(path):
+def test_profile_and_changes_reach_every_part(path: Path) -> None:
     paper = load_experiment(path, "paper", {"batch_size": 5})
     assert [len(part.seeds) for part in paper.parts] == [2, 3]
     assert [part.profile for part in paper.parts] == ["paper", "paper"]
@@ -243,7 +245,7 @@ def test_profile_and_changes_reach_every_part(path):
         ),
     ],
 )
-def test_a_mistake_gets_file_and_line(path, old, new, expected):
+def test_a_mistake_gets_file_and_line(path: Path, old: str, new: str, expected: str) -> None:
     assert old in WHOLE
     path.write_text(WHOLE.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(InputError) as caught:
@@ -254,20 +256,20 @@ def test_a_mistake_gets_file_and_line(path, old, new, expected):
     assert line.isprintable()
 
 
-def test_a_mistake_in_a_part_is_told_where_it_is(path):
+def test_a_mistake_in_a_part_is_told_where_it_is(path: Path) -> None:
     path.with_name("first.yaml").write_text(FIRST.replace("epochs: 3", "epoch: 3"))
     with pytest.raises(InputError, match=r"/first.yaml:3: .*unknown key 'epoch'"):
         load_experiment(path)
 
 
-def test_a_search_is_run_by_itself(path):
+def test_a_search_is_run_by_itself(path: Path) -> None:
     search = "search: {space: {optimizer.lr: {log_uniform: [1.0e-4, 1.0e-2]}}, trials: 3}\n"
     path.with_name("first.yaml").write_text(FIRST + search)
     with pytest.raises(InputError, match=r"first\.yaml has a search; run it by itself"):
         load_experiment(path)
 
 
-def test_the_parent_run_keeps_each_parts_files_below_its_name(path, ledger):
+def test_the_parent_run_keeps_each_parts_files_below_its_name(path: Path, ledger: Ledger) -> None:
     whole = load_experiment(path)
     cells = cells_of(whole)
     for cell in cells[:5]:
@@ -286,7 +288,7 @@ def test_the_parent_run_keeps_each_parts_files_below_its_name(path, ledger):
     assert Parents(ledger).of("first") == []
 
 
-def test_a_part_is_told_of_the_run_that_it_belongs_to(path, ledger):
+def test_a_part_is_told_of_the_run_that_it_belongs_to(path: Path, ledger: Ledger) -> None:
     whole = load_experiment(path)
     Parents(ledger).begin(whole, cells_of(whole))
     assert Parents(ledger).gathering("second") == ["whole"]
@@ -301,7 +303,7 @@ def test_a_part_is_told_of_the_run_that_it_belongs_to(path, ledger):
     assert "as a part of" not in command("stop", first).output
 
 
-def test_a_job_takes_the_included_files_along(path, tmp_path):
+def test_a_job_takes_the_included_files_along(path: Path, tmp_path: Path) -> None:
     parts = [part.path for part in load_experiment(path).parts]
     request = Request(path, parts=parts)
     (tmp_path / "up").mkdir()
@@ -312,7 +314,7 @@ def test_a_job_takes_the_included_files_along(path, tmp_path):
 
 
 @pytest.mark.heavy
-def test_a_run_of_the_whole_on_ray(tmp_path):
+def test_a_run_of_the_whole_on_ray(tmp_path: Path) -> None:
     one = write_experiment(tmp_path, epochs=1, seeds=1, more="claims: []\n")
     other = tmp_path / "other.yaml"
     text = one.read_text().replace("experiment: tiny", "experiment: other")

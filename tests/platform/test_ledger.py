@@ -33,7 +33,7 @@ A, B = "a" * 16, "b" * 16
 
 
 @pytest.fixture(params=["local", "memory", "subtree"])
-def ledger(request, tmp_path):
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
     if request.param == "local":
         return Ledger(Folder.at(tmp_path / "storage"))
     if request.param == "memory":
@@ -44,7 +44,7 @@ def ledger(request, tmp_path):
 
 
 @pytest.fixture
-def experiment(tmp_path) -> Experiment:
+def experiment(tmp_path: Path) -> Experiment:
     return load(tmp_path, SMALL)
 
 
@@ -54,7 +54,7 @@ def load(tmp_path: Path, text: str) -> Experiment:
     return load_experiment(path)
 
 
-def test_a_cell_goes_from_to_run_to_done(ledger, experiment):
+def test_a_cell_goes_from_to_run_to_done(ledger: str, experiment: Experiment) -> None:
     cell = cells_of(experiment)[0]
     assert ledger.state(cell.signature) is State.TO_RUN
     interrupt(ledger, cell)
@@ -73,7 +73,7 @@ def test_a_cell_goes_from_to_run_to_done(ledger, experiment):
     assert ledger.state(cell.signature) is State.TO_RUN
 
 
-def test_many_states_come_from_one_listing(ledger, experiment):
+def test_many_states_come_from_one_listing(ledger: str, experiment: Experiment) -> None:
     cells = cells_of(experiment)
     finish(ledger, cells[0], {})
     interrupt(ledger, cells[1])
@@ -89,7 +89,9 @@ def test_many_states_come_from_one_listing(ledger, experiment):
     assert ledger.overview().of(A) is State.RESUMABLE
 
 
-def test_results_events_and_ranks_are_read_back(ledger, experiment, tmp_path):
+def test_results_events_and_ranks_are_read_back(
+    ledger: str, experiment: Experiment, tmp_path: Path
+) -> None:
     cell, other, *_ = cells_of(experiment)
     finish(ledger, cell, {"test.t2a.R@1": 41.5}, code="c", data="d")
     np.savez(tmp_path / "ranks.npz", t2a_ranks=np.array([0, 3, 1]))
@@ -105,7 +107,9 @@ def test_results_events_and_ranks_are_read_back(ledger, experiment, tmp_path):
     assert ledger.result(other.signature) is None
 
 
-def test_a_line_of_events_that_is_being_written_is_left_out(ledger, experiment):
+def test_a_line_of_events_that_is_being_written_is_left_out(
+    ledger: str, experiment: Experiment
+) -> None:
     cell = cells_of(experiment)[0]
     end_epochs(ledger, cell, 2)
     folder = ledger.folder(cell.signature)
@@ -113,7 +117,7 @@ def test_a_line_of_events_that_is_being_written_is_left_out(ledger, experiment):
     assert len(ledger.events(cell.signature)) == 2
 
 
-def test_failures_keep_the_error_the_log_and_the_attempts(ledger):
+def test_failures_keep_the_error_the_log_and_the_attempts(ledger: str) -> None:
     assert ledger.failure(A) is None
     ledger.record_failure(A, "first")
     ledger.record_failure(A, "second", ["line 1", "line 2"], configuration=True)
@@ -125,7 +129,7 @@ def test_failures_keep_the_error_the_log_and_the_attempts(ledger):
     assert ledger.state(A) is State.TO_RUN
 
 
-def test_a_damaged_file_is_told_with_its_name(ledger):
+def test_a_damaged_file_is_told_with_its_name(ledger: str) -> None:
     ledger.folder(A).write("result.json", b'{"metrics": ')
     with pytest.raises(InputError, match=r"result\.json: damaged"):
         ledger.result(A)
@@ -134,7 +138,7 @@ def test_a_damaged_file_is_told_with_its_name(ledger):
         ledger.result(A)
 
 
-def test_one_lease_at_a_time(ledger):
+def test_one_lease_at_a_time(ledger: str) -> None:
     lease = ledger.take(A)
     assert lease is not None
     assert ledger.take(A) is None
@@ -148,7 +152,7 @@ def test_one_lease_at_a_time(ledger):
     assert leases_in(ledger.folder(A)) == {}
 
 
-def test_the_name_of_a_lease_says_who_holds_it():
+def test_the_name_of_a_lease_says_who_holds_it() -> None:
     name = LeaseName.own()
     assert parse_lease(str(name)) == name
     assert name.pid == os.getpid()
@@ -161,7 +165,7 @@ def test_the_name_of_a_lease_says_who_holds_it():
     assert LeaseName("elsewhere", name.pid, 1, "0").dead(61)
 
 
-def test_a_silent_holder_on_another_host_is_taken_over_after_a_while(tmp_path):
+def test_a_silent_holder_on_another_host_is_taken_over_after_a_while(tmp_path: Path) -> None:
     ledger = Ledger(Folder.at(tmp_path))
     path = Path(ledger.folder(A).base) / str(LeaseName("elsewhere", 1, 1, "0"))
     path.parent.mkdir(parents=True)
@@ -177,7 +181,7 @@ def test_a_silent_holder_on_another_host_is_taken_over_after_a_while(tmp_path):
     lease.release()
 
 
-def test_a_lease_beats_and_notices_that_it_was_lost(tmp_path):
+def test_a_lease_beats_and_notices_that_it_was_lost(tmp_path: Path) -> None:
     cell = Folder.at(tmp_path)
     name = LeaseName.own()
     cell.write(str(name), b"{}")
@@ -206,7 +210,7 @@ time.sleep(60)
 """
 
 
-def test_a_killed_holder_is_taken_over_at_once(tmp_path):
+def test_a_killed_holder_is_taken_over_at_once(tmp_path: Path) -> None:
     ledger = Ledger(Folder.at(tmp_path))
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path), A], stdout=subprocess.PIPE, text=True
@@ -248,7 +252,7 @@ while left:
 """
 
 
-def test_processes_at_once_share_the_cells_and_never_one_cell(tmp_path):
+def test_processes_at_once_share_the_cells_and_never_one_cell(tmp_path: Path) -> None:
     crowd = [
         subprocess.Popen([sys.executable, "-c", SHARE, str(tmp_path), str(seed)])
         for seed in range(3)
@@ -267,7 +271,7 @@ def test_processes_at_once_share_the_cells_and_never_one_cell(tmp_path):
     assert sorted(begun) == [f"{n:016x}" for n in range(12)]
 
 
-def test_storage_that_cannot_be_used_is_told_before_anything_starts(tmp_path):
+def test_storage_that_cannot_be_used_is_told_before_anything_starts(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", "nowhere://bucket", "/proc/nowhere"):
         with pytest.raises(InputError, match="storage"):
@@ -277,7 +281,7 @@ def test_storage_that_cannot_be_used_is_told_before_anything_starts(tmp_path):
     assert list(tmp_path.joinpath("new").glob("*")) == []
 
 
-def test_a_plan_says_where_each_cell_stands(ledger, experiment):
+def test_a_plan_says_where_each_cell_stands(ledger: str, experiment: Experiment) -> None:
     done, resumable, failed, open_ = cells_of(experiment)
     finish(ledger, done, {}, code="now")
     interrupt(ledger, resumable)
@@ -295,7 +299,7 @@ def test_a_plan_says_where_each_cell_stands(ledger, experiment):
     assert later.to_run == plan.to_run
 
 
-def test_cells_that_share_a_run_are_run_once(tmp_path, ledger):
+def test_cells_that_share_a_run_are_run_once(tmp_path: Path, ledger: str) -> None:
     text = SMALL + "init: {base: {}}\n"  # the stage is the very run of InfoNCE, seed 0, anew
     text = text.replace("InfoNCE: {}", "InfoNCE: {model.start: null}")
     plan = make_plan(load(tmp_path, text), ledger, code="now")
@@ -310,14 +314,16 @@ def test_cells_that_share_a_run_are_run_once(tmp_path, ledger):
     assert plan.count(Status.TO_RUN) == 4
 
 
-def test_a_stage_runs_before_the_rows_above_it_in_the_file(tmp_path, ledger):
+def test_a_stage_runs_before_the_rows_above_it_in_the_file(tmp_path: Path, ledger: str) -> None:
     text = "experiment: e\nvariants: {A: {epochs: 1}, B: {epochs: 2}}\ninit: {variant: B}\n"
     plan = make_plan(load(tmp_path, text), ledger, code="now")
     assert [c.variant for c in plan.cells] == ["A", "B"]
     assert [c.variant for c in plan.to_run] == ["B", "A"]
 
 
-def test_cells_that_the_file_no_longer_has_are_shown_as_removed(tmp_path, ledger):
+def test_cells_that_the_file_no_longer_has_are_shown_as_removed(
+    tmp_path: Path, ledger: str
+) -> None:
     remember(make_plan(load(tmp_path, SMALL), ledger, code="now"), ledger)
     edited = load(tmp_path, SMALL.replace("SVR: {loss.svr: {}}", "Other: {epochs: 2}"))
     remember(make_plan(edited, ledger, code="now"), ledger)
@@ -331,7 +337,9 @@ def test_cells_that_the_file_no_longer_has_are_shown_as_removed(tmp_path, ledger
     assert other.removed == ()
 
 
-def test_the_forecast_rests_on_finished_cells_of_the_same_shape(tmp_path, ledger):
+def test_the_forecast_rests_on_finished_cells_of_the_same_shape(
+    tmp_path: Path, ledger: str
+) -> None:
     text = SMALL.replace("SVR: {loss.svr: {}}", "SVR: {loss.svr: {}}, Long: {epochs: 20}")
     experiment = load(tmp_path, text)
     plan = make_plan(experiment, ledger, code="now")
@@ -349,7 +357,7 @@ def test_the_forecast_rests_on_finished_cells_of_the_same_shape(tmp_path, ledger
     assert side_by_side.worker_hours == expected.worker_hours
 
 
-def test_finished_cells_of_another_experiment_serve_a_forecast(tmp_path, ledger):
+def test_finished_cells_of_another_experiment_serve_a_forecast(tmp_path: Path, ledger: str) -> None:
     first = make_plan(load(tmp_path, SMALL), ledger, code="now")
     remember(first, ledger)
     finish(ledger, first.cells[0], {}, code="now")
@@ -360,7 +368,7 @@ def test_finished_cells_of_another_experiment_serve_a_forecast(tmp_path, ledger)
     assert expected.wall_seconds == pytest.approx(2 * TEN_SECONDS)
 
 
-def test_a_cell_waits_for_its_stage_in_the_forecast(tmp_path, ledger):
+def test_a_cell_waits_for_its_stage_in_the_forecast(tmp_path: Path, ledger: str) -> None:
     experiment = load(tmp_path, SMALL + "init: {base: {loss: siglip}}\n")
     cells = cells_of(experiment)
     finish(ledger, cells[1], {})
@@ -369,7 +377,7 @@ def test_a_cell_waits_for_its_stage_in_the_forecast(tmp_path, ledger):
     assert forecast(plan, ledger, at_once=4).wall_seconds == pytest.approx(2 * TEN_SECONDS)
 
 
-def test_the_command_shows_the_plan_and_starts_nothing(tmp_path):
+def test_the_command_shows_the_plan_and_starts_nothing(tmp_path: Path) -> None:
     experiment = load(tmp_path, SMALL)
     storage = tmp_path / "storage"
     ledger = Ledger(Folder.at(storage))
@@ -389,7 +397,9 @@ def test_the_command_shows_the_plan_and_starts_nothing(tmp_path):
     assert sorted(storage.rglob("*")) == before
 
 
-def test_a_lease_that_is_swept_away_while_it_is_written_is_no_lease(tmp_path, monkeypatch):
+def test_a_lease_that_is_swept_away_while_it_is_written_is_no_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def sweep(self: Folder, name: str, content: bytes) -> None:
         raise FileNotFoundError(name)
 
@@ -397,7 +407,9 @@ def test_a_lease_that_is_swept_away_while_it_is_written_is_no_lease(tmp_path, mo
     assert Ledger(Folder.at(tmp_path)).take(A) is None
 
 
-def test_a_cell_ends_well_when_the_storage_is_away_at_its_end(tmp_path, monkeypatch):
+def test_a_cell_ends_well_when_the_storage_is_away_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lease = Ledger(Folder.at(tmp_path)).take(A)
     assert lease is not None
 

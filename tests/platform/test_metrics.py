@@ -1,5 +1,7 @@
 """The catalogue of metrics against what a run really reports."""
 
+from pathlib import Path
+
 import pytest
 from supclap_platform.experiment.metrics import (
     CATALOGUE,
@@ -23,7 +25,9 @@ TEXT_ONLY = {"sides": "text", "radius": "static"}
 @pytest.mark.parametrize(
     ("svr", "languages"), [(DYNAMIC, ["eng", "deu"]), (TEXT_ONLY, ["eng"]), (None, ["eng"])]
 )
-def test_a_run_reports_what_the_catalogue_promises_and_nothing_else(tmp_path, svr, languages):
+def test_a_run_reports_what_the_catalogue_promises_and_nothing_else(
+    tmp_path: Path, svr: dict[str, str] | None, languages: list[str]
+) -> None:
     folder = make_collection(tmp_path / "data")
     config = tiny_config(folder, epochs=1, loss__svr=svr, data__languages=languages)
     events = list(fit(config, Folder.at(tmp_path / "run")))
@@ -39,14 +43,14 @@ def test_a_run_reports_what_the_catalogue_promises_and_nothing_else(tmp_path, sv
     assert promised - reported == set()
 
 
-def test_full_names_name_themselves():
+def test_full_names_name_themselves() -> None:
     for name in CATALOGUE:
         assert full_name(full_name(name)) == full_name(name)
     assert full_name("t2a.R@1") == "test.t2a.R@1"
     assert full_name("val.fra.t2a.R@1") == "val.fra.t2a.R@1"
 
 
-def test_which_way_is_better():
+def test_which_way_is_better() -> None:
     lower = {"test.t2a.medR", "val.a2t.meanR", "test.MRV", "seconds", "train.loss"}
     assert all(lower_is_better(name) for name in lower)
     assert not any(lower_is_better(name) for name in ("test.t2a.R@1", "zero_shot.accuracy"))
@@ -55,7 +59,7 @@ def test_which_way_is_better():
     assert all(has_a_best(name) for name in ("test.t2a.R@1", "drift.text", "seconds", "peak_MB"))
 
 
-def test_a_further_test_set_is_asked_for_by_its_name():
+def test_a_further_test_set_is_asked_for_by_its_name() -> None:
     config = RunConfig.model_validate({"also": {"esc50": {"split": "test"}}})
     for metric in ("t2a.R@1", "a2t.mAP10", "zero_shot.accuracy"):
         assert full_name(f"also.esc50.{metric}") == f"also.esc50.{metric}"
@@ -68,7 +72,7 @@ def test_a_further_test_set_is_asked_for_by_its_name():
             full_name(wrong)
 
 
-def test_a_run_reports_of_further_test_sets_what_the_catalogue_promises(tmp_path):
+def test_a_run_reports_of_further_test_sets_what_the_catalogue_promises(tmp_path: Path) -> None:
     also = {"shift": {"split": "shifted"}, "eng": {"split": "events"}}
     config = tiny_config(
         make_collection(tmp_path / "data"), epochs=1, also=also, data__languages=["eng", "deu"]

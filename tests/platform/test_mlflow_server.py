@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,8 @@ from mlflow import MlflowClient
 from mlflow_content import histories_of
 from mlflow_server import free_port, wait_for
 from supclap_platform.cli import main
-from supclap_platform.experiment.cells import cells_of
-from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.experiment.cells import Cell, cells_of
+from supclap_platform.experiment.reader import Experiment, load_experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.mirror.store import default_store
@@ -36,7 +37,7 @@ seeds: 2
 """
 
 
-def prepare(folder: Path):
+def prepare(folder: Path) -> tuple[Experiment, list[Cell], Ledger]:
     path = folder / "small.yaml"
     path.write_text(TEXT, encoding="utf-8")
     experiment = load_experiment(path)
@@ -46,7 +47,7 @@ def prepare(folder: Path):
 
 
 @pytest.fixture(autouse=True)
-def nothing_named(monkeypatch):
+def nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
@@ -68,7 +69,7 @@ while True:
 """
 
 
-def test_a_killed_driver_leaves_nothing_running_after_sync(tmp_path):
+def test_a_killed_driver_leaves_nothing_running_after_sync(tmp_path: Path) -> None:
     (tmp_path / "storage").mkdir()
     here = Path(__file__).parent
     driver = subprocess.Popen(
@@ -108,7 +109,7 @@ def statuses(uri: str) -> list[str]:
     return [run.info.status for run in client.search_runs([experiment.experiment_id])]
 
 
-def eventually(condition) -> bool:
+def eventually(condition: Callable[[], bool]) -> bool:
     for _ in range(240):
         if condition():
             return True
@@ -116,7 +117,7 @@ def eventually(condition) -> bool:
     return False
 
 
-def test_ui_serves_the_store_on_loopback(tmp_path):
+def test_ui_serves_the_store_on_loopback(tmp_path: Path) -> None:
     default_store(tmp_path / "storage").connect()
     port = free_port()
     command = "from supclap_platform.cli import main; main()"

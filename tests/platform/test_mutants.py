@@ -105,7 +105,7 @@ def mutant(text: str, chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_a_mutant_is_valid_or_gets_one_line(path, tmp_path):
+def test_a_mutant_is_valid_or_gets_one_line(path: Path, tmp_path: Path) -> None:
     chance = random.Random(path.name)
     text = path.read_text(encoding="utf-8")
     damaged = tmp_path / "mutant.yaml"
@@ -126,7 +126,7 @@ def test_a_mutant_is_valid_or_gets_one_line(path, tmp_path):
     assert refused > valid > 0  # the changes are neither all harmless nor all fatal
 
 
-def test_the_command_line_says_it_in_one_line_and_exits_with_2(tmp_path):
+def test_the_command_line_says_it_in_one_line_and_exits_with_2(tmp_path: Path) -> None:
     chance = random.Random(1)
     text = SHIPPED[0].read_text(encoding="utf-8")
     damaged = tmp_path / "mutant.yaml"

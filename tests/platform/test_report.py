@@ -81,12 +81,12 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def ledger(tmp_path) -> Ledger:
+def ledger(tmp_path: Path) -> Ledger:
     return Ledger(Folder.at(tmp_path / "storage"))
 
 
 @pytest.fixture
-def experiment(tmp_path) -> Experiment:
+def experiment(tmp_path: Path) -> Experiment:
     (tmp_path / "e.yaml").write_text(TEXT, encoding="utf-8")
     return load_experiment(tmp_path / "e.yaml")
 
@@ -100,7 +100,7 @@ def finish_one(ledger: Ledger, cell: Cell) -> None:
     leave(ledger, cell, {"test.t2a.R@1": share}, epochs if rank == 2 else [{}] * 3, kept)
 
 
-def test_the_page_says_what_the_ledger_says(experiment, ledger):
+def test_the_page_says_what_the_ledger_says(experiment: Experiment, ledger: Ledger) -> None:
     for cell in cells_of(experiment):
         finish_one(ledger, cell)
     page = Page(build_report(experiment, ledger))
@@ -125,7 +125,7 @@ def test_the_page_says_what_the_ledger_says(experiment, ledger):
         assert " ".join(line.split()) in page.text
 
 
-def test_each_outcome_has_a_sign_and_a_word(experiment, ledger):
+def test_each_outcome_has_a_sign_and_a_word(experiment: Experiment, ledger: Ledger) -> None:
     for cell in cells_of(experiment):
         finish_one(ledger, cell)
     outcomes = [str(one.outcome) for one in judge(experiment, ledger)]
@@ -137,7 +137,7 @@ def test_each_outcome_has_a_sign_and_a_word(experiment, ledger):
         assert len(own) == outcomes.count(word)
 
 
-def test_names_are_text_and_never_tags(experiment, ledger):
+def test_names_are_text_and_never_tags(experiment: Experiment, ledger: Ledger) -> None:
     for cell in cells_of(experiment):
         finish_one(ledger, cell)
     ledger.record_failure(cells_of(experiment)[0].signature, "<img src=x onerror=alert(1)>")
@@ -147,7 +147,7 @@ def test_names_are_text_and_never_tags(experiment, ledger):
     assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
 
 
-def test_the_page_needs_nothing_but_itself(experiment, ledger):
+def test_the_page_needs_nothing_but_itself(experiment: Experiment, ledger: Ledger) -> None:
     for cell in cells_of(experiment):
         finish_one(ledger, cell)
     content = build_report(experiment, ledger)
@@ -167,7 +167,7 @@ def test_the_page_needs_nothing_but_itself(experiment, ledger):
     assert not re.search(r"url\(|@import", style[1])
 
 
-def test_every_link_within_the_page_leads_somewhere(experiment, ledger):
+def test_every_link_within_the_page_leads_somewhere(experiment: Experiment, ledger: Ledger) -> None:
     for cell in cells_of(experiment):
         finish_one(ledger, cell)
     page = Page(build_report(experiment, ledger))
@@ -178,7 +178,7 @@ def test_every_link_within_the_page_leads_somewhere(experiment, ledger):
     assert len(links) > 10
 
 
-def test_what_is_missing_is_named_with_its_reason(experiment, ledger):
+def test_what_is_missing_is_named_with_its_reason(experiment: Experiment, ledger: Ledger) -> None:
     cells = cells_of(experiment)
     for cell in cells[:4]:
         finish_one(ledger, cell)
@@ -192,14 +192,16 @@ def test_what_is_missing_is_named_with_its_reason(experiment, ledger):
     assert "bi-StaticSVR failed for seed 2" in text  # the verdict says it too
 
 
-def test_nothing_finished_is_a_page_too(experiment, ledger):
+def test_nothing_finished_is_a_page_too(experiment: Experiment, ledger: Ledger) -> None:
     text = Page(build_report(experiment, ledger)).text
     assert "9 of 9 runs have no result" in text
     assert "3 ? undecided" in text
     assert text.count("Nothing to draw yet.") == 2
 
 
-def test_the_same_ledger_gives_the_same_bytes_and_a_mixture_is_refused(experiment, ledger):
+def test_the_same_ledger_gives_the_same_bytes_and_a_mixture_is_refused(
+    experiment: Experiment, ledger: Ledger
+) -> None:
     cells = cells_of(experiment)
     for cell in cells:
         finish_one(ledger, cell)
@@ -210,7 +212,9 @@ def test_the_same_ledger_gives_the_same_bytes_and_a_mixture_is_refused(experimen
     assert "MIXED" in Page(build_report(experiment, ledger, mixed=True)).text
 
 
-def test_a_gathering_file_is_one_page_with_all_verdicts_first(tmp_path, ledger, experiment):
+def test_a_gathering_file_is_one_page_with_all_verdicts_first(
+    tmp_path: Path, ledger: Ledger, experiment: Experiment
+) -> None:
     other = TEXT.replace("experiment: shown", "experiment: other").replace("it hold", "that hold")
     (tmp_path / "f.yaml").write_text(other.replace("epochs: 3", "epochs: 2"), encoding="utf-8")
     (tmp_path / "all.yaml").write_text(
@@ -230,7 +234,7 @@ def test_a_gathering_file_is_one_page_with_all_verdicts_first(tmp_path, ledger, 
     assert "18 of 18" in page.text
 
 
-def test_parts_called_alike_keep_their_own_places(tmp_path, ledger):
+def test_parts_called_alike_keep_their_own_places(tmp_path: Path, ledger: Ledger) -> None:
     names = ("t.a", "t-a", "t", "t-table", "versions")
     for name in names:
         text = TEXT.replace("experiment: shown", f"experiment: {name}")
@@ -243,7 +247,7 @@ def test_parts_called_alike_keep_their_own_places(tmp_path, ledger):
     assert {link.removeprefix("#") for link in page.values("href")} <= set(places)
 
 
-def test_a_run_that_two_groups_share_counts_once(tmp_path, ledger):
+def test_a_run_that_two_groups_share_counts_once(tmp_path: Path, ledger: Ledger) -> None:
     text = "experiment: g\nvariants: {A: {}, C: {loss.temperature: 0.1}}\n"
     path = tmp_path / "g.yaml"
     path.write_text(f"{text}groups: {{one: {{}}, two: {{}}}}\nseeds: 2\n", encoding="utf-8")
@@ -255,7 +259,7 @@ def test_a_run_that_two_groups_share_counts_once(tmp_path, ledger):
     assert len(page.values("id")) == len(set(page.values("id")))
 
 
-def test_the_page_names_the_command_that_makes_it_again(tmp_path, ledger):
+def test_the_page_names_the_command_that_makes_it_again(tmp_path: Path, ledger: Ledger) -> None:
     (tmp_path / "e.yaml").write_text(TEXT, encoding="utf-8")
     changes = {"epochs": 2, "data.languages": ["eng"]}
     changed = load_experiment(tmp_path / "e.yaml", "laptop", changes)
@@ -263,7 +267,7 @@ def test_the_page_names_the_command_that_makes_it_again(tmp_path, ledger):
     assert "supclap report e.yaml --set epochs=2 --set 'data.languages=[\"eng\"]' --mixed" in text
 
 
-def test_runs_lead_to_mlflow(tmp_path, experiment, ledger):
+def test_runs_lead_to_mlflow(tmp_path: Path, experiment: Experiment, ledger: Ledger) -> None:
     cell = cells_of(experiment)[0]
     finish_one(ledger, cell)
     path = tmp_path / "mlflow.db"
@@ -286,17 +290,21 @@ def test_runs_lead_to_mlflow(tmp_path, experiment, ledger):
 
 
 @pytest.mark.parametrize("uri", ["sqlite:///nowhere/mlflow.db", "http://127.0.0.1:9"])
-def test_a_store_that_is_away_costs_the_links_alone(experiment, ledger, uri):
+def test_a_store_that_is_away_costs_the_links_alone(
+    experiment: Experiment, ledger: Ledger, uri: str
+) -> None:
     assert tracked_runs(Store(uri), "shown") == {}
     assert b"Does it hold?" in build_report(experiment, ledger, store=Store(uri))
 
 
-def test_a_file_that_is_no_database_costs_the_links_alone(tmp_path):
+def test_a_file_that_is_no_database_costs_the_links_alone(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"no database" * 500)
     assert tracked_runs(Store(f"sqlite:///{tmp_path}/mlflow.db"), "shown") == {}
 
 
-def test_the_command_writes_the_page_and_says_where(tmp_path, experiment, ledger):
+def test_the_command_writes_the_page_and_says_where(
+    tmp_path: Path, experiment: Experiment, ledger: Ledger
+) -> None:
     for cell in cells_of(experiment):
         finish_one(ledger, cell)
     call = ["report", str(tmp_path / "e.yaml"), "--storage", str(tmp_path / "storage")]
@@ -305,3 +313,10 @@ def test_the_command_writes_the_page_and_says_where(tmp_path, experiment, ledger
     place = tmp_path / "storage" / "experiments" / "shown" / "report.html"
     assert done.stdout.strip() == str(place)
     assert Path(place).read_bytes() == build_report(experiment, ledger)
+<<<<<<< HEAD
+=======
+
+
+def test_small_words() -> None:
+    assert [spell(s) for s in (41, 119.6, 720, 7300)] == ["41 s", "120 s", "12 min", "2.0 h"]
+>>>>>>> 3c12103 (Every test says the types of what it takes; helpers that tests share lie in tests/support; a cosine near zero is compared by float32's own error)

@@ -1,10 +1,12 @@
 """The report in a real browser: on a phone and on a wide screen, in light, dark and on paper."""
 
 import io
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import find_browser, started
+from browser import Browser, find_browser, started
 from fake_evidence import leave, t2a_ranks
 from PIL import Image
 from supclap_platform.experiment.cells import cells_of
@@ -42,7 +44,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     (folder / "e.yaml").write_text(TEXT, encoding="utf-8")
     experiment = load_experiment(folder / "e.yaml")
@@ -61,14 +63,14 @@ def page(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with started(str(BROWSER), tmp_path_factory.mktemp("profile")) as one:
         yield one
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1400, 2560])
-def test_it_opens_well(browser, page, width, dark):
+def test_it_opens_well(browser: Browser, page: Path, width: int, dark: bool) -> None:
     browser.open(page, width, dark)
     browser.value("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert browser.value("document.documentElement.scrollWidth") <= width
@@ -92,7 +94,7 @@ def test_it_opens_well(browser, page, width, dark):
     assert [url for url in asked if not url.startswith("data:")] == [page.absolute().as_uri()]
 
 
-def test_a_wide_table_scrolls_in_its_own_box(browser, page):
+def test_a_wide_table_scrolls_in_its_own_box(browser: Browser, page: Path) -> None:
     browser.open(page, 390)
     box = "document.querySelector('.result .scroll')"
     assert browser.value(f"{box}.scrollWidth > {box}.clientWidth + 100")
@@ -100,7 +102,7 @@ def test_a_wide_table_scrolls_in_its_own_box(browser, page):
     assert browser.value(f"({box}.scrollLeft = 80, {box}.scrollLeft)") == 80
 
 
-def test_text_is_readable_on_a_phone(browser, page):
+def test_text_is_readable_on_a_phone(browser: Browser, page: Path) -> None:
     browser.open(page, 390)
     sizes = browser.value(
         "[...document.querySelectorAll('p, li, td, th, dd, dt, summary')]"
@@ -110,7 +112,7 @@ def test_text_is_readable_on_a_phone(browser, page):
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_words_stand_out_from_their_ground(browser, page, dark):
+def test_words_stand_out_from_their_ground(browser: Browser, page: Path, dark: bool) -> None:
     """WCAG's contrast of 4.5 or more, for the colours that the page sets."""
     browser.open(page, 390, dark)
     pairs = browser.value(
@@ -135,7 +137,7 @@ def luminance(colour: list[int]) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_the_schemes_differ(browser, page):
+def test_the_schemes_differ(browser: Browser, page: Path) -> None:
     light = {}
     for dark in (False, True):
         browser.open(page, 390, dark)
@@ -145,7 +147,7 @@ def test_the_schemes_differ(browser, page):
     assert light[True] < 80
 
 
-def test_it_prints(browser, page):
+def test_it_prints(browser: Browser, page: Path) -> None:
     browser.open(page, 1400)
     printed = browser.ask("Page.printToPDF")["data"]
     assert len(printed) > 10_000

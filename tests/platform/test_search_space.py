@@ -61,7 +61,7 @@ def suggested(space: Space, seed: int) -> dict[str, Any]:
     return params
 
 
-def test_what_is_suggested_lies_in_its_range_and_where_its_condition_holds(tmp_path):
+def test_what_is_suggested_lies_in_its_range_and_where_its_condition_holds(tmp_path: Path) -> None:
     space = search_of(tmp_path).space
     radii = set()
     for seed in range(40):
@@ -76,7 +76,7 @@ def test_what_is_suggested_lies_in_its_range_and_where_its_condition_holds(tmp_p
     assert radii == {"static", "dynamic"}
 
 
-def test_a_condition_below_a_condition_needs_both():
+def test_a_condition_below_a_condition_needs_both() -> None:
     space = Space(
         {
             "c": parameter(integer=[1, 3], when={"b": [True]}),  # before what it depends on
@@ -91,7 +91,7 @@ def test_a_condition_below_a_condition_needs_both():
     assert list(space.parameters) == ["a", "b", "c"]
 
 
-def test_a_grid_is_every_combination():
+def test_a_grid_is_every_combination() -> None:
     space = Space(
         {
             "a": parameter(choice=[1, 2]),
@@ -104,14 +104,14 @@ def test_a_grid_is_every_combination():
     assert found == [pytest.approx(point) for point in wanted]
 
 
-def test_a_grids_ends_lie_in_their_range():
+def test_a_grids_ends_lie_in_their_range() -> None:
     for keys in ({"log_uniform": [0.03, 0.7]}, {"uniform": [0.1, 0.3]}, {"integer": [3, 4]}):
         section = parameter(**keys)
         own = distribution(section)
         assert all(own._contains(own.to_internal_repr(v)) for v in grid_values(section))
 
 
-def test_probes_show_every_edge_of_every_parameter(tmp_path):
+def test_probes_show_every_edge_of_every_parameter(tmp_path: Path) -> None:
     space = search_of(tmp_path).space
     shown = {(name, params[name]) for name, params in space.probes()}
     assert shown == {
@@ -122,7 +122,7 @@ def test_probes_show_every_edge_of_every_parameter(tmp_path):
     }  # fmt: skip
 
 
-def test_a_start_point_is_filled_up_with_the_bases_own_values(tmp_path):
+def test_a_start_point_is_filled_up_with_the_bases_own_values(tmp_path: Path) -> None:
     assert search_of(tmp_path).start == (
         {
             "loss.svr.radius": "dynamic",
@@ -142,7 +142,7 @@ def mistake(tmp_path: Path, text: str, profile: str = "laptop") -> str:
     return line
 
 
-def test_trials_are_cells_as_a_grid_would_make_them(tmp_path):
+def test_trials_are_cells_as_a_grid_would_make_them(tmp_path: Path) -> None:
     text = SEARCH
     experiment = load(tmp_path, text)
     trial = Trials(experiment).of(7, experiment.search.start[0])
@@ -157,7 +157,7 @@ def test_trials_are_cells_as_a_grid_would_make_them(tmp_path):
     assert [cell.label for cell in trial.cells] == ["trial 7, seed 1000"]
 
 
-def test_trials_start_from_the_stage_that_the_rows_start_from(tmp_path):
+def test_trials_start_from_the_stage_that_the_rows_start_from(tmp_path: Path) -> None:
     text = SEARCH + "init: {base: {epochs: 1}}\n"
     experiment = load(tmp_path, text)
     trial = Trials(experiment).of(0, experiment.search.start[0])
@@ -168,7 +168,7 @@ def test_trials_start_from_the_stage_that_the_rows_start_from(tmp_path):
     assert trial.cells[0].start == stage.signature
 
 
-def test_a_control_is_the_winner_but_for_what_it_changes(tmp_path):
+def test_a_control_is_the_winner_but_for_what_it_changes(tmp_path: Path) -> None:
     text = SEARCH.replace("  trials: 10", "  trials: 10\n  controls: {plain: {loss.svr: null}}")
     experiment = load(tmp_path, text)
     params = {**experiment.search.start[0], "loss.svr.alpha": 0.5}
@@ -220,7 +220,9 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("old", "new", "place", "told"), MISTAKES)
-def test_a_mistake_is_one_line_with_its_place(tmp_path, old, new, place, told):
+def test_a_mistake_is_one_line_with_its_place(
+    tmp_path: Path, old: str, new: str, place: str, told: str
+) -> None:
     text = SEARCH
     assert text.count(old) == 1
     line = mistake(tmp_path, text.replace(old, new))
@@ -228,7 +230,7 @@ def test_a_mistake_is_one_line_with_its_place(tmp_path, old, new, place, told):
     assert told in line
 
 
-def test_a_profile_changes_the_searchs_scale(tmp_path):
+def test_a_profile_changes_the_searchs_scale(tmp_path: Path) -> None:
     text = SEARCH
     text += "profiles: {big: {search: {trials: 99, seeds: 3, budget: {hours: 2}}}}\n"
     big = load(tmp_path, text, "big").search

@@ -81,7 +81,7 @@ def content(book: Book) -> list[tuple[Any, ...]]:
     ]
 
 
-def test_a_study_killed_at_many_moments_ends_as_one_that_was_not(tmp_path):
+def test_a_study_killed_at_many_moments_ends_as_one_that_was_not(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     whole, _ = opened(tmp_path / "whole")
@@ -102,7 +102,7 @@ def test_a_study_killed_at_many_moments_ends_as_one_that_was_not(tmp_path):
     assert content(whole)[0][3] == whole.search.space.free(whole.search.start[0])
 
 
-def test_no_more_trials_than_declared_and_more_when_more_are(tmp_path):
+def test_no_more_trials_than_declared_and_more_when_more_are(tmp_path: Path) -> None:
     book, _ = opened(tmp_path)
     book.prepare()
     assert drive(book)
@@ -117,7 +117,7 @@ def test_no_more_trials_than_declared_and_more_when_more_are(tmp_path):
 
 
 @pytest.mark.heavy
-def test_a_grid_is_tried_once_whole(tmp_path):
+def test_a_grid_is_tried_once_whole(tmp_path: Path) -> None:
     text = SEARCH.replace("trials: 10", "trials: 50\n  sampler: grid\n  pruner: none").replace(
         "{log_uniform: [0.1, 10]}", "{log_uniform: [0.1, 10], steps: 3}"
     )
@@ -139,7 +139,9 @@ def test_a_grid_is_tried_once_whole(tmp_path):
         ("[static, dynamic]", "{fixed: dynamic}", "space.loss.svr.radius was"),
     ],
 )
-def test_a_study_of_another_space_is_refused_with_what_differs(tmp_path, old, new, told):
+def test_a_study_of_another_space_is_refused_with_what_differs(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
     opened(tmp_path)
     text = SEARCH.replace(
         "    loss.svr.initial: {uniform: [-1, 2], when: {loss.svr.radius: static}}\n", ""
@@ -152,13 +154,13 @@ def test_a_study_of_another_space_is_refused_with_what_differs(tmp_path, old, ne
     assert "\n" not in str(caught.value)
 
 
-def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path):
+def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--study-storage nonsense") as caught:
         opened(tmp_path, url="nonsense://x")
     assert "\n" not in str(caught.value)
 
 
-def test_asha_lets_one_in_three_pass_each_rung():
+def test_asha_lets_one_in_three_pass_each_rung() -> None:
     pruner = Asha(grace=1, factor=3, startup=2, last=9)
     assert pruner.rungs == [1, 3]
     study = optuna.create_study(direction="maximize")
@@ -173,7 +175,7 @@ def test_asha_lets_one_in_three_pass_each_rung():
     assert passed == [5.0, 1.0, 6.0, 7.0]
 
 
-def test_asha_never_stops_between_rungs_or_at_the_last_epoch():
+def test_asha_never_stops_between_rungs_or_at_the_last_epoch() -> None:
     pruner = Asha(grace=1, factor=2, startup=0, last=4)
     assert pruner.rungs == [1, 2]
     study = optuna.create_study(direction="minimize")
@@ -184,7 +186,7 @@ def test_asha_never_stops_between_rungs_or_at_the_last_epoch():
         assert pruner.prune(study, study.get_trials()[1]) is (step in (1, 2))
 
 
-def test_the_best_of_several_objectives_is_the_front_from_its_middle():
+def test_the_best_of_several_objectives_is_the_front_from_its_middle() -> None:
     up, down = Objective("val.t2a.R@1", "maximize"), Objective("seconds", "minimize")
     trials = [
         Ranked(0, {"a": 0}, [10.0, 1.0]),
@@ -200,7 +202,7 @@ def test_the_best_of_several_objectives_is_the_front_from_its_middle():
     assert [t.number for t in rank(second, [down])] == [0, 2, 3, 1]
 
 
-def test_the_winner_is_a_row_only_when_the_search_has_ended(tmp_path):
+def test_the_winner_is_a_row_only_when_the_search_has_ended(tmp_path: Path) -> None:
     book, ledger = opened(tmp_path)
     book.prepare()
     experiment = book.trials.experiment
@@ -219,7 +221,7 @@ def test_the_winner_is_a_row_only_when_the_search_has_ended(tmp_path):
     assert read_outcome(other, ledger) is None
 
 
-def test_the_figures_are_the_same_bytes_from_the_same_study(tmp_path):
+def test_the_figures_are_the_same_bytes_from_the_same_study(tmp_path: Path) -> None:
     book, ledger = opened(tmp_path)
     book.prepare()
     assert drive(book)
@@ -237,7 +239,9 @@ def test_the_figures_are_the_same_bytes_from_the_same_study(tmp_path):
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "gp"])
-def test_every_sampler_fills_a_conditional_space_the_same_way_twice(tmp_path, sampler):
+def test_every_sampler_fills_a_conditional_space_the_same_way_twice(
+    tmp_path: Path, sampler: str
+) -> None:
     text = SEARCH.replace("trials: 10", f"trials: 6\n  sampler: {{name: {sampler}, startup: 3}}")
     found = []
     for again in ("a", "b"):
@@ -250,7 +254,9 @@ def test_every_sampler_fills_a_conditional_space_the_same_way_twice(tmp_path, sa
     assert len({str(sorted(params.items())) for _, _, _, params, _ in found[0]}) == 6
 
 
-def test_a_warm_start_learns_from_cells_of_the_space_but_not_from_the_winners_seeds(tmp_path):
+def test_a_warm_start_learns_from_cells_of_the_space_but_not_from_the_winners_seeds(
+    tmp_path: Path,
+) -> None:
     text = SEARCH.replace("trials: 10", "trials: 10\n  warm_start: true")
     book, ledger = opened(tmp_path, text)
     params = book.search.start[0]
@@ -271,7 +277,7 @@ def test_a_warm_start_learns_from_cells_of_the_space_but_not_from_the_winners_se
     assert [one.params for one in ranked(book)] == [params]  # and may be the winner
 
 
-def test_points_that_the_file_names_later_are_tried_next(tmp_path):
+def test_points_that_the_file_names_later_are_tried_next(tmp_path: Path) -> None:
     book, _ = opened(tmp_path, SEARCH.replace("trials: 10", "trials: 2"))
     book.prepare()
     assert drive(book)
@@ -287,14 +293,14 @@ def test_points_that_the_file_names_later_are_tried_next(tmp_path):
     assert book.ask() is None
 
 
-def test_a_password_is_never_shown(tmp_path):
+def test_a_password_is_never_shown(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         opened(tmp_path, url="nothing://ann:SECRET@host/name?password=SECRET")
     assert "nothing://ann@host/name" in str(caught.value)
     assert "SECRET" not in str(caught.value)
 
 
-def test_a_second_driver_of_a_search_is_refused(tmp_path):
+def test_a_second_driver_of_a_search_is_refused(tmp_path: Path) -> None:
     _, ledger = opened(tmp_path)
     held = acquire(ledger.experiment_folder("small").below("search"))
     assert held is not None
@@ -314,7 +320,7 @@ def write_result(ledger: Ledger, cell: Cell, metric: float) -> None:
 
 
 @pytest.mark.heavy
-def test_the_dashboard_opens_the_study(tmp_path):
+def test_the_dashboard_opens_the_study(tmp_path: Path) -> None:
     book, _ = opened(tmp_path)
     book.prepare()
     assert drive(book)

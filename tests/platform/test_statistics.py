@@ -25,7 +25,7 @@ from supclap.measurement import _ranks
 RANKED = ("R@1", "R@5", "R@10", "meanR", "mAP10")
 
 
-def test_holm_by_hand():
+def test_holm_by_hand() -> None:
     # sorted 0.005, 0.01, 0.03, 0.04, times 4, 3, 2, 1: the last may not fall below the third
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
@@ -33,7 +33,7 @@ def test_holm_by_hand():
     assert holm([]) == []
 
 
-def test_holm_is_the_step_down_procedure():
+def test_holm_is_the_step_down_procedure() -> None:
     """Corrected p <= level says what the procedure, followed step by step, rejects."""
     chance = np.random.default_rng(0)
     for _ in range(200):
@@ -47,7 +47,7 @@ def test_holm_is_the_step_down_procedure():
         assert {i for i, p in enumerate(corrected) if p <= 0.05} == rejected
 
 
-def test_a_t_test_by_hand():
+def test_a_t_test_by_hand() -> None:
     # 1, 2, 3 against 0: mean 2, deviation 1, t = 2 sqrt(3); for 2 degrees of freedom the
     # distribution is 1/2 + t / (2 sqrt(2 + t^2)), and its 97.5 % point 4.302653
     found = mean_test([1.0, 2.0, 3.0])
@@ -60,7 +60,7 @@ def test_a_t_test_by_hand():
     assert found.below == pytest.approx(1 - found.p / 2)
 
 
-def test_a_t_test_against_scipy():
+def test_a_t_test_against_scipy() -> None:
     chance = np.random.default_rng(1)
     for n in range(2, 9):
         values = chance.normal(0.3, 1, n)
@@ -74,7 +74,7 @@ def test_a_t_test_against_scipy():
                 assert p == pytest.approx(stats.ttest_1samp(values, null, alternative=side).pvalue)
 
 
-def test_a_spread_of_rounding_is_none():
+def test_a_spread_of_rounding_is_none() -> None:
     differences = [42.2 - 40.1, 41.3 - 39.2, 4.3 - 2.2]
     assert len(set(differences)) > 1  # they differ in their last bits
     assert not has_spread(differences, scale=42.1)
@@ -85,7 +85,7 @@ def test_a_spread_of_rounding_is_none():
         mean_test([2.0, 2.0])
 
 
-def test_the_sign_flip_test_against_all_flips():
+def test_the_sign_flip_test_against_all_flips() -> None:
     chance = np.random.default_rng(2)
     for n in range(2, 8):
         values = np.round(chance.normal(0.5, 1, n), 1)  # rounded, so that ties occur
@@ -100,13 +100,13 @@ def test_the_sign_flip_test_against_all_flips():
     assert sign_flip([1.0, 2.0, 3.0]) == 0.25  # never less with three seeds
 
 
-def test_the_sign_flip_test_of_many_seeds_is_drawn_and_stays_the_same():
+def test_the_sign_flip_test_of_many_seeds_is_drawn_and_stays_the_same() -> None:
     values = np.random.default_rng(3).normal(0.4, 1, 30).tolist()
     assert sign_flip(values) == sign_flip(values)
     assert sign_flip(values) == pytest.approx(mean_test(values).p, abs=0.02)
 
 
-def test_equivalence_against_scipy():
+def test_equivalence_against_scipy() -> None:
     chance = np.random.default_rng(4)
     for _ in range(20):
         theirs = chance.normal(40, 1, 5)
@@ -125,13 +125,13 @@ def test_equivalence_against_scipy():
         assert found.outside == pytest.approx(min(1, outside))
 
 
-def test_equivalence_around_a_negative_number_has_its_bounds_in_order():
+def test_equivalence_around_a_negative_number_has_its_bounds_in_order() -> None:
     found = equivalence([-40.1, -39.8, -40.0], [-40.0, -40.1, -39.9], 0.05)
     assert found.upper.mean < 0 < found.lower.mean
     assert found.inside < 0.05
 
 
-def test_false_positives_and_coverage_under_the_null():
+def test_false_positives_and_coverage_under_the_null() -> None:
     """Of 2,000 experiments without an effect: one in twenty has p <= 0.05 and misses zero."""
     chance = np.random.default_rng(5)
     for n in (2, 4):
@@ -142,7 +142,7 @@ def test_false_positives_and_coverage_under_the_null():
         assert covered == pytest.approx(1 - false)
 
 
-def test_a_file_of_seven_null_claims_errs_once_in_twenty():
+def test_a_file_of_seven_null_claims_errs_once_in_twenty() -> None:
     """Seven variants against one baseline, whose differences are correlated through it."""
     chance = np.random.default_rng(6)
     files, any_false, uncorrected = 500, 0, 0
@@ -155,7 +155,7 @@ def test_a_file_of_seven_null_claims_errs_once_in_twenty():
     assert uncorrected / files > 0.12  # what the correction is for
 
 
-def test_equivalence_errs_at_the_bound_no_more_often_than_it_may():
+def test_equivalence_errs_at_the_bound_no_more_often_than_it_may() -> None:
     chance = np.random.default_rng(7)
     inside = outside = 0
     for _ in range(2000):
@@ -174,11 +174,11 @@ def test_equivalence_errs_at_the_bound_no_more_often_than_it_may():
     # Cohen's d of a paired t test at 0.05 and 80 %, as G*Power and Cohen's tables have it.
     [(0.2, 199), (0.5, 34), (0.8, 15)],
 )
-def test_seeds_needed_as_published(effect, seeds):
+def test_seeds_needed_as_published(effect: float, seeds: int) -> None:
     assert seeds_needed([Contrast(effect, 1.0)], 0.05) == seeds
 
 
-def test_power_against_simulation():
+def test_power_against_simulation() -> None:
     chance = np.random.default_rng(8)
     level = 0.05 / 7
     needed = seeds_needed([Contrast(1.5, 1.0)], level)
@@ -195,7 +195,7 @@ def test_power_against_simulation():
     )
 
 
-def test_power_of_equivalence_is_never_overstated():
+def test_power_of_equivalence_is_never_overstated() -> None:
     chance = np.random.default_rng(9)
     contrasts = [Contrast(1.0, 1.0, 1), Contrast(1.4, 1.0, 1)]  # upper and lower bound
     needed = seeds_needed(contrasts, 0.05)
@@ -207,7 +207,7 @@ def test_power_of_equivalence_is_never_overstated():
     assert 0.8 <= found + 0.01 < 0.9
 
 
-def test_seeds_that_no_one_has_are_not_counted():
+def test_seeds_that_no_one_has_are_not_counted() -> None:
     assert seeds_needed([Contrast(0.0, 1.0)], 0.05) is None
     assert seeds_needed([Contrast(0.01, 1.0)], 0.05) is None
     assert seeds_needed([Contrast(1e6, 1.0)], 0.05) == 2
@@ -220,7 +220,7 @@ def test_seeds_that_no_one_has_are_not_counted():
     assert [one.tails for one in far] == [2]
 
 
-def test_kept_ranks_give_the_metrics_that_evaluation_reports():
+def test_kept_ranks_give_the_metrics_that_evaluation_reports() -> None:
     """Two languages, three captions a clip in one and three in the other, a clip without any."""
     chance = np.random.default_rng(10)
     owner = np.repeat(np.arange(1, 40), 6)
@@ -245,7 +245,7 @@ def test_kept_ranks_give_the_metrics_that_evaluation_reports():
     assert queries_of("test.t2a.R@1", {"t2a_ranks": ranks["t2a_ranks"]}) is None
 
 
-def test_the_bootstrap_against_a_literal_loop(monkeypatch):
+def test_the_bootstrap_against_a_literal_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """One seed: clips are drawn whole, and the draws' percentiles are the interval."""
     chance = np.random.default_rng(11)
     clips = np.repeat([7, 3, 5, 9], [1, 3, 2, 4])
@@ -263,7 +263,7 @@ def test_the_bootstrap_against_a_literal_loop(monkeypatch):
     assert (low, high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
 
 
-def test_the_bootstrap_of_many_queries_has_the_known_standard_error():
+def test_the_bootstrap_of_many_queries_has_the_known_standard_error() -> None:
     chance = np.random.default_rng(12)
     differences = chance.normal(1, 3, (1, 900))
     low, high = crossed_interval(differences, np.arange(900))
@@ -274,14 +274,14 @@ def test_the_bootstrap_of_many_queries_has_the_known_standard_error():
 
 
 @pytest.mark.parametrize("n", [2, 3, 12])
-def test_with_seeds_alone_to_vary_the_bootstrap_is_the_t_interval(n):
+def test_with_seeds_alone_to_vary_the_bootstrap_is_the_t_interval(n: int) -> None:
     by_seed = np.random.default_rng(13).normal(2, 1, n)
     low, high = crossed_interval(np.repeat(by_seed[:, None], 50, axis=1), np.arange(50))
     known = mean_test(by_seed.tolist())
     assert (low, high) == pytest.approx((known.low, known.high), rel=0.01, abs=0.01)
 
 
-def test_noise_of_single_answers_counts_once():
+def test_noise_of_single_answers_counts_once() -> None:
     """No clip suits a variant and no seed does: the interval is about that over seeds alone."""
     chance = np.random.default_rng(15)
     ratios = []
@@ -293,7 +293,7 @@ def test_noise_of_single_answers_counts_once():
     assert 1 <= np.median(ratios) + 0.02 < 1.25  # counted thrice, it would be 1.7
 
 
-def test_the_crossed_interval_covers_where_seeds_alone_do_not():
+def test_the_crossed_interval_covers_where_seeds_alone_do_not() -> None:
     """Truth 0 over seeds and clips; what clips have in common for all seeds counts."""
     chance = np.random.default_rng(14)
     trials, clips = 300, np.arange(40).repeat(2)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from fake_events import told, write
 from mlflow_content import content_of
 from supclap_platform.cli import main
@@ -31,12 +31,12 @@ profiles: {{wide: {{base: {{batch_size: 256}}}}}}
 
 
 @pytest.fixture(autouse=True)
-def nothing_named(monkeypatch):
+def nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory) -> Path:
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A storage with two experiments, one of them under two profiles; MLflow followed all of it."""
     folder = tmp_path_factory.mktemp("lived")
     ledger = Ledger(Folder.at(folder / "storage"))
@@ -60,11 +60,13 @@ def lived(tmp_path_factory) -> Path:
     return folder
 
 
-def sync(*arguments: object):
+def sync(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["sync", *map(str, arguments)])
 
 
-def test_an_empty_store_is_given_the_content_of_the_one_that_was_there(lived, tmp_path):
+def test_an_empty_store_is_given_the_content_of_the_one_that_was_there(
+    lived: Path, tmp_path: Path
+) -> None:
     storage, uri = lived / "storage", f"sqlite:///{tmp_path}/new/mlflow.db"
     wanted = content_of(default_store(storage).uri, tmp_path / "wanted")
     assert len(wanted) == 3 * 5
@@ -82,7 +84,7 @@ def test_an_empty_store_is_given_the_content_of_the_one_that_was_there(lived, tm
     ]
 
 
-def test_only_the_experiments_of_the_named_files_are_shown(lived, tmp_path):
+def test_only_the_experiments_of_the_named_files_are_shown(lived: Path, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     shutil.copy(lived / "storage/mlflow.db", tmp_path / "mlflow.db")
     result = sync(lived / "second.yaml", "--storage", lived / "storage", "--tracking-uri", uri)
@@ -98,7 +100,9 @@ def test_only_the_experiments_of_the_named_files_are_shown(lived, tmp_path):
         (["--tracking-uri", "sqlite:////proc/none/mlflow.db"], "cannot be used"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(lived, arguments, message):
+def test_a_mistake_is_one_line_and_exit_code_2(
+    lived: Path, arguments: list[str], message: str
+) -> None:
     (lived / "other.yaml").write_text(TEXT.format(name="third"), encoding="utf-8")
     filled = [argument.format(lived=lived) for argument in arguments]
     result = sync(*filled, "--storage", lived / "storage")
@@ -107,14 +111,14 @@ def test_a_mistake_is_one_line_and_exit_code_2(lived, arguments, message):
     assert len(result.output.splitlines()) == 1
 
 
-def test_a_storage_without_experiments_is_told(tmp_path):
+def test_a_storage_without_experiments_is_told(tmp_path: Path) -> None:
     result = sync("--storage", tmp_path)
     assert result.exit_code == 0
     assert "no experiment was run" in result.output
 
 
 @pytest.mark.heavy
-def test_nothing_of_mlflow_itself_reaches_the_terminal(lived, tmp_path):
+def test_nothing_of_mlflow_itself_reaches_the_terminal(lived: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from supclap_platform.cli import main; main()", "sync"]
     options = ["--storage", lived / "storage", "--tracking-uri", f"sqlite:///{tmp_path}/m.db"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300)
@@ -123,11 +127,11 @@ def test_nothing_of_mlflow_itself_reaches_the_terminal(lived, tmp_path):
     assert len(done.stdout.splitlines()) == 4
 
 
-def ui(*arguments: object):
+def ui(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["ui", *map(str, arguments)])
 
 
-def test_ui_refuses_a_port_in_use(lived):
+def test_ui_refuses_a_port_in_use(lived: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = ui("--storage", lived / "storage", "--port", port)
@@ -137,7 +141,7 @@ def test_ui_refuses_a_port_in_use(lived):
     )
 
 
-def test_ui_says_where_there_is_nothing_to_open(lived, tmp_path):
+def test_ui_says_where_there_is_nothing_to_open(lived: Path, tmp_path: Path) -> None:
     assert "no MLflow store yet" in ui("--storage", tmp_path).output
     served = ui("--storage", lived / "storage", "--tracking-uri", "http://127.0.0.1:5000")
     assert "is an MLflow server already" in served.output

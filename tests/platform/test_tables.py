@@ -49,12 +49,12 @@ NUMBERS = {  # variant -> one (R@1, medR) for each seed
 
 
 @pytest.fixture
-def ledger(tmp_path) -> Ledger:
+def ledger(tmp_path: Path) -> Ledger:
     return Ledger(Folder.at(tmp_path / "storage"))
 
 
 @pytest.fixture
-def experiment(tmp_path) -> Experiment:
+def experiment(tmp_path: Path) -> Experiment:
     path = tmp_path / "e.yaml"
     path.write_text(TEXT, encoding="utf-8")
     return load_experiment(path)
@@ -70,7 +70,7 @@ def finish_all(ledger: Ledger, cells: list[Cell]) -> None:
         finish(ledger, cell, metrics(cell))
 
 
-def test_mean_and_sample_deviation_against_the_standard_library():
+def test_mean_and_sample_deviation_against_the_standard_library() -> None:
     chance = random.Random(0)
     for n in range(2, 9):
         values = [chance.gauss(40, 2) for _ in range(n)]
@@ -84,7 +84,7 @@ def test_mean_and_sample_deviation_against_the_standard_library():
         summarise([])
 
 
-def test_the_text_by_hand(ledger, experiment):
+def test_the_text_by_hand(ledger: Ledger, experiment: Experiment) -> None:
     finish_all(ledger, cells_of(experiment))
     lines = as_text(build_table(experiment, ledger)).splitlines()
     assert lines[:7] == [
@@ -103,7 +103,7 @@ def test_the_text_by_hand(ledger, experiment):
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex here")
-def test_latex_compiles_whatever_rows_are_called(ledger, tmp_path):
+def test_latex_compiles_whatever_rows_are_called(ledger: Ledger, tmp_path: Path) -> None:
     names = ["InfoNCE", "[a] & b", "* 5 % of ${x}", "a_b^c~d\\e#", "x < y > |z|", 'it\'s "q"']
     rows = ", ".join(f"{json.dumps(n)}: {{epochs: {e}}}" for e, n in enumerate(names, 1))
     path = tmp_path / "awkward.yaml"
@@ -119,7 +119,9 @@ def test_latex_compiles_whatever_rows_are_called(ledger, tmp_path):
     assert "[1" in ran.stdout  # a page
 
 
-def test_markdown_and_latex_mark_the_best_and_escape_names(ledger, experiment):
+def test_markdown_and_latex_mark_the_best_and_escape_names(
+    ledger: Ledger, experiment: Experiment
+) -> None:
     finish_all(ledger, cells_of(experiment))
     table = build_table(experiment, ledger)
     markdown = as_markdown(table)
@@ -134,7 +136,9 @@ def test_markdown_and_latex_mark_the_best_and_escape_names(ledger, experiment):
     assert latex.count("{") == latex.count("}")
 
 
-def test_the_csv_leads_from_every_number_to_its_runs(ledger, experiment):
+def test_the_csv_leads_from_every_number_to_its_runs(
+    ledger: Ledger, experiment: Experiment
+) -> None:
     cells = cells_of(experiment)
     finish_all(ledger, cells)
     rows = list(csv.DictReader(io.StringIO(as_csv(build_table(experiment, ledger)))))
@@ -151,7 +155,9 @@ def test_the_csv_leads_from_every_number_to_its_runs(ledger, experiment):
     assert (first["best"], rows[2]["best"], first["published"]) == ("no", "yes", "41.87")
 
 
-def test_missing_and_failed_cells_show_and_never_win(ledger, experiment):
+def test_missing_and_failed_cells_show_and_never_win(
+    ledger: Ledger, experiment: Experiment
+) -> None:
     cells = cells_of(experiment)
     finish_all(ledger, cells[:5])  # bi-StaticSVR lacks seed 2
     interrupt(ledger, cells[5])
@@ -167,7 +173,9 @@ def test_missing_and_failed_cells_show_and_never_win(ledger, experiment):
     assert "An entry with (k/n) rests on k of n runs" in text
 
 
-def test_a_finished_run_without_the_metric_is_counted_as_missing(ledger, experiment):
+def test_a_finished_run_without_the_metric_is_counted_as_missing(
+    ledger: Ledger, experiment: Experiment
+) -> None:
     cells = cells_of(experiment)
     finish_all(ledger, cells)
     finish(ledger, cells[0], {"test.t2a.R@1": 40.0})
@@ -176,14 +184,14 @@ def test_a_finished_run_without_the_metric_is_counted_as_missing(ledger, experim
     assert "3.0 ± 1.4 (2/3)" in text
 
 
-def test_nothing_finished_is_a_table_of_dashes(ledger, experiment):
+def test_nothing_finished_is_a_table_of_dashes(ledger: Ledger, experiment: Experiment) -> None:
     text = as_text(build_table(experiment, ledger))
     assert "InfoNCE       – (0/3)  41.87  – (0/3)" in text
     for render in FORMATS.values():
         assert render(build_table(experiment, ledger))
 
 
-def test_one_seed_shows_no_deviation(ledger, tmp_path):
+def test_one_seed_shows_no_deviation(ledger: Ledger, tmp_path: Path) -> None:
     path = tmp_path / "one.yaml"
     path.write_text(TEXT.replace("seeds: 3", "seeds: 1"), encoding="utf-8")
     experiment = load_experiment(path)
@@ -193,7 +201,9 @@ def test_one_seed_shows_no_deviation(ledger, tmp_path):
     assert "One seed, no ± (0)." in text
 
 
-def test_mixed_code_versions_and_data_are_refused_without_the_flag(ledger, experiment):
+def test_mixed_code_versions_and_data_are_refused_without_the_flag(
+    ledger: Ledger, experiment: Experiment
+) -> None:
     cells = cells_of(experiment)
     finish_all(ledger, cells)
     finish(ledger, cells[0], metrics(cells[0]), code="code-b")
@@ -207,7 +217,7 @@ def test_mixed_code_versions_and_data_are_refused_without_the_flag(ledger, exper
         build_table(experiment, ledger)
 
 
-def test_rows_with_data_of_their_own_are_no_mixture(ledger, tmp_path):
+def test_rows_with_data_of_their_own_are_no_mixture(ledger: Ledger, tmp_path: Path) -> None:
     path = tmp_path / "e.yaml"
     path.write_text("experiment: e\nvariants: {a: {}, b: {data.clips: 9}}\n", encoding="utf-8")
     experiment = load_experiment(path)
@@ -217,18 +227,22 @@ def test_rows_with_data_of_their_own_are_no_mixture(ledger, tmp_path):
     assert "data data-a, data-b" in as_text(build_table(experiment, ledger))
 
 
-def test_changes_of_the_command_line_are_said(ledger, tmp_path, experiment):
+def test_changes_of_the_command_line_are_said(
+    ledger: Ledger, tmp_path: Path, experiment: Experiment
+) -> None:
     changed = load_experiment(tmp_path / "e.yaml", changes={"epochs": 1, "batch_size": 8})
     assert "Profile laptop, with batch_size=8, epochs=1." in build_table(changed, ledger).notes[0]
 
 
-def test_selection_on_the_test_split_is_said(ledger, tmp_path):
+def test_selection_on_the_test_split_is_said(ledger: Ledger, tmp_path: Path) -> None:
     path = tmp_path / "e.yaml"
     path.write_text("experiment: e\nbase: {select.split: test}\n", encoding="utf-8")
     assert "on the TEST split" in as_text(build_table(load_experiment(path), ledger))
 
 
-def test_the_same_ledger_gives_the_same_bytes_in_whatever_order_it_was_filled(tmp_path, experiment):
+def test_the_same_ledger_gives_the_same_bytes_in_whatever_order_it_was_filled(
+    tmp_path: Path, experiment: Experiment
+) -> None:
     outputs = []
     for order in (1, -1):
         ledger = Ledger(Folder.at(tmp_path / f"storage{order}"))
@@ -238,14 +252,16 @@ def test_the_same_ledger_gives_the_same_bytes_in_whatever_order_it_was_filled(tm
     assert outputs[0] == outputs[1]
 
 
-def test_a_column_in_full_has_the_published_number_of_the_short_one(tmp_path, ledger):
+def test_a_column_in_full_has_the_published_number_of_the_short_one(
+    tmp_path: Path, ledger: Ledger
+) -> None:
     path = tmp_path / "full.yaml"
     path.write_text(TEXT.replace("[t2a.R@1,", "[test.t2a.R@1,"), encoding="utf-8")
     table = build_table(load_experiment(path), ledger)
     assert table.rows[0].entries[0].published == 41.87
 
 
-def test_published_names_can_differ_from_ours(ledger, tmp_path):
+def test_published_names_can_differ_from_ours(ledger: Ledger, tmp_path: Path) -> None:
     text = TEXT.replace(
         "published: table3_ablation",
         "published: {table: table1_retrieval, rows: {my_row: SigLIP}, "
@@ -270,7 +286,9 @@ def test_published_names_can_differ_from_ours(ledger, tmp_path):
         ("table3_ablation", "{table: table3_ablation, columns: {x: y}}", "no table column 'x'"),
     ],
 )
-def test_an_unknown_published_name_is_told(tmp_path, old, new, expected):
+def test_an_unknown_published_name_is_told(
+    tmp_path: Path, old: str, new: str, expected: str
+) -> None:
     path = tmp_path / "e.yaml"
     path.write_text(TEXT.replace(old, new), encoding="utf-8")
     with pytest.raises(InputError) as caught:
@@ -278,14 +296,16 @@ def test_an_unknown_published_name_is_told(tmp_path, old, new, expected):
     assert expected in str(caught.value)
 
 
-def test_the_published_numbers_of_table_3():
+def test_the_published_numbers_of_table_3() -> None:
     table = published_table("table3_ablation")
     assert table.value("bi-DynamicSVR", "t2a.R@1") == 44.16
     assert table.value("uni-DynamicSVR w/o constraint", "t2a.R@1") is None
     assert table.value("InfoNCE", "t2a.R@5") is None
 
 
-def test_the_command_prints_and_writes_all_formats(tmp_path, ledger, experiment):
+def test_the_command_prints_and_writes_all_formats(
+    tmp_path: Path, ledger: Ledger, experiment: Experiment
+) -> None:
     finish_all(ledger, cells_of(experiment))
     arguments = ["table", str(tmp_path / "e.yaml"), "--storage", str(tmp_path / "storage")]
     done = CliRunner().invoke(main, arguments)
@@ -303,7 +323,9 @@ def test_the_command_prints_and_writes_all_formats(tmp_path, ledger, experiment)
     assert CliRunner().invoke(main, [*arguments, "--mixed"]).exit_code == 0
 
 
-def test_storage_from_the_environment(tmp_path, ledger, experiment, monkeypatch):
+def test_storage_from_the_environment(
+    tmp_path: Path, ledger: Ledger, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finish_all(ledger, cells_of(experiment))
     monkeypatch.setenv("SUPCLAP_STORAGE", str(tmp_path / "storage"))
     done = CliRunner().invoke(main, ["table", str(Path(tmp_path, "e.yaml"))])
@@ -316,7 +338,7 @@ def compared(tmp_path: Path, text: str = TEXT, name: str = "d.yaml") -> Experime
     return load_experiment(path)
 
 
-def test_differences_to_the_baseline_by_hand(ledger, tmp_path):
+def test_differences_to_the_baseline_by_hand(ledger: Ledger, tmp_path: Path) -> None:
     experiment = compared(tmp_path)
     finish_all(ledger, cells_of(experiment))
     table = build_table(experiment, ledger)
@@ -341,7 +363,7 @@ def test_differences_to_the_baseline_by_hand(ledger, tmp_path):
     assert [rows[0][k] for k in ("baseline", "difference", "published_difference")] == ["", "", ""]
 
 
-def test_a_difference_rests_on_the_seeds_that_both_have(ledger, tmp_path):
+def test_a_difference_rests_on_the_seeds_that_both_have(ledger: Ledger, tmp_path: Path) -> None:
     experiment = compared(tmp_path)
     cells = cells_of(experiment)
     finish_all(ledger, [cells[1], cells[2], cells[3], cells[4], cells[6]])
@@ -356,7 +378,7 @@ def test_a_difference_rests_on_the_seeds_that_both_have(ledger, tmp_path):
     assert ["my_row", "43.00", "(1/3)", "–"] in words
 
 
-def test_rows_may_be_compared_with_several_baselines(ledger, tmp_path):
+def test_rows_may_be_compared_with_several_baselines(ledger: Ledger, tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     text = TEXT + "baseline: {InfoNCE: [bi-StaticSVR], bi-StaticSVR: [my_row]}\n"
     path.write_text(text, encoding="utf-8")
@@ -373,7 +395,7 @@ def test_rows_may_be_compared_with_several_baselines(ledger, tmp_path):
     assert "2.0 ± 1.0 *  0.0" in as_text(table)  # no sign where nothing differs
 
 
-def test_a_wide_text_table_is_cut_into_pieces_that_fit(ledger, tmp_path):
+def test_a_wide_text_table_is_cut_into_pieces_that_fit(ledger: Ledger, tmp_path: Path) -> None:
     columns = "[t2a.R@1, t2a.R@5, t2a.R@10, a2t.R@1, a2t.R@5, a2t.R@10, a2t.medR]"
     experiment = compared(tmp_path, TEXT.replace("[t2a.R@1, a2t.medR]", columns))
     finish_all(ledger, cells_of(experiment))
@@ -386,7 +408,7 @@ def test_a_wide_text_table_is_cut_into_pieces_that_fit(ledger, tmp_path):
     assert sum(line.startswith("my_row  ") for line in lines) > 1
 
 
-def test_latex_spans_headings_over_groups_and_columns(ledger, tmp_path):
+def test_latex_spans_headings_over_groups_and_columns(ledger: Ledger, tmp_path: Path) -> None:
     grouped = TEXT.replace("seeds: 3", "seeds: 3\ngroups: {a%: {}, b: {epochs: 3}}")
     experiment = compared(tmp_path, grouped.replace("  published: table3_ablation\n", ""))
     latex = as_latex(build_table(experiment, ledger))
@@ -428,7 +450,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_every_number_of_the_html_leads_to_its_runs(ledger, tmp_path):
+def test_every_number_of_the_html_leads_to_its_runs(ledger: Ledger, tmp_path: Path) -> None:
     text = TEXT.replace("seeds: 3", "seeds: 3\ngroups: {a: {}, b: {epochs: 3}}")
     text = text.replace("my_row", "<b>&").replace("  published: table3_ablation\n", "")
     experiment = compared(tmp_path, text)

@@ -7,18 +7,21 @@ import random
 import shutil
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.fs as pafs
 import pytest
 from fake_events import BEGIN, CODE, DATA, histories, told, write
+from mlflow.entities import Run
 from mlflow.utils.validation import _validate_metric_name
 from mlflow_content import content_of, histories_of
-from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.metrics import CATALOGUE
-from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.experiment.reader import Experiment, load_experiment
 from supclap_platform.ledger.history import Parents
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import make_plan, remember
@@ -32,6 +35,7 @@ from supclap_platform.results.table_files import tables_of
 from supclap.config import ModelConfig, RunConfig
 from supclap.errors import InputError
 from supclap.model.clap import build_model
+from supclap.model.folder import DualEncoder
 from supclap.storage import Folder
 
 SMALL = """\
@@ -54,17 +58,17 @@ class Place:
         self.store = default_store(folder / "storage")
         self.experiment, self.cells = self.load(text)
 
-    def load(self, text: str):
+    def load(self, text: str) -> tuple[Experiment, list[Cell]]:
         path = self.folder / "small.yaml"
         path.write_text(text, encoding="utf-8")
         experiment = load_experiment(path)
         remember(make_plan(experiment, self.ledger, code=CODE), self.ledger)
         return experiment, cells_of(experiment)
 
-    def begin(self):
+    def begin(self) -> Any:
         return Parents(self.ledger).begin(self.experiment, self.cells)
 
-    def runs(self):
+    def runs(self) -> dict[str, Run]:
         client = self.store.connect()
         experiment = client.get_experiment_by_name(self.experiment.name)
         found = client.search_runs([experiment.experiment_id])
@@ -85,7 +89,7 @@ class Place:
 
 
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory) -> Path:
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated database, to be copied: making one takes seconds."""
     folder = tmp_path_factory.mktemp("empty-store")
     default_store(folder).connect()
@@ -93,18 +97,18 @@ def empty_store(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def nothing_named(monkeypatch):
+def nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 @pytest.fixture
-def place(tmp_path, empty_store) -> Place:
+def place(tmp_path: Path, empty_store: Path) -> Place:
     (tmp_path / "storage").mkdir()
     shutil.copy(empty_store, tmp_path / "storage/mlflow.db")
     return Place(tmp_path)
 
 
-def test_metric_names_are_legal_in_mlflow_and_can_be_read_back():
+def test_metric_names_are_legal_in_mlflow_and_can_be_read_back() -> None:
     for name in CATALOGUE:
         _validate_metric_name(metric_name(name))
         assert event_name(metric_name(name)) == name
@@ -112,7 +116,7 @@ def test_metric_names_are_legal_in_mlflow_and_can_be_read_back():
     assert metric_name("temperature") == "temperature"
 
 
-def test_params_are_the_flattened_configuration():
+def test_params_are_the_flattened_configuration() -> None:
     params = params_of(RunConfig(seed=3).model_dump(mode="json"))
     assert params["seed"] == "3"
     assert params["loss.name"] == "infonce"
@@ -123,7 +127,7 @@ def test_params_are_the_flattened_configuration():
     assert long.endswith("x…")
 
 
-def test_a_mark_covers_only_the_events_that_it_was_made_of(place):
+def test_a_mark_covers_only_the_events_that_it_was_made_of(place: Place) -> None:
     events = told(place.cells[0], 2)
     assert mirrored(None, events) == 0
     assert mirrored(cursor(events[:2]), events) == 2
@@ -131,7 +135,7 @@ def test_a_mark_covers_only_the_events_that_it_was_made_of(place):
     assert mirrored(cursor(events[:2]), told(place.cells[0], 2, begin=BEGIN + 1)) is None
 
 
-def test_a_run_is_shown_epoch_by_epoch_whoever_looks_and_however_often(place):
+def test_a_run_is_shown_epoch_by_epoch_whoever_looks_and_however_often(place: Place) -> None:
     parent = place.begin()
     cell = place.cells[0]
     mirror = Mirror(place.ledger, place.store, parent, driving=True)
@@ -160,20 +164,20 @@ def test_a_run_is_shown_epoch_by_epoch_whoever_looks_and_however_often(place):
     assert (data.dataset.name, data.dataset.digest) == ("soundscenes", DATA)
 
 
-def client_first(place, run, name):
+def client_first(place: Place, run: Run, name: str) -> float:
     return place.store.connect().get_metric_history(run.info.run_id, name)[0].value
 
 
 class Unreliable:
     """A client whose call number ``at`` is cut off: before it takes effect, or after."""
 
-    def __init__(self, client, at: int, after: bool) -> None:
+    def __init__(self, client: Any, at: int, after: bool) -> None:
         self._client, self._at, self._after, self.calls = client, at, after, 0
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._client, name)
 
-        def call(*args, **kwargs):
+        def call(*args: Any, **kwargs: Any) -> Any:
             self.calls += 1
             if self.calls != self._at:
                 return method(*args, **kwargs)
@@ -189,8 +193,8 @@ class Unreliable:
 @pytest.mark.heavy
 @pytest.mark.parametrize("after", [False, True])
 def test_cut_off_at_any_call_and_begun_again_the_store_is_the_same(
-    place, empty_store, tmp_path, after
-):
+    place: Place, empty_store: Path, tmp_path: Path, after: bool
+) -> None:
     parent = place.begin()
     for number, cell in enumerate(place.cells[:2]):
         write(place.ledger, cell, told(cell, 2, number, finished=number == 0))
@@ -215,14 +219,14 @@ def chosen(calls: int) -> list[int]:
     return random.Random(4).sample(range(1, calls + 1), rounds)
 
 
-def mirror_with(place, parent, client) -> int:
+def mirror_with(place: Place, parent: Any, client: Any) -> int:
     mirror = Mirror(place.ledger, place.store, parent)
     mirror._client = client
     mirror.catch_up()
     return client.calls
 
 
-def test_no_point_is_stored_twice_even_where_the_client_would_not_show_it(place):
+def test_no_point_is_stored_twice_even_where_the_client_would_not_show_it(place: Place) -> None:
     parent = place.begin()
     for number, cell in enumerate(place.cells):
         write(place.ledger, cell, told(cell, 2, number, finished=True))
@@ -234,7 +238,7 @@ def test_no_point_is_stored_twice_even_where_the_client_would_not_show_it(place)
     assert rows == points == 4 * (2 * 9 + 6)
 
 
-def test_statuses_are_those_of_the_ledger(place):
+def test_statuses_are_those_of_the_ledger(place: Place) -> None:
     first, second, third, fourth = place.cells
     parent = place.begin()
     write(place.ledger, first, told(first, 2, 0, finished=True))
@@ -270,11 +274,11 @@ def test_statuses_are_those_of_the_ledger(place):
     assert fourth.label not in place.runs()
 
 
-def statuses(place) -> dict[str, str]:
+def statuses(place: Place) -> dict[str, str]:
     return {name: run.info.status for name, run in place.runs().items()}
 
 
-def test_a_trial_that_its_search_has_stopped_is_marked_until_it_goes_on(place):
+def test_a_trial_that_its_search_has_stopped_is_marked_until_it_goes_on(place: Place) -> None:
     cell = place.cells[0]
     write(place.ledger, cell, told(cell, 1))
     place.ledger.folder(cell.signature).write("checkpoints/latest.json", b"{}")
@@ -292,7 +296,7 @@ def test_a_trial_that_its_search_has_stopped_is_marked_until_it_goes_on(place):
     lease.release()
 
 
-def test_a_cell_that_fails_before_it_reports_anything_is_shown(place):
+def test_a_cell_that_fails_before_it_reports_anything_is_shown(place: Place) -> None:
     cell = place.cells[0]
     place.ledger.record_failure(cell.signature, "no such encoder", configuration=True)
     Mirror(place.ledger, place.store, place.begin()).catch_up()
@@ -301,7 +305,7 @@ def test_a_cell_that_fails_before_it_reports_anything_is_shown(place):
     assert run.info.end_time == run.info.start_time
 
 
-def test_a_result_that_is_not_recorded_is_not_shown(place):
+def test_a_result_that_is_not_recorded_is_not_shown(place: Place) -> None:
     cell = place.cells[0]
     write(place.ledger, cell, told(cell, 2, finished=True))
     place.ledger.folder(cell.signature).delete("result.json")
@@ -311,7 +315,7 @@ def test_a_result_that_is_not_recorded_is_not_shown(place):
     assert not [name for name in run.data.metrics if name.startswith("final/")]
 
 
-def test_a_cell_that_is_trained_anew_replaces_its_run(place):
+def test_a_cell_that_is_trained_anew_replaces_its_run(place: Place) -> None:
     parent, cell = place.begin(), place.cells[0]
     write(place.ledger, cell, told(cell, 2, finished=True))
     mirror = Mirror(place.ledger, place.store, parent, driving=True)
@@ -324,7 +328,7 @@ def test_a_cell_that_is_trained_anew_replaces_its_run(place):
     assert place.runs()[cell.label].info.run_id != before
 
 
-def test_a_run_that_a_user_deletes_comes_back(place):
+def test_a_run_that_a_user_deletes_comes_back(place: Place) -> None:
     parent, cell = place.begin(), place.cells[0]
     write(place.ledger, cell, told(cell, 2, finished=True))
     Mirror(place.ledger, place.store, parent).catch_up()
@@ -335,7 +339,7 @@ def test_a_run_that_a_user_deletes_comes_back(place):
     assert place.shows_the_ledger()
 
 
-def test_an_edited_experiment_keeps_what_it_no_longer_asks_for(place):
+def test_an_edited_experiment_keeps_what_it_no_longer_asks_for(place: Place) -> None:
     write(place.ledger, place.cells[0], told(place.cells[0], 2, finished=True))
     Mirror(place.ledger, place.store, place.begin()).catch_up()
     text = SMALL.replace("InfoNCE: {}, ", "").replace("baseline: InfoNCE\n", "")
@@ -346,7 +350,7 @@ def test_an_edited_experiment_keeps_what_it_no_longer_asks_for(place):
     assert set(place.runs()) == {"small, laptop", "InfoNCE, seed 0", "SVR, seed 0"}
 
 
-def test_a_renamed_variant_is_the_same_run_under_its_new_name(place):
+def test_a_renamed_variant_is_the_same_run_under_its_new_name(place: Place) -> None:
     write(place.ledger, place.cells[0], told(place.cells[0], 2, finished=True))
     Mirror(place.ledger, place.store, place.begin()).catch_up()
     run_id = place.runs()["InfoNCE, seed 0"].info.run_id
@@ -357,7 +361,7 @@ def test_a_renamed_variant_is_the_same_run_under_its_new_name(place):
     assert place.shows_the_ledger()
 
 
-def test_a_cell_of_two_experiments_is_shown_in_each(place):
+def test_a_cell_of_two_experiments_is_shown_in_each(place: Place) -> None:
     cell = place.cells[0]
     write(place.ledger, cell, told(cell, 2, finished=True))
     Mirror(place.ledger, place.store, place.begin()).catch_up()
@@ -372,7 +376,7 @@ def test_a_cell_of_two_experiments_is_shown_in_each(place):
     assert first[cell.label].info.run_id != second[cell.label].info.run_id
 
 
-def test_two_processes_that_mirror_at_once_make_each_run_once(place):
+def test_two_processes_that_mirror_at_once_make_each_run_once(place: Place) -> None:
     parent = place.begin()
     for number, cell in enumerate(place.cells):
         write(place.ledger, cell, told(cell, 2, number, finished=True))
@@ -386,7 +390,7 @@ def test_two_processes_that_mirror_at_once_make_each_run_once(place):
     assert place.shows_the_ledger()
 
 
-def test_duplicates_that_a_late_answer_left_are_removed(place):
+def test_duplicates_that_a_late_answer_left_are_removed(place: Place) -> None:
     parent, cell = place.begin(), place.cells[0]
     write(place.ledger, cell, told(cell, 2, finished=True))
     Mirror(place.ledger, place.store, parent).catch_up()
@@ -397,7 +401,7 @@ def test_duplicates_that_a_late_answer_left_are_removed(place):
     assert place.shows_the_ledger()
 
 
-def test_the_tracker_shows_a_run_and_its_table(place, tmp_path):
+def test_the_tracker_shows_a_run_and_its_table(place: Place, tmp_path: Path) -> None:
     lines = []
     tracker = open_tracker(place.experiment, place.cells, place.ledger, say=lines.append)
     for number, cell in enumerate(place.cells):
@@ -422,7 +426,7 @@ def test_the_tracker_shows_a_run_and_its_table(place, tmp_path):
     assert parent.data.tags["mlflow.note.content"] == "Which is better?"
 
 
-def test_an_interrupted_run_is_left_killed_and_the_next_one_mends_it(place):
+def test_an_interrupted_run_is_left_killed_and_the_next_one_mends_it(place: Place) -> None:
     cell = place.cells[0]
     tracker = open_tracker(place.experiment, place.cells, place.ledger)
     write(place.ledger, cell, told(cell, 1))
@@ -443,14 +447,16 @@ class Away(Store):
         object.__setattr__(self, "back", threading.Event())
         object.__setattr__(self, "tries", [])
 
-    def connect(self):
+    def connect(self) -> Any:
         self.tries.append(1)
         if not self.back.is_set():
             raise ConnectionError("HTTPConnectionPool: [Errno 111] Connection refused")
         return super().connect()
 
 
-def test_a_store_that_is_away_is_told_once_and_caught_up(place, monkeypatch):
+def test_a_store_that_is_away_is_told_once_and_caught_up(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("supclap_platform.mirror.tracking.RETRY", (0.01, 0.05))
     lines, store = [], Away(place.store)
     tracker = Tracker(place.experiment, place.cells, place.ledger, store, lines.append)
@@ -467,7 +473,7 @@ def test_a_store_that_is_away_is_told_once_and_caught_up(place, monkeypatch):
     assert place.shows_the_ledger()
 
 
-def test_a_store_that_stays_away_is_left_to_sync(place):
+def test_a_store_that_stays_away_is_left_to_sync(place: Place) -> None:
     lines, store = [], Away(place.store)
     tracker = Tracker(place.experiment, place.cells, place.ledger, store, lines.append)
     write(place.ledger, place.cells[0], told(place.cells[0], 2, finished=True))
@@ -476,9 +482,9 @@ def test_a_store_that_stays_away_is_left_to_sync(place):
     assert len(lines) == 2
 
 
-def test_a_store_that_hangs_holds_nobody_up(place):
+def test_a_store_that_hangs_holds_nobody_up(place: Place) -> None:
     class Hanging(Away):
-        def connect(self):
+        def connect(self) -> Any:
             self.back.wait()
             raise ConnectionError("gone")
 
@@ -491,7 +497,7 @@ def test_a_store_that_hangs_holds_nobody_up(place):
     store.back.set()
 
 
-def until(condition) -> None:
+def until(condition: Callable[[], object]) -> None:
     """Waits for what a thread does; the limit only keeps a failing test from waiting for ever."""
     ticks = threading.Event()
     for _ in range(600):
@@ -502,12 +508,12 @@ def until(condition) -> None:
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "/tmp/mlruns", "file:///tmp/mlruns", "ftp://host"])
-def test_a_uri_that_mlflow_cannot_use_is_refused(place, uri):
+def test_a_uri_that_mlflow_cannot_use_is_refused(place: Place, uri: str) -> None:
     with pytest.raises(InputError, match="expected http"):
         open_tracker(place.experiment, place.cells, place.ledger, uri)
 
 
-def test_where_the_store_lies(place, monkeypatch):
+def test_where_the_store_lies(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = place.ledger.storage
     assert choose_store(None, storage) == place.store
     assert place.store.uri == f"sqlite:///{storage.base}/mlflow.db"
@@ -516,7 +522,9 @@ def test_where_the_store_lies(place, monkeypatch):
     assert choose_store("postgresql://host/db", storage) == Store("postgresql://host/db")
 
 
-def test_run_refuses_such_a_uri_before_anything_starts(tmp_path, capsys):
+def test_run_refuses_such_a_uri_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from supclap_platform.cli import main
 
     file = Path(__file__).parents[2] / "experiments/quickstart.yaml"
@@ -528,7 +536,7 @@ def test_run_refuses_such_a_uri_before_anything_starts(tmp_path, capsys):
     assert not (storage / "experiments").exists()
 
 
-def test_a_remote_storage_without_a_uri_runs_untracked_and_says_so(place):
+def test_a_remote_storage_without_a_uri_runs_untracked_and_says_so(place: Place) -> None:
     files = pafs.SubTreeFileSystem(str(place.folder), pafs.LocalFileSystem())
     lines, ledger = [], Ledger(Folder(files, "elsewhere", "s3://bucket/elsewhere"))
     tracker = open_tracker(place.experiment, place.cells, ledger, say=lines.append)
@@ -538,7 +546,7 @@ def test_a_remote_storage_without_a_uri_runs_untracked_and_says_so(place):
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[DualEncoder, Path]:
     config = ModelConfig.model_validate(
         {"audio": {"width": 8, "layers": 1}, "text": {"width": 32, "layers": 1}, "dim": 8}
     )
@@ -549,7 +557,7 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture
-def sounds(tmp_path):
+def sounds(tmp_path: Path) -> list[str]:
     import soundfile
 
     draw = np.random.default_rng(0)
@@ -559,7 +567,12 @@ def sounds(tmp_path):
     return [str(path) for path in paths]
 
 
-def test_a_logged_model_embeds_and_retrieves(place, model, sounds, monkeypatch):
+def test_a_logged_model_embeds_and_retrieves(
+    place: Place,
+    model: tuple[DualEncoder, Path],
+    sounds: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import mlflow
     import pandas as pd
 
@@ -597,7 +610,9 @@ def test_a_logged_model_embeds_and_retrieves(place, model, sounds, monkeypatch):
     assert list(back["found"]) == [texts[at] for at in (audio @ text.T).argmax(1)]
 
 
-def test_a_logged_model_holds_nothing_that_unpickles(model, tmp_path):
+def test_a_logged_model_holds_nothing_that_unpickles(
+    model: tuple[DualEncoder, Path], tmp_path: Path
+) -> None:
     save_flavor(model[1], tmp_path / "logged")
     names = {p.relative_to(tmp_path / "logged").as_posix() for p in tmp_path.rglob("*.*")}
     assert "pyfunc_model.py" in names
@@ -615,7 +630,13 @@ def test_a_logged_model_holds_nothing_that_unpickles(model, tmp_path):
         ([{"audio": "missing.wav"}], {}, "missing.wav: no such file"),
     ],
 )
-def test_a_logged_model_says_what_it_cannot_use(model, tmp_path, rows, params, message):
+def test_a_logged_model_says_what_it_cannot_use(
+    model: tuple[DualEncoder, Path],
+    tmp_path: Path,
+    rows: list[dict[str, str]],
+    params: dict[str, Any],
+    message: str,
+) -> None:
     import mlflow
     import pandas as pd
 

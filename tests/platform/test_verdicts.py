@@ -4,6 +4,9 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,15 +40,16 @@ variants:
 seeds: 3
 """
 R1 = "test.t2a.R@1"
+Make = Callable[..., Experiment]  # claims and ``seeds`` -> an experiment
 
 
 @pytest.fixture
-def ledger(tmp_path) -> Ledger:
+def ledger(tmp_path: Path) -> Ledger:
     return Ledger(Folder.at(tmp_path / "storage"))
 
 
 @pytest.fixture
-def experiment(tmp_path):
+def experiment(tmp_path: Path) -> Make:
     """Makes an experiment of some claims."""
 
     def make(*claims: str, seeds: int = 3) -> Experiment:
@@ -61,7 +65,9 @@ def cell_of(experiment: Experiment, variant: str, seed: int) -> Cell:
     return next(c for c in cells_of(experiment) if (c.variant, c.seed) == (variant, seed))
 
 
-def report(experiment, ledger, metric=R1, **values) -> None:
+def report(
+    experiment: Experiment, ledger: Ledger, metric: str = R1, **values: Sequence[float]
+) -> None:
     """values: one for each seed, by variant (a name's bar left out)."""
     for name, numbers in values.items():
         variant = "C|c" if name == "C" else name
@@ -74,7 +80,7 @@ def only(experiment: Experiment, ledger: Ledger) -> Verdict:
     return verdict
 
 
-def test_supported_by_hand(ledger, experiment):
+def test_supported_by_hand(ledger: Ledger, experiment: Make) -> None:
     chosen = experiment("B > A on t2a.R@1")
     report(chosen, ledger, A=[40.0, 42.0, 44.0], B=[43.0, 44.8, 47.2])
     # differences 3.0, 2.8, 3.2: mean 3, deviation 0.2, so 4.302653 * 0.2 / sqrt(3) = 0.496828
@@ -91,7 +97,7 @@ def test_supported_by_hand(ledger, experiment):
     ]
 
 
-def test_pairs_are_seeds_not_places(ledger, experiment):
+def test_pairs_are_seeds_not_places(ledger: Ledger, experiment: Make) -> None:
     """Seeds differ by far more than the variants; paired they decide, crossed they would not."""
     chosen = experiment("B > A on t2a.R@1")
     report(chosen, ledger, A=[10.0, 50.0, 90.0], B=[11.0, 51.1, 90.9])
@@ -101,7 +107,7 @@ def test_pairs_are_seeds_not_places(ledger, experiment):
     assert verdict.outcome is Outcome.SUPPORTED
 
 
-def test_contradicted_and_undecided(ledger, experiment):
+def test_contradicted_and_undecided(ledger: Ledger, experiment: Make) -> None:
     chosen = experiment("A > B on t2a.R@1", "C|c > A on t2a.R@1")
     report(chosen, ledger, A=[40.0, 42.0, 44.0], B=[43.0, 44.9, 47.1], C=[41.0, 42.1, 43.9])
     against, unclear = judge(chosen, ledger)
@@ -112,7 +118,7 @@ def test_contradicted_and_undecided(ledger, experiment):
     assert unclear.undecided_until > 3
 
 
-def test_the_margin_shifts_the_null(ledger, experiment):
+def test_the_margin_shifts_the_null(ledger: Ledger, experiment: Make) -> None:
     chosen = experiment(*(f"B > A on t2a.R@1 by at least {x}" for x in (2, 3, 4)))
     report(chosen, ledger, A=[40.0, 42.0, 44.0], B=[43.0, 45.02, 46.99])
     outcomes = [verdict.outcome for verdict in judge(chosen, ledger)]
@@ -120,7 +126,9 @@ def test_the_margin_shifts_the_null(ledger, experiment):
     assert judge(chosen, ledger)[0].effect == pytest.approx(3.0, abs=0.01)  # not less the margin
 
 
-def test_holm_counts_every_claim_also_those_that_cannot_be_judged(ledger, experiment):
+def test_holm_counts_every_claim_also_those_that_cannot_be_judged(
+    ledger: Ledger, experiment: Make
+) -> None:
     claims = ["B > A on t2a.R@1", "B > A on a2t.R@1", "B > A on a2t.R@5", "B > A on t2a.R@5"]
     chosen = experiment(*claims)
     report(chosen, ledger, A=[40.0, 42.0, 44.0], B=[43.0, 45.0, 47.4])
@@ -131,12 +139,14 @@ def test_holm_counts_every_claim_also_those_that_cannot_be_judged(ledger, experi
     assert "B reports no test.a2t.R@1 for seeds 0, 1, 2" in others[0].reasons
 
 
-def test_where_neither_way_is_better_nothing_is_said_of_it(ledger, experiment):
+def test_where_neither_way_is_better_nothing_is_said_of_it(
+    ledger: Ledger, experiment: Make
+) -> None:
     chosen = experiment("A > B on steps", "A > B on chance.t2a.meanR")
     assert [one.remarks for one in judge(chosen, ledger)] == [(), ()]
 
 
-def test_less_than_and_low_is_good(ledger, experiment):
+def test_less_than_and_low_is_good(ledger: Ledger, experiment: Make) -> None:
     chosen = experiment("B < A on t2a.medR", "B < A on t2a.R@1")
     for seed in range(3):
         for variant, numbers in {"A": (9.0, 8.0, 9.5), "B": (5.0, 4.2, 5.3)}.items():
@@ -150,7 +160,7 @@ def test_less_than_and_low_is_good(ledger, experiment):
     assert plain.remarks == ()
 
 
-def test_within_by_hand(ledger, experiment):
+def test_within_by_hand(ledger: Ledger, experiment: Make) -> None:
     chosen = experiment(*(f"B within {x} % of A on t2a.R@1" for x in (5, 0.6, 0.1)))
     report(chosen, ledger, A=[40.0, 42.0, 44.0], B=[40.2, 42.3, 44.2])
     inside, unclear, outside = judge(chosen, ledger)
@@ -167,7 +177,7 @@ def test_within_by_hand(ledger, experiment):
     assert judge(chosen, ledger)[2].outcome is Outcome.CONTRADICTED
 
 
-def test_a_trend_by_hand(ledger, experiment):
+def test_a_trend_by_hand(ledger: Ledger, experiment: Make) -> None:
     chosen = experiment(
         "radius.text.mean of B falls over epochs", "radius.text.mean of B rises over epochs"
     )
@@ -183,7 +193,9 @@ def test_a_trend_by_hand(ledger, experiment):
     assert any("mean over seeds -1.00" in remark for remark in falls.remarks)
 
 
-def test_a_slope_is_that_of_least_squares_over_the_epochs_there_are(ledger, experiment):
+def test_a_slope_is_that_of_least_squares_over_the_epochs_there_are(
+    ledger: Ledger, experiment: Make
+) -> None:
     chosen = experiment("drift.text of A rises over epochs")
     numbers = [[0.1, 0.5, 0.2, 0.9], [0.2, 0.1, 0.4, 0.8], [0.3, 0.2, 0.6, 0.5]]
     for seed, values in enumerate(numbers):
@@ -195,7 +207,7 @@ def test_a_slope_is_that_of_least_squares_over_the_epochs_there_are(ledger, expe
     assert only(chosen, ledger).effect == pytest.approx(np.mean(slopes))
 
 
-def test_a_trend_that_no_epoch_reports_says_where_it_is(ledger, experiment):
+def test_a_trend_that_no_epoch_reports_says_where_it_is(ledger: Ledger, experiment: Make) -> None:
     chosen = experiment("t2a.R@1 of A rises over epochs")
     for seed in range(3):
         leave(ledger, cell_of(chosen, "A", seed), {R1: 40.0}, [{"val.t2a.R@1": 3.0}] * 4)
@@ -205,7 +217,7 @@ def test_a_trend_that_no_epoch_reports_says_where_it_is(ledger, experiment):
     assert "val.t2a.R@1" in verdict.reasons[0]
 
 
-def test_a_trend_through_what_is_no_number(ledger, experiment):
+def test_a_trend_through_what_is_no_number(ledger: Ledger, experiment: Make) -> None:
     chosen = experiment("drift.text of A rises over epochs")
     for seed in range(3):
         values = [0.1, float("nan") if seed == 1 else 0.2, 0.3 + seed / 10]
@@ -215,7 +227,7 @@ def test_a_trend_through_what_is_no_number(ledger, experiment):
     assert verdict.reasons == ("drift.text is not a number in every epoch of seed 1",)
 
 
-def test_one_seed_cannot_be_judged(ledger, experiment):
+def test_one_seed_cannot_be_judged(ledger: Ledger, experiment: Make) -> None:
     chosen = experiment("B > A on t2a.R@1", seeds=1)
     report(chosen, ledger, A=[40.0], B=[43.0])
     verdict = only(chosen, ledger)
@@ -224,7 +236,9 @@ def test_one_seed_cannot_be_judged(ledger, experiment):
     assert verdict.reasons == ("one seed has no spread; 2 are the least",)
 
 
-def test_missing_and_failed_cells_leave_a_claim_undecided_with_what_there_is(ledger, experiment):
+def test_missing_and_failed_cells_leave_a_claim_undecided_with_what_there_is(
+    ledger: Ledger, experiment: Make
+) -> None:
     chosen = experiment("B > A on t2a.R@1")
     report(chosen, ledger, A=[40.0, 42.0, 44.0], B=[43.0, 45.001])
     interrupt(ledger, cell_of(chosen, "B", 2))
@@ -237,14 +251,14 @@ def test_missing_and_failed_cells_leave_a_claim_undecided_with_what_there_is(led
     assert only(chosen, ledger).reasons == ("B failed for seed 2",)
 
 
-def test_nothing_finished(ledger, experiment):
+def test_nothing_finished(ledger: Ledger, experiment: Make) -> None:
     verdict = only(experiment("B > A on t2a.R@1"), ledger)
     assert verdict.outcome is Outcome.UNDECIDED
     assert verdict.reasons[-1] == "no seed to judge by; 2 are the least"
     assert "B is not finished for seeds 0, 1, 2" in verdict.reasons
 
 
-def test_a_metric_that_is_no_number(ledger, experiment):
+def test_a_metric_that_is_no_number(ledger: Ledger, experiment: Make) -> None:
     chosen = experiment("B > A on t2a.R@1")
     report(chosen, ledger, A=[40.0, 42.0, 44.0], B=[43.0, float("nan"), 46.9])
     verdict = only(chosen, ledger)
@@ -253,7 +267,9 @@ def test_a_metric_that_is_no_number(ledger, experiment):
 
 
 @pytest.mark.parametrize("claim", ["B > A on t2a.R@1", "B within 9 % of A on t2a.R@1"])
-def test_the_same_difference_in_every_seed_is_no_certainty(ledger, experiment, claim):
+def test_the_same_difference_in_every_seed_is_no_certainty(
+    ledger: Ledger, experiment: Make, claim: str
+) -> None:
     chosen = experiment(claim)
     report(chosen, ledger, A=[40.1, 39.2, 2.2], B=[42.2, 41.3, 4.3])
     verdict = only(chosen, ledger)
@@ -273,12 +289,20 @@ def recall(ranks: dict[str, np.ndarray]) -> float:
     return 100 * float(np.mean(ranks["t2a_ranks"] < 1))
 
 
-def answer(experiment, ledger, variant, seed, ranks, data="data-a", off=0.0) -> None:
+def answer(
+    experiment: Experiment,
+    ledger: Ledger,
+    variant: str,
+    seed: int,
+    ranks: Mapping[str, np.ndarray],
+    data: str = "data-a",
+    off: float = 0.0,
+) -> None:
     cell = cell_of(experiment, variant, seed)
     leave(ledger, cell, {R1: recall(ranks) + off}, ranks=ranks, data=data)
 
 
-def test_ranks_give_an_interval_over_queries_too(ledger, experiment):
+def test_ranks_give_an_interval_over_queries_too(ledger: Ledger, experiment: Make) -> None:
     chosen = experiment("B > A on t2a.R@1")
     for seed in range(3):
         answer(chosen, ledger, "A", seed, hits(0.3, seed))
@@ -292,7 +316,9 @@ def test_ranks_give_an_interval_over_queries_too(ledger, experiment):
     assert high - low > 1.6 * least
 
 
-def test_one_seed_with_ranks_has_an_interval_over_queries_and_no_verdict(ledger, experiment):
+def test_one_seed_with_ranks_has_an_interval_over_queries_and_no_verdict(
+    ledger: Ledger, experiment: Make
+) -> None:
     chosen = experiment("B > A on t2a.R@1", seeds=1)
     answer(chosen, ledger, "A", 0, hits(0.3, 0))
     answer(chosen, ledger, "B", 0, hits(0.9, 1))
@@ -309,7 +335,9 @@ def test_one_seed_with_ranks_has_an_interval_over_queries_and_no_verdict(ledger,
         ({**hits(0.5, 9), "t2a_clips": np.arange(200)}, "(200, of other clips)"),
     ],
 )
-def test_unequal_sets_of_queries_cannot_be_compared(ledger, experiment, ranks, told):
+def test_unequal_sets_of_queries_cannot_be_compared(
+    ledger: Ledger, experiment: Make, ranks: dict[str, Any], told: str
+) -> None:
     chosen = experiment("B > A on t2a.R@1")
     for seed in range(3):
         answer(chosen, ledger, "A", seed, hits(0.3, seed))
@@ -320,8 +348,8 @@ def test_unequal_sets_of_queries_cannot_be_compared(ledger, experiment, ranks, t
 
 
 def test_other_data_or_ranks_that_do_not_fit_leave_out_the_interval_over_queries(
-    ledger, experiment
-):
+    ledger: Ledger, experiment: Make
+) -> None:
     chosen = experiment("B > A on t2a.R@1")
     for seed in range(3):
         answer(chosen, ledger, "A", seed, hits(0.3, seed))
@@ -335,7 +363,7 @@ def test_other_data_or_ranks_that_do_not_fit_leave_out_the_interval_over_queries
     assert "the ranks of B, seed 2, do not give its test.t2a.R@1" in remark
 
 
-def mixed_bag(experiment, ledger) -> Experiment:
+def mixed_bag(experiment: Make, ledger: Ledger) -> Experiment:
     """Claims of each kind and fate."""
     chosen = experiment(
         "B > A on t2a.R@1",
@@ -354,7 +382,7 @@ def mixed_bag(experiment, ledger) -> Experiment:
     return chosen
 
 
-def test_the_text_lines_up_and_tells_all(ledger, experiment):
+def test_the_text_lines_up_and_tells_all(ledger: Ledger, experiment: Make) -> None:
     verdicts = judge(mixed_bag(experiment, ledger), ledger)
     lines = verdicts_as_text(verdicts).splitlines()
     assert lines[0] == "Claims: 2 supported, 1 contradicted, 2 undecided"
@@ -370,7 +398,7 @@ def test_the_text_lines_up_and_tells_all(ledger, experiment):
     assert "corrected over the 5 claims" in text
 
 
-def test_markdown_has_as_many_cells_in_each_row(ledger, experiment):
+def test_markdown_has_as_many_cells_in_each_row(ledger: Ledger, experiment: Make) -> None:
     text = verdicts_as_markdown(judge(mixed_bag(experiment, ledger), ledger))
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 7
@@ -379,7 +407,7 @@ def test_markdown_has_as_many_cells_in_each_row(ledger, experiment):
     assert f"A, 0: `{signature}`" in text
 
 
-def test_the_csv_can_be_read_back(ledger, experiment):
+def test_the_csv_can_be_read_back(ledger: Ledger, experiment: Make) -> None:
     chosen = mixed_bag(experiment, ledger)
     verdicts = judge(chosen, ledger)
     rows = list(csv.DictReader(io.StringIO(verdicts_as_csv(verdicts))))
@@ -397,7 +425,7 @@ def test_the_csv_can_be_read_back(ledger, experiment):
     assert len(first["signatures"].split()) == 6
 
 
-def test_undecided_claims_say_how_many_seeds_would_do(ledger, experiment):
+def test_undecided_claims_say_how_many_seeds_would_do(ledger: Ledger, experiment: Make) -> None:
     chosen = experiment("B > A on t2a.R@1", "C|c > A on t2a.R@1")
     report(chosen, ledger, A=[40.0, 42.0, 44.0], B=[43.0, 43.0, 47.0], C=[39.0, 42.0, 45.0])
     decidable, hopeless = judge(chosen, ledger)
@@ -413,14 +441,14 @@ def test_undecided_claims_say_how_many_seeds_would_do(ledger, experiment):
     assert "80 % at the level 0.05 / 2" in " ".join(text.split())
 
 
-def test_the_same_ledger_gives_the_same_bytes(ledger, experiment):
+def test_the_same_ledger_gives_the_same_bytes(ledger: Ledger, experiment: Make) -> None:
     chosen = mixed_bag(experiment, ledger)
     assert verdict_files(judge(chosen, ledger)) == verdict_files(judge(chosen, ledger))
 
 
 def test_the_command_prints_the_table_then_the_verdicts_and_writes_both(
-    tmp_path, ledger, experiment
-):
+    tmp_path: Path, ledger: Ledger, experiment: Make
+) -> None:
     chosen = mixed_bag(experiment, ledger)
     arguments = ["table", str(tmp_path / "claims.yaml"), "--storage", str(tmp_path / "storage")]
     done = CliRunner().invoke(main, arguments)
@@ -437,7 +465,9 @@ def test_the_command_prints_the_table_then_the_verdicts_and_writes_both(
     assert len(list(csv.DictReader(io.StringIO(as_csv)))) == 6  # variants times columns, no more
 
 
-def test_verdicts_on_claims_that_are_gone_are_not_left_behind(tmp_path, ledger, experiment):
+def test_verdicts_on_claims_that_are_gone_are_not_left_behind(
+    tmp_path: Path, ledger: Ledger, experiment: Make
+) -> None:
     conclude(mixed_bag(experiment, ledger), ledger).write(ledger.experiment_folder("claims"))
     found = conclude(experiment(), ledger)
     found.write(ledger.experiment_folder("claims"))

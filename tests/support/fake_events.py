@@ -12,7 +12,9 @@ BEGIN = 1_790_000_000.0  # seconds since 1970; cell after cell begins a minute l
 CODE, DATA = "c0de" * 3, "da7a" * 4
 
 
-def told(cell: Cell, epochs: int, place: int = 0, finished: bool = False, begin: float = BEGIN):
+def told(
+    cell: Cell, epochs: int, place: int = 0, finished: bool = False, begin: float = BEGIN
+) -> list[Event]:
     """The events of a run after so many epochs."""
     begin += 60 * place
     events: list[Event] = [
