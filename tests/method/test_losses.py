@@ -284,13 +284,8 @@ def test_sorted_and_pooled_radii_ignore_the_order_of_the_batch() -> None:
         assert torch.allclose(here, there, atol=1e-12) == free, radius
 
 
-<<<<<<< HEAD
-def test_the_predictor_reads_the_positive_first_then_the_batch_order():
-    from supclap.losses.dynamic_radius import positive_first
-=======
 def test_the_predictor_reads_the_positive_first_then_the_batch_order() -> None:
-    from supclap.losses.radius import positive_first
->>>>>>> 3c12103 (Every test says the types of what it takes; helpers that tests share lie in tests/support; a cosine near zero is compared by float32's own error)
+    from supclap.losses.dynamic_radius import positive_first
 
     matrix = torch.arange(12.0).view(3, 4)
     want = torch.tensor([[1.0, 0, 2, 3], [6, 4, 5, 7], [11, 8, 9, 10]])
@@ -429,7 +424,7 @@ class Squared(InfoNCE):
 @pytest.mark.parametrize("pairs", [10, 90])  # the small path and the blocks
 @pytest.mark.parametrize("tile", [None, 4])
 @pytest.mark.parametrize("radius", [None, "static", "sorted"])
-def test_a_base_with_a_forward_of_its_own_is_the_base_term(pairs, tile, radius):
+def test_a_base_with_a_forward_of_its_own_is_the_base_term(pairs, tile, radius) -> None:
     raw = embeddings(pairs)
     plain = build("infonce-learned", radius, "both", 0.3, pairs, tile=tile)
     own = build("infonce-learned", radius, "both", 0.3, pairs, tile=tile)
@@ -444,7 +439,7 @@ def test_a_base_with_a_forward_of_its_own_is_the_base_term(pairs, tile, radius):
         assert ours[0].parts["svr"].item() == pytest.approx(other.parts["svr"].item(), rel=1e-9)
 
 
-def test_a_forward_that_is_set_on_the_module_itself_counts_too():
+def test_a_forward_that_is_set_on_the_module_itself_counts_too() -> None:
     base = InfoNCE()
     base.forward = lambda audio, text, clip_ids=None: (audio * text).sum() * 0 + 3
     audio, text = (F.normalize(x, dim=1) for x in embeddings(6))
@@ -459,7 +454,7 @@ class Scaled(SigLIP):
         return super().bias() + 1
 
 
-def test_a_subclass_with_its_own_scale_and_bias_is_the_loss_of_those():
+def test_a_subclass_with_its_own_scale_and_bias_is_the_loss_of_those() -> None:
     raw = embeddings(9)
     plain = SigLIP(0.05, bias=-9.0, learn_temperature=False)
     own = Scaled(0.1, bias=-10.0, learn_temperature=False)
@@ -481,7 +476,7 @@ class Verbose(SupportVectorRegularization):
         return audio
 
 
-def test_subclasses_that_could_not_do_what_they_say_are_refused():
+def test_subclasses_that_could_not_do_what_they_say_are_refused() -> None:
     with pytest.raises(ValueError, match=r"partition: .*'softmax' or 'sigmoid'.*'perceptron'"):
         Perceptron()
     with pytest.raises(ValueError, match=r"Verbose has a forward, which nothing would call"):

@@ -313,10 +313,3 @@ def test_the_command_writes_the_page_and_says_where(
     place = tmp_path / "storage" / "experiments" / "shown" / "report.html"
     assert done.stdout.strip() == str(place)
     assert Path(place).read_bytes() == build_report(experiment, ledger)
-<<<<<<< HEAD
-=======
-
-
-def test_small_words() -> None:
-    assert [spell(s) for s in (41, 119.6, 720, 7300)] == ["41 s", "120 s", "12 min", "2.0 h"]
->>>>>>> 3c12103 (Every test says the types of what it takes; helpers that tests share lie in tests/support; a cosine near zero is compared by float32's own error)
