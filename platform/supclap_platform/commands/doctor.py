@@ -15,13 +15,14 @@ import click
 
 from supclap.errors import InputError
 from supclap.wording import gist
+from supclap_platform.commands.options import storage_option
 
 LEAST_FREE = 5  # GB
 PACKAGES = ("torch", "ray", "mlflow", "pyarrow", "transformers", "optuna")
 
 
 @click.command()
-@click.option("--storage", envvar="SUPCLAP_STORAGE", default="supclap-results", show_default=True)
+@storage_option
 @click.option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="An MLflow server to try.")
 @click.option("--address", help="A Ray cluster to try; default: an own Ray.")
 def doctor(storage: str, tracking_uri: str | None, address: str | None) -> None:

@@ -1,22 +1,48 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what they name."""
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from supclap_platform.experiment.reader import Experiment, load_experiment, parse_changes
+from supclap_platform.ledger.ledger import Ledger, open_ledger
+from supclap_platform.search.winner import with_winner
 
-def experiment_options(command: Any) -> Any:
-    """FILE, --profile, --set and --storage: what every command on an experiment file takes."""
-    command = click.option(
-        "--storage",
-        envvar="SUPCLAP_STORAGE",
-        default="supclap-results",
-        show_default=True,
-        help="Folder or URI (s3://, gs://) of all results; also $SUPCLAP_STORAGE.",
-    )(command)
+
+@dataclass(frozen=True)
+class Asked:
+    """The experiment that a command is asked for, and where its results are."""
+
+    file: Path
+    profile: str
+    changes: tuple[str, ...]
+    storage: str
+
+    def experiment(self) -> Experiment:
+        """The experiment of the file. Raises InputError as `load_experiment` does."""
+        return load_experiment(self.file, self.profile, parse_changes(self.changes))
+
+    def open(self, writing: bool = False) -> tuple[Experiment, Ledger]:
+        """The experiment, with its search's winner where there is one, and the ledger.
+
+        Args:
+            writing: also try to write to the storage.
+
+        Raises:
+            InputError: the file or the storage cannot be used.
+        """
+        experiment = self.experiment()
+        ledger = open_ledger(self.storage, writing)
+        return with_winner(experiment, ledger), ledger
+
+
+def file_options(command: Any) -> Any:
+    """FILE, --profile and --set: which experiment."""
     command = click.option(
         "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override the file's base."
     )(command)
@@ -24,3 +50,26 @@ def experiment_options(command: Any) -> Any:
         "--profile", default="laptop", show_default=True, help="One of the file's profiles."
     )(command)
     return click.argument("file", type=click.Path(path_type=Path))(command)
+
+
+def storage_option(command: Any) -> Any:
+    """--storage: where all results are."""
+    return click.option(
+        "--storage",
+        envvar="SUPCLAP_STORAGE",
+        default="supclap-results",
+        show_default=True,
+        help="Folder or URI (s3://, gs://) of all results; also $SUPCLAP_STORAGE.",
+    )(command)
+
+
+def experiment_options(command: Any) -> Any:
+    """FILE, --profile, --set and --storage, which the command is given as one `Asked`."""
+
+    @functools.wraps(command)
+    def called(
+        file: Path, profile: str, changes: tuple[str, ...], storage: str, **others: Any
+    ) -> Any:
+        return command(Asked(file, profile, changes, storage), **others)
+
+    return file_options(storage_option(called))

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sized
-from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.text import Text
 
 from supclap.wording import duration
-from supclap_platform.commands.options import experiment_options
+from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.experiment.cells import cells_of
-from supclap_platform.experiment.reader import load_experiment, parse_changes
 from supclap_platform.ledger.forecast import Forecast, forecast
-from supclap_platform.ledger.ledger import Ledger, open_ledger
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan
-from supclap_platform.search.winner import search_line, with_winner
+from supclap_platform.search.winner import search_line
 
 MOST_SEEDS = 8  # more do not fit a line: the plan then counts them
 _STYLES = {
@@ -33,18 +31,13 @@ _STYLES = {
 @click.command()
 @experiment_options
 @click.option("--at-once", type=click.IntRange(min=1), help="Cells side by side in the forecast.")
-def plan(
-    file: Path, profile: str, changes: tuple[str, ...], storage: str, at_once: int | None
-) -> None:
+def plan(asked: Asked, at_once: int | None) -> None:
     """Show what FILE would run, what is done, and a forecast; start nothing."""
-    experiment = load_experiment(file, profile, parse_changes(changes))
-    ledger = open_ledger(storage)
-    experiment = with_winner(experiment, ledger)
+    experiment, ledger = asked.open()
     made = make_plan(experiment, ledger)
     console = Console(soft_wrap=True, highlight=False)
-    for part in experiment.parts or (experiment,):
-        if part.search is not None:
-            console.print(Text(search_line(part, ledger)))
+    if experiment.search is not None:
+        console.print(Text(search_line(experiment, ledger)))
     for line in describe(made, forecast(made, ledger, at_once or places(made)), ledger):
         console.print(line)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from supclap.errors import InputError
-from supclap_platform.commands.options import experiment_options
-from supclap_platform.experiment.reader import load_experiment, parse_changes
+from supclap_platform.commands.options import Asked, experiment_options
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.search.promotion import promoted
 from supclap_platform.search.winner import read_outcome
@@ -24,15 +25,13 @@ from supclap_platform.search.winner import read_outcome
     required=True,
     help="The file to write; one that exists is not overwritten.",
 )
-def promote(
-    file: Path, profile: str, changes: tuple[str, ...], storage: str, top: int, target: Path
-) -> None:
+def promote(asked: Asked, top: int, target: Path) -> None:
     """Write the best settings that FILE's search has found as a new experiment file."""
-    file = _found(file)
-    experiment = load_experiment(file, profile, parse_changes(changes))
+    file = _found(asked.file)
+    experiment = replace(asked, file=file).experiment()
     if experiment.search is None:
         raise InputError(f"{file}: declares no search, so that there is nothing to promote")
-    ledger = open_ledger(storage)
+    ledger = open_ledger(asked.storage)
     outcome = read_outcome(experiment, ledger, so_far=True)
     if outcome is None or not outcome.best:
         raise InputError(

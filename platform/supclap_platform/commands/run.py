@@ -6,16 +6,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
 from supclap.errors import INTERRUPTED, InputError
-from supclap_platform.commands.options import experiment_options
+from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.experiment.cells import cells_of
-from supclap_platform.experiment.reader import Experiment, load_experiment, parse_changes
+from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan, remember
 from supclap_platform.mirror.store import Store, choose_store, preload
@@ -54,10 +53,7 @@ LAST_LOOK = 10.0  # seconds that a stopped run gives MLflow to catch up
     help="Database of a search's study, as SQLAlchemy names it; default: SQLite in the storage.",
 )
 def run(
-    file: Path,
-    profile: str,
-    changes: tuple[str, ...],
-    storage: str,
+    asked: Asked,
     address: str | None,
     cpus: int | None,
     tracking_uri: str | None,
@@ -66,19 +62,17 @@ def run(
     study_storage: str | None,
 ) -> None:
     """Run what FILE still lacks, then print its table. Run it again to go on after any stop."""
-    experiment = load_experiment(file, profile, parse_changes(changes))
-    ledger = open_ledger(storage, writing=True)
+    experiment = asked.experiment()
+    ledger = open_ledger(asked.storage, writing=True)
     store = choose_store(
         tracking_uri, ledger.storage
     )  # a wrong URI is refused before anything starts
     console = Console(highlight=False)
-    for part in experiment.parts or (experiment,):
-        if part.search is None:
-            continue
+    if experiment.search is not None:
         from supclap_platform.search.phase import run_search
 
         place = (address, cpus, tracking_uri, study_storage)
-        code = run_search(part, ledger, console, *place, mixed=mixed)
+        code = run_search(experiment, ledger, console, *place, mixed=mixed)
         if code:
             raise SystemExit(code)
     experiment = with_winner(experiment, ledger)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.live import Live
 
-from supclap_platform.commands.options import experiment_options
-from supclap_platform.experiment.reader import load_experiment, parse_changes
+from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.ledger.drivers import ask_to_stop, drivers_of
 from supclap_platform.ledger.history import Parents
 from supclap_platform.ledger.ledger import open_ledger
@@ -27,12 +25,10 @@ PATIENCE = 30.0  # seconds that `stop` waits for the cells to be given back
 @click.command()
 @experiment_options
 @click.option("--watch", "watching", is_flag=True, help="Keep looking until nothing runs.")
-def status(
-    file: Path, profile: str, changes: tuple[str, ...], storage: str, watching: bool
-) -> None:
+def status(asked: Asked, watching: bool) -> None:
     """Show how far FILE is, from any shell that sees the storage."""
-    experiment = load_experiment(file, profile, parse_changes(changes))
-    ledger = open_ledger(storage)
+    experiment = asked.experiment()
+    ledger = open_ledger(asked.storage)
     console = Console(highlight=False)
     reader = Reader(ledger, every=0.0)
     began = time.monotonic()
@@ -56,9 +52,8 @@ def status(
             time.sleep(15 * EVERY)
             progress = look()
         console.print(drawn(progress))
-    for part in experiment.parts or (experiment,):
-        if part.search is not None:
-            console.print(search_line(part, ledger), markup=False, soft_wrap=True)
+    if experiment.search is not None:
+        console.print(search_line(experiment, ledger), markup=False, soft_wrap=True)
     for trouble in progress.troubles:
         console.print(trouble, style="red", markup=False, soft_wrap=True)
     for name in (experiment.name, *Parents(ledger).gathering(experiment.name)):
@@ -70,12 +65,12 @@ def status(
 
 @click.command()
 @experiment_options
-def stop(file: Path, profile: str, changes: tuple[str, ...], storage: str) -> None:
+def stop(asked: Asked) -> None:
     """Stop every run of FILE, on whatever machine; each can go on later."""
-    experiment = load_experiment(file, profile, parse_changes(changes))
-    ledger = open_ledger(storage, writing=True)
-    asked = ask_to_stop(ledger, experiment.name)
-    if not asked:
+    experiment = asked.experiment()
+    ledger = open_ledger(asked.storage, writing=True)
+    drivers = ask_to_stop(ledger, experiment.name)
+    if not drivers:
         click.echo(f"nothing runs {experiment.name} in {ledger.storage.uri}")
         for name in Parents(ledger).gathering(experiment.name):
             for driver in drivers_of(ledger, name):
@@ -84,7 +79,7 @@ def stop(file: Path, profile: str, changes: tuple[str, ...], storage: str) -> No
                     "that, give its file"
                 )
         return
-    for driver in asked:
+    for driver in drivers:
         click.echo(f"asked process {driver.pid} on {driver.host} to stop")
     until = time.monotonic() + PATIENCE
     while make_plan(experiment, ledger).count(Status.RUNNING):

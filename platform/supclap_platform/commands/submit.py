@@ -9,18 +9,15 @@ from pathlib import Path
 import click
 
 from supclap.errors import INTERRUPTED, InputError
+from supclap_platform.commands.options import file_options
 from supclap_platform.experiment.reader import load_experiment, parse_changes
 from supclap_platform.running.submit import Request, connect, follow
 from supclap_platform.running.submit import submit as submit_job
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@file_options
 @click.option("--address", required=True, help="The cluster's dashboard, such as http://head:8265.")
-@click.option("--profile", default="laptop", show_default=True, help="One of the file's profiles.")
-@click.option(
-    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override the file's base."
-)
 @click.option("--storage", help="Shared place of all results; default: the cluster's own setting.")
 @click.option("--tracking-uri", help="MLflow server; default: the cluster's own setting.")
 @click.option(

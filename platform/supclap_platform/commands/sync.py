@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from supclap.errors import InputError, nearest
+from supclap_platform.commands.options import storage_option
 from supclap_platform.experiment.document import read_document
 from supclap_platform.ledger.history import Parent, Parents
 from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger, open_ledger
@@ -17,13 +18,7 @@ from supclap_platform.mirror.tracking import reason
 
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
-@click.option(
-    "--storage",
-    envvar="SUPCLAP_STORAGE",
-    default="supclap-results",
-    show_default=True,
-    help="Folder or URI (s3://, gs://) of all results; also $SUPCLAP_STORAGE.",
-)
+@storage_option
 @click.option(
     "--tracking-uri",
     help="MLflow server or database; also $MLFLOW_TRACKING_URI. Default: mlflow.db in the storage.",

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from supclap_platform.commands.options import experiment_options
-from supclap_platform.experiment.reader import load_experiment, parse_changes
-from supclap_platform.ledger.ledger import open_ledger
+from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.results.conclusion import conclude
 from supclap_platform.results.formats import FORMATS
-from supclap_platform.search.winner import with_winner
 
 
 @click.command()
@@ -25,13 +20,9 @@ from supclap_platform.search.winner import with_winner
     show_default=True,
     help="What is printed; every format is written.",
 )
-def table(
-    file: Path, profile: str, changes: tuple[str, ...], storage: str, mixed: bool, form: str
-) -> None:
+def table(asked: Asked, mixed: bool, form: str) -> None:
     """Print FILE's table and the verdicts on its claims; write both in every format."""
-    experiment = load_experiment(file, profile, parse_changes(changes))
-    ledger = open_ledger(storage, writing=True)
-    experiment = with_winner(experiment, ledger)
+    experiment, ledger = asked.open(writing=True)
     if experiment.parts:
         from supclap_platform.results.summary import summarise_parts
 

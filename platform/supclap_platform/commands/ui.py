@@ -10,6 +10,7 @@ import click
 
 from supclap.errors import InputError
 from supclap.storage import Folder
+from supclap_platform.commands.options import storage_option
 from supclap_platform.mirror.store import Store, choose_store, sqlite_path
 
 HOST = "127.0.0.1"
@@ -23,13 +24,7 @@ _ENVIRONMENT = {
 
 
 @click.command()
-@click.option(
-    "--storage",
-    envvar="SUPCLAP_STORAGE",
-    default="supclap-results",
-    show_default=True,
-    help="Folder of all results; also $SUPCLAP_STORAGE.",
-)
+@storage_option
 @click.option("--tracking-uri", help="Another database; also $MLFLOW_TRACKING_URI.")
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 def ui(storage: str, tracking_uri: str | None, port: int) -> None:

@@ -177,8 +177,8 @@ class Tracker:
 
 def reason(error: BaseException) -> str:
     """Why MLflow cannot be used, in few words where it is one of the common reasons."""
-    text = gist(error, 120)
+    text = gist(error, None).lower()
     for known in ("Connection refused", "timed out", "No space left", "database is locked"):
-        if known.lower() in text.lower():
+        if known.lower() in text:
             return known.lower()
-    return text
+    return gist(error, 120)

@@ -130,10 +130,10 @@ def _info(client: Any, job: str) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    text = gist(error)
-    if "token" in text.lower() or "authenticat" in text.lower():
+    text = gist(error, None).lower()
+    if "token" in text or "authenticat" in text:
         return (
             "the cluster wants its own token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the "
             "token or RAY_AUTH_TOKEN_PATH to its file"
         )
-    return text
+    return gist(error)

@@ -117,12 +117,10 @@ def read_outcome(experiment: Experiment, ledger: Ledger, so_far: bool = False) -
 
 
 def with_winner(experiment: Experiment, ledger: Ledger) -> Experiment:
-    """The experiment (and each of its parts) with its search's winner as a row, where there is one.
+    """The experiment with its search's winner as a row, where there is one.
 
     Without one, what the file asks of the winner is left out until there is.
     """
-    if experiment.parts:
-        return replace(experiment, parts=tuple(with_winner(p, ledger) for p in experiment.parts))
     search = experiment.search
     if search is None:
         return experiment

@@ -1,0 +1,38 @@
+"""The options that commands share mean the same in each."""
+
+import click
+import pytest
+from click.testing import CliRunner
+from supclap_platform.cli import COMMANDS, main
+
+
+def options(name: str) -> dict[str, click.Parameter]:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    return {param.name or "": param for param in command.params}
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"submit"}))
+def test_every_command_on_results_finds_them_alike(name: str) -> None:
+    storage = options(name)["storage"]
+    assert isinstance(storage, click.Option)
+    assert (storage.envvar, storage.default) == ("SUPCLAP_STORAGE", "supclap-results")
+    assert "s3://" in str(storage.help)
+
+
+def test_a_jobs_storage_is_the_clusters_own_and_never_this_machines_setting() -> None:
+    storage = options("submit")["storage"]
+    assert (storage.envvar, storage.default) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["run", "plan", "status", "stop", "table", "figures", "report"])
+def test_a_command_on_a_file_reads_profile_and_changes(name: str, tmp_path) -> None:
+    (tmp_path / "e.yaml").write_text("experiment: e\nvariants: {A: {}}\n", encoding="utf-8")
+    storage = ["--storage", str(tmp_path / "s")]
+    for more, message in (
+        (["--profile", "papr"], "no profile 'papr'"),
+        (["--set", "epochs=none"], "--set epochs"),
+    ):
+        result = CliRunner().invoke(main, [name, str(tmp_path / "e.yaml"), *storage, *more])
+        assert (result.exit_code, message in result.output) == (2, True), result.output
+    assert not (tmp_path / "s").exists()
