@@ -1,39 +1,41 @@
 """One sound file to 16 kHz mono int16, or the reason why it cannot be had.
 
-Resampling is done in the frequency domain, on blocks of whole seconds: a second is a whole number
-of samples at any rate, so every rate is treated alike (a polyphase filter from 44,099 Hz would need
-16,000 phases), a file of hours needs no more memory than half a minute, and the processes that
-decode need not load PyTorch.
+This is the one way of reading: of `supclap prepare`, `supclap embed`, `encode_audio` and the
+recorded events of soundscenes. A file is read to the end of what it holds, or refused; no number of
+its header is used before it is bounded.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
+import stat
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from supclap.data.clips import SAMPLE_RATE
+from supclap.data.containers import Stream, streams
+from supclap.data.containers.view import View
+from supclap.data.downmix import Downmix
+from supclap.data.faults import Silent, Unreadable
+from supclap.data.resampling import resampled
 from supclap.data.sources.files import OTHER
 
 # A change of what `decode` returns must change this: prepared parts of another version are redone.
-VERSION = 1
+VERSION = 2
 
-_BLOCK = 30  # seconds resampled at once
-_MARGIN = 1  # seconds on either side of a block that are thrown away again
-_PASS, _STOP = 0.95, 1.0  # of the lower Nyquist frequency: where the filter begins and ends to fall
-_UNKNOWN = 2**31 - 2**16  # a stream's header gives such a length where its writer knew none
-
-
-class Unreadable(Exception):
-    """The file holds no usable sound; the message is the reason."""
-
-
-class Silent(Unreadable):
-    """Every sample is zero: digital silence, which no caption can be about."""
+LOWEST_RATE, HIGHEST_RATE = 100, 1_000_000  # Hz: from loggers of whales to recorders of bats
+LONGEST = 12 * 3600  # seconds: 1.4 GB in memory
+_AT_ONCE = 2**20  # values of all channels that are read at once
+_BOUNDLESS = 2**62  # libsndfile's number of frames where it knows none is greater
 
 
 def decode(path: Path, seconds: float | None = None) -> np.ndarray:
@@ -42,139 +44,208 @@ def decode(path: Path, seconds: float | None = None) -> np.ndarray:
     ``seconds``: read no more than so much from the beginning.
 
     Raises:
-        Unreadable: empty, truncated, NaN or infinite samples, or not a format libsndfile reads.
-        Silent: nothing but zeros.
+        Unreadable: not a regular file, empty, truncated, damaged, NaN or infinite samples, a rate
+            or a length out of bounds, channels that cancel each other, or not a format that
+            libsndfile reads.
+        Silent: every sample is the same.
     """
+    file = _open(path)
     try:
-        if path.stat().st_size == 0:
-            raise Unreadable("is an empty file of 0 bytes")
-        with soundfile.SoundFile(path) as file:
-            rate = int(file.samplerate)
-            wanted = file.frames if seconds is None else min(file.frames, round(seconds * rate))
-            if not file.frames:
-                raise Unreadable("holds no samples")
-            _check_whole(file, path)
-            parts = [_to_int16(block) for block in _resampled(_mono(file, wanted), rate)]
-            if _short(file, wanted):
-                raise Unreadable(
-                    f"truncated: {file.tell() / rate:.2f} of {file.frames / rate:.2f} s are there"
-                )
+        held = bytearray()
+        downmix = Downmix()
+        blocks = _blocks(path, file, streams(file, path.name), seconds, downmix)
+        for rate, group in groupby(blocks, key=itemgetter(0)):
+            for block in resampled((block for _, block in group), rate):
+                held += _to_int16(block).data
+                if len(held) > 2 * LONGEST * SAMPLE_RATE:
+                    raise Unreadable(f"is longer than {LONGEST // 3600} hours; cut it into parts")
     except soundfile.LibsndfileError as error:
         raise Unreadable(_reason(path, error)) from None
     except (OSError, RuntimeError) as error:
-        raise Unreadable(f"cannot be read: {getattr(error, 'strerror', error)}") from None
-    sound = np.concatenate(parts) if parts else np.zeros(0, np.int16)
+        raise Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except MemoryError:
+        raise Unreadable("cannot be read: it needs more memory than there is") from None
+    finally:
+        os.close(file)
+    sound = np.frombuffer(held, np.int16)
     if not sound.size:
         raise Unreadable("holds no samples")
+    downmix.check()
     if not sound.any():
         raise Silent("digital silence: every sample is zero")
     return sound
 
 
-def resample(sound: np.ndarray, rate: int) -> np.ndarray:
-    """(samples,) float32 at ``rate`` Hz -> (samples x 16000 / rate, rounded up,) at 16 kHz.
+def _open(path: Path) -> int:
+    """A descriptor of the regular file at ``path``. Raises Unreadable where there is none."""
+    try:
+        fault = _no_file(os.stat(path).st_mode)
+        if not fault:
+            # Not blocking: a named pipe may have taken the file's place.
+            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            status = os.fstat(file)
+            fault = _no_file(status.st_mode) or (
+                "is an empty file of 0 bytes" if status.st_size == 0 else ""
+            )
+            if not fault:
+                return file
+            os.close(file)
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise Unreadable("is a link to a file that is not there") from None
+        raise Unreadable(f"cannot be read: {error.strerror}") from None
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from None
+    raise Unreadable(fault)
 
-    Band-limited: nothing above 95 % of the lower Nyquist frequency is kept whole, nothing above
-    100 % at all, so that nothing folds back.
+
+def _no_file(mode: int) -> str:
+    """What stands there, where it is no regular file; else nothing."""
+    if stat.S_ISREG(mode):
+        return ""
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return f"is {kinds.get(stat.S_IFMT(mode), 'something else')}, not a file"
+
+
+def _blocks(
+    path: Path, file: int, found: list[Stream], seconds: float | None, downmix: Downmix
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(rate, (samples,) float32) block by block. Raises Unreadable."""
+    used = 0.0
+    for stream in found:
+        with _sound_file(path, file, stream) as source:
+            rate, channels = source.samplerate, source.channels
+            if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+                raise Unreadable(
+                    f"its header says {rate:,} samples a second; expected {LOWEST_RATE:,} to "
+                    f"{HIGHEST_RATE:,}"
+                )
+            _check_count(source, file)
+            wanted = source.frames
+            if seconds is not None:
+                wanted = min(wanted, round((seconds - used) * rate))
+            done = 0
+            while done < wanted:
+                most = max(_AT_ONCE // channels, 1)
+                block = source.read(min(wanted - done, most), dtype="float32", always_2d=True)
+                if not len(block):
+                    break
+                finite = np.isfinite(block).all(axis=1)
+                if not finite.all():
+                    at = used + (done + int(np.argmin(finite))) / rate
+                    raise Unreadable(f"NaN or infinite samples, the first at {at:.3f} s")
+                done += len(block)
+                yield rate, downmix.mean(block)
+            # mpg123 may keep the last two frames of an MP3 back.
+            slack = 2304 if source.format in ("MP3", "MPEG") else 0
+            if done + slack < wanted < _BOUNDLESS:
+                there, promised = used + done / rate, used + source.frames / rate
+                raise Unreadable(f"truncated: {there:.2f} of {promised:.2f} s are there")
+            used += done / rate
+
+
+class _Sequential(soundfile.SoundFile):
+    """A sound that is read from its beginning to its end.
+
+    soundfile seeks after every read where it may; some codecs cannot, though they say so too late.
     """
-    blocks = (sound[at : at + rate] for at in range(0, len(sound), rate))
-    return np.concatenate([np.zeros(0, np.float32), *_resampled(blocks, rate)])
+
+    def seekable(self) -> bool:
+        return False
 
 
-def _mono(file: soundfile.SoundFile, frames: int) -> Iterator[np.ndarray]:
-    """The mean of the channels, second by second: (samples,) float32. Raises Unreadable."""
-    left = frames
-    while left > 0:
-        block = file.read(min(left, _BLOCK * file.samplerate), dtype="float32", always_2d=True)
-        if not len(block):
-            return
-        left -= len(block)
-        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
-        if not np.isfinite(mono).all():
-            at = (frames - left - len(block) + int(np.argmin(np.isfinite(mono)))) / file.samplerate
-            raise Unreadable(f"NaN or infinite samples, the first at {at:.3f} s")
-        yield mono
+@contextmanager
+def _sound_file(path: Path, file: int, stream: Stream) -> Iterator[soundfile.SoundFile]:
+    if stream.guessed:
+        with _piped(View(file, stream.parts)) as pipe, _Sequential(pipe, closefd=False) as source:
+            yield source
+    elif list(stream.parts) == [range(os.fstat(file).st_size)]:
+        os.lseek(file, 0, os.SEEK_SET)
+        # Sound Designer II keeps its header in a second file, which is found by name alone.
+        fork = path.with_name(f"._{path.name}")
+        place = os.fsencode(path) if fork.is_file() else file
+        with _Sequential(place, closefd=False) as source:
+            yield source
+    else:
+        with _Sequential(View(file, stream.parts)) as source:
+            yield source
 
 
-def _resampled(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
-    """16 kHz blocks from blocks of any length. The samples of a block depend on the sound alone."""
-    if rate == SAMPLE_RATE:
-        yield from blocks
-        return
-    size, margin = _BLOCK * rate, _MARGIN * rate
-    held = np.zeros(margin, np.float32)  # starts with the margin before the next block
-    for block in blocks:
-        held = np.concatenate([held, block])
-        while len(held) >= margin + size + margin:
-            yield _convert(held[: margin + size + margin], rate, _BLOCK * SAMPLE_RATE)
-            held = held[size:]
-    while len(held) > margin:
-        rest = min(len(held) - margin, size)
-        # Up to whole seconds, and a margin of zeros behind: the transform is circular.
-        padded = np.zeros(2 * margin + -(-rest // rate) * rate, np.float32)
-        padded[: min(len(held), len(padded))] = held[: len(padded)]
-        yield _convert(padded, rate, -(-rest * SAMPLE_RATE // rate))
-        held = held[size:] if len(held) > margin + size else held[:0]
+@contextmanager
+def _piped(view: View) -> Iterator[int]:
+    """The reading end of a pipe with the content of ``view``: a file whose size nobody can ask."""
+    reading, writing = os.pipe()
+    faults: list[OSError] = []
 
+    def write() -> None:
+        try:
+            with open(writing, "wb", buffering=0) as pipe:
+                shutil.copyfileobj(view, pipe, 2**16)
+        except BrokenPipeError:
+            pass  # the reader has enough
+        except OSError as error:
+            faults.append(error)
 
-def _convert(window: np.ndarray, rate: int, samples: int) -> np.ndarray:
-    """The first ``samples`` after the margin of a window of whole seconds, at 16 kHz."""
-    length = len(window) // rate * SAMPLE_RATE
-    spectrum = np.fft.rfft(window)
-    bins = min(len(spectrum), length // 2 + 1)
-    limit = min(rate, SAMPLE_RATE) / 2 * len(window) / rate  # in bins
-    place = (np.arange(bins) / limit - _PASS) / (_STOP - _PASS)
-    fall = 0.5 + 0.5 * np.cos(np.pi * np.clip(place, 0, 1))
-    sound = np.fft.irfft(spectrum[:bins] * fall, n=length) * (length / len(window))
-    start = _MARGIN * SAMPLE_RATE
-    return sound[start : start + samples].astype(np.float32)
+    writer = threading.Thread(target=write, name="decode", daemon=True)
+    writer.start()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        writer.join()
+    if faults:
+        raise faults[0]
 
 
 def _to_int16(sound: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(sound * 32768.0), -32768, 32767).astype(np.int16)
 
 
-def _check_whole(file: soundfile.SoundFile, path: Path) -> None:
-    """Raises Unreadable where the container says that there was more.
+def _check_count(source: soundfile.SoundFile, file: int) -> None:
+    """Raises Unreadable where the header counts more frames than there are.
 
-    libsndfile reads what is left of a truncated file without complaint, but notes in its log that
-    the header's length differs from the file's. An Ogg stream's last page carries an end mark.
+    For formats whose own number libsndfile does not hold against the file's size, but writes into
+    its log or leaves in the header.
     """
-    for told, found in _LENGTHS.findall(file.extra_info):
-        if int(found) < int(told) < _UNKNOWN:
-            share = int(found) / int(told)
-            raise Unreadable(f"truncated: {share:.0%} of the sound the header tells of are there")
-    if file.format == "OGG" and not _ends(path):
-        raise Unreadable("truncated: the Ogg stream has no end")
+    there = promised = source.frames
+    if source.format == "NIST":
+        head = os.pread(file, 1024, 0).decode("latin-1")
+        promised = _last(r"sample_count -i (\d+)", head, promised)
+    elif source.format == "SDS":  # the number of frames is the header's, what lacks is made up
+        there = _last(r"Frames\s*:\s*(\d+)", source.extra_info, there)
+    elif source.format in _COUNTS:
+        promised = _last(_COUNTS[source.format], source.extra_info, promised)
+    elif source.format == "VOC" and "truncated" in source.extra_info:
+        raise Unreadable("truncated: its header promises more sound than is there")
+    if there < promised:
+        share = there / promised
+        raise Unreadable(f"truncated: {share:.0%} of the sound that its header promises is there")
 
 
-_LENGTHS = re.compile(r"(?:data|SSND|Data Size|riff|Riff size)\s*:\s*(\d+) \(should be (\d+)\)")
+def _last(pattern: str, text: str, default: int) -> int:
+    found = re.findall(pattern, text)
+    return int(found[-1]) if found else default
 
 
-def _ends(path: Path) -> bool:
-    with open(path, "rb") as raw:
-        raw.seek(max(0, os.path.getsize(path) - 2**17))  # a page has 65,307 bytes at most
-        tail = raw.read()
-    last = tail.rfind(b"OggS")
-    if last < 0 or len(tail) < last + 27 or not tail[last + 5] & 4:
-        return False
-    segments = tail[last + 27 : last + 27 + tail[last + 26]]
-    return len(tail) >= last + 27 + tail[last + 26] + sum(segments)
-
-
-def _short(file: soundfile.SoundFile, wanted: int) -> bool:
-    """Whether fewer frames came than the header promised.
-
-    An MP3's length is counted in frames of 1,152 samples, so the last two may be wanting.
-    """
-    slack = 2304 if file.format in ("MP3", "MPEG") else 0
-    return bool(file.tell() + slack < wanted < 2**60)
+_COUNTS = {
+    "AVR": r"Frames\s*:\s*(\d+)",
+    "MPC2K": r"Frames\s*:\s*(\d+)",
+    "MAT4": r"Cols\s*:\s*(\d+)",
+    "MAT5": r"Cols\s*:\s*(\d+)",
+    "WVE": r"Data length (\d+) should be",
+}
 
 
 def _reason(path: Path, error: soundfile.LibsndfileError) -> str:
-    if not os.access(path, os.R_OK):
-        return "cannot be read: no permission"
     text = str(error.error_string).strip().removeprefix("Error : ").rstrip(".")
     if path.suffix.lower() in OTHER:
         return f"{path.suffix} is no format libsndfile reads ({text}); transcode it to .flac"
+    if "lost sync" in text:
+        return f"truncated or damaged: {text}"
     return f"not decodable: {text}"

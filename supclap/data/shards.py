@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from supclap.data.decode import VERSION, Silent, Unreadable, decode
+from supclap.data.decode import VERSION, decode
+from supclap.data.faults import Silent, Unreadable
 from supclap.data.sources.listing import SILENT, UNREADABLE
 from supclap.environment import environment
 from supclap.errors import InputError

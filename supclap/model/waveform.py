@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 
-from supclap.data.decode import Unreadable, decode
+from supclap.data.decode import decode
+from supclap.data.faults import Unreadable
 from supclap.errors import InputError
 
 
@@ -17,9 +19,10 @@ def read_audio(path: Path, seconds: float | None = None) -> np.ndarray:
     have the same embedding. ``seconds``: no more than so much from its beginning.
 
     Raises:
-        InputError: no such file, not a readable sound, truncated, empty, not finite, or silent.
+        InputError: no such file, not a readable sound, truncated, damaged, empty, not finite,
+            silent, or of channels that cancel each other.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError(f"{path}: no such file")
     try:
         return decode(path, seconds)

@@ -1,13 +1,21 @@
 """Decoding: every format, any rate, and each way in which a file can be no sound."""
 
 import io
+import os
+import socket
+import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from supclap.data.decode import Silent, Unreadable, decode, resample
+import supclap.data.decode as module
+from supclap.data.decode import decode
+from supclap.data.faults import Silent, Unreadable
+from supclap.data.resampling import resample
 
 FORMATS = [
     ("wav", "WAV", "PCM_16", 44100),
@@ -160,3 +168,161 @@ def test_what_is_no_sound_is_refused(tmp_path: Path) -> None:
             decode(tmp_path / name)
     with pytest.raises(Silent, match="digital silence"):
         decode(tmp_path / "zeros.flac")
+
+
+# Numbers of a header that cannot be
+
+
+def wav(rate: int, channels: int, samples: bytes) -> bytes:
+    head = struct.pack("<HHIIHH", 1, channels, rate, rate * 2 * channels % 2**32, 2 * channels, 16)
+    body = b"WAVEfmt " + struct.pack("<I", 16) + head + b"data" + struct.pack("<I", len(samples))
+    return b"RIFF" + struct.pack("<I", len(body) + len(samples)) + body + samples
+
+
+_MEASURED = """
+import resource, sys
+from pathlib import Path
+import supclap.data.decode as module
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    print(len(module.decode(Path(sys.argv[1]))))
+except module.Unreadable as fault:
+    print(fault)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def measured(path: Path) -> tuple[str, int]:
+    """What `decode` says of a file in a process of its own, and how many MiB it took."""
+    command = [sys.executable, "-c", _MEASURED, str(path)]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    said, memory = answer.stdout.splitlines()
+    return said, int(memory)
+
+
+@pytest.mark.parametrize("rate", [1, 99, 1_000_001, 100_000_000, 2**31 - 1, 2**32 - 1])
+def test_a_rate_that_cannot_be_is_refused_in_little_memory(tmp_path: Path, rate: int) -> None:
+    noise = np.random.default_rng(0).integers(-9999, 9999, 16_000).astype("<i2").tobytes()
+    (tmp_path / "x.wav").write_bytes(wav(rate, 1, noise))
+    said, memory = measured(tmp_path / "x.wav")
+    assert "samples a second; expected 100 to 1,000,000" in said or "not decodable" in said
+    assert memory < 50
+
+
+@pytest.mark.parametrize("rate", [100, 384_000, 655_350, 1_000_000])
+def test_rates_at_the_bounds_are_read(tmp_path: Path, rate: int) -> None:
+    sound = (8000 * np.sin(2 * np.pi * 20 * np.arange(2 * rate) / rate)).astype("<i2")
+    (tmp_path / "x.wav").write_bytes(wav(rate, 1, sound.tobytes()))
+    said, memory = measured(tmp_path / "x.wav")
+    assert said == "32000"
+    assert memory < 300
+    found = decode(tmp_path / "x.wav")
+    assert np.abs(np.fft.rfft(found)).argmax() == 40  # 20 Hz in two seconds
+
+
+def test_a_thousand_channels_are_read_in_little_memory(tmp_path: Path) -> None:
+    sound = np.random.default_rng(0).integers(-9999, 9999, 1024 * 4000).astype("<i2")
+    (tmp_path / "x.wav").write_bytes(wav(16_000, 1024, sound.tobytes()))
+    said, memory = measured(tmp_path / "x.wav")
+    assert said == "4000"
+    assert memory < 200  # 30 s of it would be 2 GB
+    for channels in (0, 1025, 65_535):
+        (tmp_path / "x.wav").write_bytes(wav(16_000, channels % 2**15, sound.tobytes()))
+        with pytest.raises(Unreadable, match="not decodable"):
+            decode(tmp_path / "x.wav")
+
+
+def test_a_small_file_of_endless_sound_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST", 3600)
+    hum = np.full(16_000 * 3700, 0.1)
+    hum[0] = 0
+    soundfile.write(tmp_path / "x.flac", hum, 16_000)
+    assert (tmp_path / "x.flac").stat().st_size < 400_000
+    with pytest.raises(Unreadable, match="is longer than 1 hours; cut it into parts"):
+        decode(tmp_path / "x.flac")
+    assert len(decode(tmp_path / "x.flac", seconds=10)) == 160_000
+
+
+# Channels that cancel
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 22_050, 44_100, 48_000, 96_000])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_inverted_channels_are_no_silence(tmp_path: Path, rate: int, subtype: str) -> None:
+    y = np.random.default_rng(0).normal(0, 0.1, rate)
+    dc = np.full(rate, 0.05)
+    for channels in (
+        [y, -y],
+        [y + dc, dc - y],
+        [y, -y, y, -y],
+        [y, 0.5 * y, -1.5 * y],
+        [y, -y + 1e-4 * np.roll(y, 7)],
+    ):
+        soundfile.write(tmp_path / "x.wav", np.stack(channels, 1), rate, subtype=subtype)
+        with pytest.raises(Unreadable, match="its channels cancel") as fault:
+            decode(tmp_path / "x.wav")
+        assert not isinstance(fault.value, Silent)
+
+
+@pytest.mark.parametrize("kind", ["MP3", "OGG"])
+def test_inverted_channels_are_found_behind_a_codec(tmp_path: Path, kind: str) -> None:
+    y = tone(44_100)
+    soundfile.write(tmp_path / "x", np.stack([y, -y], 1), 44_100, format=kind)
+    with pytest.raises(Unreadable, match="its channels cancel"):
+        decode(tmp_path / "x")
+
+
+def test_channels_that_cancel_in_part_are_their_mean(tmp_path: Path) -> None:
+    y, z = tone(16_000), tone(16_000, hertz=900, level=0.1)
+    nothing = np.zeros_like(y)
+    for channels, hertz, expected in [
+        ([y, -0.9 * y], 440, 0.025),
+        ([y, -0.5 * y], 440, 0.125),
+        ([y, nothing], 440, 0.25),
+        ([y, *[nothing] * 7], 440, 0.0625),
+        ([y + z, z - y], 900, 0.1),
+    ]:
+        soundfile.write(tmp_path / "x.wav", np.stack(channels, 1), 16_000, subtype="FLOAT")
+        found = decode(tmp_path / "x.wav")
+        assert strength(found, hertz) / 32_768 == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("channels", [[0.25], [0.25, -0.1], [0.0, 0.0], [0.5, -0.5]])
+def test_nothing_that_moves_is_silence(tmp_path: Path, channels: list[float]) -> None:
+    sound = np.tile(channels, (44_100, 1))
+    soundfile.write(tmp_path / "x.wav", sound, 44_100)
+    with pytest.raises(Silent, match=r"every sample is (zero|the same)"):
+        decode(tmp_path / "x.wav")
+
+
+# What is no file
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    (tmp_path / "loop.wav").symlink_to(tmp_path / "loop.wav")
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "device.wav").symlink_to("/dev/zero")
+    here = socket.socket(socket.AF_UNIX)
+    here.bind(str(tmp_path / "socket.wav"))
+    for name, reason in [
+        ("pipe.wav", "is a named pipe, not a file"),
+        ("gone.wav", "is a link to a file that is not there"),
+        ("loop.wav", "cannot be read: Too many levels of symbolic links"),
+        ("folder.wav", "is a folder, not a file"),
+        ("device.wav", "is a device, not a file"),
+        ("socket.wav", "is a socket, not a file"),
+    ]:
+        with pytest.raises(Unreadable, match=reason):
+            decode(tmp_path / name)
+    here.close()
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.wav", b"two\nlines.wav", b"x.raw", b"x.txt", b"x"])
+def test_the_name_of_a_file_does_not_matter(tmp_path: Path, name: bytes) -> None:
+    soundfile.write(tmp_path / "x.wav", tone(16_000), 16_000)
+    os.rename(tmp_path / "x.wav", os.fsencode(tmp_path) + b"/" + name)
+    assert len(decode(tmp_path / os.fsdecode(name))) == 16_000

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from supclap.data.decode import Unreadable, decode
+from supclap.data.decode import decode
+from supclap.data.faults import Unreadable
 from supclap.data.soundscenes.processes import ordered_map
 from supclap.data.soundscenes.recordings import Recording
 from supclap.data.soundscenes.scenes import Event
