@@ -15,6 +15,7 @@ from supclap.errors import InputError
 from supclap.model.clap import CLAP, Level
 from supclap.model.frozen import frozen_outputs
 from supclap.model.tokens import Tokens
+from supclap.progress import stage
 
 # Features of a split that fit into this are kept in memory after their first use; beyond it they
 # are computed in every epoch.
@@ -65,7 +66,9 @@ class Inputs:
         self.caption_languages = [caption.language for _, _, caption in chosen]
         self._place = {(row, number): place for place, (row, number, _) in enumerate(chosen)}
         self._model = model
-        self._tokens = model.text.tokenize([c.text for _, _, c in chosen], self.caption_languages)
+        with stage(f"tokenizing the captions of '{name}'"):
+            texts = [caption.text for _, _, caption in chosen]
+            self._tokens = model.text.tokenize(texts, self.caption_languages)
         self._text_outputs = self._frozen_text(languages) if model.text.frozen else None
         too_long = bool((clips.lengths > model.samples).any())
         self._crops = crops if too_long and not model.audio.frozen else None

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -24,6 +25,7 @@ from supclap.config import RunConfig, parse_config
 from supclap.data import open_data
 from supclap.errors import InputError
 from supclap.events import Event
+from supclap.progress import Doing, listening, relay, stage
 from supclap.storage import Folder
 from supclap.training import TrainingError, fit
 from supclap.workers import Workers, join
@@ -31,6 +33,7 @@ from supclap.workers import Workers, join
 # After one worker is gone the others fail on their own, with errors that only say so. The one that
 # went first is to be named, so it is waited for shortly.
 GRACE_SECONDS = 2.0
+RELAY_EVERY = 0.2  # seconds
 # What a worker may say of the run itself; it counts before the others' words that they were left.
 FAULTS: dict[str, type[Exception]] = {"input": InputError, "training": TrainingError}
 
@@ -46,7 +49,8 @@ def launch(config: RunConfig, place: str, workers: int) -> Iterator[Event]:
         InputError, TrainingError: as `fit` does, from whichever worker.
         WorkerLost: a worker's process ended without a word; the others are stopped.
     """
-    open_data(config.data)  # faults show before anything starts; the workers find it made
+    with stage("opening the data"):
+        open_data(config.data)  # faults show before anything starts; the workers find it made
     context = get_context("spawn")
     threads = max(1, torch.get_num_threads() // workers)
     with tempfile.TemporaryDirectory(prefix="supclap-workers-") as scratch:
@@ -63,12 +67,27 @@ def launch(config: RunConfig, place: str, workers: int) -> Iterator[Event]:
                 writer.close()  # the reader then sees the end of a worker that is gone
                 pipes.append(reader)
                 processes.append(process)
+            relay(Doing("starting the workers"))
             yield from _listen(pipes, processes)
         finally:
             for process in processes:
                 process.kill()
             for process in processes:
                 process.join()
+
+
+class Relay:
+    """Sends what a worker is busy with to the process that started it, not more often than seen."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._sent, self._what = 0.0, ""
+
+    def __call__(self, doing: Doing | None) -> None:
+        what, now = doing.what if doing else "", time.monotonic()
+        if what != self._what or now - self._sent > RELAY_EVERY:
+            self._sent, self._what = now, what
+            self._pipe.send(("doing", doing))
 
 
 def _listen(pipes: list[Connection], processes: Sequence[BaseProcess]) -> Iterator[Event]:
@@ -80,7 +99,9 @@ def _listen(pipes: list[Connection], processes: Sequence[BaseProcess]) -> Iterat
             if kind in FAULTS:
                 raise FAULTS[kind](content)
         for pipe, kind, content in said:
-            if kind == "event":
+            if kind == "doing":
+                relay(content)
+            elif kind == "event":
                 yield content
             elif kind == "done":
                 waiting.remove(pipe)
@@ -131,9 +152,10 @@ def _work(
     torch.set_num_threads(threads)
     try:
         join(init_method=meeting, rank=rank, world_size=size)
-        for event in fit(parse_config(values), Folder.at(place), workers=Workers.current()):
-            if rank == 0:
-                pipe.send(("event", event))
+        with listening(Relay(pipe)) if rank == 0 else nullcontext():
+            for event in fit(parse_config(values), Folder.at(place), workers=Workers.current()):
+                if rank == 0:
+                    pipe.send(("event", event))
         pipe.send(("done", None))
     except InputError as error:
         pipe.send(("input", str(error)))

@@ -18,6 +18,7 @@ from supclap.evaluation.zero_shot import class_embeddings, zero_shot
 from supclap.events import LOW
 from supclap.inputs import Inputs
 from supclap.model.clap import CLAP
+from supclap.progress import stage
 from supclap.workers import Workers
 
 # Rows of one forward pass. Their number must not depend on the workers: a product of matrices of
@@ -46,10 +47,16 @@ def measure_retrieval(split: str, model: CLAP, inputs: Inputs, workers: Workers)
     workers receive them.
     """
     clips, captions = len(inputs.clips), len(inputs.caption_rows)
-    audio = _encode(
-        clips, workers, lambda rows: model.audio(inputs.audio(rows), inputs.level), model
-    )
-    text = _encode(captions, workers, lambda places: model.text(inputs.text(places)), model)
+
+    def heard(rows: np.ndarray) -> Tensor:
+        return model.audio(inputs.audio(rows), inputs.level)
+
+    def read(places: np.ndarray) -> Tensor:
+        return model.text(inputs.text(places))
+
+    with stage(f"measuring {split}", clips + captions, "clips and captions") as done:
+        audio = _encode(clips, workers, heard, model, done)
+        text = _encode(captions, workers, read, model, lambda number: done(clips + number))
 
     def figures() -> Measured:
         found = retrieval_by_language(audio, text, inputs.caption_rows, inputs.caption_languages)
@@ -81,7 +88,8 @@ def measure_zero_shot(
     rows, named, labels = classifiable(clips)
     if len(labels) < 2:
         return {}
-    local = encode_clips(model, clips, rows[workers.part(len(rows))])
+    with stage(f"measuring {prefix}zero-shot"):
+        local = encode_clips(model, clips, rows[workers.part(len(rows))])
     audio = workers.gather(torch.from_numpy(local).to(workers.device), len(rows)).cpu().numpy()
 
     def figures() -> dict[str, float]:
@@ -152,12 +160,19 @@ def better(metric: str, new: float, old: float) -> bool:
 
 @torch.no_grad()
 def _encode(
-    length: int, workers: Workers, encode: Callable[[np.ndarray], Tensor], model: CLAP
+    length: int,
+    workers: Workers,
+    encode: Callable[[np.ndarray], Tensor],
+    model: CLAP,
+    done: Callable[[int], None],
 ) -> Tensor:
     """(length, d) embeddings, each computed by one worker, the same on all."""
     model.eval()
     mine = np.arange(length)[workers.part(length)]
-    blocks = [encode(mine[start : start + ROWS]) for start in range(0, len(mine), ROWS)]
+    blocks = []
+    for start in range(0, len(mine), ROWS):
+        blocks.append(encode(mine[start : start + ROWS]))
+        done(min(start + ROWS, len(mine)) * workers.size)
     width = model.config.dim
     local = torch.cat(blocks) if blocks else torch.zeros(0, width, device=workers.device)
     return workers.gather(local, length)

@@ -32,7 +32,7 @@ MODEL = "model"
 CHECKPOINTS, LATEST = "checkpoints", "latest.json"
 POINTER = f"{CHECKPOINTS}/{LATEST}"
 # Of the start, what the result repeats.
-RECORDED = ("epochs", "workers", "code", "data", "made_with")
+RECORDED = ("epochs", "workers", "code", "data", "made_with", "setup_seconds")
 
 
 def config_file(config: RunConfig) -> bytes:

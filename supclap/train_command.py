@@ -16,6 +16,7 @@ import yaml
 
 from supclap.errors import InputError
 from supclap.events import EpochEnded, Event, Finished, Started
+from supclap.progress import stage
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import; `supclap --help` must not wait for it
     from supclap.config import RunConfig
@@ -43,13 +44,23 @@ def train_command(
 ) -> None:
     """Train one model and measure it. The same command again goes on where it was, or only shows
     the figures of a run that is finished."""
-    values = _values(config, changes, data)
-    from supclap.config import parse_config
-    from supclap.divergence import TrainingError
-    from supclap.storage import Folder
+    from supclap.waiting import shown
 
-    run = parse_config(values, str(config) if config else "configuration")
-    folder = Folder.at(out or f"{RUNS}/{_name(run)}")
+    with shown():
+        _train(config, changes, data, out, workers)
+
+
+def _train(
+    config: Path | None, changes: tuple[str, ...], data: str | None, out: str | None, workers: int
+) -> None:
+    with stage("loading PyTorch"):
+        values = _values(config, changes, data)
+        from supclap.config import parse_config
+        from supclap.divergence import TrainingError
+        from supclap.storage import Folder
+
+        run = parse_config(values, str(config) if config else "configuration")
+        folder = Folder.at(out or f"{RUNS}/{_name(run)}")
     show = Show(folder)
     try:
         with alone(folder):
@@ -120,7 +131,8 @@ def _events(run: RunConfig, folder: Folder, workers: int) -> Iterator[Event]:
         except WorkerLost as error:
             raise click.ClickException(str(error)) from None
     else:
-        from supclap.training import fit
+        with stage("loading PyTorch"):
+            from supclap.training import fit
 
         yield from fit(run, folder)
 

@@ -18,7 +18,7 @@ import torch
 from supclap.batches import Batches
 from supclap.checkpoint import Checkpoints, learned_state, restore
 from supclap.config import RunConfig, SelectConfig
-from supclap.data import open_data
+from supclap.data import cache, open_data
 from supclap.data.clips import Clips, Collection
 from supclap.data.reading import prefetch
 from supclap.divergence import TrainingError
@@ -31,6 +31,7 @@ from supclap.measurement import better, check_metric, measure_retrieval
 from supclap.model.clap import CLAP, build_model
 from supclap.model.frozen import frozen_hashes
 from supclap.optimization import build_optimizer, set_learning_rate
+from supclap.progress import STEPS, stage
 from supclap.record import Record, writing
 from supclap.step import Step
 from supclap.storage import Folder
@@ -113,6 +114,7 @@ def fit(
         return
 
     usage = Usage()
+    setting_up, made = Clock(), cache.spent[0]
 
     # The parts.
     check_metric(config.select.metric, config.data.languages)
@@ -121,7 +123,8 @@ def fit(
     batches = _batches(config, train)
     if config.batch_size < workers.size:
         raise InputError(f"batch_size: {config.batch_size} is too few for {workers.size} workers")
-    model = _model(config, train).to(workers.device)
+    with stage("building the model"):
+        model = _model(config, train).to(workers.device)
     loss = _loss(config).to(workers.device)
     workers.same_start(model, loss)
     optimizer = build_optimizer(config.optimizer, model, loss)
@@ -147,6 +150,7 @@ def fit(
         also=held_out.also,
         frozen=frozen_hashes(model),
         made_with=made_with(workers.device),
+        setup_seconds=max(0.0, setting_up.seconds - (cache.spent[0] - made)),
     )
     progress = Progress(events=[to_line(started)])
     state = workers.from_first(checkpoints.load_latest)
@@ -168,7 +172,7 @@ def fit(
             "loss": learned_state(loss),
             "optimizer": optimizer.state_dict(),
         }
-        with writing(folder):
+        with stage("writing a checkpoint"), writing(folder):
             checkpoints.save(progress.checkpoint, parts, keep=progress.best.get("checkpoint"))
 
     # The loop.
@@ -177,15 +181,17 @@ def fit(
         clock = Clock(progress.epoch_seconds)
         model.train()
         rest = batches.epoch(epoch, start=progress.step - epoch * steps)
-        for batch, fed in prefetch(inputs.feed(rest, workers.rank, workers.size)):
-            set_learning_rate(optimizer, config.optimizer, batch.step, steps, config.epochs)
-            for name, value in step(batch, fed, progress.checkpoint).items():
-                progress.sums[name] = progress.sums.get(name, 0.0) + value
-            progress.step += 1
-            if config.checkpoint_steps and progress.step % config.checkpoint_steps == 0:
-                progress.epoch_seconds = clock.seconds
-                progress.checkpoint = f"{progress.step:08d}.pt"
-                workers.from_first(save)
+        with stage(f"epoch {epoch + 1}/{config.epochs}", steps, STEPS) as done:
+            for batch, fed in prefetch(inputs.feed(rest, workers.rank, workers.size)):
+                set_learning_rate(optimizer, config.optimizer, batch.step, steps, config.epochs)
+                for name, value in step(batch, fed, progress.checkpoint).items():
+                    progress.sums[name] = progress.sums.get(name, 0.0) + value
+                progress.step += 1
+                done(progress.step - epoch * steps)
+                if config.checkpoint_steps and progress.step % config.checkpoint_steps == 0:
+                    progress.epoch_seconds = clock.seconds
+                    progress.checkpoint = f"{progress.step:08d}.pt"
+                    workers.from_first(save)
 
         metrics = {name: total / steps for name, total in progress.sums.items()}
         for split in dict.fromkeys(watched):  # in the same order on every worker
@@ -198,8 +204,9 @@ def fit(
 
     # The end: the best epoch's weights, measured on what is left, and kept.
     clock = Clock()
-    best = workers.from_first(lambda: checkpoints.load(progress.best["checkpoint"]))
-    restore(model, best["model"])
+    with stage("opening the best epoch's checkpoint"):
+        best = workers.from_first(lambda: checkpoints.load(progress.best["checkpoint"]))
+        restore(model, best["model"])
     measured = measure_at_the_end(model, held_out, workers)
     chosen = from_line(progress.events[progress.best["epoch"]])
     assert isinstance(chosen, EpochEnded)
@@ -211,7 +218,8 @@ def fit(
         peak_MB=workers.from_first(lambda: higher(progress.peak, usage.peak())),
     )
     lines = [*progress.events, to_line(finished)]
-    workers.from_first(lambda: record.finish(model, measured.ranks, lines, started, finished))
+    with stage("keeping the model and its figures"):
+        workers.from_first(lambda: record.finish(model, measured.ranks, lines, started, finished))
     yield finished
 
 

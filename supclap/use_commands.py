@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from supclap.errors import InputError
+from supclap.progress import Doing, relay, stage
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import; `supclap --help` must not wait for it
     from rich.table import Table
 
     from supclap.data.clips import Clips
     from supclap.evaluation.collection import RetrievalReport, ZeroShotReport
+    from supclap.model.clap import CLAP
 
 LISTED = 10  # skipped files that are printed; all of them stand in a file
 
@@ -64,24 +65,29 @@ def evaluate_command(
 
     Retrieval where the split has captions, else zero-shot classification of its labels.
     """
-    from supclap.evaluation.collection import evaluate_retrieval, evaluate_zero_shot
-    from supclap.evaluation.zero_shot import TEMPLATES
-    from supclap.model.clap import load
+    from supclap.waiting import shown
 
-    opened = load(model)
-    clips = _clips(data, split, languages, seed, events)
-    spoken = languages.split(",") if languages else None
     found: dict[str, Any]
-    if (task or ("retrieval" if any(clips.captions) else "zero-shot")) == "retrieval":
-        retrieved = evaluate_retrieval(opened, clips, spoken)
-        _print(*_retrieval_view(retrieved, split))
-        found = _retrieval_figures(retrieved)
-    else:
-        classified = evaluate_zero_shot(
-            opened, clips, templates or TEMPLATES, spoken[0] if spoken else "eng"
-        )
-        _print(*_zero_shot_view(classified, split))
-        found = _zero_shot_figures(classified)
+    with shown():
+        opened = _opened(model)
+        from supclap.evaluation.collection import evaluate_retrieval, evaluate_zero_shot
+        from supclap.evaluation.zero_shot import TEMPLATES
+
+        with stage("opening the data"):
+            clips = _clips(data, split, languages, seed, events)
+        spoken = languages.split(",") if languages else None
+        if (task or ("retrieval" if any(clips.captions) else "zero-shot")) == "retrieval":
+            with stage("measuring retrieval"):
+                retrieved = evaluate_retrieval(opened, clips, spoken)
+            _print(*_retrieval_view(retrieved, split))
+            found = _retrieval_figures(retrieved)
+        else:
+            with stage("measuring zero-shot classification"):
+                classified = evaluate_zero_shot(
+                    opened, clips, templates or TEMPLATES, spoken[0] if spoken else "eng"
+                )
+            _print(*_zero_shot_view(classified, split))
+            found = _zero_shot_figures(classified)
     if out:
         about = {"model": opened.content_hash(), "data": clips.content_hash, "split": split}
         _write(out, json.dumps(about | found, indent=1) + "\n")
@@ -93,17 +99,16 @@ def evaluate_command(
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Parquet to write.")
 def embed_command(folder: Path, model: Path, out: Path) -> None:
     """Embed the sounds below FOLDER, to search them."""
-    from supclap.embedding import embed_folder
-    from supclap.model.clap import load
+    from supclap.waiting import shown
 
-    opened = load(model)
-    with click.progressbar(length=1, label="embedding", show_pos=True, file=sys.stderr) as bar:
+    with shown():
+        opened = _opened(model)
+        from supclap.embedding import embed_folder
 
-        def show(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
-        report = embed_folder(opened, folder, out, show)
+        with stage("looking for sounds"):
+            report = embed_folder(
+                opened, folder, out, lambda done, of: relay(Doing("embedding", done, of, "files"))
+            )
     click.echo(
         f"{out}: {report.files:,} files in {report.windows:,} windows of "
         f"{opened.seconds:g} s; {len(report.skipped):,} files skipped"
@@ -128,12 +133,23 @@ def embed_command(folder: Path, model: Path, out: Path) -> None:
 @click.option("--language", default="eng", show_default=True, help="Of the query.")
 def search_command(index: Path, query: str, model: Path | None, k: int, language: str) -> None:
     """Print the sounds that fit QUERY best."""
-    from supclap.embedding import model_folder, search_index
-    from supclap.model.clap import load
+    from supclap.waiting import shown
 
-    opened = load(model or model_folder(index))
-    for hit in search_index(opened, index, query, k, language):
+    with shown():
+        with stage("loading PyTorch"):
+            from supclap.embedding import model_folder, search_index
+        opened = _opened(model or model_folder(index))
+        with stage("searching"):
+            hits = search_index(opened, index, query, k, language)
+    for hit in hits:
         click.echo(f"{hit.score:6.3f}  {hit.path}  {hit.start:.1f}-{hit.end:.1f} s")
+
+
+def _opened(folder: Path) -> CLAP:
+    with stage("loading PyTorch"):
+        from supclap.model.clap import load
+    with stage("opening the model"):
+        return load(folder)
 
 
 def _clips(data: str, split: str, languages: str | None, seed: int, events: Sequence[str]) -> Clips:

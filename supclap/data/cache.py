@@ -5,11 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 from supclap.errors import InputError
+from supclap.progress import stage
+
+# Seconds that this process has given to what is made once and then kept, the wait for another
+# process that makes it included: they say nothing of how long the next run takes.
+spent = [0.0]
 
 
 def cache_folder() -> Path:
@@ -33,10 +40,11 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
     """
     if target.is_dir():
         return target
+    began = time.monotonic()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(target.parent / f".{target.name}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it however this process ends
+            _wait_for(lock, target.name)  # the kernel frees it however this process ends
             if not target.is_dir():
                 _build(target, build)
     except OSError as error:
@@ -44,7 +52,17 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
             f"{target.parent}: cannot keep made data here: {error.strerror or error}; "
             "make room, or set SUPCLAP_CACHE to another folder"
         ) from error
+    finally:
+        spent[0] += time.monotonic() - began
     return target
+
+
+def _wait_for(lock: IO[str], name: str) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with stage(f"waiting for the process that makes {name}"):
+            fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def _build(target: Path, build: Callable[[Path], None]) -> None:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
-from supclap.data.prepare import PrepareReport, Progress, prepare
+from supclap.data.prepare import PrepareReport, prepare
 from supclap.data.sources.listing import LOSSES
 from supclap.errors import InputError
+from supclap.progress import Doing, relay, stage
+from supclap.waiting import shown
 
 
 @click.command("prepare")
@@ -58,7 +55,7 @@ def prepare_command(
     with captions.csv. Sound in any format that libsndfile reads becomes 16 kHz mono. After an
     interruption the same command goes on where it was.
     """
-    with _shown() as progress:
+    with shown(), stage("reading the index"):
         report = prepare(
             name,
             source,
@@ -70,7 +67,7 @@ def prepare_command(
             seconds=seconds,
             workers=workers or len(os.sched_getaffinity(0)),
             max_loss=max_loss,
-            progress=progress,
+            progress=lambda what, done, of: relay(Doing(what, done, of, "clips")),
         )
     _print(report)
 
@@ -84,29 +81,6 @@ def _translation(text: str) -> tuple[str, Path]:
     if not mark or not folder:
         raise InputError(f"--captions {text}: expected LANGUAGE=DIR, such as jpn=captions-ja")
     return language, Path(folder)
-
-
-@contextmanager
-def _shown() -> Iterator[Progress]:
-    """A bar on a terminal, else a line every ten seconds."""
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Bar(TextColumn("{task.description}"), *columns, console=console) as bar:
-            task = bar.add_task("reading the index", total=None)
-            yield lambda stage, done, total: bar.update(
-                task, description=stage, completed=done, total=total
-            )
-        return
-    last = time.monotonic()
-
-    def line(stage: str, done: int, total: int) -> None:
-        nonlocal last
-        if done == total or time.monotonic() - last >= 10:
-            last = time.monotonic()
-            click.echo(f"{stage}: {done:,} of {total:,}", err=True)
-
-    yield line
 
 
 def _print(report: PrepareReport) -> None:

@@ -23,9 +23,10 @@ from torch import Tensor
 
 from supclap.data.cache import build_once, cache_folder
 from supclap.errors import InputError
-from supclap.model.clap import CLAP, Tower
+from supclap.model.clap import CLAP, AudioTower, Tower
 from supclap.model.folder import content_hash
 from supclap.model.tokens import Tokens
+from supclap.progress import stage
 from supclap.version import hash_of_code
 
 ROWS = 64
@@ -71,9 +72,12 @@ def frozen_outputs(
     def build(scratch: Path) -> None:
         raw = scratch / "outputs.raw"
         kept = np.memmap(raw, dtype=np.float32, mode="w+", shape=(count, width))
-        for start in range(0, count, rows_per_batch):
-            rows = range(start, min(start + rows_per_batch, count))
-            kept[rows.start : rows.stop] = _compute(tower, items(rows), rows)
+        side = "audio" if isinstance(tower, AudioTower) else "text"
+        with stage(f"computing the frozen {side} encoder's outputs, once", count, "items") as done:
+            for start in range(0, count, rows_per_batch):
+                rows = range(start, min(start + rows_per_batch, count))
+                kept[rows.start : rows.stop] = _compute(tower, items(rows), rows)
+                done(rows.stop)
         _write(scratch / FILE, kept)
         del kept
         raw.unlink()

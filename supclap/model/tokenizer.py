@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from supclap.errors import InputError
 from supclap.model.tokens import Tokens
+from supclap.progress import stage
 
 PADDING, START = "<pad>", "<s>"
 MAX_TOKENS = 128  # a longer caption is cut; five times the longest of AudioCaps and Clotho's median
@@ -60,7 +61,8 @@ class CaptionTokenizer:
             max_token_length=LONGEST_MERGE,
             show_progress=False,
         )
-        tokenizer.train_from_iterator(lines, trainer)
+        with stage("training the tokenizer"):
+            tokenizer.train_from_iterator(lines, trainer)
         return cls(tokenizer)
 
     def __call__(self, texts: list[str]) -> Tokens:

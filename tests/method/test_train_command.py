@@ -37,7 +37,7 @@ def train(*arguments: str) -> Result:
 def test_a_run_is_told_epoch_by_epoch_and_ends_with_figures_beside_chance(data: str) -> None:
     result = train("tiny.yaml", "--data", data, "--set", "loss.svr.radius=dynamic", "--out", "run")
     assert result.exit_code == 0, result.output
-    lines = result.output.splitlines()
+    lines = result.stdout.splitlines()
     assert "24 clips, 2 epochs of 3 steps" in lines[1]
     assert "each epoch leaves 3 pairs" in lines[2]
     for epoch, line in enumerate(lines[3:5], 1):
@@ -54,7 +54,7 @@ def test_a_run_is_told_epoch_by_epoch_and_ends_with_figures_beside_chance(data: 
 def test_the_same_command_again_only_shows_the_figures(data: str) -> None:
     first = train("tiny.yaml", "--data", data)
     again = train("tiny.yaml", "--data", data)
-    assert again.output == first.output
+    assert again.stdout == first.stdout
     (run,) = Path("supclap-runs").iterdir()
     assert run.name.startswith("infonce-")
     train("tiny.yaml", "--data", data, "--set", "seed=1")

@@ -78,6 +78,7 @@ class Result:
     data: str
     peak_MB: float | None = None  # most memory held; None where the system did not tell
     made_with: dict[str, str] = field(default_factory=dict)  # versions below it, and the device
+    setup_seconds: float = 0.0  # before the first step; not part of `seconds`
 
     def value(self, column: str) -> float | None:
         """What the run reports under a column's name, or None."""

@@ -30,6 +30,7 @@ from supclap.data.soundscenes.scenes import SPLITS, Event, plan
 from supclap.data.soundscenes.synthesis import synthesize
 from supclap.data.soundscenes.waves import Array
 from supclap.errors import InputError
+from supclap.progress import counting, stage
 
 NAME = "soundscenes"
 EVENTS = "events.json"  # beside the splits: how many recordings of each kind they were made from
@@ -114,8 +115,10 @@ class _Work:
         planned = [one for split in SPLITS for one in plans[split]]
         composer = Composer(self.seed, self.seconds, source)
         clips = ordered_map(composer.clip, planned, self._workers(len(planned)))
-        for split in SPLITS:
-            write_split(folder, NAME, split, (next(clips) for _ in plans[split]))
+        with stage("making soundscenes", len(planned), "clips") as done:
+            counted = counting(clips, done)
+            for split in SPLITS:
+                write_split(folder, NAME, split, (next(counted) for _ in plans[split]))
 
     def _workers(self, items: int) -> int:
         return self.workers or max(1, min(available_cores(), items // _ITEMS_PER_WORKER))
