@@ -102,6 +102,27 @@ PRETRAINED = {
 _FROM_SCRATCH = ("cnn", "transformer")
 
 
+def missing_from(encoder: str, folder: Path) -> str | None:
+    """What a pretrained encoder's folder lacks, and what to do; None where it can be read."""
+    names = PRETRAINED.get(encoder, ())
+    missing = [name for name in names if not (folder / name).is_file()]
+    if not missing or (encoder == "ced" and original_checkpoint(folder) is not None):
+        return None
+    remedy = f"{encoder} needs {', '.join(names)}"
+    if encoder == "ced":
+        remedy += ", or one .pt file, the original's"
+    if missing == ["tokenizer.json"] and (folder / "sentencepiece.bpe.model").is_file():
+        remedy = "make it, once, of the sentencepiece.bpe.model that is there: "
+        remedy += f"python -m supclap.model.nllb {folder}"
+    return f"{folder} has no {missing[0]}; {remedy} (docs/models.md)"
+
+
+def original_checkpoint(folder: Path) -> Path | None:
+    """The one .pt file of a folder: CED's original checkpoints come as such."""
+    found = [path for path in folder.glob("*.pt") if path.is_file()]
+    return found[0] if len(found) == 1 else None
+
+
 def _without_sizes(values: Any) -> Any:
     """A pretrained encoder's values without those that its folder sets.
 

@@ -7,6 +7,7 @@ Modules bear the checkpoints' names, so that their state is loaded name by name.
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supclap.audio_library import torchaudio
-from supclap.config import AudioConfig
+from supclap.config import AudioConfig, original_checkpoint
 from supclap.data.clips import SAMPLE_RATE
 from supclap.errors import InputError
 from supclap.model.features import keep_out_of_state
 from supclap.model.pretrained import (
     CONFIG,
     WEIGHTS,
+    check_folder,
     parse_description,
     pour,
+    read_checkpoint,
     read_file,
     read_weights,
     whole_number,
@@ -33,9 +36,19 @@ from supclap.model.pretrained import (
 from supclap.model.registry import Source, audio_encoder
 
 KEY = "model.audio.folder"
-PREFIXES = ("encoder.", "")  # of the checkpoints on the hub; of the encoder alone
+# Of the checkpoints on the hub; of the encoder alone, and of the original.
+PREFIXES = ("encoder.", "")
+# The original's BatchNorm stands between two rearrangements.
+ORIGINAL_NORM, NORM = "init_bn.1.", "init_bn."
+# Tables of the original's front end, and where this module has them.
+FRONT_END = {
+    "front_end.0.spectrogram.window": "spectrogram.window",
+    "front_end.0.mel_scale.fb": "mel_scale.fb",
+}
 # What of a checkpoint is left out: the classifier over AudioSet's tags, and BatchNorm's counter.
 LEFT_OUT = ("outputlayer.", "init_bn.num_batches_tracked")
+HEAD = 64  # wide is each head of every published CED
+LONGEST = 1012  # frames of every published CED
 # What a description may say only so: another value would be another front end or another network.
 FIXED = {
     "n_mels": 64,
@@ -75,15 +88,19 @@ class CED(nn.Module):
     def __init__(self, config: AudioConfig, source: Source) -> None:
         super().__init__()
         folder = Path(str(config.folder))
-        self.description = source.files.get(CONFIG) or read_file(folder, CONFIG, KEY)
-        where = CONFIG if source.files else str(folder / CONFIG)
+        if source.files:
+            self.description, where = source.files[CONFIG], CONFIG
+        else:
+            self.description, weights, place = _read(folder)
+            described = (folder / CONFIG).is_file()
+            where = str(folder / CONFIG if described else place)
         values = parse_description(self.description, "ced", where)
         _refuse_others(values, where)
         self.width = whole_number(values, "embed_dim", where)
         heads = whole_number(values, "num_heads", where)
         if self.width % heads:
             raise InputError(f"{where}: embed_dim {self.width} is no multiple of {heads} heads")
-        self.longest = whole_number(values, "target_length", where, 1012)
+        self.longest = whole_number(values, "target_length", where, LONGEST)
         if self.longest < PATCH:
             raise InputError(
                 f"{where}: target_length: expected at least a patch of {PATCH} frames, found "
@@ -105,9 +122,17 @@ class CED(nn.Module):
         )
         self.norm = nn.LayerNorm(self.width, eps=EPSILON)
         if not source.files:
-            found = without_prefix(read_weights(folder, KEY), "time_pos_embed", PREFIXES)
-            kept = {name: value for name, value in found.items() if not name.startswith(LEFT_OUT)}
-            pour(kept, self, folder / WEIGHTS)
+            self._refuse_other_front_end(weights, place)
+            kept = {n: v for n, v in weights.items() if not n.startswith((*LEFT_OUT, *FRONT_END))}
+            pour(kept, self, place)
+
+    def _refuse_other_front_end(self, weights: dict[str, Tensor], place: Path) -> None:
+        """An original checkpoint has the tables of its front end, and they must be these."""
+        for name, ours in FRONT_END.items():
+            table = self.decibels.mel.get_buffer(ours)
+            theirs = weights.get(name, table)
+            if theirs.shape != table.shape or not theirs.float().allclose(table, rtol=0, atol=1e-4):
+                raise InputError(f"{place}: {name}: is another front end than CED's here")
 
     def files(self) -> dict[str, bytes]:
         """What the model folder must hold besides weights."""
@@ -223,6 +248,53 @@ class _Attention(nn.Module):
         attended = F.scaled_dot_product_attention(query, key, value)
         output: Tensor = self.proj(attended.transpose(1, 2).reshape(rows, length, width))
         return output
+
+
+def _read(folder: Path) -> tuple[bytes, dict[str, Tensor], Path]:
+    """Description and weights of a folder in either layout, and the file of the weights."""
+    check_folder(folder, "ced", KEY)
+    described = (folder / CONFIG).is_file()
+    if described and (folder / WEIGHTS).is_file():
+        place = folder / WEIGHTS
+        weights = read_weights(place)
+    else:
+        original = original_checkpoint(folder)
+        assert original is not None  # by `check_folder`
+        place = original
+        weights = read_checkpoint(place)
+    weights = {
+        NORM + name.removeprefix(ORIGINAL_NORM) if name.startswith(ORIGINAL_NORM) else name: value
+        for name, value in without_prefix(weights, "time_pos_embed", PREFIXES).items()
+    }
+    description = read_file(folder / CONFIG) if described else _description_of(weights, place)
+    return description, weights, place
+
+
+def _description_of(weights: dict[str, Tensor], place: Path) -> bytes:
+    """The description of an original checkpoint, which brings none: its sizes say all but the
+    number of heads, and that follows from the width in every published one."""
+    try:
+        width = len(weights["patch_embed.proj.weight"])
+        inner = len(weights["blocks.0.mlp.fc1.weight"])
+        columns = weights["time_pos_embed"].shape[-1]
+        depth = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blocks."))
+    except (KeyError, ValueError, IndexError) as error:
+        raise InputError(f"{place}: is not CED's checkpoint (lacks {error})") from None
+    if width % HEAD:
+        raise InputError(
+            f"{place}: is {width} wide, no multiple of the {HEAD} of a head of the published CED; "
+            f"give a {CONFIG} beside it that names num_heads (docs/models.md)"
+        )
+    longest = LONGEST if columns == LONGEST // PATCH else columns * PATCH
+    values = {
+        "model_type": "ced",
+        "embed_dim": width,
+        "depth": depth,
+        "num_heads": width // HEAD,
+        "mlp_ratio": inner / width,
+        "target_length": longest,
+    }
+    return (json.dumps(values, indent=1) + "\n").encode()
 
 
 def _ratio(values: dict[str, Any], where: str) -> float:

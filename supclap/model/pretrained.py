@@ -12,19 +12,24 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from supclap.config import missing_from
 from supclap.errors import InputError
 from supclap.wording import gist
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
-def read_file(folder: Path, name: str, key: str) -> bytes:
-    """A file of the folder that ``key`` of the configuration names. Raises InputError."""
+def check_folder(folder: Path, encoder: str, key: str) -> None:
+    """Raises InputError unless the folder that ``key`` names holds the encoder's files."""
     if not folder.is_dir():
         raise InputError(f"{key}: {folder} is not a folder")
-    path = folder / name
-    if not path.is_file():
-        raise InputError(f"{key}: {folder} has no {name} (docs/models.md names the files)")
+    missing = missing_from(encoder, folder)
+    if missing is not None:
+        raise InputError(f"{key}: {missing}")
+
+
+def read_file(path: Path) -> bytes:
+    """A file of a folder. Raises InputError."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -53,21 +58,34 @@ def whole_number(
     return value
 
 
-def read_weights(folder: Path, key: str) -> dict[str, Tensor]:
-    """The tensors of model.safetensors by name.
-
-    Raises:
-        InputError: there is no such file (a pickle is never read), or it is damaged.
-    """
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise InputError(f"{key}: {folder} has no {WEIGHTS} (pickled weights are never read)")
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name. Raises InputError where it is damaged."""
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
             f"{path}: cannot be read (truncated? copy it again): {gist(error)}"
         ) from None
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The tensors by name of a file that `torch.save` wrote: a state, or one below "model".
+
+    Raises:
+        InputError: it is damaged, holds anything but tensors, or needs code, which is never run.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load fails in many ways on damaged bytes
+        raise InputError(
+            f"{path}: cannot be read as tensors alone (truncated? code in it is never run): "
+            f"{gist(error, 100)}"
+        ) from None
+    if isinstance(found, Mapping) and isinstance(found.get("model"), Mapping):
+        found = found["model"]
+    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise InputError(f"{path}: is no state of a model: expected tensors by name")
+    return {str(name): value for name, value in found.items()}
 
 
 def without_prefix(
@@ -103,8 +121,8 @@ def pour(weights: Mapping[str, Tensor], module: nn.Module, where: Path) -> None:
         ),
     ]
     if any(faults):
-        told = "; ".join(fault for fault in faults if fault)
-        raise InputError(f"{where}: is not the model that {CONFIG} describes: {told}")
+        found = "; ".join(fault for fault in faults if fault)
+        raise InputError(f"{where}: is not the model that {CONFIG} describes: {found}")
     with torch.no_grad():
         for name, value in wanted.items():
             value.copy_(weights[name])

@@ -19,6 +19,7 @@ from supclap.errors import InputError
 from supclap.model.pretrained import (
     CONFIG,
     WEIGHTS,
+    check_folder,
     parse_description,
     pour,
     read_file,
@@ -28,11 +29,17 @@ from supclap.model.pretrained import (
 )
 from supclap.model.registry import Source, text_encoder
 from supclap.model.tokens import Tokens
+from supclap.vision_library import mend_torchvision
 from supclap.wording import gist
 
 KEY = "model.text.folder"
 TOKENIZER = "tokenizer.json"
 PREFIXES = ("", "encoder.", "model.encoder.")
+MARKER = "layers.0.fc1.weight"  # is in every layout
+EMBEDDING = "embed_tokens.weight"
+# The same embedding under the name that a whole translation model shares it by.
+SHARED = ("shared.weight", "model.shared.weight")
+SINES = "embed_positions.weights"  # a table that the module computes; some layouts keep it
 MAX_TOKENS = 512  # SONAR's own limit; a longer text is cut, its end mark kept
 # The paper's languages as NLLB names them: language and script.
 NLLB = {
@@ -45,7 +52,7 @@ NLLB = {
     "jpn": "jpn_Jpan",
     "zho": "zho_Hans",
 }
-END, PADDING = "</s>", "<pad>"
+END, PADDING, MASK = "</s>", "<pad>", "<mask>"
 
 
 @text_encoder("sonar")
@@ -58,15 +65,17 @@ class SONAR(nn.Module):
 
     Raises:
         InputError: no such folder, another model, a file that is missing or damaged, weights that
-            are missing, too many or of another shape, a tokenizer without the paper's languages.
+            are missing, too many or of another shape, a tokenizer without the paper's languages, or
+            with other numbers than the weights'.
     """
 
     def __init__(self, config: TextConfig, source: Source) -> None:
         super().__init__()
         folder = Path(str(config.folder))
+        if not source.files:
+            check_folder(folder, "sonar", KEY)
         self._files = {
-            name: source.files.get(name) or read_file(folder, name, KEY)
-            for name in (CONFIG, TOKENIZER)
+            name: source.files.get(name) or read_file(folder / name) for name in (CONFIG, TOKENIZER)
         }
         place = "" if source.files else f"{folder}/"
         self.encoder = _encoder(self._files[CONFIG], f"{place}{CONFIG}", source.dropout)
@@ -74,9 +83,8 @@ class SONAR(nn.Module):
         self.tokenizer = _tokenizer(self._files[TOKENIZER], f"{place}{TOKENIZER}")
         self.ids = self._ids(place)
         if not source.files:
-            weights = read_weights(folder, KEY)
-            found = without_prefix(weights, "embed_tokens.weight", PREFIXES)
-            pour(found, self.encoder, folder / WEIGHTS)
+            weights = without_prefix(read_weights(folder / WEIGHTS), MARKER, PREFIXES)
+            pour(_of_the_encoder(weights, self.encoder), self.encoder, folder / WEIGHTS)
 
     def files(self) -> dict[str, bytes]:
         """What the model folder must hold besides weights."""
@@ -106,6 +114,12 @@ class SONAR(nn.Module):
         where = f"{place}{TOKENIZER}"
         if absent:
             raise InputError(f"{where}: is not NLLB's tokenizer: it has no {', '.join(absent)}")
+        if known.get(MASK, len(known)) < min(known[name] for name in NLLB.values()):
+            raise InputError(
+                f"{where}: numbers {MASK} before the languages, as transformers 5 does where it "
+                "converts sentencepiece.bpe.model, and the weights do not: each language would be "
+                "taken for its neighbour; make it anew: python -m supclap.model.nllb FOLDER"
+            )
         padding, rows = self.encoder.config.pad_token_id, self.encoder.config.vocab_size
         if known[PADDING] != padding:
             raise InputError(
@@ -118,9 +132,28 @@ class SONAR(nn.Module):
         return {mark: known[mark] for mark in (END, PADDING, *NLLB.values())}
 
 
+def _of_the_encoder(weights: dict[str, Tensor], encoder: Any) -> dict[str, Tensor]:
+    """The weights without what says the same twice; what differs stays, and `pour` names it."""
+    kept = dict(weights)
+    for name in SHARED:
+        if name in kept and (EMBEDDING not in kept or kept[name].equal(kept[EMBEDDING])):
+            kept[EMBEDDING] = kept.pop(name)
+    if SINES in kept:
+        ours = encoder.embed_positions.weights
+        theirs = kept[SINES]
+        rows = min(len(ours), len(theirs))
+        # Half a unit of bfloat16 at 1, for a table that was kept in that precision.
+        if theirs.shape[1:] == ours.shape[1:] and theirs[:rows].float().allclose(
+            ours[:rows].float(), rtol=0, atol=2**-8
+        ):
+            del kept[SINES]
+    return kept
+
+
 def _encoder(description: bytes, where: str, dropout: float) -> Any:
     """An `M2M100Encoder` of random weights, in this run's dropout."""
     # Seconds and hundreds of modules: only a run that asks for SONAR pays for them.
+    mend_torchvision()
     from transformers import M2M100Config
     from transformers.models.m2m_100.modeling_m2m_100 import M2M100Encoder
 

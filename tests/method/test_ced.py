@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from scipy.special import erf
-from tiny_encoders import CED_CONFIG, make_ced
+from tiny_encoders import CED_CONFIG, ced_weights, make_ced, original_weights
 
 from supclap.config import AudioConfig
 from supclap.errors import InputError
@@ -260,3 +260,92 @@ def test_another_depth_than_the_weights_names_what_is_missing(tmp_path: Path) ->
     (folder / "config.json").write_text(json.dumps(CED_CONFIG | {"depth": 3}))
     with pytest.raises(InputError, match=r"missing blocks\.2\.\S+, .* and 9 more$"):
         encoder_of(folder)
+
+
+# --- the original's checkpoints: one .pt file
+
+ORIGINAL = {"embed_dim": 64, "num_heads": 1, "target_length": 64}  # sizes that say the rest
+
+
+@pytest.fixture
+def original(tmp_path):
+    """A folder that holds nothing but an original checkpoint."""
+    config = CED_CONFIG | ORIGINAL
+    torch.save(original_weights(ced_weights(config)), tmp_path / "audiotransformer_mAP_4814.pt")
+    return tmp_path
+
+
+def same_encoders(one, other):
+    mine, theirs = one.state_dict(), other.state_dict()
+    assert mine.keys() == theirs.keys()
+    return all(mine[name].equal(theirs[name]) for name in mine)
+
+
+@pytest.mark.parametrize("below", [False, True])
+def test_the_originals_checkpoint_alone_is_the_same_encoder(original, tmp_path, below):
+    hub = make_ced(tmp_path / "hub", **ORIGINAL)
+    if below:
+        (path,) = original.glob("*.pt")
+        torch.save({"model": torch.load(path, weights_only=True)}, path)
+    found, expected = encoder_of(original), encoder_of(hub)
+    assert same_encoders(found, expected)
+    waves = torch.from_numpy(sounds())
+    assert found(found.features(waves)).equal(expected(expected.features(waves)))
+    # Its model folder holds a description, as it brought none.
+    kept = Source(1.0, files=found.files())
+    again = CED(AudioConfig(name="ced", folder="nowhere"), kept)
+    again.load_state_dict(found.state_dict())
+    assert same_encoders(again, found)
+
+
+def test_a_description_beside_it_says_the_heads(tmp_path):
+    torch.save(original_weights(ced_weights(CED_CONFIG)), tmp_path / "tiny.pt")
+    with pytest.raises(InputError, match=r"tiny\.pt: is 24 wide.* num_heads"):
+        encoder_of(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(CED_CONFIG))
+    assert same_encoders(encoder_of(tmp_path), encoder_of(make_ced(tmp_path / "hub")))
+
+
+class Command:
+    def __reduce__(self):
+        return print, ("this ran",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda w: {"state": Command(), **w}, "cannot be read as tensors alone"),
+        (lambda w: [*w.values()], "is no state of a model"),
+        (lambda w: {"epoch": 3, **w}, "is no state of a model"),
+        (lambda w: {n: v for n, v in w.items() if "patch_embed" not in n}, "lacks 'patch_embed"),
+        (lambda w: {**w, "cls_token": torch.ones(1)}, "unexpected cls_token"),
+        (
+            lambda w: {**w, "front_end.0.mel_scale.fb": torch.ones(257, 128)},
+            r"front_end\.0\.mel_scale\.fb: is another front end",
+        ),
+        (
+            lambda w: {**w, "front_end.0.spectrogram.window": torch.hamming_window(512)},
+            r"front_end\.0\.spectrogram\.window: is another front end",
+        ),
+    ],
+    ids=["code", "list", "number", "other", "token", "bands", "window"],
+)
+def test_a_checkpoint_of_anything_else_is_refused_in_one_line(original, capfd, content, message):
+    (path,) = original.glob("*.pt")
+    torch.save(content(torch.load(path, weights_only=True)), path)
+    with pytest.raises(InputError, match=message) as caught:
+        encoder_of(original)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    assert "this ran" not in capfd.readouterr().out
+
+
+def test_a_truncated_checkpoint_and_two_of_them_are_told(original):
+    (path,) = original.glob("*.pt")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"truncated\?"):
+        encoder_of(original)
+    (original / "other.pt").write_bytes(content)
+    with pytest.raises(InputError, match=r"has no config\.json; .* or one \.pt file"):
+        encoder_of(original)

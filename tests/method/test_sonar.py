@@ -2,15 +2,19 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_encoders import SENTENCES, make_sonar
+from tiny_encoders import SENTENCES, make_sonar, sentencepiece_model
 
 from supclap.config import LANGUAGES, TextConfig
 from supclap.errors import InputError
+from supclap.model import nllb
 from supclap.model.registry import Source
 from supclap.model.sonar import MAX_TOKENS, NLLB, SONAR
 
@@ -160,3 +164,132 @@ def test_a_tokenizer_that_is_not_the_models_is_refused(own: Path) -> None:
     (own / "config.json").write_text(json.dumps(description | {"vocab_size": 50}))
     with pytest.raises(InputError, match=r"tokenizer\.json: has a token \d+, the model .* only 50"):
         encoder_of(own)
+
+
+def test_a_tokenizer_that_numbers_the_mask_before_the_languages_is_refused(own):
+    """As transformers 5 makes it; with the published weights each language was its neighbour."""
+    from transformers import NllbTokenizer
+    from transformers.models.nllb.tokenization_nllb import FAIRSEQ_LANGUAGE_CODES
+
+    (own / "tokenizer.json").unlink()
+    (own / "sentencepiece.bpe.model").write_bytes(sentencepiece_model())
+    theirs = NllbTokenizer.from_pretrained(own, extra_special_tokens=FAIRSEQ_LANGUAGE_CODES)
+    assert theirs.convert_tokens_to_ids("<mask>") < theirs.convert_tokens_to_ids("ace_Arab")
+    theirs.save_pretrained(own)
+    with pytest.raises(InputError, match=r"<mask> before the languages.* -m supclap\.model\.nllb"):
+        encoder_of(own)
+
+
+# --- layouts of the weights
+
+
+def with_weights(folder, change):
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors")
+    return folder
+
+
+def shared(weights):
+    weights["shared.weight"] = weights["embed_tokens.weight"].clone()
+
+
+def shared_alone(weights):
+    weights["shared.weight"] = weights.pop("embed_tokens.weight")
+
+
+def whole_model(weights):
+    for name in list(weights):
+        weights[f"model.encoder.{name}"] = weights.pop(name)
+    weights["model.shared.weight"] = weights.pop("model.encoder.embed_tokens.weight")
+
+
+def sines(rows, dtype=torch.float32):
+    def change(weights):
+        from transformers.models.m2m_100.modeling_m2m_100 import M2M100SinusoidalPositionalEmbedding
+
+        table = M2M100SinusoidalPositionalEmbedding(rows, 32, padding_idx=1).weights
+        weights["embed_positions.weights"] = table.to(dtype).clone()
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [shared, shared_alone, whole_model, sines(64), sines(1024), sines(20, torch.bfloat16)],
+    ids=["shared", "shared alone", "whole model", "sines", "more sines", "half sines"],
+)
+def test_layouts_that_say_the_same_twice_or_elsewhere_are_read(own, folder, change):
+    found = encoder_of(with_weights(own, change)).state_dict()
+    expected = encoder_of(folder).state_dict()
+    assert found.keys() == expected.keys()
+    assert all(found[name].equal(expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("name", ["shared.weight", "embed_positions.weights"])
+def test_what_an_extra_key_says_otherwise_is_refused(own, name):
+    def change(weights):
+        weights[name] = torch.ones(len(weights["embed_tokens.weight"]), 32)
+
+    with pytest.raises(InputError, match=f"unexpected {name}$"):
+        encoder_of(with_weights(own, change))
+
+
+# --- the tokenizer out of SentencePiece's own file
+
+TEXTS = [
+    *SENTENCES,
+    "",
+    " ",
+    "  a   dog ",
+    "a\tdog\u00a0barks",
+    "\uff41 \ufb01n \u2460 zq",
+    "犬 dog",
+]
+
+
+def test_the_tokenizer_is_sentencepieces_with_fairseqs_numbers():
+    model = sentencepiece_model()
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=model)
+    ours = nllb.nllb_tokenizer(model, ["ace_Arab", "eng_Latn"])
+    # As transformers' own slow tokenizer numbered them, and as the published weights have them.
+    fairseq = {theirs.unk_id(): 3, theirs.bos_id(): 0, theirs.eos_id(): 2}
+    for text in TEXTS:
+        expected = [fairseq.get(number, number + 1) for number in theirs.encode(text)]
+        assert ours.encode(text, add_special_tokens=False).ids == expected, text
+    size = theirs.get_piece_size()
+    known = {name: ours.token_to_id(name) for name in ("<pad>", "ace_Arab", "eng_Latn", "<mask>")}
+    assert known == {"<pad>": 1, "ace_Arab": size + 1, "eng_Latn": size + 2, "<mask>": size + 3}
+
+
+def test_the_printed_recipe_makes_the_tokenizer_that_was_missing(own, folder):
+    expected = encoder_of(folder)
+    (own / "tokenizer.json").unlink()
+    (own / "sentencepiece.bpe.model").write_bytes(sentencepiece_model())
+    command = f"python -m supclap.model.nllb {own}"
+    with pytest.raises(InputError, match=r"has no tokenizer\.json; make it, once") as caught:
+        encoder_of(own)
+    assert command in str(caught.value)
+    subprocess.run([sys.executable, *command.split()[1:]], check=True)
+    found = encoder_of(own)
+    for one, other in zip(
+        found.tokenize(TEXTS, ["jpn"] * len(TEXTS)),
+        expected.tokenize(TEXTS, ["jpn"] * len(TEXTS)),
+        strict=True,
+    ):
+        assert one.equal(other)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "text", "unigram", "empty"])
+def test_a_damaged_model_is_one_line_and_exit_code_2(tmp_path, capsys, damage):
+    model = sentencepiece_model()
+    content = {"truncated": model[: len(model) // 3 + 1], "text": b"a dog", "empty": b""}
+    if damage == "unigram":
+        content["unigram"] = model.replace(b"\x18\x02", b"\x18\x01")
+    if damage != "missing":
+        (tmp_path / "sentencepiece.bpe.model").write_bytes(content[damage])
+    assert nllb.main([str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"Error: {tmp_path}/sentencepiece.bpe.model: ")
+    assert said.count("\n") == 1
+    assert not (tmp_path / "tokenizer.json").exists()

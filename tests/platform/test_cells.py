@@ -248,6 +248,8 @@ def test_a_pretrained_encoder_counts_by_its_weights_not_by_its_place(
         signature_of("d")
     for file in PRETRAINED[name]:
         (tmp_path / "b" / file).rename(tmp_path / "elsewhere")
-        with pytest.raises(InputError, match=rf"^model\.{side}\.folder: .*/b has no {file}$"):
+        with pytest.raises(
+            InputError, match=rf"^model\.{side}\.folder: .*/b has no {file}; {name} needs "
+        ):
             signature_of("b")
         (tmp_path / "elsewhere").rename(tmp_path / "b" / file)

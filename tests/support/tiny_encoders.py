@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import sentencepiece
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
 
 from supclap.audio_library import torchaudio  # noqa: F401  transformers' own import would fail
+from supclap.model import nllb
+from supclap.vision_library import mend_torchvision
+
+mend_torchvision()
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -92,6 +97,17 @@ def ced_weights(config: dict[str, Any], seed: int = 0) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in weights.items()}
 
 
+def original_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same under the names of the original's state, with the tables of its front end."""
+    from torchaudio.functional import melscale_fbanks
+
+    found = {name.removeprefix("encoder."): value for name, value in weights.items()}
+    found = {name.replace("init_bn.", "init_bn.1."): value for name, value in found.items()}
+    found["front_end.0.spectrogram.window"] = torch.hann_window(512)
+    found["front_end.0.mel_scale.fb"] = melscale_fbanks(257, 0.0, 8000.0, 64, 16000)
+    return found
+
+
 SENTENCES = [
     "a dog barks while rain falls",
     "un chien aboie sous la pluie",
@@ -104,23 +120,33 @@ SENTENCES = [
 ]
 
 
+def sentencepiece_model() -> bytes:
+    """A SentencePiece model as NLLB's is: BPE, with SentencePiece's own marks and normalisation."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(SENTENCES * 3),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=200,
+        hard_vocab_limit=False,
+        character_coverage=1.0,
+        minloglevel=2,
+    )
+    return model.getvalue()
+
+
 def make_sonar(folder: Path, seed: int = 0, **changes: Any) -> Path:
     """A SONAR folder as transformers itself writes one: config, weights, NLLB's tokenizer."""
-    from transformers import M2M100Config, NllbTokenizer
+    from transformers import M2M100Config
     from transformers.models.m2m_100.modeling_m2m_100 import M2M100Encoder
+    from transformers.models.nllb.tokenization_nllb import FAIRSEQ_LANGUAGE_CODES
 
-    learner = Tokenizer(models.BPE(unk_token="<unk>"))
-    learner.pre_tokenizer = pre_tokenizers.Metaspace()
-    marks = ["<s>", "<pad>", "</s>", "<unk>"]
-    learner.train_from_iterator(
-        SENTENCES, trainers.BpeTrainer(vocab_size=200, special_tokens=marks, show_progress=False)
-    )
-    learned = json.loads(learner.to_str())["model"]
-    merges = [tuple(pair) for pair in learned["merges"]]
-    tokenizer = NllbTokenizer(vocab=learned["vocab"], merges=merges)
-    tokenizer.save_pretrained(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = nllb.nllb_tokenizer(sentencepiece_model(), FAIRSEQ_LANGUAGE_CODES)
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "NllbTokenizer"}')
     values = {
-        "vocab_size": len(tokenizer),
+        "vocab_size": tokenizer.get_vocab_size(),
         "d_model": 32,
         "encoder_layers": 2,
         "encoder_attention_heads": 4,

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from supclap.config import PRETRAINED, DataConfig, RunConfig
+from supclap.config import DataConfig, RunConfig, missing_from
 from supclap.errors import InputError, nearest
 from supclap.later_keys import identity_of
 
@@ -47,9 +47,9 @@ def signature(config: RunConfig, workers: int = 1, content: Contents | None = No
         if encoder.folder is not None:
             key = f"model.{side}.folder"
             values["model"][side]["folder"] = content.folder(encoder.folder, key)
-            for name in PRETRAINED.get(encoder.name, ()):
-                if not (Path(encoder.folder) / name).is_file():
-                    raise InputError(f"{key}: {encoder.folder} has no {name}")
+            missing = missing_from(encoder.name, Path(encoder.folder))
+            if missing is not None:
+                raise InputError(f"{key}: {missing}")
     start = config.model.start
     if start is not None and not start.startswith(CELL):
         values["model"]["start"] = content.folder(start, "model.start")
