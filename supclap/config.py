@@ -8,13 +8,13 @@ Choices the paper leaves open are marked *our choice*; docs/method.md gives the 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -31,9 +31,11 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from supclap.document import read_document, read_value
 from supclap.errors import InputError, nearest
 from supclap.later_keys import as_written
-from supclap.wording import one_line
+from supclap.scalars import read_number
+from supclap.wording import one_line, shown
 
 # The paper's eight languages, as ISO 639-3 codes.
 LANGUAGES = ("eng", "fra", "deu", "spa", "nld", "cat", "jpn", "zho")
@@ -49,6 +51,44 @@ class Section(BaseModel):
     """A part of a configuration: immutable, and a key it does not know is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _number(cls, value: Any, info: ValidationInfo) -> Any:
+        """A number's field takes no yes or no, and a text as `supclap.scalars` reads it."""
+        assert info.field_name is not None
+        kinds = _numeric(cls, info.field_name)
+        return _as_number(value) if kinds else value
+
+
+@cache
+def _numeric(section: type[Section], field: str) -> bool:
+    """Whether what a field holds are numbers and nothing else (or null)."""
+    kinds = set(_leaves(section.model_fields[field].annotation))
+    return bool(kinds & {int, float}) and kinds <= {int, float, NoneType}
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    """The types at the ends of an annotation: of ``tuple[int, ...] | None`` int and None."""
+    if get_origin(annotation) is Annotated:
+        yield from _leaves(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType, tuple, list):
+        for argument in get_args(annotation):
+            if argument is not ...:
+                yield from _leaves(argument)
+    else:
+        yield annotation
+
+
+def _as_number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    if isinstance(value, str):  # quoted, or from an environment variable
+        number = read_number(value.strip())
+        return value if number is None else number
+    if isinstance(value, list | tuple):
+        return [_as_number(item) for item in value]
+    return value
 
 
 def _by_name(value: object) -> object:
@@ -129,7 +169,7 @@ def _without_sizes(values: Any) -> Any:
     They are set aside rather than refused: a profile lays its encoder over a base whose own, from
     scratch, has sizes.
     """
-    if isinstance(values, Mapping) and values.get("name") in PRETRAINED:
+    if isinstance(values, Mapping) and values.get("name") in tuple(PRETRAINED):
         return {k: v for k, v in values.items() if k not in ("width", "layers", "vocabulary")}
     return values
 
@@ -321,7 +361,9 @@ class RunConfig(Section):
     def _names(cls, also: dict[str, AlsoConfig]) -> dict[str, AlsoConfig]:
         for name in also:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", name):
-                raise ValueError(f"the name {name!r} is not 1 to 40 letters, digits, '-' and '_'")
+                raise ValueError(
+                    f"the name {shown(name)} is not 1 to 40 letters, digits, '-' and '_'"
+                )
         return also
 
     @field_validator("batch_size")
@@ -362,32 +404,17 @@ def parse_stored(values: Any, source: str) -> RunConfig:
 
 
 def load_config(path: Path) -> RunConfig:
-    """A RunConfig from a YAML file. Raises InputError as `parse_config` does."""
-    return parse_config(load_yaml(path), str(path))
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """A RunConfig from a YAML file.
 
     Raises:
-        InputError: with the line of a syntax error; or a value that is none, as a 45th of May.
+        InputError: one line with file, line, key and what is wrong, as `parse_config` says it.
     """
+    document = read_document(path, empty=True)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not UTF-8 text") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: dates and numbers that do not exist
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        problem = one_line(str(getattr(error, "problem", None) or error))
-        raise InputError(f"{where}: not valid YAML: {problem}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a mapping of keys, found a {type(values).__name__}")
-    return values
+        return RunConfig.model_validate(document.values)
+    except ValidationError as error:
+        location = [str(part) for part in error.errors()[0]["loc"]]
+        raise document.error(location, explain(error, RunConfig)) from None
 
 
 def override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -427,20 +454,47 @@ def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     return result
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first fault of a pydantic error as one line, with the nearest valid key."""
+def parse_changes(items: Iterable[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` of a command line (``--set``), each value read as a YAML file's is.
+
+    Raises:
+        InputError: no ``=``, a key that stands twice, or a value that cannot be read.
+    """
+    changes: dict[str, Any] = {}
+    for item in items:
+        key, sign, text = item.partition("=")
+        key = key.strip()
+        where = f"--set {one_line(key, 100)}"
+        if not sign or not key:
+            raise InputError(f"{where}: expected KEY=VALUE, such as epochs=3")
+        if key in changes:
+            raise InputError(f"{where}: is given twice")
+        changes[key] = read_value(where, text)
+    return changes
+
+
+def covers(key: str, dotted: str) -> bool:
+    """Whether a dotted key sets what another one names, something above it or something below."""
+    return f"{dotted}.".startswith(f"{key}.") or f"{key}.".startswith(f"{dotted}.")
+
+
+def explain(error: ValidationError, model: type[BaseModel], unsettable: Iterable[str] = ()) -> str:
+    """The first fault of a pydantic error as one line, with the nearest valid key.
+
+    Args:
+        unsettable: keys of the top level that cannot be set where the fault is, and so are no hint.
+    """
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
-    dotted = ".".join(path)
+    dotted = one_line(".".join(path), 200)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         section = _section(model, path[:-1])
-        valid = sorted(section.model_fields)
+        valid = sorted(section.model_fields.keys() - set(() if path[:-1] else unsettable))
         return f"unknown key '{dotted}'{nearest(path[-1], valid)} (valid: {', '.join(valid)}){more}"
     message = first["msg"].removeprefix("Value error, ")
-    return (
-        f"{dotted or 'top level'}: {message[0].lower()}{message[1:]}, got {first['input']!r}{more}"
-    )
+    told = f"{message[0].lower()}{message[1:]}, got {shown(first['input'])}{more}"
+    return f"{dotted or 'top level'}: {told}"
 
 
 def _section(model: type[BaseModel], path: list[str]) -> type[BaseModel]:

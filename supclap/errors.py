@@ -1,20 +1,44 @@
 """The one exception that means "what you gave cannot be used"."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+from supclap.wording import one_line
 
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C or SIGTERM ended, as in a shell
 
 
+MOST_CHARACTERS = 1_500  # of an error; lists of what is valid are long, what somebody gave is not
+
+
 class InputError(ValueError):
-    """A mistake in the input, told in one line: where, what was expected, what to do.
+    """A mistake in the input, shown in one line: where, what was expected, what to do.
 
     The command line prints the line without a traceback and exits with code 2. Whatever is a fault
-    of the program itself must not be raised as this class.
+    of the program itself must not be raised as this class. Whatever the message quotes, it is one
+    printable line of at most `MOST_CHARACTERS`.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message, MOST_CHARACTERS))
+
+
+class SettingError(InputError):
+    """A mistake in one setting of a configuration; ``key`` is its dotted key."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+    def __reduce__(self) -> tuple[type[SettingError], tuple[str, str]]:
+        return type(self), (self.key, str(self))  # to another process and back
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
     """A hint at the valid name closest to ``word``: ``"; did you mean 'epochs'?"`` or ``""``."""
+    if len(word) > 200:  # no name is so long, and the comparison takes the square of it
+        return ""
     found = get_close_matches(word, list(valid), n=1, cutoff=0.5)
     return f"; did you mean '{found[0]}'?" if found else ""

@@ -9,14 +9,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-import yaml
 
 from supclap.errors import InputError
 from supclap.events import EpochEnded, Event, Finished, Started
 from supclap.progress import stage
+from supclap.wording import one_line
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import; `supclap --help` must not wait for it
     from supclap.config import RunConfig
@@ -54,12 +54,10 @@ def _train(
     config: Path | None, changes: tuple[str, ...], data: str | None, out: str | None, workers: int
 ) -> None:
     with stage("loading PyTorch"):
-        values = _values(config, changes, data)
-        from supclap.config import parse_config
+        run = _configuration(config, changes, data)
         from supclap.divergence import TrainingError
         from supclap.storage import Folder
 
-        run = parse_config(values, str(config) if config else "configuration")
         folder = Folder.at(out or f"{RUNS}/{_name(run)}")
     show = Show(folder)
     try:
@@ -94,24 +92,31 @@ def alone(folder: Folder) -> Iterator[None]:
         yield
 
 
-def _values(config: Path | None, changes: tuple[str, ...], data: str | None) -> dict[str, Any]:
-    from supclap.config import load_yaml, override
+def _configuration(config: Path | None, changes: tuple[str, ...], data: str | None) -> RunConfig:
+    """The run that the command line asks for. Raises InputError, with the place of a mistake."""
+    from pydantic import ValidationError
 
-    values = load_yaml(config) if config else {}
+    from supclap.config import RunConfig, covers, explain, override, parse_changes
+    from supclap.document import read_document
+
+    document = read_document(config, empty=True) if config else None
+    values = document.values if document else {}
     if data is not None:
         chosen = {"name": data} if data == "soundscenes" else {"name": "collection", "folder": data}
         values = override(values, {"data": chosen})
-    return override(values, dict(map(_change, changes)))
-
-
-def _change(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise InputError(f"--set {text}: expected KEY=VALUE, such as loss.svr.radius=dynamic")
+    given = parse_changes(changes)
     try:
-        return key, yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError):  # ValueError: dates and numbers that do not exist
-        raise InputError(f"--set {text}: the value is not valid YAML") from None
+        return RunConfig.model_validate(override(values, given))
+    except ValidationError as error:
+        dotted = ".".join(str(part) for part in error.errors()[0]["loc"])
+        message = explain(error, RunConfig)
+        by = next((key for key in given if covers(key, dotted)), None)
+        if by is not None:
+            place = "" if message.startswith(f"{by}: ") else f"{one_line(by, 100)}: "
+            raise InputError(f"--set {place}{message}") from None
+        if document is None or not document.names([()], dotted):
+            raise InputError(f"configuration: {message}") from None
+        raise document.error(document.setting([()], dotted), message) from None
 
 
 def _name(run: RunConfig) -> str:

@@ -7,8 +7,14 @@ GIST = 200  # characters of an error that a line quotes
 
 def one_line(text: str, most: int | None = 400) -> str:
     """A text as one printable line of ``most`` characters at most, with ``…`` where it is cut."""
+    text = text if most is None else text[: 4 * most]
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if most is None or len(line) <= most else line[: most - 1] + "…"
+
+
+def shown(value: object, most: int = 80) -> str:
+    """A value as an error quotes it, on one line of ``most`` characters at most."""
+    return one_line(repr(value), most)
 
 
 def gist(error: BaseException, most: int | None = GIST) -> str:

@@ -88,7 +88,10 @@ def test_a_config_survives_its_own_json() -> None:
         (b"- a\n- b\n", "expected a mapping of keys, found a list"),
         (b"\xff\xfe", "is not UTF-8 text"),
         (b"epochs: !!python/object:os.system {}\n", "not valid YAML"),
-        (b"seed: 2024-13-45\n", "not valid YAML: month must be in 1..12"),
+        (b"epochs: 3\nseed: 2024-13-45\n", r":2: seed: input should be a valid integer"),
+        (b"epochs: 3\nloss:\n  svr: {raduis: static}\n", r":3: .*did you mean 'radius'"),
+        (b"epochs: 3\nepochs: 4\n", r":2: the key 'epochs' stands twice"),
+        (b"x: &a [*a]\n", "an anchor that contains itself"),
     ],
 )
 def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes, message: str) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.claims import Greater, Trend, Within, parse_claim
-from supclap_platform.experiment.reader import Experiment, load_experiment, parse_changes
+from supclap_platform.experiment.reader import Experiment, load_experiment
 
+from supclap.config import parse_changes
 from supclap.errors import InputError
 
 SHIPPED = sorted(Path(__file__).parents[2].joinpath("experiments").glob("*.yaml"))
@@ -246,8 +247,12 @@ def test_anchors_and_merges_are_yaml_as_usual(tmp_path: Path) -> None:
         ("seeds: 2", "seed: 2", ":10: unknown key 'seed'; did you mean 'seeds'?"),
         ("seeds: 2", "seeds: 0", ":10: seeds: expected 1 to 1000 seeds"),
         ("seeds: 2", "seeds: [1, 1]", ":10: seeds: the seed 1 stands twice"),
-        ("seeds: 2", "seeds: true", ":10: seeds: expected a number of seeds"),
-        ("epochs: 3", "seed: 3", ":4: InfoNCE: seeds are set by 'seeds', not by 'seed'"),
+        ("seeds: 2", "seeds: true", ":10: seeds: expected a number"),
+        (
+            "epochs: 3",
+            "seed: 3",
+            ":4: InfoNCE: 'seed' is no setting of a run: write the seeds",
+        ),
         ("radius: dynamic", "radius: wobbly", ":8: bi-DynamicSVR: loss.svr.radius: input should"),
         ("radius: dynamic", "radios: x", ":8: bi-DynamicSVR: unknown key 'loss.svr.radios'; did"),
         ("temperature: 0.07", "temperature: -1", ":5: InfoNCE: loss.temperature: input should be"),
@@ -321,7 +326,95 @@ def test_a_mistake_is_told_where_the_last_word_was_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["!!timestamp abc", "!!bool abc", "&a [*a]", "[" * 2000, "2024-13-45", "{a: ["]
+    ("key", "told"),
+    [
+        (
+            "seeds",
+            "'seeds' is no setting of a run: write the seeds at the file's top level or in a",
+        ),
+        ("seed", "'seed' is no setting of a run: write the seeds"),
+        ("table.columns", "'table' is no setting of a run: it stands at the file's top level"),
+        ("variants", "'variants' is no setting of a run"),
+        ("base.epochs", "'base' is where settings stand and none itself: give 'epochs'"),
+        ("sead", "unknown key 'sead' (valid: also, batch_size"),
+    ],
+)
+def test_what_the_command_line_cannot_set_is_refused_with_the_place_to_write_it(
+    tmp_path, key, told
+):
+    line = mistake(tmp_path, SMALL, **{key: 3})
+    assert line.startswith(f"--set {key}: InfoNCE: {told}")
+    assert "did you mean 'seed'" not in line
+
+
+@pytest.mark.parametrize("name", ["[x]", "{a: 1}", "null", "1", "true", "[[]]"])
+@pytest.mark.parametrize("part", ["model.audio", "model.text", "data", "loss", "optimizer"])
+def test_a_name_that_is_none_is_one_line(tmp_path, part, name):
+    changes = parse_changes([f"{part}={{name: {name}}}"])
+    assert f"--set {part}: InfoNCE: {part}.name" in mistake(tmp_path, SMALL, **changes)
+
+
+NUMBERS = """experiment: numbers
+base: {data: soundscenes, optimizer: {lr: 1e-3}}
+variants:
+  a: {}
+  b: {optimizer.lr: 2e-3}
+  on: {optimizer.lr: 3e-3}
+grid: {loss.temperature: [5e-2, 7e-2], variants: [b]}
+seeds: [0, 1]
+search:
+  space: {optimizer.lr: {log_uniform: [1e-4, 1e-2]}, loss.temperature: [5e-2, 7e-2]}
+  start: [{optimizer.lr: 1e-3, loss.temperature: 7e-2}]
+  trials: 1e1
+resources: {memory: 1e3}
+profiles: {paper: {base: {optimizer: {weight_decay: 1e-4}}, search: {budget: {hours: 1e-1}}}}
+"""
+
+
+def test_numbers_read_alike_in_every_place_of_a_file(tmp_path):
+    experiment = load(tmp_path, NUMBERS, "paper", **parse_changes(["optimizer.loss_lr=1e-5"]))
+    rates = {v.name: v.config.optimizer.lr for v in experiment.variants}
+    assert rates == {
+        "a": 1e-3,
+        "b, temperature=0.05": 2e-3,
+        "b, temperature=0.07": 2e-3,
+        "on": 3e-3,
+    }
+    assert experiment.variants[0].config.optimizer.weight_decay == 1e-4
+    assert experiment.variants[0].config.optimizer.loss_lr == 1e-5
+    assert experiment.variants[0].resources.memory == 1000
+    search = experiment.search
+    assert search is not None
+    assert search.start == ({"optimizer.lr": 1e-3, "loss.temperature": 7e-2},)
+    assert (search.trials, search.budget.hours) == (10, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("seeds: [0, 1]", "seeds: [010, 011]", 8),
+        ("lr: 1e-3}", "lr: 01e-3}", 2),
+        ("optimizer.lr: 2e-3", "optimizer.lr: 0_2", 5),
+        ("[5e-2, 7e-2], variants", "[5e-2, 00], variants", 7),
+        ("[1e-4, 1e-2]", "[1e-4, 01]", 10),
+        ("start: [{optimizer.lr: 1e-3", "start: [{optimizer.lr: 0x1", 11),
+        ("trials: 1e1", "trials: 1:30", 12),
+        ("memory: 1e3", "memory: 0o17", 13),
+        ("weight_decay: 1e-4", "weight_decay: 0b1", 14),
+        ("seeds: [0, 1]", "seeds: ['010']", 8),
+        ("trials: 1e1", "trials: '012'", 12),
+        ("memory: 1e3", "memory: '1_000'", 13),
+    ],
+)
+def test_a_number_of_two_readings_is_refused_in_every_place(tmp_path, old, new, line):
+    assert old in NUMBERS
+    told = mistake(tmp_path, NUMBERS.replace(old, new))
+    assert told.startswith(f"{tmp_path}/e.yaml:{line}: ")
+    assert re.search("can be read as .* or as .*; write the decimal number", told)
+
+
+@pytest.mark.parametrize(
+    "value", ["!!timestamp abc", "!!bool abc", "&a [*a]", "[" * 2000, "!!int 1:30", "{a: ["]
 )
 def test_a_value_of_the_command_line_that_cannot_be_read_is_one_line(value: str) -> None:
     with pytest.raises(InputError, match="--set x") as caught:

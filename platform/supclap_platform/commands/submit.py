@@ -8,9 +8,10 @@ from pathlib import Path
 
 import click
 
+from supclap.config import parse_changes
 from supclap.errors import INTERRUPTED, InputError
 from supclap_platform.commands.options import file_options
-from supclap_platform.experiment.reader import load_experiment, parse_changes
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.running.submit import Request, connect, follow
 from supclap_platform.running.submit import submit as submit_job
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from supclap.document import read_document
 from supclap.errors import InputError, nearest
 from supclap_platform.commands.options import storage_option
-from supclap_platform.experiment.document import read_document
 from supclap_platform.ledger.history import Parent, Parents
 from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger, open_ledger
 from supclap_platform.mirror.mirror import Mirror

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from supclap.config import RunConfig
+from supclap.document import Document, Key
 from supclap.errors import InputError, nearest
 from supclap_platform.experiment.claims import Claim, parse_claim
 from supclap_platform.experiment.columns import Column
-from supclap_platform.experiment.document import Document, Key
 from supclap_platform.experiment.metrics import why_not_reported
 from supclap_platform.experiment.published import published_table
 from supclap_platform.experiment.schema import FIGURES, PublishedSection

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from supclap.config import RunConfig
+from supclap.document import Document, Key
 from supclap.errors import InputError, nearest
-from supclap_platform.experiment.document import Document, Key
 from supclap_platform.experiment.metrics import FIRST_WORDS, full_name, why_not_reported
 
 AT = " @ "  # between a row and its group in the name of a variant

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from supclap_platform.experiment.document import Document, Key
+from supclap.document import Document, Key
 from supclap_platform.experiment.schema import ExperimentFile
 
 _ALONE = ("experiment", "about", "include")  # the keys that such a file may have

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from supclap.config import RunConfig
+from supclap.document import Document
 from supclap.errors import nearest
-from supclap_platform.experiment.document import Document
 from supclap_platform.experiment.rows import Row
 from supclap_platform.experiment.schema import InitSection, ProfileSection
 from supclap_platform.experiment.settings import Settings

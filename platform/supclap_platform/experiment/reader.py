@@ -8,7 +8,7 @@ place in the grid).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from supclap.config import RunConfig, flat
-from supclap.errors import InputError, nearest
+from supclap.document import Document, Key, read_document
+from supclap.errors import nearest
 from supclap_platform.experiment.checks import (
     check_baselines,
     check_claims,
@@ -25,7 +26,6 @@ from supclap_platform.experiment.checks import (
 )
 from supclap_platform.experiment.claims import Claim
 from supclap_platform.experiment.columns import AT, Column, check_columns, in_group
-from supclap_platform.experiment.document import Document, Key, read_document, read_value
 from supclap_platform.experiment.identity import NO_PART_OF_A_RESULT
 from supclap_platform.experiment.include import check_names, check_part, included
 from supclap_platform.experiment.init import read_init, starting_from
@@ -298,14 +298,3 @@ def _undone(key: str, value: Any, later: str, by: Any) -> bool:
     """Whether a later word takes a part away that an earlier one was about, or brings it back."""
     gone = by is None and key.startswith(f"{later}.")
     return gone or (value is None and later.startswith(f"{key}."))
-
-
-def parse_changes(items: Iterable[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` of the command line, the value read as YAML. Raises InputError."""
-    changes: dict[str, Any] = {}
-    for item in items:
-        key, sign, text = item.partition("=")
-        if not sign or not key.strip():
-            raise InputError(f"--set {item}: expected KEY=VALUE, such as epochs=3")
-        changes[key.strip()] = read_value(f"--set {key.strip()}", text)
-    return changes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import (
@@ -198,7 +199,10 @@ class ExperimentFile(Section):
     profiles: dict[Name, ProfileSection] = Field(default={})
 
 
-def fault(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first fault of a pydantic error in one line, in the words of a YAML file."""
-    line = re.sub(r" or instance of \w+", "", explain(error, model))
+def fault(error: ValidationError, model: type[BaseModel], unsettable: Iterable[str] = ()) -> str:
+    """The first fault of a pydantic error in one line, in the words of a YAML file.
+
+    ``unsettable``: as `explain` takes it.
+    """
+    line = re.sub(r" or instance of \w+", "", explain(error, model, unsettable))
     return line.replace("a valid dictionary", "a mapping").replace("a valid tuple", "a list")

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from supclap.config import RunConfig, explain
+from supclap.document import Document, Key
 from supclap.errors import InputError
 from supclap_platform.experiment.columns import AT
-from supclap_platform.experiment.document import Document, Key
 from supclap_platform.experiment.metrics import (
     TRAINING,
     WHOLE,

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from supclap.config import RunConfig, override
+from supclap.config import RunConfig, covers, override
+from supclap.document import Document, Key
 from supclap.errors import InputError
 from supclap.wording import one_line
-from supclap_platform.experiment.document import Document, Key
 from supclap_platform.experiment.metrics import check_selection
 from supclap_platform.experiment.rows import Row
 from supclap_platform.experiment.schema import (
@@ -23,6 +23,9 @@ from supclap_platform.experiment.schema import (
     Resources,
     fault,
 )
+
+# What a file says of the experiment and not of its runs; a run's seed is one of the file's seeds.
+FILE_KEYS = frozenset(ExperimentFile.model_fields.keys() - RunConfig.model_fields.keys()) | {"seed"}
 
 
 class Settings:
@@ -63,14 +66,15 @@ class Settings:
             values = override(values, layer)
         values = dict(values)
         resources = self._resources(name, values.pop("resources", None), places)
-        if "seed" in values:
-            raise self.error(places, "seed", f"{name}: seeds are set by 'seeds', not by 'seed'")
+        for key in values:
+            if key in FILE_KEYS:
+                raise self.error(places, key, f"{name}: {_no_setting(key)}")
         values = self._expanded(values, (), places)
         try:
             config = RunConfig.model_validate(values)
         except ValidationError as error:
-            dotted = _location(error)
-            raise self.error(places, dotted, f"{name}: {fault(error, RunConfig)}") from None
+            told = fault(error, RunConfig, unsettable=("seed",))
+            raise self.error(places, _location(error), f"{name}: {told}") from None
         try:
             check_selection(config)
         except InputError as error:
@@ -96,10 +100,10 @@ class Settings:
 
     def error(self, places: tuple[Key, ...], dotted: str, message: str) -> InputError:
         """An error at the setting it comes from, be it in the file or on the command line."""
-        given = next((key for key in self.changes if _covers(key, dotted)), None)
+        given = next((key for key in self.changes if covers(key, dotted)), None)
         own = [place for place in places if place not in self.places]
         if given is not None and not self.document.names(own, dotted):  # a row's word is the last
-            return InputError(f"--set {given}: {one_line(message)}")
+            return InputError(f"--set {one_line(given, 100)}: {one_line(message, 600)}")
         key = self.document.setting((*self.places, *places), dotted)
         return self.document.error(key, message)
 
@@ -139,9 +143,17 @@ class Settings:
         return re.sub(r"\$\{(\w+)\}", of, value)
 
 
+def _no_setting(key: str) -> str:
+    """Why a key of the file cannot stand among the settings of its runs."""
+    if key in ("seed", "seeds"):
+        return (
+            f"'{key}' is no setting of a run: write the seeds at the file's top level or in a "
+            "profile, 'seeds: 3' or 'seeds: [0, 1, 2]'"
+        )
+    if key == "base":
+        return "'base' is where settings stand and none itself: give 'epochs', not 'base.epochs'"
+    return f"'{key}' is no setting of a run: it stands at the file's top level"
+
+
 def _location(error: ValidationError) -> str:
     return ".".join(str(part) for part in error.errors()[0]["loc"])
-
-
-def _covers(given: str, dotted: str) -> bool:
-    return f"{dotted}.".startswith(f"{given}.") or f"{given}.".startswith(f"{dotted}.")

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from supclap.config import override
+from supclap.scalars import Dumper
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.plan import TRIAL
 from supclap_platform.search.winner import Ranked
@@ -88,7 +89,9 @@ def _row(name: str, changes: Mapping[str, Any]) -> str:
 
 
 def _dump(values: Mapping[str, Any]) -> str:
-    text: str = yaml.safe_dump(dict(values), allow_unicode=True, sort_keys=False, width=100)
+    text: str = yaml.dump(
+        dict(values), Dumper=Dumper, allow_unicode=True, sort_keys=False, width=100
+    )
     return text
 
 

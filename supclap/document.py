@@ -1,16 +1,18 @@
-"""A YAML file with the line of every key, so that a mistake can be told where it stands."""
+"""A YAML file with the line of every key, so that a mistake is shown where it stands."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from supclap.errors import InputError
+from supclap.scalars import AMBIGUOUS, Loader, two_readings
 from supclap.wording import one_line
 
+Place = Callable[[yaml.Node], str]  # what an error says of where a node stands
 Key = tuple[str, ...]  # ("variants", "InfoNCE", "loss.svr"): keys from the top, list places as text
 
 # An alias is expanded where it stands. Ten nested lists of ten aliases each are a few hundred
@@ -39,7 +41,7 @@ class Document:
 
     def error(self, key: Iterable[str], message: str) -> InputError:
         """An InputError ``file:line: message``, always of one line."""
-        return InputError(f"{self.path}:{self.line(key)}: {one_line(message)}")
+        return InputError(f"{self.path}:{self.line(key)}: {one_line(message, 600)}")
 
     def setting(self, places: Iterable[Key], dotted: str) -> Key:
         """The key that set the configuration value ``dotted``: the last of ``places`` to name it.
@@ -73,23 +75,34 @@ class Document:
                 yield key, tuple(part for name in key[depth:] for part in name.split("."))
 
 
-def read_value(told: str, text: str) -> Any:
-    """Reads one YAML value. Raises InputError, beginning with ``told``, where it cannot be read."""
+def read_value(where: str, text: str) -> Any:
+    """Reads one YAML value. Raises InputError, beginning with ``where``, for one that is none."""
+    loader = Loader(text)
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        if root is not None:
-            _bound(Path(told), root)
-        return yaml.safe_load(text)
+        root = loader.get_single_node()
+        return None if root is None else _values(loader, root, lambda _: where)[0]
+    except InputError:
+        raise
     except (yaml.YAMLError, RecursionError, *_UNREADABLE):
-        raise InputError(f"{told}: the value is not valid YAML: {one_line(text, 60)}") from None
+        raise InputError(f"{where}: the value is not valid YAML: {one_line(text, 60)}") from None
+    finally:
+        loader.dispose()
 
 
-def read_document(path: Path) -> Document:
-    """Reads a YAML mapping. Raises InputError with the line: syntax, a key twice, alias bombs."""
+def read_document(path: Path, empty: bool = False) -> Document:
+    """Reads a YAML mapping.
+
+    Args:
+        empty: take a file without content for a mapping without keys.
+
+    Raises:
+        InputError: with the line: wrong syntax, a key twice, a number that can be read in two ways,
+            or aliases that expand to too much.
+    """
     try:
         content = path.read_bytes()
         if len(content) > MOST_BYTES:
-            raise InputError(f"{path}: larger than {MOST_BYTES} bytes: not an experiment file")
+            raise InputError(f"{path}: larger than {MOST_BYTES} bytes: no configuration")
         text = content.decode("utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
@@ -97,39 +110,49 @@ def read_document(path: Path) -> Document:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}:{line}: is not UTF-8 text") from None
     try:
-        return _compose(path, text)
+        return _compose(path, text, empty)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        problem = one_line(str(error.problem or error.context or "cannot be read"))
+        problem = one_line(str(error.problem or error.context or "cannot be read"), 400)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise InputError(f"{where}: not valid YAML: {problem}") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {one_line(str(error))}") from None
+        raise InputError(f"{path}: not valid YAML: {one_line(str(error), 400)}") from None
     except RecursionError:
         raise InputError(f"{path}: nested deeper than {MOST_DEPTH} levels") from None
 
 
-def _compose(path: Path, text: str) -> Document:
-    loader = yaml.SafeLoader(text)
+def _compose(path: Path, text: str, empty: bool) -> Document:
+    loader = Loader(text)
     try:
         root = loader.get_single_node()
-        if root is None:
+        if root is None and not empty:
             raise InputError(f"{path}: is empty")
+        if root is None:
+            return Document(path, {}, {})
         if not isinstance(root, yaml.MappingNode):
             raise InputError(f"{path}:1: expected a mapping of keys, found a {_kind(root)}")
-        _bound(path, root)
-        lines: dict[Key, int] = {}
-        _walk(path, root, (), lines)
         try:
-            values = loader.construct_document(root)
+            values, lines = _values(loader, root, lambda at: f"{path}:{at.start_mark.line + 1}")
+        except InputError:
+            raise
         except _UNREADABLE as error:
-            raise InputError(f"{path}: a value cannot be read: {one_line(str(error))}") from None
+            told = one_line(str(error), 400)
+            raise InputError(f"{path}: a value cannot be read: {told}") from None
     finally:
         loader.dispose()
     return Document(path, values, lines)
 
 
-def _bound(path: Path, root: yaml.Node) -> None:
+def _values(loader: Loader, root: yaml.Node, place: Place) -> tuple[Any, dict[Key, int]]:
+    """What the nodes below ``root`` stand for, and the line of every key."""
+    _bound(root, place)
+    lines: dict[Key, int] = {}
+    _walk(root, (), lines, place)
+    return loader.construct_document(root), lines
+
+
+def _bound(root: yaml.Node, place: Place) -> None:
     """Refuses what expands to too many values, too deep, or into itself."""
     sizes: dict[int, tuple[int, int]] = {}
     open_nodes: set[int] = set()
@@ -138,9 +161,8 @@ def _bound(path: Path, root: yaml.Node) -> None:
         known = sizes.get(id(node))
         if known:
             return known
-        line = node.start_mark.line + 1
         if id(node) in open_nodes:
-            raise InputError(f"{path}:{line}: an anchor that contains itself")
+            raise InputError(f"{place(node)}: an anchor that contains itself")
         open_nodes.add(id(node))
         size, depth = 1, 1
         for child in _children(node):
@@ -148,7 +170,7 @@ def _bound(path: Path, root: yaml.Node) -> None:
             size, depth = size + below, max(depth, deep + 1)
             if size > MOST_VALUES or depth > MOST_DEPTH:
                 raise InputError(
-                    f"{path}:{line}: its aliases expand to more than {MOST_VALUES} values "
+                    f"{place(node)}: its aliases expand to more than {MOST_VALUES} values "
                     f"or {MOST_DEPTH} levels"
                 )
         open_nodes.discard(id(node))
@@ -167,12 +189,18 @@ def _children(node: yaml.Node) -> Iterator[yaml.Node]:
         yield from node.value
 
 
-def _walk(path: Path, node: yaml.Node, at: Key, lines: dict[Key, int]) -> None:
-    """Notes the line of every key below ``node``. Raises InputError where one stands twice."""
+def _walk(node: yaml.Node, at: Key, lines: dict[Key, int], place: Place) -> None:
+    """Notes the line of every key below ``node``.
+
+    Raises InputError for a key that stands twice or is no text, and for an ambiguous number.
+    """
+    if isinstance(node, yaml.ScalarNode) and node.tag == AMBIGUOUS:
+        told = f"{one_line('.'.join(at), 200)}: " if at else ""
+        raise InputError(f"{place(node)}: {told}{two_readings(node.value)}")
     if isinstance(node, yaml.SequenceNode):
-        for place, child in enumerate(node.value):
-            lines.setdefault((*at, str(place)), child.start_mark.line + 1)
-            _walk(path, child, (*at, str(place)), lines)
+        for number, child in enumerate(node.value):
+            lines.setdefault((*at, str(number)), child.start_mark.line + 1)
+            _walk(child, (*at, str(number)), lines, place)
         return
     if not isinstance(node, yaml.MappingNode):
         return
@@ -184,18 +212,18 @@ def _walk(path: Path, node: yaml.Node, at: Key, lines: dict[Key, int]) -> None:
             merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
             continue
         if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
-            shown = one_line(key.value) if isinstance(key, yaml.ScalarNode) else _kind(key)
-            raise InputError(f"{path}:{line}: the key {shown} is not text; put it in quotes")
+            shown = one_line(key.value, 60) if isinstance(key, yaml.ScalarNode) else _kind(key)
+            raise InputError(f"{place(key)}: the key {shown} is not text; put it in quotes")
         if key.value in own:
             raise InputError(
-                f"{path}:{line}: the key '{one_line(key.value)}' stands twice "
+                f"{place(key)}: the key '{one_line(key.value, 60)}' stands twice "
                 f"(first in line {own[key.value]})"
             )
         own[key.value] = line
         lines.setdefault((*at, key.value), line)
-        _walk(path, value, (*at, key.value), lines)
+        _walk(value, (*at, key.value), lines, place)
     for source in merged:  # what a merge brings stands where the anchor is written
-        _walk(path, source, at, lines)
+        _walk(source, at, lines, place)
 
 
 def _kind(node: yaml.Node) -> str:
