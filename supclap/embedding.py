@@ -14,29 +14,36 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from supclap.data.clips import SAMPLE_RATE
-from supclap.data.sources.files import OTHER, READABLE
+from supclap.data.decode import decode
+from supclap.data.faults import Unreadable
+from supclap.data.sources.files import OTHER, READABLE, bad_name, no_file, walk
 from supclap.errors import InputError
 from supclap.model.clap import CLAP
-from supclap.model.waveform import read_audio, windows
-from supclap.wording import gist
+from supclap.model.waveform import windows
+from supclap.wording import gist, spelled
 
 FORMAT = "1"
-# By these names a file counts as sound. Some are of formats that cannot be read: such a file is
-# listed as skipped, where ignoring it would hide it.
-SOUNDS = frozenset((*READABLE, *OTHER))
+_SOUNDS = frozenset((*READABLE, *OTHER))  # by these suffixes a file counts as sound by its name
 DIGITS = 6
 WINDOWS_AT_ONCE = 256  # embedded and written together
 
 Window = tuple[str, int, np.ndarray]  # path, first sample, (samples,) int16
 
 
+Passed = tuple[str, str]  # path below the folder, and why it is not in the index
+
+
 @dataclass(frozen=True)
 class EmbedReport:
-    """What `embed_folder` did: files and windows in the index, skipped files with their reasons."""
+    """What `embed_folder` did: files and windows in the index, and all that is not in it.
+
+    ``skipped``: what is sound by its name; ``others``: what else lies in the folder.
+    """
 
     files: int
     windows: int
-    skipped: tuple[tuple[str, str], ...]
+    skipped: tuple[Passed, ...]
+    others: tuple[Passed, ...]
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ def embed_folder(
 ) -> EmbedReport:
     """Embeds every sound file below ``folder``, in order of their paths, into a Parquet file.
 
+    A file is sound if it can be read as such, whatever its name.
     A file longer than the model's `seconds` is embedded in windows of that length, one row each, so
     that all of it can be found. Columns: ``path`` (relative to the folder), ``start`` and ``end``
     in seconds, ``embedding`` (d float32). The file's metadata hold the model's content hash and the
@@ -68,8 +76,9 @@ def embed_folder(
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    names = sorted(_sounds(folder))
-    skipped: list[tuple[str, str]] = []
+    if out.exists() and not out.is_file():
+        raise InputError(f"{out}: {no_file(out)}; expected a file to write, or nothing yet")
+    names, left_out = _found(folder, out)
     schema = _schema(model)
     scratch = out.parent / f".{out.name}.{uuid4().hex[:8]}"
     files = rows = 0
@@ -78,7 +87,7 @@ def embed_folder(
         with pq.ParquetWriter(scratch, schema) as writer:
             held: list[Window] = []
             for number, name in enumerate(names, 1):
-                cut = _cut(model, folder, name, skipped)
+                cut = _cut(model, folder, name, left_out)
                 held += cut
                 files += bool(cut)
                 if len(held) >= WINDOWS_AT_ONCE or number == len(names):
@@ -86,8 +95,10 @@ def embed_folder(
                     rows, held = rows + len(held), []
                 if progress:
                     progress(number, len(names))
+        skipped = sorted(one for one in left_out if _is_sound(one[0]))
+        others = sorted(one for one in left_out if not _is_sound(one[0]))
         if not files:
-            first = f"; the first: {': '.join(skipped[0])}" if skipped else ""
+            first = "".join(f"; the first: {spelled(n)}: {why}" for n, why in skipped[:1])
             raise InputError(
                 f"{folder}: no sound file that can be read ({len(skipped)} skipped{first})"
             )
@@ -96,7 +107,7 @@ def embed_folder(
         raise InputError(f"{out}: cannot be written: {error.strerror or error}") from error
     finally:
         scratch.unlink(missing_ok=True)
-    return EmbedReport(files, rows, tuple(skipped))
+    return EmbedReport(files, rows, tuple(skipped), tuple(others))
 
 
 def search_index(
@@ -136,18 +147,39 @@ def model_folder(index: Path) -> Path:
     return Path(folder)
 
 
-def _sounds(folder: Path) -> Iterator[str]:
-    for where, _, names in os.walk(folder):
-        for name in names:
-            if Path(name).suffix.lower() in SOUNDS and not name.startswith("."):
-                yield (Path(where) / name).relative_to(folder).as_posix()
+def skipped_file(out: Path) -> Path:
+    """Where `supclap embed` lists what an index leaves out."""
+    return out.with_name(f"{out.name}.skipped.csv")
 
 
-def _cut(model: CLAP, folder: Path, name: str, skipped: list[tuple[str, str]]) -> list[Window]:
+def _is_sound(name: str) -> bool:
+    """Whether it is meant to be sound, as its name says."""
+    path = Path(name)
+    return path.suffix.lower() in _SOUNDS and not path.name.startswith(".")
+
+
+def _found(folder: Path, out: Path) -> tuple[list[str], list[Passed]]:
+    """The names of the files to try, and what is left out at once. An earlier index is neither."""
+    names, left_out = [], []
+    ours = {out.resolve(), skipped_file(out).resolve()}
+    for name, reason in sorted(walk(folder)):
+        hidden = "is a hidden file" if Path(name).name.startswith(".") else ""
+        reason = reason or hidden or bad_name(name)
+        if reason:
+            left_out.append((name, reason))
+        elif not (name.endswith((".csv", out.name)) and (folder / name).resolve() in ours):
+            names.append(name)
+    return names, left_out
+
+
+def _cut(model: CLAP, folder: Path, name: str, left_out: list[Passed]) -> list[Window]:
     try:
-        sound = read_audio(folder / name)
-    except InputError as error:
-        skipped.append((name, str(error).removeprefix(f"{folder / name}: ")))
+        sound = decode(folder / name)
+    except Unreadable as fault:
+        reason = str(fault)
+        if not _is_sound(name) and not no_file(folder / name):
+            reason = "is no sound, by its name and its content"
+        left_out.append((name, reason))
         return []
     return [(name, start, window) for start, window in windows(sound, model.samples)]
 

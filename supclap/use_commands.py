@@ -13,6 +13,7 @@ import click
 
 from supclap.errors import InputError
 from supclap.progress import Doing, relay, stage
+from supclap.wording import spelled
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import; `supclap --help` must not wait for it
     from rich.table import Table
@@ -103,7 +104,7 @@ def embed_command(folder: Path, model: Path, out: Path) -> None:
 
     with shown():
         opened = _opened(model)
-        from supclap.embedding import embed_folder
+        from supclap.embedding import embed_folder, skipped_file
 
         with stage("looking for sounds"):
             report = embed_folder(
@@ -111,16 +112,20 @@ def embed_command(folder: Path, model: Path, out: Path) -> None:
             )
     click.echo(
         f"{out}: {report.files:,} files in {report.windows:,} windows of "
-        f"{opened.seconds:g} s; {len(report.skipped):,} files skipped"
+        f"{opened.seconds:g} s; {len(report.skipped):,} files skipped, "
+        f"{len(report.others):,} others passed over"
     )
-    if report.skipped:
-        listing = out.with_name(f"{out.name}.skipped.csv")
-        text = io.StringIO()
-        csv.writer(text).writerows([("path", "reason"), *report.skipped])
-        _write(listing, text.getvalue())
-        for path, reason in report.skipped[:LISTED]:
-            click.echo(f"  {path}: {reason}", err=True)
-        click.echo(f"  all of them, with reasons: {listing}", err=True)
+    listing = skipped_file(out)
+    left_out = [(spelled(path), reason) for path, reason in (*report.skipped, *report.others)]
+    if not left_out:
+        listing.unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("path", "reason"), *left_out])
+    _write(listing, text.getvalue())
+    for path, reason in left_out[: min(LISTED, len(report.skipped))]:
+        click.echo(f"  {path}: {reason}", err=True)
+    click.echo(f"  all of them, with reasons: {listing}", err=True)
 
 
 @click.command("search")
@@ -142,7 +147,7 @@ def search_command(index: Path, query: str, model: Path | None, k: int, language
         with stage("searching"):
             hits = search_index(opened, index, query, k, language)
     for hit in hits:
-        click.echo(f"{hit.score:6.3f}  {hit.path}  {hit.start:.1f}-{hit.end:.1f} s")
+        click.echo(f"{hit.score:6.3f}  {spelled(hit.path)}  {hit.start:.1f}-{hit.end:.1f} s")
 
 
 def _opened(folder: Path) -> CLAP:

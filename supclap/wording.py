@@ -17,6 +17,19 @@ def shown(value: object, most: int = 80) -> str:
     return one_line(repr(value), most)
 
 
+def spelled(name: str) -> str:
+    r"""The name of a file in one printable line: ``two\nlines.wav``, ``caf\xe9.wav``.
+
+    What is not UTF-8 text in it, and what cannot be printed, is spelled as Python spells it.
+    """
+    return "".join(c if c.isprintable() else _spelled(c) for c in name)
+
+
+def _spelled(letter: str) -> str:
+    byte = ord(letter) - 0xDC00  # Python's stand-in for a byte that is no UTF-8
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else ascii(letter)[1:-1]
+
+
 def gist(error: BaseException, most: int | None = GIST) -> str:
     """What an error says, as `one_line`; the name of its kind where it says nothing."""
     return one_line(str(error), most) or type(error).__name__

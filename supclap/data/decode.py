@@ -27,7 +27,7 @@ from supclap.data.containers.view import View
 from supclap.data.downmix import Downmix
 from supclap.data.faults import Silent, Unreadable
 from supclap.data.resampling import resampled
-from supclap.data.sources.files import OTHER
+from supclap.data.sources.files import OTHER, no_file
 
 # A change of what `decode` returns must change this: prepared parts of another version are redone.
 VERSION = 2
@@ -78,39 +78,19 @@ def decode(path: Path, seconds: float | None = None) -> np.ndarray:
 
 def _open(path: Path) -> int:
     """A descriptor of the regular file at ``path``. Raises Unreadable where there is none."""
+    fault = no_file(path)
+    if fault:
+        raise Unreadable(fault)
     try:
-        fault = _no_file(os.stat(path).st_mode)
-        if not fault:
-            # Not blocking: a named pipe may have taken the file's place.
-            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-            status = os.fstat(file)
-            fault = _no_file(status.st_mode) or (
-                "is an empty file of 0 bytes" if status.st_size == 0 else ""
-            )
-            if not fault:
-                return file
-            os.close(file)
-    except FileNotFoundError as error:
-        if path.is_symlink():
-            raise Unreadable("is a link to a file that is not there") from None
-        raise Unreadable(f"cannot be read: {error.strerror}") from None
+        # Not blocking: a named pipe may have taken the file's place.
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror}") from None
-    raise Unreadable(fault)
-
-
-def _no_file(mode: int) -> str:
-    """What stands there, where it is no regular file; else nothing."""
-    if stat.S_ISREG(mode):
-        return ""
-    kinds = {
-        stat.S_IFDIR: "a folder",
-        stat.S_IFIFO: "a named pipe",
-        stat.S_IFSOCK: "a socket",
-        stat.S_IFCHR: "a device",
-        stat.S_IFBLK: "a device",
-    }
-    return f"is {kinds.get(stat.S_IFMT(mode), 'something else')}, not a file"
+    status = os.fstat(file)
+    if stat.S_ISREG(status.st_mode) and status.st_size:
+        return file
+    os.close(file)
+    raise Unreadable("is an empty file of 0 bytes")
 
 
 def _blocks(

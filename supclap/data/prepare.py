@@ -28,12 +28,14 @@ from pathlib import Path
 from supclap.data import shards
 from supclap.data.clips import INDEX, SAMPLE_RATE, Clip, Collection, write_split
 from supclap.data.sources import read_source
+from supclap.data.sources.files import bad_name
 from supclap.data.sources.listing import (
     CAPTION,
     LOSSES,
     MISSING,
     RENAMED,
     UNCAPTIONED,
+    UNREADABLE,
     Entry,
     Listing,
     Skipped,
@@ -41,6 +43,7 @@ from supclap.data.sources.listing import (
 )
 from supclap.errors import InputError, nearest
 from supclap.storage import Folder
+from supclap.wording import spelled
 
 SKIPPED = "skipped.csv"
 RECORD = "prepared.json"
@@ -150,6 +153,8 @@ class _Part:
         for entry in entries:
             if entry.path is None:
                 self.lose(entry.skipped(MISSING, entry.reason))
+            elif fault := bad_name(str(entry.path.relative_to(source))):
+                self.lose(entry.skipped(UNREADABLE, fault))
             elif not entry.captions and not entry.labels:
                 self.lose(entry.skipped(UNCAPTIONED, "neither a caption nor a label is left"))
             else:
@@ -262,7 +267,7 @@ def _judge(parts: Sequence[_Part], out: Path, max_loss: float) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([column.name for column in fields(Skipped)])
     writer.writerows(astuple(line) for part in parts for line in part.skipped)
-    Folder.at(out).write(SKIPPED, text.getvalue().encode("utf-8", "surrogateescape"))
+    Folder.at(out).write(SKIPPED, text.getvalue().encode("utf-8", "backslashreplace"))
     for part in parts:
         report = part.report
         if report.read_or_open and report.share_lost <= max_loss:
@@ -278,7 +283,7 @@ def _judge(parts: Sequence[_Part], out: Path, max_loss: float) -> None:
             verdict, remedy = "nothing is left", "--splits leaves a split out"
         raise InputError(
             f"split {part.split}: {lost:,} of {report.listed:,} clips are lost ({kinds}), "
-            f"{verdict}; the first: {first.row}, '{first.file}': {first.reason}; "
+            f"{verdict}; the first: {first.row}, '{spelled(first.file)}': {first.reason}; "
             f"all are in {out / SKIPPED}; {remedy}"
         )
 

@@ -88,9 +88,16 @@ def plan(
 
 
 def file_facts(root: Path, path: Path) -> tuple[str, int, int]:
-    """What tells whether a file is still the one it was: name, bytes, time of change."""
-    status = path.stat()
-    return os.path.relpath(path, root), status.st_size, status.st_mtime_ns
+    """What tells whether a file is still the one it was: name, bytes, time of change.
+
+    -1 where there is none, as behind a broken link: decoding says so.
+    """
+    name = os.path.relpath(path, root)
+    try:
+        status = path.stat()
+    except OSError:
+        return name, -1, -1
+    return name, status.st_size, status.st_mtime_ns
 
 
 def make(shards: Sequence[Shard], workers: int) -> Iterator[int]:

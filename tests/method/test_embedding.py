@@ -55,7 +55,11 @@ def test_every_sound_is_embedded_and_every_skipped_one_listed(folder: Path, tmp_
     assert sorted(reasons) == ["broken.WAV", "deep/silent.wav", "phone.m4a"]
     assert "silence" in reasons["deep/silent.wav"]
     assert all(str(folder) not in reason for reason in reasons.values())
-    assert seen[-1] == (6, 6)
+    assert report.others == (
+        (".hidden.wav", "is a hidden file"),
+        ("notes.txt", "is no sound, by its name and its content"),
+    )
+    assert seen[-1] == (7, 7)
     rows = pq.read_table(out).to_pylist()
     assert [(r["path"], r["start"], r["end"]) for r in rows] == [
         ("a.flac", 0.0, 0.4),
@@ -158,3 +162,64 @@ def test_an_interrupted_run_keeps_the_earlier_index(folder: Path, tmp_path: Path
         embed_folder(model_of(seed=1), folder, out, interrupted)
     assert out.read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["index.parquet", "sounds"]
+
+
+def test_a_sound_is_embedded_whatever_its_name(tmp_path: Path) -> None:
+    where = tmp_path / "sounds"
+    where.mkdir()
+    names = ["a.aifc", "b.bwf", "c.xyz", "d", "e.raw", "f.WAV", "g.txt"]
+    for name in names:
+        kind = "AIFF" if name == "a.aifc" else "WAV"
+        soundfile.write(tmp_path / "x", sound(1.0), 16_000, format=kind)
+        (tmp_path / "x").rename(where / name)
+    (where / "utf16.txt").write_bytes("MPEG, by its first two bytes".encode("utf-16") * 50)
+    (where / "table.csv").write_text("a,b\n")
+    report = embed_folder(model_of(), where, where / "index.parquet")
+    assert report.files == len(names)
+    assert [path for path, _ in report.others] == ["table.csv", "utf16.txt"]
+    # The index lies in the folder that it is of: it is no part of it.
+    assert embed_folder(model_of(), where, where / "index.parquet") == report
+
+
+def test_what_cannot_be_read_or_named_is_passed_over_with_its_reason(tmp_path: Path) -> None:
+    where = tmp_path / "sounds"
+    (where / ".git").mkdir(parents=True)
+    soundfile.write(where / "a.wav", sound(1.0), 16_000)
+    soundfile.write(where / ".git" / "object.wav", sound(1.0), 16_000)
+    for name in (b"caf\xe9.wav", b"two\nlines.wav", b"bell\x07.wav", b"return\r.txt"):
+        os.link(where / "a.wav", os.fsencode(where) + b"/" + name)
+    os.mkfifo(where / "pipe.wav")
+    os.mkfifo(where / "pipe")
+    (where / "gone.wav").symlink_to("nowhere.wav")
+    (where / "zero.wav").symlink_to("/dev/zero")
+    (where / "again").symlink_to(where)
+    (where / "linked.wav").symlink_to(where / "a.wav")
+    report = embed_folder(model_of(), where, tmp_path / "index.parquet")
+    assert pq.read_table(tmp_path / "index.parquet").column("path").to_pylist() == [
+        "a.wav",
+        "linked.wav",
+    ]
+    control = "its name holds a line break or another control character; rename it"
+    assert dict(report.skipped) == {
+        "bell\x07.wav": control,
+        os.fsdecode(b"caf\xe9.wav"): "its name is not UTF-8 text; rename it",
+        "gone.wav": "is a link to a file that is not there",
+        "pipe.wav": "is a named pipe, not a file",
+        "two\nlines.wav": control,
+        "zero.wav": "is a device, not a file",
+    }
+    assert dict(report.others) == {
+        ".git": "is a hidden folder",
+        "again": "is a folder that is read under another name already",
+        "pipe": "is a named pipe, not a file",
+        "return\r.txt": control,
+    }
+
+
+def test_an_index_is_never_written_over_what_is_no_file(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", sound(1.0), 16_000)
+    (tmp_path / "device").symlink_to("/dev/null")
+    for out, what in [(tmp_path / "device", "a device"), (tmp_path, "a folder")]:
+        with pytest.raises(InputError, match=f"is {what}, not a file; expected a file to write"):
+            embed_folder(model_of(), tmp_path, out)
+    assert (tmp_path / "device").is_symlink()

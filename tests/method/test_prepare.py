@@ -292,6 +292,59 @@ def test_every_loss_is_counted_and_listed_with_its_reason(tmp_path: Path) -> Non
         prepare("captions", source, out)
 
 
+def test_what_is_no_file_or_has_no_name_is_lost_with_its_reason(tmp_path: Path) -> None:
+    source = folder(tmp_path / "source", 3, samples=1600)
+    os.mkfifo(source / "pipe.wav")
+    (source / "gone.wav").symlink_to("nowhere.wav")
+    (source / "zero.wav").symlink_to("/dev/zero")
+    (source / "folder.wav").mkdir()
+    (source / "linked.wav").symlink_to("n1.wav")
+    os.link(source / "n0.wav", source / "two\nlines.wav")
+    os.link(source / "n0.wav", os.fsencode(source) + b"/caf\xe9.wav")
+    (source / "captions.csv").unlink()
+    names = [
+        "n0",
+        "n1",
+        "n2",
+        "linked",
+        "pipe",
+        "gone",
+        "zero",
+        "folder",
+        "two\nlines",
+        "caf\udce9",
+    ]
+    items = [{"file": f"{name}.wav", "captions": "x"} for name in names]
+    (source / "captions.json").write_text(json.dumps(items))
+    report = prepare("captions", source, tmp_path / "out", max_loss=0.6)
+    assert report.splits["train"].lost == {"unreadable": 5, "missing": 1}
+    assert Collection(tmp_path / "out").split("train").clip_ids == names[:4]
+    assert {line["file"]: line["reason"] for line in skipped(tmp_path / "out")} == {
+        "pipe.wav": "is a named pipe, not a file",
+        "gone.wav": "is a link to a file that is not there",
+        "zero.wav": "is a device, not a file",
+        "folder.wav": "no such file, in any audio format",
+        "two\nlines.wav": "its name holds a line break or another control character; rename it",
+        "caf\\udce9.wav": "its name is not UTF-8 text; rename it",
+    }
+    with pytest.raises(InputError) as fault:
+        prepare("captions", source, tmp_path / "other")
+    assert "\n" not in str(fault.value)
+
+
+def test_a_file_of_a_rate_that_cannot_be_does_not_end_the_others(tmp_path: Path) -> None:
+    source = folder(tmp_path / "source", 6)
+    data = bytearray((source / "n0.wav").read_bytes())
+    for name, rate in [("n1", 100_000_000), ("n2", 2**31 - 1), ("n4", 0)]:
+        data[24:28] = rate.to_bytes(4, "little")
+        (source / f"{name}.wav").write_bytes(data)
+    report = prepare("captions", source, tmp_path / "out", into="test", max_loss=0.5, workers=2)
+    assert report.splits["test"].lost == {"unreadable": 3}
+    assert Collection(tmp_path / "out").split("test").clip_ids == ["n0", "n3", "n5"]
+    lines = {line["clip_id"]: line["reason"] for line in skipped(tmp_path / "out")}
+    assert lines["n1"].startswith("its header says 100,000,000 samples a second")
+
+
 def test_absent_files_are_told_before_anything_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -371,6 +371,30 @@ def test_plain_folder_bad_tables(tmp_path: Path, rows: list[tuple[str, ...]], me
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["a.aifc", "a.xyz", "a", "a.tar.gz", "./b/../a", "a.WAV"])
+def test_an_exact_name_is_tried_first_whatever_its_suffix(tmp_path: Path, name: str) -> None:
+    table(tmp_path / "captions.csv", [("file", "caption"), (name, "x")])
+    (tmp_path / "b").mkdir()
+    for other in ("a.wav", "a.flac", name):
+        (tmp_path / other).write_bytes(b"")
+    (entry,) = read_source("captions", tmp_path).entries
+    assert entry.path == tmp_path / os.path.normpath(name)
+    (tmp_path / name).unlink()
+    (entry,) = read_source("captions", tmp_path).entries
+    unlike = name in ("a.xyz", "a.tar.gz")  # other names than a with a suffix of sound
+    assert entry.path == (None if unlike else tmp_path / "a.wav")
+
+
+def test_wavcaps_takes_an_exact_name_too(tmp_path: Path) -> None:
+    items = [{"id": name, "caption": "x"} for name in ("1", "2.aifc", "3.xyz")]
+    (tmp_path / "sb_final.json").write_text(json.dumps({"data": items}))
+    (tmp_path / "SoundBible").mkdir()
+    for name in ("1.flac", "2.aifc", "2.wav", "3.xyz"):
+        (tmp_path / "SoundBible" / name).write_bytes(b"")
+    entries = read_source("wavcaps", tmp_path).entries
+    assert [e.path.name for e in entries if e.path] == ["1.flac", "2.aifc", "3.xyz"]
+
+
 def test_links_are_followed_once(tmp_path: Path) -> None:
     """The owner of a folder may keep its sound on another disk; a loop of links ends."""
     disk, source = tmp_path / "disk", tmp_path / "source"
@@ -379,6 +403,20 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     (source / "audio").symlink_to(disk)
     (disk / "back").symlink_to(source)
     assert found(read_source("captions", source), source) == {"audio/a": "audio/a.wav"}
+
+
+def test_an_index_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    """Opening a pipe would wait for ever, and /dev/zero has no end."""
+    for make, reason in [
+        (os.mkfifo, "is a named pipe, not a file"),
+        (lambda path: path.symlink_to("/dev/zero"), "is a device, not a file"),
+        (lambda path: path.symlink_to("nowhere"), "is a link to a file that is not there"),
+    ]:
+        for collection, index in [("captions", "captions.csv"), ("wavcaps", "sb_final.json")]:
+            make(tmp_path / index)
+            with pytest.raises(InputError, match=f"{index}: {reason}"):
+                read_source(collection, tmp_path)
+            (tmp_path / index).unlink()
 
 
 def test_unknown_names_and_places(tmp_path: Path) -> None:

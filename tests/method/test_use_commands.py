@@ -1,10 +1,12 @@
 """`supclap evaluate`, `embed` and `search` from the command line."""
 
 import json
+import os
 from pathlib import Path
 
 import click
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from click.testing import CliRunner, Result
@@ -176,3 +178,36 @@ def test_embed_and_search(model_folder: str, tmp_path: Path) -> None:
     assert len(scores) == 2
     assert scores == sorted(scores, reverse=True)
     assert all(line.split()[1].endswith(".wav") for line in found.output.splitlines())
+
+
+def test_names_that_break_a_line_break_no_output(model_folder: str, tmp_path: Path) -> None:
+    sounds, out = tmp_path / "sounds", tmp_path / "x.parquet"
+    sounds.mkdir()
+    noise = np.random.default_rng(0).normal(0, 0.1, 12_000)
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(sounds / name, noise, 16_000)
+    os.link(sounds / "a.wav", os.fsencode(sounds) + b"/caf\xe9.wav")
+    os.link(sounds / "a.wav", sounds / "two\nlines.wav")
+    (sounds / "notes.txt").write_text("no sound")
+    embedded = run(embed_command, sounds, "--model", model_folder, "--out", out)
+    assert "2 files skipped, 1 others passed over" in embedded.output
+    with open(tmp_path / "x.parquet.skipped.csv", encoding="utf-8", newline="") as file:
+        lines = file.read().splitlines()
+    assert [line.split(",")[0] for line in lines] == [
+        *("path", r"caf\xe9.wav", r"two\nlines.wav", "notes.txt")
+    ]
+    # An index that an earlier version made may hold such a name.
+    table = pq.read_table(out)
+    paths = ["two\nlines.wav" if path == "a.wav" else path for path in table["path"].to_pylist()]
+    pq.write_table(table.set_column(0, "path", [paths]), out)
+    found = run(search_command, out, "rain", "--model", model_folder)
+    assert sorted(line.split()[1] for line in found.output.splitlines()) == [
+        "b.wav",
+        r"two\nlines.wav",
+    ]
+    # Nothing is left out any more: nor is the list of it.
+    for path in sounds.iterdir():
+        if path.name not in ("a.wav", "b.wav"):
+            path.unlink()
+    run(embed_command, sounds, "--model", model_folder, "--out", out)
+    assert not (tmp_path / "x.parquet.skipped.csv").exists()

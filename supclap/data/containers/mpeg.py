@@ -91,16 +91,13 @@ def runs(file: int, span: range) -> list[Run]:
 
 
 def _walk(file: int, span: range) -> Iterator[tuple[_Frame, range]]:
+    at = _next(file, span)
     with open(file, "rb", closefd=False) as raw:
-        at = span.start
-        while at < span.stop:
+        while at is not None:
             raw.seek(at)
             frame = _frame(raw.read(min(_HEAD, span.stop - at)))
             if frame is None:
-                following = _next(file, range(at + 1, span.stop))
-                if following is None:
-                    return
-                at = following
+                at = _next(file, range(at + 1, span.stop))
                 continue
             if at + frame.size > span.stop:
                 return

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supclap.data.soundscenes.kinds import RECORDED, SAME_KIND, Kind
-from supclap.data.sources.files import Files
+from supclap.data.sources.files import Files, no_file
 from supclap.data.sources.tables import rows
 from supclap.errors import InputError, nearest
 
@@ -147,6 +147,9 @@ def _rows(folder: Path) -> Iterable[_Row]:
         path = files.find(name, where)
         if path is None:
             raise InputError(f"{where}: {name} is not there, in any audio format")
+        fault = no_file(path)
+        if fault:
+            raise InputError(f"{where}: {name} {fault}; mend the file or remove the row")
         yield _Row(kind, int(row["fold"]), row[layout.origin], path, where)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import html
 import os
 import posixpath
+import stat
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +17,16 @@ from supclap.errors import InputError
 
 # What libsndfile reads, the likeliest first: of x.wav and x.mp3 the former is the better copy.
 READABLE = (
-    *(".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".snd", ".caf", ".w64"),
-    *(".rf64", ".oga", ".voc", ".nist", ".sph", ".ircam", ".paf", ".svx", ".mp2", ".wave"),
+    *(".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf"),
+    *(".w64", ".rf64", ".bw64", ".bwf", ".wave", ".oga", ".mp2", ".mp1", ".mpga", ".voc", ".nist"),
+    *(".sph", ".ircam", ".sf", ".paf", ".pvf", ".svx", ".8svx", ".iff", ".avr", ".sds", ".sd2"),
+    *(".wve", ".xi", ".htk"),
 )
 # Known by name only, so that the reason given is "cannot be read" and not "is not there".
-OTHER = (".mp4", ".m4a", ".webm", ".mkv", ".aac", ".wma", ".avi", ".mov")
+OTHER = (
+    *(".mp4", ".m4a", ".m4b", ".webm", ".mkv", ".mka", ".aac", ".ac3", ".wma", ".avi", ".mov"),
+    *(".3gp", ".amr", ".ape", ".wv", ".spx", ".ra", ".dts", ".tta"),
+)
 _ORDER = {suffix: place for place, suffix in enumerate(READABLE + OTHER)}
 
 
@@ -44,6 +50,44 @@ def checked(name: str, where: str) -> str:
     return clean
 
 
+def no_file(path: Path) -> str:
+    """Why there is no regular file at ``path``, as the end of a sentence; "" where there is one.
+
+    Nothing is opened: a pipe would make the reader wait, and a device may do anything.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            return "is a link to a file that is not there"
+        return f"cannot be read: {error.strerror}"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return (
+        "" if stat.S_ISREG(mode) else f"is {_KINDS.get(stat.S_IFMT(mode), 'no file')}, not a file"
+    )
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def bad_name(path: str) -> str:
+    """Why a name could not be stored or printed as text; "" for any other name."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8 text; rename it"
+    if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in path):
+        return "its name holds a line break or another control character; rename it"
+    return ""
+
+
 @dataclass(frozen=True)
 class Match:
     path: Path | None
@@ -58,7 +102,11 @@ class Files:
         if not root.is_dir():
             raise InputError(f"{root}: there is no such folder")
         self.root = root
-        self.paths = sorted(_walk(root)) if paths is None else paths
+        self.paths = sorted(_below(root)) if paths is None else paths
+
+    @cached_property
+    def _exact(self) -> frozenset[str]:
+        return frozenset(self.paths)
 
     @cached_property
     def by_stem(self) -> dict[str, list[str]]:
@@ -112,8 +160,13 @@ class Files:
         return sorted(counts, key=lambda folder: (-counts[folder], folder))
 
     def find(self, name: str, where: str) -> Path | None:
-        """The file of that relative path, in whatever audio format it is there."""
-        clean = _composed(checked(name, where))
+        """The file of that relative path: by its exact name, whatever its suffix, or else in
+        whatever audio format it is there."""
+        clean = checked(name, where)
+        for spelling in (name, clean):
+            if spelling in self._exact:
+                return self.root / spelling
+        clean = _composed(clean)
         same = self.by_stem.get(stem(clean), [])
         if not same:
             return None
@@ -160,18 +213,35 @@ def _grouped(keys: Iterable, spelling: Callable[[str], str], texts: Iterable[str
     return groups
 
 
-def _walk(root: Path) -> Iterable[str]:
+def walk(root: Path) -> Iterator[tuple[str, str]]:
+    """All below a folder, as (relative path, why it is passed over); "" for what is to be read.
+
+    Links are followed. Passed over are folders that cannot be listed, were listed under another
+    name, or whose name begins with a dot.
+    """
     seen = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
+    closed: list[OSError] = []
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=closed.append):
+        relative = os.path.relpath(folder, root)
+        head = "" if relative == "." else f"{relative}/"
         real = os.path.realpath(folder)
         if real in seen:  # a link that leads back up would never end
             folders.clear()
+            yield relative, "is a folder that is read under another name already"
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        relative = os.path.relpath(folder, root).replace(os.sep, "/")
-        head = "" if relative == "." else f"{relative}/"
-        yield from (head + name for name in names if not name.startswith("._"))
+        yield from ((head + name, "is a hidden folder") for name in folders if name[0] == ".")
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        yield from ((head + name, "") for name in names)
+    for error in closed:
+        yield os.path.relpath(error.filename, root), f"cannot be listed: {error.strerror}"
+
+
+def _below(root: Path) -> Iterable[str]:
+    for path, passed_over in walk(root):
+        # "._x" is what macOS leaves beside x on other file systems.
+        if not passed_over and not posixpath.basename(path).startswith("._"):
+            yield path
 
 
 def _composed(text: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from supclap.config import LANGUAGES
 from supclap.data.clips import Caption
 from supclap.errors import InputError, nearest
+from supclap.wording import spelled
 
 # Why a clip of the index is not in the prepared collection.
 MISSING = "missing"
@@ -87,7 +88,7 @@ class Listing:
         self._rows[entry.clip_id] = entry.row
         self.entries.append(entry)
         if unusual and entry.path is not None:
-            self.notes.append(entry.skipped(RENAMED, f"read from {entry.path.name}"))
+            self.notes.append(entry.skipped(RENAMED, f"read from {spelled(entry.path.name)}"))
 
     def captions(
         self, texts: Mapping[str, list[tuple[str, str]]], split: str, clip_id: str, file: str

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from supclap.data.sources.files import no_file
 from supclap.errors import InputError, nearest
 
 Row = dict[str, str]
@@ -69,6 +70,7 @@ def number(text: str, where: str, column: str) -> float:
 
 def load_json(path: Path) -> Any:
     """A json file's content. Raises InputError with the line of a syntax error."""
+    _check_file(path)
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
@@ -79,7 +81,14 @@ def load_json(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def _check_file(path: Path) -> None:
+    fault = no_file(path)
+    if fault:
+        raise InputError(f"{path}: {fault}")
+
+
 def _records(path: Path) -> Iterator[tuple[str, list[str]]]:
+    _check_file(path)
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)

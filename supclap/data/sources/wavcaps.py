@@ -36,14 +36,12 @@ def read(source: Path, captions: Mapping[str, Path]) -> Listing:
     listing = Listing("wavcaps")
     for name, table in tables.items():
         within = files.folders(name, f"{name}_flac")
-        clips = {}
-        for folder in reversed(within):
-            inside = files.inside(folder)
-            clips.update({base: inside.root / same[0] for base, same in inside.by_stem.items()})
+        insides = [files.inside(folder) for folder in within]
         for where, item in _items(table):
             key = stem(checked(str(item["id"]), where))
             clip_id = f"{name}/{key}"
-            path = clips.get(key)
+            places = (inside.find(str(item["id"]), where) for inside in insides)
+            path = next((place for place in places if place), None)
             text = str(item["caption"] or "")
             said = listing.captions({"eng": [(text, where)]}, "train", clip_id, key)
             reason = "" if path else ABSENT if within else f"no folder {name} with clips"
