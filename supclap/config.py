@@ -403,6 +403,27 @@ def parse_stored(values: Any, source: str) -> RunConfig:
     return parse_config(values, source)
 
 
+def check_batch(config: RunConfig, workers: int = 1) -> None:
+    """Whether a batch can be filled and shared, as far as is known before data are made or opened;
+    they may have fewer pairs than a configuration lets expect (`supclap.batches`).
+
+    Raises:
+        InputError: a batch of more clips than there can be, or of fewer than there are workers.
+    """
+    if config.batch_size < workers:
+        raise InputError(f"batch_size: {config.batch_size} is too few for {workers} workers")
+    if config.data.pairs == "all":  # then a clip may stand in several pairs
+        return
+    known = {"data.limit": config.data.limit}
+    if config.data.name == "soundscenes":
+        known["data.clips"] = config.data.clips
+    for key, most in known.items():
+        if most is not None and most < config.batch_size:
+            raise InputError(
+                f"batch_size: {config.batch_size} is more than {key}, {most}; lower batch_size"
+            )
+
+
 def load_config(path: Path) -> RunConfig:
     """A RunConfig from a YAML file.
 

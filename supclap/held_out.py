@@ -9,7 +9,7 @@ from supclap.config import AlsoConfig, RunConfig
 from supclap.data import open_data
 from supclap.data.clips import Clips, Collection
 from supclap.errors import InputError
-from supclap.inputs import Inputs
+from supclap.inputs import Inputs, captions_in
 from supclap.measurement import (
     Measured,
     chance,
@@ -26,22 +26,31 @@ SHIFTED, EVENTS = "shifted", "events"
 
 
 @dataclass
-class HeldOut:
-    """The sets to measure on, by the names that their metrics bear.
+class Sets:
+    """The splits to measure on, by the names that their metrics bear; no model has seen them yet.
 
-    retrieval: "val", "test", "shifted", "also.NAME".
+    retrieval: "val", "test", "shifted", "also.NAME", each with the name of its split.
     zero_shot: "" (the events of the run's own data), "also.NAME".
     also: content hash of each further test set's data, by its NAME.
     """
 
-    retrieval: dict[str, Inputs] = field(default_factory=dict)
+    retrieval: dict[str, tuple[str, Clips]] = field(default_factory=dict)
     zero_shot: dict[str, Clips] = field(default_factory=dict)
     also: dict[str, str] = field(default_factory=dict)
 
 
-def open_held_out(config: RunConfig, collection: Collection, model: CLAP) -> HeldOut:
-    """All that is measured in or after a run, looked at before anything is trained, so that a
-    wrong name does not show after hours.
+@dataclass
+class HeldOut:
+    """`Sets` as a model is fed them."""
+
+    retrieval: dict[str, Inputs]
+    zero_shot: dict[str, Clips]
+    also: dict[str, str]
+
+
+def choose_sets(config: RunConfig, collection: Collection) -> Sets:
+    """All that is measured in or after a run, looked at before anything is built or computed, so
+    that a wrong name does not show after hours.
 
     Raises:
         InputError: a split or collection that does not exist or cannot be measured, or a split
@@ -54,17 +63,28 @@ def open_held_out(config: RunConfig, collection: Collection, model: CLAP) -> Hel
     spoken = config.data.languages
     if SHIFTED in collection.splits and _speaks(collection.split(SHIFTED), spoken):
         names["shifted"] = SHIFTED
-    found = HeldOut()
+    sets = Sets()
     for split, name in names.items():
         if name is not None:
-            found.retrieval[split] = Inputs(name, collection.split(name), model, spoken)
+            clips = collection.split(name)
+            captions_in(name, clips, spoken)  # raises where there are none
+            sets.retrieval[split] = name, clips
     if chosen != "last":
-        check_selection(config.select.metric, spoken, found.retrieval[chosen])
+        check_selection(config.select.metric, spoken, *sets.retrieval[chosen])
     if EVENTS in collection.splits:
-        found.zero_shot[""] = collection.split(EVENTS)
+        sets.zero_shot[""] = collection.split(EVENTS)
     for name, also in config.also.items():
-        _add(found, name, also, collection, model, spoken)
-    return found
+        _add(sets, name, also, collection, spoken)
+    return sets
+
+
+def open_held_out(sets: Sets, model: CLAP, languages: Sequence[str]) -> HeldOut:
+    """The sets as ``model`` is fed them; a frozen encoder's outputs are computed here."""
+    retrieval = {
+        split: Inputs(name, clips, model, languages)
+        for split, (name, clips) in sets.retrieval.items()
+    }
+    return HeldOut(retrieval, sets.zero_shot, sets.also)
 
 
 def measure_at_the_end(model: CLAP, held_out: HeldOut, workers: Workers) -> Measured:
@@ -88,12 +108,7 @@ def measure_at_the_end(model: CLAP, held_out: HeldOut, workers: Workers) -> Meas
 
 
 def _add(
-    found: HeldOut,
-    name: str,
-    also: AlsoConfig,
-    own: Collection,
-    model: CLAP,
-    languages: Sequence[str],
+    sets: Sets, name: str, also: AlsoConfig, own: Collection, languages: Sequence[str]
 ) -> None:
     """Adds a further test set, in each way that it can be measured."""
     try:
@@ -101,12 +116,12 @@ def _add(
         clips = collection.split(also.split)
     except InputError as error:
         raise InputError(f"also.{name}: {error}") from None
-    found.also[name] = collection.content_hash()
+    sets.also[name] = collection.content_hash()
     speaks, (_, _, labels) = _speaks(clips, languages), classifiable(clips)
     if speaks:
-        found.retrieval[f"also.{name}"] = Inputs(also.split, clips, model, languages)
+        sets.retrieval[f"also.{name}"] = also.split, clips
     if len(labels) > 1:
-        found.zero_shot[f"also.{name}"] = clips
+        sets.zero_shot[f"also.{name}"] = clips
     if not speaks and len(labels) < 2:
         raise InputError(
             f"also.{name}: nothing to measure on split '{also.split}' of {collection.folder}: no "

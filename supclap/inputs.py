@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from supclap.batches import Batch, part_of
-from supclap.data.clips import Clips
+from supclap.data.clips import Caption, Clips
 from supclap.data.reading import RandomCrop, read_batch
 from supclap.errors import InputError
 from supclap.model.clap import CLAP, Level
@@ -24,6 +24,25 @@ KEPT_BYTES = 2**30
 Fed = tuple[Tensor, Tokens | Tensor]  # audio and text of some pairs, on the model's device
 
 
+def captions_in(
+    name: str, clips: Clips, languages: Sequence[str]
+) -> list[tuple[int, int, Caption]]:
+    """A split's captions in ``languages``, each with its clip's row and its number there.
+
+    Raises:
+        InputError: the split, called ``name``, has none.
+    """
+    chosen = [
+        (row, number, caption)
+        for row, captions in enumerate(clips.captions)
+        for number, caption in enumerate(captions)
+        if caption.language in languages
+    ]
+    if not chosen:
+        raise InputError(f"split '{name}': no clip has a caption in {', '.join(languages)}")
+    return chosen
+
+
 class Inputs:
     """Inputs of the encoders for a split's clips and for its captions in ``languages``.
 
@@ -35,7 +54,6 @@ class Inputs:
             Without it, and with a frozen encoder, a clip is cut at its beginning.
 
     Attributes:
-        name: of the split.
         level: what `audio` returns, as `CLAP.forward` calls it.
         caption_rows: (Q,) which clip each caption describes; a caption's *place* is its index here.
         caption_languages: Q language codes.
@@ -52,15 +70,7 @@ class Inputs:
         languages: Sequence[str],
         crops: int | None = None,
     ) -> None:
-        chosen = [
-            (row, number, caption)
-            for row, captions in enumerate(clips.captions)
-            for number, caption in enumerate(captions)
-            if caption.language in languages
-        ]
-        if not chosen:
-            raise InputError(f"split '{name}': no clip has a caption in {', '.join(languages)}")
-        self.name = name
+        chosen = captions_in(name, clips, languages)
         self.clips = clips
         self.caption_rows = np.array([row for row, _, _ in chosen], dtype=np.int64)
         self.caption_languages = [caption.language for _, _, caption in chosen]

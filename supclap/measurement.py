@@ -16,7 +16,7 @@ from supclap.evaluation.collection import encode_clips
 from supclap.evaluation.retrieval import MultilingualResult, retrieval_by_language
 from supclap.evaluation.zero_shot import class_embeddings, zero_shot
 from supclap.events import LOW
-from supclap.inputs import Inputs
+from supclap.inputs import Inputs, captions_in
 from supclap.model.clap import CLAP
 from supclap.progress import stage
 from supclap.workers import Workers
@@ -128,18 +128,17 @@ def check_metric(metric: str, languages: tuple[str, ...]) -> None:
         )
 
 
-def check_selection(metric: str, languages: Sequence[str], inputs: Inputs) -> None:
-    """Raises InputError unless a split gives ``metric`` in ``languages``, so that it can choose an
-    epoch: one language's own figure needs captions in that one, a mean needs them in all, and MRV
-    needs a clip with a caption in each. A mean over those that happen to be there would be another
-    figure under the same name."""
+def check_selection(metric: str, languages: Sequence[str], name: str, clips: Clips) -> None:
+    """Raises InputError unless the split ``name`` gives ``metric`` in ``languages``, so that it can
+    choose an epoch: one language's own figure needs captions in that one, a mean needs them in all,
+    and MRV needs a clip with a caption in each. A mean over those that happen to be there would be
+    another figure under the same name."""
     first = metric.split(".")[0]
     asked = [first] if first in languages else list(languages)
-    rows = {
-        language: set(inputs.caption_rows[np.array(inputs.caption_languages) == language].tolist())
-        for language in dict.fromkeys(inputs.caption_languages)
-    }
-    where = f"select.metric: '{metric}' cannot choose an epoch: split '{inputs.name}'"
+    rows: dict[str, set[int]] = {}
+    for row, _, caption in captions_in(name, clips, languages):
+        rows.setdefault(caption.language, set()).add(row)
+    where = f"select.metric: '{metric}' cannot choose an epoch: split '{name}'"
     advice = "change data.languages, select.metric or the split"
     absent = [language for language in asked if language not in rows]
     # The split's only language has no figures under its own name: they are those of all.

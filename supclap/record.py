@@ -40,40 +40,51 @@ _LEFT = re.compile(r"(.+)\.\d+\.part")
 class Record:
     """The folder of one run. One process writes.
 
+    Args:
+        by_signature: the folder is named by all that defines the run, as a cell's is, so that what
+            lies there is this run's, wherever its data lay or however often it was to be saved.
+
     Raises:
         InputError: from whatever writes: the folder cannot be written to, the disk is full.
     """
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, by_signature: bool = False) -> None:
         self.folder = folder
+        self._by_signature = by_signature
 
-    def open(self, config: RunConfig) -> list[Event] | None:
+    def look(self, config: RunConfig) -> list[Event] | None:
         """The events of a finished run, or None where there is something to train.
+
+        Nothing is written: whatever is refused after this leaves the folder as it was.
 
         Raises:
             InputError: the folder holds a run of another configuration (names the first key), a
                 configuration that cannot be read, or what a run would overwrite without being one.
         """
-        wanted = config.model_dump(mode="json")
         with writing(self.folder):
             names = self.folder.names()
-        # A run's configuration is written before anything else, so where there is none nothing is
-        # a run's, but for what a kill within that very write has left.
-        begun = CONFIG in names
-        if begun:
-            self._refuse_other(wanted)
-        else:
-            self._refuse_foreign(names)
+        if not self._by_signature:
+            # A run's configuration is written before anything else, so where there is none nothing
+            # is a run's, but for what a kill within that very write has left.
+            if CONFIG in names:
+                self._refuse_other(config.model_dump(mode="json"))
+            else:
+                self._refuse_foreign(names)
         if RESULT in names:
             self.clear()
             return [from_line(line) for line in self.folder.read(EVENTS).decode().splitlines()]
+        return None
+
+    def begin(self, config: RunConfig) -> None:
+        """Makes the folder this run's, once all of the run has been checked."""
         with writing(self.folder):
+            names = self.folder.names()
+            begun = CONFIG in names or self._by_signature
             for name in names:  # what a killed writer may have left
                 left = _LEFT.fullmatch(name)
                 if name == MODEL or (left is not None and (begun or left[1] == CONFIG)):
                     self.folder.delete(name)
             self.folder.write(CONFIG, config_file(config))
-        return None
 
     def write_events(self, lines: list[str]) -> None:
         """Replaces the stream: an object store cannot append, and a kill may not tear a line."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # PyTorch takes seconds to import; `supclap --help` must not 
     from supclap.storage import Folder
 
 RUNS = "supclap-runs"
+LOCK = ".lock"
 
 
 @click.command("train")
@@ -74,7 +76,11 @@ def _train(
 def alone(folder: Folder) -> Iterator[None]:
     """Keeps two processes of one machine from training into the same folder.
 
-    The lock is the system's: it goes with the process, however that ends.
+    The lock is the system's: it goes with the process, however that ends. What had to be made for
+    it goes too where nothing else has come into the folder: a run that was refused leaves nothing.
+
+    Raises:
+        InputError: another process has the lock, or the folder cannot be written to.
     """
     if folder.local is None:
         yield
@@ -82,14 +88,42 @@ def alone(folder: Folder) -> Iterator[None]:
     from supclap.record import writing
 
     with writing(folder):
-        folder.local.mkdir(parents=True, exist_ok=True)
-        lock = open(folder.local / ".lock", "w")  # noqa: SIM115
+        made = _make(folder.local)
+        lock = _locked(folder)
     with lock:
         try:
+            yield
+        finally:
+            with suppress(OSError):  # a folder that is not empty, or gone
+                if os.listdir(folder.local) == [LOCK]:
+                    os.unlink(folder.local / LOCK)
+                    for path in reversed(made):
+                        path.rmdir()
+
+
+def _make(folder: Path) -> list[Path]:
+    """Makes a folder and those above it; those that were not there, from the top."""
+    absent = [path for path in (*reversed(folder.parents), folder) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return absent
+
+
+def _locked(folder: Folder) -> IO[str]:
+    """The open file that holds the folder's lock."""
+    assert folder.local is not None
+    path = folder.local / LOCK
+    while True:
+        lock = open(path, "w")  # noqa: SIM115
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
+                return lock
         except BlockingIOError:
+            lock.close()
             raise InputError(f"{folder.uri}: another process is training here") from None
-        yield
+        except FileNotFoundError:
+            folder.local.mkdir(parents=True, exist_ok=True)
+        lock.close()  # its holder has just removed it
 
 
 def _configuration(config: Path | None, changes: tuple[str, ...], data: str | None) -> RunConfig:

@@ -8,8 +8,10 @@ same number of workers and threads (a sum split among other threads may round ot
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -17,14 +19,14 @@ import torch
 
 from supclap.batches import Batches
 from supclap.checkpoint import Checkpoints, learned_state, restore
-from supclap.config import RunConfig, SelectConfig
+from supclap.config import RunConfig, SelectConfig, check_batch
 from supclap.data import cache, open_data
 from supclap.data.clips import Clips, Collection
 from supclap.data.reading import prefetch
 from supclap.divergence import TrainingError
 from supclap.errors import InputError
 from supclap.events import EpochEnded, Event, Finished, Started, from_line, to_line
-from supclap.held_out import measure_at_the_end, open_held_out
+from supclap.held_out import choose_sets, measure_at_the_end, open_held_out
 from supclap.inputs import Inputs
 from supclap.losses import SupCLAPLoss, build_loss
 from supclap.measurement import better, check_metric, measure_retrieval
@@ -89,6 +91,8 @@ def fit(
     folder: Folder,
     collection: Collection | None = None,
     workers: Workers | None = None,
+    *,
+    by_signature: bool = False,
 ) -> Iterator[Event]:
     """Trains, measures and records one run; yields its events as they happen.
 
@@ -101,14 +105,16 @@ def fit(
         collection: the data; by default what ``config.data`` names.
         workers: by default the process group this process is in. Every worker calls `fit` with the
             same arguments and gets the same events; rank 0 alone reads and writes ``folder``.
+        by_signature: the folder is named by all that defines the run (`supclap.record.Record`).
 
     Raises:
-        InputError: configuration, data or folder cannot be used.
+        InputError: configuration, data or folder cannot be used. Nothing is written then: all is
+            checked before the first file is.
         TrainingError: the loss or its gradient is not finite.
     """
     workers = workers or Workers.current()
-    record, checkpoints = Record(folder), Checkpoints(folder)
-    whole = workers.from_first(lambda: record.open(config))
+    record, checkpoints = Record(folder, by_signature), Checkpoints(folder)
+    whole = workers.from_first(lambda: record.look(config))
     if whole is not None:
         yield from whole
         return
@@ -116,20 +122,21 @@ def fit(
     usage = Usage()
     setting_up, made = Clock(), cache.spent[0]
 
-    # The parts.
+    # The parts: first what takes a moment to refuse, then what reads, builds and computes.
     check_metric(config.select.metric, config.data.languages)
+    check_batch(config, workers.size)
+    with _fitting("loss"):
+        loss = _loss(config).to(workers.device)
     collection = collection or open_data(config.data)
     train = collection.split(config.data.train)
     batches = _batches(config, train)
-    if config.batch_size < workers.size:
-        raise InputError(f"batch_size: {config.batch_size} is too few for {workers.size} workers")
-    with stage("building the model"):
+    sets = choose_sets(config, collection)
+    with stage("building the model"), _fitting("model"):
         model = _model(config, train).to(workers.device)
-    loss = _loss(config).to(workers.device)
     workers.same_start(model, loss)
     optimizer = build_optimizer(config.optimizer, model, loss)
     inputs = Inputs(config.data.train, train, model, config.data.languages, crops=config.seed)
-    held_out = open_held_out(config, collection, model)
+    held_out = open_held_out(sets, model, config.data.languages)
     watched = [s for s in ("val", config.select.split) if s in held_out.retrieval]
     step = Step(config, model, loss, optimizer, inputs, workers)
     steps = batches.steps_per_epoch
@@ -160,6 +167,7 @@ def fit(
         restore(model, state["model"])
         restore(loss, state["loss"])
         optimizer.load_state_dict(state["optimizer"])
+    workers.from_first(lambda: record.begin(config))
     workers.from_first(lambda: record.write_events(progress.events))
     yield replace(started, step=progress.step)
     yield from map(from_line, progress.events[1:])
@@ -265,6 +273,21 @@ def _loss(config: RunConfig) -> SupCLAPLoss:
             return build_loss(config.loss, config.batch_size)
         except ValueError as error:
             raise InputError(f"loss: {error}") from None
+
+
+@contextmanager
+def _fitting(part: str) -> Iterator[None]:
+    """Turns PyTorch's complaint that there is no memory for a part into an InputError."""
+    try:
+        yield
+    except RuntimeError as error:  # on a CPU it is no class of its own
+        found = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", str(error))
+        if found is None:
+            raise
+        raise InputError(
+            f"{part}: does not fit into memory (a single tensor of it takes {found[1]}); lower its "
+            "sizes"
+        ) from None
 
 
 def _go_on(progress: Progress, now: Started, folder: Folder) -> Started:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
+from typing import IO
 
 import pytest
 from click.testing import CliRunner, Result
 from supclap_platform.cli import main
 from tiny_run import make_collection
 
+from supclap.errors import InputError
 from supclap.storage import Folder
-from supclap.train_command import alone
+from supclap.train_command import LOCK, alone
 
 TINY = """
 data: {seconds: 0.5}
@@ -101,3 +104,64 @@ def test_two_commands_do_not_train_into_one_folder(data: str, tmp_path: Path) ->
     assert result.exit_code == 2
     assert "another process is training here" in result.output
     assert train("tiny.yaml", "--data", data, "--out", "run").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "batch_size=64"], "batch_size is 64, but there are only 24 pairs"),
+        (["--set", "data.test=tset"], "no split 'tset'"),
+        (["--set", "select.metric=t2a.R@2"], "no metric 't2a.R@2'"),
+        (["--set", "model.audio.layers=9"], "model.audio.layers: 9"),
+        (["--set", "batch_size=2", "--workers", "3"], "batch_size: 2 is too few for 3 workers"),
+    ],
+)
+def test_a_refused_command_leaves_nothing_and_the_corrected_one_runs(
+    data: str, arguments: list[str], message: str
+) -> None:
+    before = sorted(Path().rglob("*"))
+    for place in (["--out", "new/folders/run"], []):
+        refused = train("tiny.yaml", "--data", data, *place, *arguments)
+        assert refused.exit_code == 2, refused.output
+        assert message in refused.output
+        assert sorted(Path().rglob("*")) == before
+    if "--workers" not in arguments:  # the folder is as it was for every refusal: once is enough
+        return
+    corrected = train("tiny.yaml", "--data", data, "--out", "new/folders/run")
+    assert corrected.exit_code == 0, corrected.output
+
+
+def test_a_refused_command_leaves_the_users_own_folder_as_it_was(data: str) -> None:
+    Path("mine").mkdir()
+    Path("empty").mkdir()
+    Path("mine/notes.txt").write_text("of mine")
+    before = sorted(Path().rglob("*"))
+    for folder in ("mine", "empty"):
+        wrong = train("tiny.yaml", "--data", data, "--out", folder, "--set", "batch_size=64")
+        assert wrong.exit_code == 2
+        assert [path for path in sorted(Path().rglob("*")) if path.name != LOCK] == before
+    assert not Path("empty", LOCK).exists()
+    assert train("tiny.yaml", "--data", data, "--out", "mine").exit_code == 0
+    assert Path("mine/notes.txt").read_text() == "of mine"
+
+
+def test_a_lock_whose_file_was_removed_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder removes it as it ends; who had opened it before must not hold the old file."""
+    flock = fcntl.flock
+
+    def late(file: IO[str], operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        (tmp_path / "run" / LOCK).unlink()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with alone(Folder.at(tmp_path / "run")):
+        with (
+            pytest.raises(InputError, match="another process is training here"),
+            alone(Folder.at(tmp_path / "run")),
+        ):
+            pytest.fail("two hold the lock")
+        assert (tmp_path / "run" / LOCK).exists()
+    assert not (tmp_path / "run").exists()

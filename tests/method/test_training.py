@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from supclap.model.clap import CLAP, build_model
 from supclap.optimization import learning_rate
 from supclap.storage import Folder
 from supclap.training import Progress, TrainingError, fit
+from supclap.workers import Value, Workers
 
 
 @pytest.fixture(scope="module")
@@ -407,15 +408,67 @@ def test_a_clip_whose_input_is_not_finite_is_named(
         ({"data__folder": "/nowhere"}, "/nowhere: not a prepared collection"),
         ({"model__audio__name": "cmm"}, "model.audio.name: no audio encoder 'cmm'"),
         ({"loss": {"temperature": 20, "learn_temperature": True}}, "loss: temperature"),
+        ({"data__limit": 7}, "batch_size: 8 is more than data.limit, 7"),
+        ({"data__noise": 0.001}, "data.noise: 0.001 of 24 clips is 0"),
+        ({"model__audio__layers": 9}, "model.audio.layers: 9 halvings leave too few"),
+        ({"model__start": "/nowhere"}, "/nowhere: not a model folder"),
+        ({"model__dim": 10**9}, "model: does not fit into memory (a single tensor of it takes"),
+        ({"also": {"more": {"split": "extra"}}}, "also.more: "),
     ],
 )
-def test_what_cannot_be_trained_is_told_before_it_starts(
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     data: Path, tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(InputError) as error:
         next(fit(tiny_config(data, **changes), Folder.at(tmp_path / "run")))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+class AlikeWorkers(Workers):
+    """Several workers, of which each finds what the first one finds."""
+
+    def from_first(self, make: Callable[[], Value]) -> Value:
+        return make()
+
+
+def test_too_many_workers_are_refused_before_anything_is_written(
+    data: Path, tmp_path: Path
+) -> None:
+    config = tiny_config(data, batch_size=2)
+    with pytest.raises(InputError, match="batch_size: 2 is too few for 3 workers"):
+        next(fit(config, Folder.at(tmp_path / "run"), workers=AlikeWorkers(size=3)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_split_is_refused_before_a_frozen_encoder_computes(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large encoder takes hours for a large train split."""
+    computed: list[str] = []
+    monkeypatch.setattr(
+        "supclap.inputs.frozen_outputs", lambda *_: computed.append("outputs") or np.zeros((24, 8))
+    )
+    config = tiny_config(data, model__audio__freeze=True, also={"more": {"split": "extra"}})
+    with pytest.raises(InputError, match=r"also\.more"):
+        next(fit(config, Folder.at(tmp_path / "run")))
+    assert computed == []
+    next(fit(tiny_config(data, model__audio__freeze=True), Folder.at(tmp_path / "run")))
+    assert computed  # with nothing to refuse it does come so far
+
+
+def test_a_refused_run_does_not_touch_one_that_is_there(data: Path, tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path / "run")
+    begun = fit(tiny_config(data), folder)
+    assert [type(next(begun)).__name__ for _ in range(2)] == ["Started", "EpochEnded"]
+    begun.close()
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match="holds a run with seed = 0"):
+        next(fit(tiny_config(data, seed=1), folder))
+    assert before == {
+        path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()
+    }
 
 
 def test_a_full_disk_is_one_line_and_the_run_goes_on_later(

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from supclap.config import RunConfig, covers, override
+from supclap.config import RunConfig, check_batch, covers, override
 from supclap.document import Document, Key
 from supclap.errors import InputError
 from supclap.wording import one_line
@@ -79,6 +79,10 @@ class Settings:
             check_selection(config)
         except InputError as error:
             raise self.error(places, "select.metric", f"{name}: {error}") from None
+        try:
+            check_batch(config, resources.workers)
+        except InputError as error:
+            raise self.error(places, "batch_size", f"{name}: {error}") from None
         return config, resources
 
     def check_grid(self, row: Row) -> None:

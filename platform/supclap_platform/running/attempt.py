@@ -21,7 +21,7 @@ from supclap.config import RunConfig
 from supclap.data.cache import build_once, cache_folder
 from supclap.errors import InputError
 from supclap.events import Event
-from supclap.run_files import CONFIG, MODEL, config_file
+from supclap.run_files import MODEL
 from supclap.storage import Folder
 from supclap.wording import gist
 from supclap_platform.experiment.cells import Cell
@@ -217,9 +217,8 @@ def _train_here(task: Task, ledger: Ledger, lease: Lease, report: Report | None)
 
     folder = ledger.folder(task.signature)
     config = _placed(task.config, ledger)
-    _store(config, folder)
     torch.set_num_threads(threads(task.resources))
-    for event in fit(config, folder):
+    for event in fit(config, folder, by_signature=True):
         if lease.lost:
             raise _TakenOver
         if report is not None:
@@ -313,7 +312,6 @@ def _train_in_workers(task: Task, folder: Folder, lease: Lease) -> None:
 def _work(arguments: dict[str, Any]) -> None:
     """What each worker under Ray Train runs."""
     import torch
-    from ray.train import get_context
 
     from supclap.training import TrainingError, fit
 
@@ -326,10 +324,7 @@ def _work(arguments: dict[str, Any]) -> None:
     torch.set_num_threads(threads(task.resources))
     with captured(folder, task.label):
         try:
-            config = _placed(task.config, ledger)
-            if get_context().get_world_rank() == 0:
-                _store(config, folder)
-            for _ in fit(config, folder):
+            for _ in fit(_placed(task.config, ledger), folder, by_signature=True):
                 pass
         except (InputError, TrainingError) as error:
             wrong = isinstance(error, InputError)
@@ -382,9 +377,3 @@ def _placed(config: RunConfig, ledger: Ledger) -> RunConfig:
     path = model.local or build_once(cache_folder() / f"stage-{stage}", model.copy_to)
     changed = config.model.model_copy(update={"start": str(path)})
     return config.model_copy(update={"model": changed})
-
-
-def _store(config: RunConfig, folder: Folder) -> None:
-    """Notes the configuration as this attempt has it. The signature says that it is the same run:
-    where a folder lies, or how often a checkpoint is written, must not keep it from going on."""
-    folder.write(CONFIG, config_file(config))
