@@ -8,7 +8,6 @@ command's own start (imports) is shown apart. Memory is what the process grows b
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -19,16 +18,20 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import Experiment, load_experiment
 from supclap_platform.ledger.forecast import forecast
 from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.logs import LOG
 from supclap_platform.ledger.plan import Status, make_plan, remember
 from supclap_platform.results.formats import as_text
 from supclap_platform.results.tables import build_table
+from supclap_platform.testing import finish
 
+from supclap.run_files import MODEL
 from supclap.storage import Folder
 
 SIZES = (10, 100, 1000)
@@ -95,15 +98,12 @@ def _finish_all(path: Path, ledger: Ledger) -> None:
     """Every cell's folder as a finished run leaves it, written without syncing to the disk."""
     experiment = load_experiment(path)
     remember(make_plan(experiment, ledger, code="c"), ledger)
-    result = {"metrics": METRICS, "seconds": 20.0, "best_epoch": 5, "step": 310, "epochs": 10}
-    result |= {"workers": 1, "code": "c", "data": "d"}
-    for cell in cells_of(experiment):
-        folder = Path(ledger.folder(cell.signature).base)
-        (folder / "model").mkdir(parents=True)
-        names = ["config.json", "events.jsonl", "ranks.npz", "log.txt"]
-        for name in [*names, *(f"model/{n}" for n in range(7))]:
-            (folder / name).write_bytes(b"{}\n")
-        (folder / "result.json").write_text(json.dumps(result))
+    others = [LOG, *(f"{MODEL}/{n}" for n in range(7))]
+    with patch("os.fsync"):
+        for cell in cells_of(experiment):
+            for name in others:
+                ledger.folder(cell.signature).write(name, b"{}\n")
+            finish(ledger, cell, METRICS, ranks={}, code="c")
 
 
 def _command(path: Path) -> float:

@@ -9,7 +9,6 @@ file has 20 claims and all four figures. Two shapes: few rows with many seeds, a
 
 from __future__ import annotations
 
-import json
 import resource
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from supclap_platform.experiment.cells import cells_of
@@ -28,9 +27,9 @@ from supclap_platform.results.conclusion import conclude
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.figures import draw_figures
 from supclap_platform.results.report import build_report
+from supclap_platform.testing import finish
 
 from benchmarks.machine import describe, print_table
-from supclap.events import EpochEnded, to_line
 from supclap.storage import Folder
 
 SHAPES = ((20, 50), (200, 5))  # rows, seeds
@@ -95,36 +94,30 @@ def finish_all(path: Path, ledger: Ledger) -> None:
     """Every cell's folder as a finished run leaves it, written without syncing to the disk."""
     chance = np.random.default_rng(0)
     clips = np.arange(CLIPS)
-    result: dict[str, Any] = {"seconds": 20.0, "best_epoch": 5, "step": 310, "epochs": EPOCHS}
-    result |= {"workers": 1, "code": "c", "data": "d", "peak_MB": 900.0}
     for cell in cells_of(load_experiment(path)):
-        folder = Path(ledger.folder(cell.signature).base)
-        folder.mkdir(parents=True)
         t2a = chance.geometric(0.05, CLIPS * CAPTIONS) - 1
         a2t = chance.geometric(0.05, CLIPS) - 1
         precision = 1.0 / (1 + a2t)
         metrics = {
-            "test.t2a.R@1": 100.0 * np.mean(t2a < 1),
-            "test.t2a.mAP10": np.where(t2a < 10, 100.0 / (t2a + 1), 0.0).mean(),
-            "test.a2t.R@1": 100.0 * np.mean(a2t < 1),
-            "test.a2t.mAP10": 100.0 * precision.mean(),
+            "test.t2a.R@1": float(100.0 * np.mean(t2a < 1)),
+            "test.t2a.mAP10": float(np.where(t2a < 10, 100.0 / (t2a + 1), 0.0).mean()),
+            "test.a2t.R@1": float(100.0 * np.mean(a2t < 1)),
+            "test.a2t.mAP10": float(100.0 * precision.mean()),
         }
-        np.savez(
-            folder / "ranks.npz",
-            t2a_ranks=t2a,
-            t2a_clips=clips.repeat(CAPTIONS),
-            t2a_similarity=chance.normal(0.5, 0.1, CLIPS * CAPTIONS).astype(np.float32),
-            a2t_ranks=a2t,
-            a2t_precision=precision,
-            a2t_clips=clips,
-        )
-        lines = [
-            to_line(EpochEnded(e, 31 * e, 2.0, dict(zip(OF_EPOCHS, values, strict=True))))
-            for e, values in enumerate(chance.random((EPOCHS, len(OF_EPOCHS))).tolist(), 1)
+        ranks: dict[str, np.ndarray] = {
+            "t2a_ranks": t2a,
+            "t2a_clips": clips.repeat(CAPTIONS),
+            "t2a_similarity": chance.normal(0.5, 0.1, CLIPS * CAPTIONS).astype(np.float32),
+            "a2t_ranks": a2t,
+            "a2t_precision": precision,
+            "a2t_clips": clips,
+        }
+        epochs = [
+            dict(zip(OF_EPOCHS, values, strict=True))
+            for values in chance.random((EPOCHS, len(OF_EPOCHS))).tolist()
         ]
-        (folder / "events.jsonl").write_text("".join(f"{line}\n" for line in lines))
-        text = json.dumps(result | {"metrics": metrics}, default=float)
-        (folder / "result.json").write_text(text)
+        with patch("os.fsync"):
+            finish(ledger, cell, metrics, epochs, ranks)
 
 
 def _best(call: partial) -> float:

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fake_events import histories
 from mlflow_content import content_of
 from mlflow_server import Server, wait_for
+from reported_runs import histories
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import State, open_ledger

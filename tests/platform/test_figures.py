@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fake_evidence import leave
-from fake_runs import interrupt
 from PIL import Image
 from scipy.stats import gaussian_kde
 from supclap_platform.cli import main
@@ -20,6 +18,7 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results import curves, panels
 from supclap_platform.results.figures import CAPTIONS, PANELS, draw_figures, figure_files
 from supclap_platform.results.styles import PAPER, styles_of
+from supclap_platform.testing import finish, interrupt
 
 from supclap.storage import Folder
 
@@ -60,7 +59,7 @@ def finish_all(experiment: Experiment, ledger: Ledger, seeds: int = 3) -> None:
                 metrics["radius.text.mean"] = 1 / value
             epochs.append(metrics)
         if cell.seed < seeds:
-            leave(ledger, cell, {}, epochs)
+            finish(ledger, cell, {}, epochs)
         else:
             interrupt(ledger, cell)
 
@@ -100,7 +99,7 @@ def test_an_epoch_that_is_no_number_in_one_run_is_left_out_and_told(
 ) -> None:
     finish_all(experiment, ledger)
     first = cells_of(experiment)[0]
-    leave(ledger, first, {}, [{"val.t2a.R@1": v} for v in (10.0, float("nan"), 30.0)])
+    finish(ledger, first, {}, [{"val.t2a.R@1": v} for v in (10.0, float("nan"), 30.0)])
     _, convergence = draw_figures(experiment, ledger, endings=())
     line = convergence.lines["val.t2a.R@1"][0]
     assert (line.places, line.left_out) == ((1, 3), 1)
@@ -211,7 +210,7 @@ def test_groups_are_rows_of_panels_on_shared_axes(tmp_path: Path, ledger: Ledger
     experiment = load_experiment(tmp_path / "g.yaml")
     for cell in cells_of(experiment):
         height = 80.0 if cell.group == "noisy" else 20.0
-        leave(ledger, cell, {}, [{"val.t2a.R@1": height + e} for e in (1, 2, 3)])
+        finish(ledger, cell, {}, [{"val.t2a.R@1": height + e} for e in (1, 2, 3)])
     convergence, _ = draw_figures(experiment, ledger, ["svg"])
     assert convergence.groups == ("plain", "noisy")
     lines = convergence.lines["val.t2a.R@1"]
@@ -265,7 +264,7 @@ def test_figure_4_is_a_mean_of_densities_and_tells_who_kept_none(
         if cell.variant == "InfoNCE" or (cell.variant == "bi-StaticSVR" and cell.seed == 0):
             ranks["t2a_similarity"] = chance.normal(0.3, 0.1, 400).astype("f4")
             kept[cell.variant, cell.seed] = ranks["t2a_similarity"]
-        leave(ledger, cell, {}, epochs, ranks)
+        finish(ledger, cell, {}, epochs, ranks)
     (drawing,) = draw_figures(experiment, ledger, endings=())
     ours, other = drawing.lines["t2a_similarity"]
     assert (ours.seeds, other.seeds, other.wanted) == (3, 1, 3)

@@ -5,7 +5,6 @@ from itertools import pairwise
 from pathlib import Path
 
 from click.testing import CliRunner
-from fake_runs import finish
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import load_experiment
@@ -13,6 +12,7 @@ from supclap_platform.ledger.ledger import Ledger, State, open_ledger
 from supclap_platform.ledger.plan import Plan, make_plan
 from supclap_platform.running.attempt import Outcome
 from supclap_platform.running.grid import BACK_OFF, Grid, Phase
+from supclap_platform.testing import finish
 
 CODE = "code-a"
 FILE = """

@@ -7,8 +7,6 @@ import statistics
 from pathlib import Path
 
 import pytest
-from fake_evidence import leave
-from fake_runs import finish
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.claims import Greater, Trend, Within, parse_claim
 from supclap_platform.experiment.reader import Experiment, load_experiment
@@ -18,6 +16,7 @@ from supclap_platform.mirror.content import tags_of
 from supclap_platform.results.formats import FORMATS, as_csv, as_text
 from supclap_platform.results.tables import build_table
 from supclap_platform.results.verdicts import Outcome, judge
+from supclap_platform.testing import finish
 
 from supclap.errors import InputError
 from supclap.storage import Folder
@@ -235,7 +234,7 @@ def test_a_claim_is_judged_on_its_groups_cells(tmp_path: Path, ledger: Ledger) -
     for cell in cells_of(experiment)[1:]:
         better = cell.variant == "bi-StaticSVR @ N=48"
         value = (60.0 if better else 50.0) + 0.1 * cell.seed + 0.01 * better * cell.seed
-        leave(ledger, cell, {"test.t2a.R@1": value})
+        finish(ledger, cell, {"test.t2a.R@1": value})
     (verdict,) = judge(experiment, ledger)
     assert verdict.outcome is Outcome.SUPPORTED
     assert verdict.effect == pytest.approx(10.01)

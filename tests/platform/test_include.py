@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from fake_runs import finish
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.reader import Experiment, load_experiment
@@ -19,6 +18,7 @@ from supclap_platform.mirror.tracking import Tracker
 from supclap_platform.results.summary import summarise_parts
 from supclap_platform.results.table_files import tables_of
 from supclap_platform.running.submit import Request, entrypoint, stage
+from supclap_platform.testing import finish
 from tiny_grid import attempts, supclap, write_experiment
 
 from supclap.errors import InputError

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow.fs as pafs
 import pytest
 from click.testing import CliRunner
-from fake_runs import TEN_SECONDS, end_epochs, finish, interrupt
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.reader import Experiment, load_experiment
@@ -20,6 +19,7 @@ from supclap_platform.ledger.forecast import forecast
 from supclap_platform.ledger.leases import Lease, LeaseName, leases_in, parse_lease
 from supclap_platform.ledger.ledger import Ledger, State, open_ledger
 from supclap_platform.ledger.plan import Status, make_plan, remember
+from supclap_platform.testing import SECONDS, events_of, finish, interrupt, leave
 
 from supclap.errors import InputError
 from supclap.storage import Folder
@@ -100,7 +100,9 @@ def test_results_events_and_ranks_are_read_back(
     assert list(results) == [cell.signature]
     result = results[cell.signature]
     assert (result.metrics, result.code, result.data) == ({"test.t2a.R@1": 41.5}, "c", "d")
-    assert [event.epoch for event in ledger.events(cell.signature)] == list(range(1, 11))
+    first, *epochs, last = ledger.events(cell.signature)
+    assert (first.kind, last.kind) == ("started", "finished")
+    assert [event.epoch for event in epochs] == list(range(1, 11))
     assert ledger.ranks(cell.signature)["t2a_ranks"].tolist() == [0, 3, 1]
     assert ledger.events(other.signature) == []
     assert ledger.ranks(other.signature) == {}
@@ -111,10 +113,10 @@ def test_a_line_of_events_that_is_being_written_is_left_out(
     ledger: str, experiment: Experiment
 ) -> None:
     cell = cells_of(experiment)[0]
-    end_epochs(ledger, cell, 2)
+    leave(ledger, cell, events_of(cell, [{}] * 2))
     folder = ledger.folder(cell.signature)
     folder.write("events.jsonl", folder.read("events.jsonl") + b'{"kind": "epo')
-    assert len(ledger.events(cell.signature)) == 2
+    assert ledger.events(cell.signature) == events_of(cell, [{}] * 2)
 
 
 def test_failures_keep_the_error_the_log_and_the_attempts(ledger: str) -> None:
@@ -365,7 +367,7 @@ def test_finished_cells_of_another_experiment_serve_a_forecast(tmp_path: Path, l
     other = other.replace("InfoNCE: {}, ", "")
     expected = forecast(make_plan(load(tmp_path, other), ledger, code="now"), ledger)
     assert (expected.cells, expected.unknown, expected.basis) == (2, 0, 1)
-    assert expected.wall_seconds == pytest.approx(2 * TEN_SECONDS)
+    assert expected.wall_seconds == pytest.approx(2 * SECONDS)
 
 
 def test_a_cell_waits_for_its_stage_in_the_forecast(tmp_path: Path, ledger: str) -> None:
@@ -374,7 +376,7 @@ def test_a_cell_waits_for_its_stage_in_the_forecast(tmp_path: Path, ledger: str)
     finish(ledger, cells[1], {})
     plan = make_plan(experiment, ledger, code="now")
     assert len(plan.to_run) == 4
-    assert forecast(plan, ledger, at_once=4).wall_seconds == pytest.approx(2 * TEN_SECONDS)
+    assert forecast(plan, ledger, at_once=4).wall_seconds == pytest.approx(2 * SECONDS)
 
 
 def test_the_command_shows_the_plan_and_starts_nothing(tmp_path: Path) -> None:

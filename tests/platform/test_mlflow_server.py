@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from fake_events import histories, told, write
 from mlflow import MlflowClient
 from mlflow_content import histories_of
 from mlflow_server import free_port, wait_for
+from reported_runs import histories, reported
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.reader import Experiment, load_experiment
@@ -24,6 +24,7 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.mirror.store import default_store
 from supclap_platform.mirror.tracking import open_tracker
+from supclap_platform.testing import leave
 
 from supclap.storage import Folder
 
@@ -55,14 +56,15 @@ DRIVER = """
 import sys, time
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
-from fake_events import told, write
+from reported_runs import reported
 from test_mlflow_server import prepare
 from supclap_platform.mirror.tracking import open_tracker
+from supclap_platform.testing import leave
 experiment, cells, ledger = prepare(Path(sys.argv[1]))
 lease = ledger.take(cells[1].signature)
 tracker = open_tracker(experiment, cells, ledger)
-write(ledger, cells[0], told(cells[0], 4, 0, finished=True))
-write(ledger, cells[1], told(cells[1], 2, 1))
+leave(ledger, cells[0], reported(cells[0], 4, 0, finished=True))
+leave(ledger, cells[1], reported(cells[1], 2, 1))
 while True:
     tracker.catch_up()
     time.sleep(0.1)
@@ -93,7 +95,7 @@ def test_a_killed_driver_leaves_nothing_running_after_sync(tmp_path: Path) -> No
             assert repr(sorted(histories_of(client, run).items())) == repr(sorted(wanted.items()))
     tracker = open_tracker(experiment, cells, ledger)  # the rerun
     for number, cell in enumerate(cells):
-        write(ledger, cell, told(cell, 4, number, finished=True))
+        leave(ledger, cell, reported(cell, 4, number, finished=True))
     assert tracker.close("FINISHED")
     assert statuses(store.uri) == ["FINISHED"] * 5
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fake_evidence import leave, t2a_ranks
-from fake_runs import interrupt
+from ranks_of import t2a_ranks
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.reader import Experiment, load_experiment
@@ -21,6 +20,7 @@ from supclap_platform.results.report import build_report
 from supclap_platform.results.tables import build_table, shown
 from supclap_platform.results.verdict_formats import account_of
 from supclap_platform.results.verdicts import judge
+from supclap_platform.testing import finish, interrupt
 
 from supclap.errors import InputError
 from supclap.storage import Folder
@@ -97,7 +97,7 @@ def finish_one(ledger: Ledger, cell: Cell) -> None:
     kept = t2a_ranks(hits) | {"t2a_similarity": np.linspace(0.1 * rank, 0.9, 10)}
     epochs = [{"radius.text.mean": 1 / (e + cell.seed)} for e in (1, 2, 3)]
     share = 100.0 * np.mean(hits)
-    leave(ledger, cell, {"test.t2a.R@1": share}, epochs if rank == 2 else [{}] * 3, kept)
+    finish(ledger, cell, {"test.t2a.R@1": share}, epochs if rank == 2 else [{}] * 3, kept)
 
 
 def test_the_page_says_what_the_ledger_says(experiment: Experiment, ledger: Ledger) -> None:
@@ -206,7 +206,7 @@ def test_the_same_ledger_gives_the_same_bytes_and_a_mixture_is_refused(
     for cell in cells:
         finish_one(ledger, cell)
     assert build_report(experiment, ledger) == build_report(experiment, ledger)
-    leave(ledger, cells[0], {"test.t2a.R@1": 1.0}, data="data-b")
+    finish(ledger, cells[0], {"test.t2a.R@1": 1.0}, data="data-b")
     with pytest.raises(InputError, match="different data"):
         build_report(experiment, ledger)
     assert "MIXED" in Page(build_report(experiment, ledger, mixed=True)).text
@@ -253,7 +253,7 @@ def test_a_run_that_two_groups_share_counts_once(tmp_path: Path, ledger: Ledger)
     path.write_text(f"{text}groups: {{one: {{}}, two: {{}}}}\nseeds: 2\n", encoding="utf-8")
     shared = load_experiment(path)
     for cell in cells_of(shared):
-        leave(ledger, cell, {"test.t2a.R@1": 1.0})
+        finish(ledger, cell, {"test.t2a.R@1": 1.0})
     page = Page(build_report(shared, ledger))
     assert "4 of 4 runs finished, 40 s of training" in page.text
     assert len(page.values("id")) == len(set(page.values("id")))

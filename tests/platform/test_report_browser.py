@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import Browser, find_browser, started
-from fake_evidence import leave, t2a_ranks
 from PIL import Image
+from ranks_of import t2a_ranks
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.report import build_report
+from supclap_platform.testing import finish
 
 from supclap.storage import Folder
 
@@ -56,7 +57,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         metrics = {f"test.{way}.R@{k}": better + k for way in ("t2a", "a2t") for k in (1, 5, 10)}
         epochs = [{"val.t2a.R@1": e + better, "similarity.positive": e / 9} for e in (1, 2, 3)]
         kept = t2a_ranks([[True]] * 50) | {"t2a_similarity": chance.random(50)}
-        leave(ledger, cell, metrics, epochs, kept)
+        finish(ledger, cell, metrics, epochs, kept)
     ledger.record_failure(last.signature, "an error with a path " + "/long" * 60)
     (folder / "report.html").write_bytes(build_report(experiment, ledger))
     return folder / "report.html"

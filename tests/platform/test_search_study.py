@@ -34,6 +34,7 @@ from supclap_platform.search.winner import (
     read_outcome,
     with_winner,
 )
+from supclap_platform.testing import finish
 from test_search_space import SEARCH
 
 from supclap.errors import InputError
@@ -312,11 +313,7 @@ def test_a_second_driver_of_a_search_is_refused(tmp_path: Path) -> None:
 
 
 def write_result(ledger: Ledger, cell: Cell, metric: float) -> None:
-    folder = ledger.folder(cell.signature)
-    folder.write("config.json", json.dumps(cell.config.model_dump(mode="json")).encode())
-    result = {"metrics": {"val.t2a.R@1": metric}, "seconds": 1.0, "best_epoch": 1, "step": 1,
-              "epochs": 3, "workers": 1, "code": "code", "data": "data"}  # fmt: skip
-    folder.write("result.json", json.dumps(result).encode())
+    finish(ledger, cell, {"val.t2a.R@1": metric}, code="code")
 
 
 @pytest.mark.heavy

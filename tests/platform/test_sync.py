@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from fake_events import told, write
 from mlflow_content import content_of
+from reported_runs import reported
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment
@@ -17,6 +17,7 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.mirror.store import default_store
 from supclap_platform.mirror.tracking import open_tracker
+from supclap_platform.testing import leave
 
 from supclap.storage import Folder
 
@@ -50,10 +51,10 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tracker = open_tracker(experiment, cells, ledger, store.uri)
         for number, cell in enumerate(cells[:3]):
             for epochs in (1, 2):
-                write(ledger, cell, told(cell, epochs, number))
+                leave(ledger, cell, reported(cell, epochs, number))
                 tracker.catch_up()
             if number < 2:
-                write(ledger, cell, told(cell, 2, number, finished=True))
+                leave(ledger, cell, reported(cell, 2, number, finished=True))
         if ledger.failure(cells[3].signature) is None:  # the two experiments share their cells
             ledger.record_failure(cells[3].signature, "out of memory")
         assert tracker.close("FAILED", {"figures/drift.svg": profile.encode()})

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from fake_runs import finish, interrupt
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.published import published_table
@@ -28,6 +27,7 @@ from supclap_platform.results.formats import (
 )
 from supclap_platform.results.statistics import summarise
 from supclap_platform.results.tables import build_table
+from supclap_platform.testing import finish, interrupt
 
 from supclap.errors import InputError
 from supclap.storage import Folder

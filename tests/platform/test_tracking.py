@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow.fs as pafs
 import pytest
-from fake_events import BEGIN, CODE, DATA, histories, told, write
 from mlflow.entities import Run
 from mlflow.utils.validation import _validate_metric_name
 from mlflow_content import content_of, histories_of
+from reported_runs import histories, reported
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.metrics import CATALOGUE
 from supclap_platform.experiment.reader import Experiment, load_experiment
@@ -31,6 +31,7 @@ from supclap_platform.mirror.mirror import Mirror
 from supclap_platform.mirror.store import Store, choose_store, default_store
 from supclap_platform.mirror.tracking import Tracker, open_tracker
 from supclap_platform.results.table_files import tables_of
+from supclap_platform.testing import BEGIN, CODE, DATA, leave
 
 from supclap.config import ModelConfig, RunConfig
 from supclap.errors import InputError
@@ -128,11 +129,11 @@ def test_params_are_the_flattened_configuration() -> None:
 
 
 def test_a_mark_covers_only_the_events_that_it_was_made_of(place: Place) -> None:
-    events = told(place.cells[0], 2)
+    events = reported(place.cells[0], 2)
     assert mirrored(None, events) == 0
     assert mirrored(cursor(events[:2]), events) == 2
     assert mirrored(cursor(events), events[:2]) is None  # the cell fell back
-    assert mirrored(cursor(events[:2]), told(place.cells[0], 2, begin=BEGIN + 1)) is None
+    assert mirrored(cursor(events[:2]), reported(place.cells[0], 2, begin=BEGIN + 1)) is None
 
 
 def test_a_run_is_shown_epoch_by_epoch_whoever_looks_and_however_often(place: Place) -> None:
@@ -140,13 +141,13 @@ def test_a_run_is_shown_epoch_by_epoch_whoever_looks_and_however_often(place: Pl
     cell = place.cells[0]
     mirror = Mirror(place.ledger, place.store, parent, driving=True)
     for epochs in range(3):
-        write(place.ledger, cell, told(cell, epochs))
+        leave(place.ledger, cell, reported(cell, epochs))
         assert mirror.catch_up()
         assert mirror.catch_up()
         assert Mirror(place.ledger, place.store, parent, driving=True).catch_up()
         assert place.shows_the_ledger()
         assert place.runs()[cell.label].info.status == "RUNNING"
-    write(place.ledger, cell, told(cell, 2, finished=True))
+    leave(place.ledger, cell, reported(cell, 2, finished=True))
     assert mirror.catch_up()
     assert place.shows_the_ledger()
     run = place.runs()[cell.label]
@@ -197,7 +198,7 @@ def test_cut_off_at_any_call_and_begun_again_the_store_is_the_same(
 ) -> None:
     parent = place.begin()
     for number, cell in enumerate(place.cells[:2]):
-        write(place.ledger, cell, told(cell, 2, number, finished=number == 0))
+        leave(place.ledger, cell, reported(cell, 2, number, finished=number == 0))
     place.ledger.record_failure(place.cells[1].signature, "it broke")
     parent = Parents(place.ledger).end(parent, "FAILED")
     client = Unreliable(place.store.connect(), at=0, after=after)
@@ -229,7 +230,7 @@ def mirror_with(place: Place, parent: Any, client: Any) -> int:
 def test_no_point_is_stored_twice_even_where_the_client_would_not_show_it(place: Place) -> None:
     parent = place.begin()
     for number, cell in enumerate(place.cells):
-        write(place.ledger, cell, told(cell, 2, number, finished=True))
+        leave(place.ledger, cell, reported(cell, 2, number, finished=True))
     for _ in range(3):
         Mirror(place.ledger, place.store, parent).catch_up()
     with closing(sqlite3.connect(place.folder / "storage/mlflow.db")) as database:
@@ -241,9 +242,9 @@ def test_no_point_is_stored_twice_even_where_the_client_would_not_show_it(place:
 def test_statuses_are_those_of_the_ledger(place: Place) -> None:
     first, second, third, fourth = place.cells
     parent = place.begin()
-    write(place.ledger, first, told(first, 2, 0, finished=True))
-    write(place.ledger, second, told(second, 1, 1))
-    write(place.ledger, third, told(third, 1, 2))
+    leave(place.ledger, first, reported(first, 2, 0, finished=True))
+    leave(place.ledger, second, reported(second, 1, 1))
+    leave(place.ledger, third, reported(third, 1, 2))
     place.ledger.record_failure(third.signature, "CUDA out of memory")
     mirror = Mirror(place.ledger, place.store, parent, driving=True)
     mirror.catch_up()
@@ -267,7 +268,7 @@ def test_statuses_are_those_of_the_ledger(place: Place) -> None:
         Mirror(place.ledger, place.store, parent).catch_up()
         assert statuses(place)[second.label] == "RUNNING"
     place.ledger.clear_failure(third.signature)
-    write(place.ledger, third, told(third, 2, 2, finished=True))
+    leave(place.ledger, third, reported(third, 2, 2, finished=True))
     Mirror(place.ledger, place.store, parent).catch_up()
     assert statuses(place)[third.label] == "FINISHED"
     assert "error" not in place.runs()[third.label].data.tags
@@ -280,7 +281,7 @@ def statuses(place: Place) -> dict[str, str]:
 
 def test_a_trial_that_its_search_has_stopped_is_marked_until_it_goes_on(place: Place) -> None:
     cell = place.cells[0]
-    write(place.ledger, cell, told(cell, 1))
+    leave(place.ledger, cell, reported(cell, 1))
     place.ledger.folder(cell.signature).write("checkpoints/latest.json", b"{}")
     place.ledger.note_early_stop(cell.signature)
     tracker = Mirror(place.ledger, place.store, place.begin())
@@ -307,7 +308,7 @@ def test_a_cell_that_fails_before_it_reports_anything_is_shown(place: Place) -> 
 
 def test_a_result_that_is_not_recorded_is_not_shown(place: Place) -> None:
     cell = place.cells[0]
-    write(place.ledger, cell, told(cell, 2, finished=True))
+    leave(place.ledger, cell, reported(cell, 2, finished=True))
     place.ledger.folder(cell.signature).delete("result.json")
     Mirror(place.ledger, place.store, place.begin()).catch_up()
     run = place.runs()[cell.label]
@@ -317,12 +318,12 @@ def test_a_result_that_is_not_recorded_is_not_shown(place: Place) -> None:
 
 def test_a_cell_that_is_trained_anew_replaces_its_run(place: Place) -> None:
     parent, cell = place.begin(), place.cells[0]
-    write(place.ledger, cell, told(cell, 2, finished=True))
+    leave(place.ledger, cell, reported(cell, 2, finished=True))
     mirror = Mirror(place.ledger, place.store, parent, driving=True)
     mirror.catch_up()
     before = place.runs()[cell.label].info.run_id
     place.ledger.discard(cell.signature)
-    write(place.ledger, cell, told(cell, 1, begin=BEGIN + 1000))
+    leave(place.ledger, cell, reported(cell, 1, begin=BEGIN + 1000))
     mirror.catch_up()
     assert place.shows_the_ledger()
     assert place.runs()[cell.label].info.run_id != before
@@ -330,7 +331,7 @@ def test_a_cell_that_is_trained_anew_replaces_its_run(place: Place) -> None:
 
 def test_a_run_that_a_user_deletes_comes_back(place: Place) -> None:
     parent, cell = place.begin(), place.cells[0]
-    write(place.ledger, cell, told(cell, 2, finished=True))
+    leave(place.ledger, cell, reported(cell, 2, finished=True))
     Mirror(place.ledger, place.store, parent).catch_up()
     client = place.store.connect()
     client.delete_run(place.runs()[cell.label].info.run_id)
@@ -340,18 +341,18 @@ def test_a_run_that_a_user_deletes_comes_back(place: Place) -> None:
 
 
 def test_an_edited_experiment_keeps_what_it_no_longer_asks_for(place: Place) -> None:
-    write(place.ledger, place.cells[0], told(place.cells[0], 2, finished=True))
+    leave(place.ledger, place.cells[0], reported(place.cells[0], 2, finished=True))
     Mirror(place.ledger, place.store, place.begin()).catch_up()
     text = SMALL.replace("InfoNCE: {}, ", "").replace("baseline: InfoNCE\n", "")
     place.experiment, cells = place.load(text)
-    write(place.ledger, cells[0], told(cells[0], 2, finished=True))
+    leave(place.ledger, cells[0], reported(cells[0], 2, finished=True))
     place.cells = cells
     Mirror(place.ledger, place.store, place.begin()).catch_up()
     assert set(place.runs()) == {"small, laptop", "InfoNCE, seed 0", "SVR, seed 0"}
 
 
 def test_a_renamed_variant_is_the_same_run_under_its_new_name(place: Place) -> None:
-    write(place.ledger, place.cells[0], told(place.cells[0], 2, finished=True))
+    leave(place.ledger, place.cells[0], reported(place.cells[0], 2, finished=True))
     Mirror(place.ledger, place.store, place.begin()).catch_up()
     run_id = place.runs()["InfoNCE, seed 0"].info.run_id
     place.experiment, place.cells = place.load(SMALL.replace("InfoNCE", "baseline"))
@@ -363,7 +364,7 @@ def test_a_renamed_variant_is_the_same_run_under_its_new_name(place: Place) -> N
 
 def test_a_cell_of_two_experiments_is_shown_in_each(place: Place) -> None:
     cell = place.cells[0]
-    write(place.ledger, cell, told(cell, 2, finished=True))
+    leave(place.ledger, cell, reported(cell, 2, finished=True))
     Mirror(place.ledger, place.store, place.begin()).catch_up()
     first = place.runs()
     place.experiment, place.cells = place.load(
@@ -379,7 +380,7 @@ def test_a_cell_of_two_experiments_is_shown_in_each(place: Place) -> None:
 def test_two_processes_that_mirror_at_once_make_each_run_once(place: Place) -> None:
     parent = place.begin()
     for number, cell in enumerate(place.cells):
-        write(place.ledger, cell, told(cell, 2, number, finished=True))
+        leave(place.ledger, cell, reported(cell, 2, number, finished=True))
     mirrors = [Mirror(place.ledger, place.store, parent) for _ in range(3)]
     threads = [threading.Thread(target=mirror.wait_and_catch_up) for mirror in mirrors]
     for thread in threads:
@@ -392,7 +393,7 @@ def test_two_processes_that_mirror_at_once_make_each_run_once(place: Place) -> N
 
 def test_duplicates_that_a_late_answer_left_are_removed(place: Place) -> None:
     parent, cell = place.begin(), place.cells[0]
-    write(place.ledger, cell, told(cell, 2, finished=True))
+    leave(place.ledger, cell, reported(cell, 2, finished=True))
     Mirror(place.ledger, place.store, parent).catch_up()
     client, run = place.store.connect(), place.runs()[cell.label]
     tags = {key: run.data.tags[key] for key in ("signature", "mlflow.parentRunId")}
@@ -406,9 +407,9 @@ def test_the_tracker_shows_a_run_and_its_table(place: Place, tmp_path: Path) -> 
     tracker = open_tracker(place.experiment, place.cells, place.ledger, say=lines.append)
     for number, cell in enumerate(place.cells):
         for epochs in (0, 1, 2):
-            write(place.ledger, cell, told(cell, epochs, number))
+            leave(place.ledger, cell, reported(cell, epochs, number))
             tracker.catch_up()
-        write(place.ledger, cell, told(cell, 2, number, finished=True))
+        leave(place.ledger, cell, reported(cell, 2, number, finished=True))
     files = tables_of(place.experiment, place.ledger) | {"figures/drift.svg": b"<svg/>"}
     assert tracker.close("FINISHED", files)
     assert lines == []
@@ -429,11 +430,11 @@ def test_the_tracker_shows_a_run_and_its_table(place: Place, tmp_path: Path) -> 
 def test_an_interrupted_run_is_left_killed_and_the_next_one_mends_it(place: Place) -> None:
     cell = place.cells[0]
     tracker = open_tracker(place.experiment, place.cells, place.ledger)
-    write(place.ledger, cell, told(cell, 1))
+    leave(place.ledger, cell, reported(cell, 1))
     assert tracker.close("KILLED")
     assert statuses(place) == {"small, laptop": "KILLED", cell.label: "KILLED"}
     tracker = open_tracker(place.experiment, place.cells, place.ledger)
-    write(place.ledger, cell, told(cell, 2, finished=True))
+    leave(place.ledger, cell, reported(cell, 2, finished=True))
     assert tracker.close("FINISHED")
     assert statuses(place) == {"small, laptop": "FINISHED", cell.label: "FINISHED"}
     assert place.shows_the_ledger()
@@ -461,7 +462,7 @@ def test_a_store_that_is_away_is_told_once_and_caught_up(
     lines, store = [], Away(place.store)
     tracker = Tracker(place.experiment, place.cells, place.ledger, store, lines.append)
     for number, cell in enumerate(place.cells):
-        write(place.ledger, cell, told(cell, 2, number, finished=True))
+        leave(place.ledger, cell, reported(cell, 2, number, finished=True))
         tracker.catch_up()
     until(lambda: len(store.tries) > 3)
     assert len(lines) == 1
@@ -476,7 +477,7 @@ def test_a_store_that_is_away_is_told_once_and_caught_up(
 def test_a_store_that_stays_away_is_left_to_sync(place: Place) -> None:
     lines, store = [], Away(place.store)
     tracker = Tracker(place.experiment, place.cells, place.ledger, store, lines.append)
-    write(place.ledger, place.cells[0], told(place.cells[0], 2, finished=True))
+    leave(place.ledger, place.cells[0], reported(place.cells[0], 2, finished=True))
     assert not tracker.close()
     assert "`supclap sync` adds it" in lines[-1]
     assert len(lines) == 2
@@ -579,7 +580,7 @@ def test_a_logged_model_embeds_and_retrieves(
     built, folder = model
     cell = place.cells[0]
     shutil.copytree(folder, Path(place.ledger.folder(cell.signature).base) / "model")
-    write(place.ledger, cell, told(cell, 2, finished=True))
+    leave(place.ledger, cell, reported(cell, 2, finished=True))
     parent = place.begin()
     for _ in range(2):
         Mirror(place.ledger, place.store, parent).catch_up()

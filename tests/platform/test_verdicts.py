@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fake_evidence import leave, t2a_ranks
-from fake_runs import interrupt
+from ranks_of import t2a_ranks
 from scipy import stats
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell, cells_of
@@ -27,6 +26,7 @@ from supclap_platform.results.verdict_formats import (
     verdicts_as_text,
 )
 from supclap_platform.results.verdicts import Outcome, Verdict, judge
+from supclap_platform.testing import finish, interrupt
 
 from supclap.storage import Folder
 
@@ -72,7 +72,7 @@ def report(
     for name, numbers in values.items():
         variant = "C|c" if name == "C" else name
         for seed, number in enumerate(numbers):
-            leave(ledger, cell_of(experiment, variant, seed), {metric: number})
+            finish(ledger, cell_of(experiment, variant, seed), {metric: number})
 
 
 def only(experiment: Experiment, ledger: Ledger) -> Verdict:
@@ -151,7 +151,7 @@ def test_less_than_and_low_is_good(ledger: Ledger, experiment: Make) -> None:
     for seed in range(3):
         for variant, numbers in {"A": (9.0, 8.0, 9.5), "B": (5.0, 4.2, 5.3)}.items():
             metrics = {"test.t2a.medR": numbers[seed], R1: 40.0 + seed**2 + numbers[seed]}
-            leave(ledger, cell_of(chosen, variant, seed), metrics)
+            finish(ledger, cell_of(chosen, variant, seed), metrics)
     low, plain = judge(chosen, ledger)
     assert low.outcome is Outcome.SUPPORTED
     assert (low.measured, low.effect) == ("A − B", pytest.approx(4.0))
@@ -184,7 +184,7 @@ def test_a_trend_by_hand(ledger: Ledger, experiment: Make) -> None:
     for seed, slope in enumerate((-0.1, -0.12, -0.11)):
         values = [1.0 + slope * epoch for epoch in (1, 2, 3, 4)]
         epochs = [{"radius.text.mean": value} for value in values]
-        leave(ledger, cell_of(chosen, "B", seed), {}, epochs)
+        finish(ledger, cell_of(chosen, "B", seed), {}, epochs)
     falls, rises = judge(chosen, ledger)
     assert falls.outcome is Outcome.SUPPORTED
     assert rises.outcome is Outcome.CONTRADICTED
@@ -201,7 +201,7 @@ def test_a_slope_is_that_of_least_squares_over_the_epochs_there_are(
     for seed, values in enumerate(numbers):
         epochs = [{"drift.text": value} for value in values]
         epochs[1] = {} if seed == 0 else epochs[1]
-        leave(ledger, cell_of(chosen, "A", seed), {}, epochs)
+        finish(ledger, cell_of(chosen, "A", seed), {}, epochs)
     slopes = [stats.linregress([1, 3, 4], [0.1, 0.2, 0.9]).slope]
     slopes += [stats.linregress([1, 2, 3, 4], values).slope for values in numbers[1:]]
     assert only(chosen, ledger).effect == pytest.approx(np.mean(slopes))
@@ -210,7 +210,7 @@ def test_a_slope_is_that_of_least_squares_over_the_epochs_there_are(
 def test_a_trend_that_no_epoch_reports_says_where_it_is(ledger: Ledger, experiment: Make) -> None:
     chosen = experiment("t2a.R@1 of A rises over epochs")
     for seed in range(3):
-        leave(ledger, cell_of(chosen, "A", seed), {R1: 40.0}, [{"val.t2a.R@1": 3.0}] * 4)
+        finish(ledger, cell_of(chosen, "A", seed), {R1: 40.0}, [{"val.t2a.R@1": 3.0}] * 4)
     verdict = only(chosen, ledger)
     assert (verdict.outcome, verdict.p, verdict.effect) == (Outcome.UNDECIDED, None, None)
     assert "no trend in seeds 0, 1, 2" in verdict.reasons[0]
@@ -221,7 +221,7 @@ def test_a_trend_through_what_is_no_number(ledger: Ledger, experiment: Make) -> 
     chosen = experiment("drift.text of A rises over epochs")
     for seed in range(3):
         values = [0.1, float("nan") if seed == 1 else 0.2, 0.3 + seed / 10]
-        leave(ledger, cell_of(chosen, "A", seed), {}, [{"drift.text": value} for value in values])
+        finish(ledger, cell_of(chosen, "A", seed), {}, [{"drift.text": value} for value in values])
     verdict = only(chosen, ledger)
     assert verdict.p is None
     assert verdict.reasons == ("drift.text is not a number in every epoch of seed 1",)
@@ -299,7 +299,7 @@ def answer(
     off: float = 0.0,
 ) -> None:
     cell = cell_of(experiment, variant, seed)
-    leave(ledger, cell, {R1: recall(ranks) + off}, ranks=ranks, data=data)
+    finish(ledger, cell, {R1: recall(ranks) + off}, ranks=ranks, data=data)
 
 
 def test_ranks_give_an_interval_over_queries_too(ledger: Ledger, experiment: Make) -> None:
@@ -377,7 +377,7 @@ def mixed_bag(experiment: Make, ledger: Ledger) -> Experiment:
         ranks = hits(0.6, 5 + seed)
         epochs = [{"radius.text.mean": radius / epoch} for epoch in (1, 2, 3, 4)]
         cell = cell_of(chosen, "B", seed)
-        leave(ledger, cell, {R1: recall(ranks)}, epochs, ranks)
+        finish(ledger, cell, {R1: recall(ranks)}, epochs, ranks)
     answer(chosen, ledger, "C|c", 0, hits(0.35, 20))
     return chosen
 
