@@ -75,7 +75,7 @@ def test_a_killed_driver_leaves_nothing_running_after_sync(tmp_path: Path) -> No
     (tmp_path / "storage").mkdir()
     here = Path(__file__).parent
     driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(tmp_path), str(here), str(here.parent)]
+        [sys.executable, "-c", DRIVER, str(tmp_path), str(here), str(here.parent / "support")]
     )
     try:
         store = default_store(tmp_path / "storage")
