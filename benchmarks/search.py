@@ -29,7 +29,8 @@ from supclap_platform.experiment.search_section import SamplerSection
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.search.points import Picture, logarithmic, picture
 from supclap_platform.search.pruning import Asha
-from supclap_platform.search.study import Book, build_sampler
+from supclap_platform.search.sampling import build_sampler
+from supclap_platform.search.study import Book
 from supclap_platform.search.trials import Trials
 
 from benchmarks.machine import describe

@@ -22,9 +22,8 @@ import supclap
 from supclap.audio_library import torchaudio
 from supclap.config import ModelConfig, parse_config
 from supclap.errors import InputError
-from supclap.model.clap import build_model
+from supclap.model.clap import CLAP, build_model
 from supclap.model.features import BANDS, FLOOR, SCALE, SHIFT, SILENCE, LogMel
-from supclap.model.folder import DualEncoder
 
 CAPTIONS = ["a dog barks", "rain falls softly", "un chien aboie", "犬が吠える", "a bell rings"] * 2
 SMALL = {
@@ -36,7 +35,7 @@ TRANSFORMER = {**SMALL, "audio": {"name": "transformer", "width": 32, "layers": 
 BOTH = pytest.mark.parametrize("values", [SMALL, TRANSFORMER], ids=["cnn", "transformer"])
 
 
-def model_of(values: Mapping[str, Any] = SMALL, seed: int = 0, seconds: float = 1.0) -> DualEncoder:
+def model_of(values: Mapping[str, Any] = SMALL, seed: int = 0, seconds: float = 1.0) -> CLAP:
     return build_model(ModelConfig.model_validate(values), CAPTIONS, seconds, seed)
 
 

@@ -14,8 +14,7 @@ import supclap
 from supclap.config import ModelConfig, parse_config
 from supclap.errors import InputError
 from supclap.events import Finished
-from supclap.model.clap import build_model
-from supclap.model.folder import DualEncoder
+from supclap.model.clap import CLAP, build_model
 from supclap.model.registry import AudioEncoder, TextEncoder
 from supclap.storage import Folder
 from supclap.training import fit
@@ -42,7 +41,7 @@ def both(folders: tuple[Path, Path], **more: Any) -> dict[str, Any]:
     }
 
 
-def model_of(folders: tuple[Path, Path], **more: Any) -> DualEncoder:
+def model_of(folders: tuple[Path, Path], **more: Any) -> CLAP:
     return build_model(ModelConfig.model_validate(both(folders, **more)), [], 0.5, seed=0)
 
 

@@ -14,8 +14,7 @@ from supclap.data.clips import Collection
 from supclap.data.prepare import prepare
 from supclap.embedding import embed_folder, search_index
 from supclap.evaluation.collection import encode_clips, evaluate_retrieval, evaluate_zero_shot
-from supclap.model.clap import build_model
-from supclap.model.folder import DualEncoder
+from supclap.model.clap import CLAP, build_model
 from supclap.use_commands import evaluate_command
 
 ROOT = Path(os.environ.get("SUPCLAP_TEST_DATA", "."))
@@ -25,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def model() -> DualEncoder:
+def model() -> CLAP:
     values = {"audio": {"width": 8}, "text": {"width": 32, "layers": 1}}
     captions = ["a dog barks", "rain falls", "犬が吠える"]
     return build_model(ModelConfig.model_validate(values), captions, 5.0, seed=0)
@@ -44,7 +43,7 @@ def captioned(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 
 
 def test_retrieval_on_captioned_clips_counts_all_and_is_near_chance_untrained(
-    model: DualEncoder, captioned: Collection
+    model: CLAP, captioned: Collection
 ) -> None:
     report = evaluate_retrieval(model, captioned.split("test"))
     assert (report.clips, report.captions, report.uncaptioned) == (42, 210, 0)
@@ -55,7 +54,7 @@ def test_retrieval_on_captioned_clips_counts_all_and_is_near_chance_untrained(
 
 
 def test_a_file_and_its_prepared_clip_have_the_same_embedding(
-    model: DualEncoder, captioned: Collection
+    model: CLAP, captioned: Collection
 ) -> None:
     clips = captioned.split("test")
     prepared = encode_clips(model, clips, range(3))
@@ -63,7 +62,7 @@ def test_a_file_and_its_prepared_clip_have_the_same_embedding(
     assert model.encode_audio(files) == pytest.approx(prepared, abs=1e-6)
 
 
-def test_zero_shot_on_a_labelled_collection(model: DualEncoder, tmp_path: Path) -> None:
+def test_zero_shot_on_a_labelled_collection(model: CLAP, tmp_path: Path) -> None:
     prepare("esc50", ROOT / "esc10", tmp_path / "esc10", splits=["fold5"])
     model.save(tmp_path / "m")
     report = evaluate_zero_shot(model, Collection(tmp_path / "esc10").split("fold5"))
@@ -79,7 +78,7 @@ def test_zero_shot_on_a_labelled_collection(model: DualEncoder, tmp_path: Path) 
     assert f"{report.result.metrics['zero_shot.accuracy']:.2f}" in printed.output
 
 
-def test_a_folder_of_real_recordings_is_indexed_whole(model: DualEncoder, tmp_path: Path) -> None:
+def test_a_folder_of_real_recordings_is_indexed_whole(model: CLAP, tmp_path: Path) -> None:
     report = embed_folder(model, ROOT / "captioned-mini", tmp_path / "x.parquet")
     assert report.files == 42
     assert not report.skipped

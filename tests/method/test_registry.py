@@ -15,8 +15,7 @@ from torch import nn
 import supclap
 from supclap.config import AudioConfig, ModelConfig, TextConfig
 from supclap.errors import InputError
-from supclap.model.clap import build_model
-from supclap.model.folder import DualEncoder
+from supclap.model.clap import CLAP, build_model
 from supclap.model.registry import (
     AUDIO_ENCODERS,
     TEXT_ENCODERS,
@@ -81,7 +80,7 @@ def joined(monkeypatch: pytest.MonkeyPatch) -> None:
     text_encoder("spelling")(Spelling)
 
 
-def model_of() -> DualEncoder:
+def model_of() -> CLAP:
     config = ModelConfig.model_validate({"audio": "loudness", "text": "spelling", "dim": 16})
     return build_model(config, ["a dog barks", "rain"], 1.0, seed=0)
 

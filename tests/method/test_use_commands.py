@@ -16,8 +16,7 @@ from supclap.data.clips import Caption, Clip, Collection, write_split
 from supclap.errors import InputError
 from supclap.evaluation import retrieval_by_language
 from supclap.evaluation.collection import evaluate_retrieval, evaluate_zero_shot
-from supclap.model.clap import build_model
-from supclap.model.folder import DualEncoder
+from supclap.model.clap import CLAP, build_model
 from supclap.use_commands import embed_command, evaluate_command, search_command
 
 SMALL = {
@@ -29,12 +28,12 @@ LABELS = ("dog_bark", "rain", "bell")
 
 
 @pytest.fixture(scope="module")
-def model() -> DualEncoder:
+def model() -> CLAP:
     return build_model(ModelConfig.model_validate(SMALL), ["a dog", "rain"], 0.5, seed=0)
 
 
 @pytest.fixture(scope="module")
-def model_folder(model: DualEncoder, tmp_path_factory: pytest.TempPathFactory) -> str:
+def model_folder(model: CLAP, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("models") / "m"
     model.save(folder)
     return str(folder)
@@ -66,7 +65,7 @@ def run(command: click.Command, *arguments: object) -> Result:
 
 
 def test_retrieval_on_a_collection_by_language_beside_chance(
-    model: DualEncoder, model_folder: str, collection: Path, tmp_path: Path
+    model: CLAP, model_folder: str, collection: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "figures.json"
     found = run(evaluate_command, model_folder, "--data", collection, "--json", out)
@@ -98,7 +97,7 @@ def test_retrieval_on_a_collection_by_language_beside_chance(
     assert "1 clips without a caption are candidates only" in lines[-1]
 
 
-def test_one_language_alone(model: DualEncoder, collection: Path) -> None:
+def test_one_language_alone(model: CLAP, collection: Path) -> None:
     report = evaluate_retrieval(model, Collection(collection).split("test"), ["fra"])
     assert list(report.result.by_language) == ["fra"]
     assert report.captions == 5
@@ -109,7 +108,7 @@ def test_one_language_alone(model: DualEncoder, collection: Path) -> None:
 
 
 def test_zero_shot_on_labels_beside_chance(
-    model: DualEncoder, model_folder: str, collection: Path, tmp_path: Path
+    model: CLAP, model_folder: str, collection: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "figures.json"
     found = run(

@@ -103,6 +103,81 @@ def test_a_study_killed_at_many_moments_ends_as_one_that_was_not(tmp_path: Path)
     assert content(whole)[0][3] == whole.search.space.free(whole.search.start[0])
 
 
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        "{name: random}",
+        "{name: tpe, startup: 2}",
+        "{name: tpe, startup: 2, multivariate: true}",
+        "{name: cmaes, startup: 2}",
+        "{name: gp, startup: 2}",
+    ],
+)
+def test_drivers_that_die_after_each_value_leave_the_settings_of_one_that_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    """The shortest life of a driver: it dies as soon as it has stored one value of a setting."""
+    if "cmaes" in sampler:
+        pytest.importorskip("cmaes")
+    text = SEARCH.replace("trials: 10", f"trials: 5\n  sampler: {sampler}")
+    text = text.replace("start: [{}]", "start: [{loss.svr.alpha: 2.0}]")
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    whole, _ = opened(tmp_path / "whole", text)
+    whole.prepare()
+    assert drive(whole)
+
+    class Killed(BaseException):
+        pass
+
+    storage = type(whole.study._storage)
+    store = storage.set_trial_param
+
+    def dying(*arguments: Any) -> None:
+        store(*arguments)
+        raise Killed
+
+    monkeypatch.setattr(storage, "set_trial_param", dying)
+    deaths, over = 0, False
+    while not over:
+        killed, _ = opened(tmp_path / "killed", text)
+        killed.prepare()
+        try:
+            over = drive(killed)
+        except Killed:
+            deaths += 1
+    assert deaths == sum(len(trial.params) for trial in whole.study.trials)
+    assert content(killed) == content(whole)
+
+
+@pytest.mark.parametrize(
+    ("value", "died", "stop"),
+    [(30.0, "noted", False), (10.0, "noted", True), (10.0, "judged", True)],
+)
+def test_a_step_is_judged_once_whoever_has_come_to_the_rung_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, died: str, stop: bool
+) -> None:
+    """Four trials side by side, of which half pass the first rung. Their driver dies when one is
+    judged; it reports the step again when two more have come, by which it would fare otherwise."""
+    text = SEARCH.replace("trials: 10", "trials: 10\n  pruner: {name: asha, startup: 1, factor: 2}")
+    book, _ = opened(tmp_path, text)
+    book.prepare()
+    first, judged, *later = [book.ask() for _ in range(4)]
+    for trial in (first, judged, *later):
+        book.params(trial)
+    assert not book.report(first, 1, 20.0)
+    if died == "judged":  # and not noted yet
+        monkeypatch.setattr(Book, "note", lambda *arguments: None)
+    assert book.report(judged, 1, value) == stop
+    monkeypatch.undo()
+    for trial in later:
+        book.report(trial, 1, 5.0 if stop else 40.0)
+    again, _ = opened(tmp_path, text)
+    orphan = next(trial for trial in again.orphans() if trial.number == judged.number)
+    assert again.report(orphan, 1, value) == stop
+    assert again.study.trials[judged.number].intermediate_values == {1: value}
+
+
 def test_no_more_trials_than_declared_and_more_when_more_are(tmp_path: Path) -> None:
     book, _ = opened(tmp_path)
     book.prepare()

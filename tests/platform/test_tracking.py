@@ -35,8 +35,7 @@ from supclap_platform.testing import BEGIN, CODE, DATA, leave
 
 from supclap.config import ModelConfig, RunConfig
 from supclap.errors import InputError
-from supclap.model.clap import build_model
-from supclap.model.folder import DualEncoder
+from supclap.model.clap import CLAP, build_model
 from supclap.storage import Folder
 
 SMALL = """\
@@ -547,7 +546,7 @@ def test_a_remote_storage_without_a_uri_runs_untracked_and_says_so(place: Place)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[DualEncoder, Path]:
+def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[CLAP, Path]:
     config = ModelConfig.model_validate(
         {"audio": {"width": 8, "layers": 1}, "text": {"width": 32, "layers": 1}, "dim": 8}
     )
@@ -570,7 +569,7 @@ def sounds(tmp_path: Path) -> list[str]:
 
 def test_a_logged_model_embeds_and_retrieves(
     place: Place,
-    model: tuple[DualEncoder, Path],
+    model: tuple[CLAP, Path],
     sounds: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -612,7 +611,7 @@ def test_a_logged_model_embeds_and_retrieves(
 
 
 def test_a_logged_model_holds_nothing_that_unpickles(
-    model: tuple[DualEncoder, Path], tmp_path: Path
+    model: tuple[CLAP, Path], tmp_path: Path
 ) -> None:
     save_flavor(model[1], tmp_path / "logged")
     names = {p.relative_to(tmp_path / "logged").as_posix() for p in tmp_path.rglob("*.*")}
@@ -632,7 +631,7 @@ def test_a_logged_model_holds_nothing_that_unpickles(
     ],
 )
 def test_a_logged_model_says_what_it_cannot_use(
-    model: tuple[DualEncoder, Path],
+    model: tuple[CLAP, Path],
     tmp_path: Path,
     rows: list[dict[str, str]],
     params: dict[str, Any],

@@ -7,6 +7,7 @@ go on from their checkpoints, and the study ends as it would have ended.
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from collections.abc import Iterable, Mapping
@@ -20,20 +21,19 @@ from supclap.errors import InputError
 from supclap.later_keys import identity_of
 from supclap.wording import one_line
 from supclap_platform.experiment.identity import NO_PART_OF_A_RESULT
-from supclap_platform.experiment.search_section import SamplerSection
 from supclap_platform.experiment.search_space import Params
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import profile_key
 from supclap_platform.mirror.store import without_password
 from supclap_platform.search.pruning import build_pruner
+from supclap_platform.search.sampling import build_sampler
 from supclap_platform.search.trials import Trials
 
 FILE = "study.db"
 PLACE = "study.txt"  # where the study is, for people
 DECLARED, STARTED, WALL, WORKERS = "declared", "started", "seconds", "worker_seconds"
-WARM, ERROR, CELLS = "warm start", "error", "cells"  # attributes of trials
+WARM, ERROR, CELLS, STOP = "warm start", "error", "cells", "stop"  # attributes of trials
 OVER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-_PRIME = 100_003  # seeds of a sampler: far apart for studies with seeds side by side
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -139,20 +139,43 @@ class Book:
         return found
 
     def params(self, trial: optuna.trial.Trial) -> Params:
-        """The setting of a trial: sampled where it has none yet, as it stands where it has one."""
-        self.study.sampler = build_sampler(self.search.sampler, trial.number)
+        """The setting of a trial: sampled where it has none yet, as it stands where it has one.
+
+        A driver may have died between two of its values. What those that are stored took of the
+        sampler's random numbers is drawn anew, so that the others become what they would have been.
+        """
+        sampler = self.study.sampler = build_sampler(self.search.sampler, trial.number)
+        stored = self.storage.get_trial(trial._trial_id)
+        given = stored.system_attrs.get("fixed_params", {})  # of a setting to try first
+        for name in self.search.space.parameters:
+            kind = stored.distributions.get(name)
+            drawn = kind is not None and name not in given and not kind.single()
+            if drawn and name not in trial.relative_params:
+                sampler.sample_independent(self.study, stored, name, kind)
         return self.search.space(trial)
 
     def report(self, trial: optuna.trial.Trial, step: int, value: float) -> bool:
-        """Notes an intermediate value; whether the trial is to be stopped."""
+        """Notes an intermediate value; whether the trial is to be stopped.
+
+        A step is judged once, by what the study holds at that time: a trial that goes on after
+        its driver's death reports its steps again, when others may have come to the same rung.
+        """
         if not self.search.single:
             return False
+        stored = self.storage.get_trial(trial._trial_id)
+        stop = stored.user_attrs.get(STOP)
+        if step not in stored.intermediate_values and stop != step:
+            known = stored.intermediate_values
+            judged = copy.copy(stored)
+            judged.intermediate_values = {s: v for s, v in known.items() if s < step} | {
+                step: value
+            }
+            if self.study.pruner.prune(self.study, judged):
+                # Before the value: with the value alone the step would count as passed.
+                trial.set_user_attr(STOP, step)
+                stop = step
         self.note(trial, step, value)
-        frozen = self.storage.get_trial(trial._trial_id)
-        frozen.intermediate_values = {
-            s: v for s, v in frozen.intermediate_values.items() if s <= step
-        }
-        return bool(self.study.pruner.prune(self.study, frozen))
+        return bool(stop == step)
 
     def note(self, trial: optuna.trial.Trial, step: int, value: float) -> None:
         """Notes an intermediate value, where it is not noted yet."""
@@ -270,27 +293,6 @@ def open_storage(url: str, ledger: Ledger, experiment: str) -> Any:
         raise InputError(
             f"--study-storage {without_password(url)}: cannot be used: {reason}"
         ) from None
-
-
-def build_sampler(section: SamplerSection, number: int) -> optuna.samplers.BaseSampler:
-    """The sampler for one trial. Its random numbers depend on the trial's number alone, so that a
-    search that was killed goes on as it would have gone on."""
-    seed = (section.seed * _PRIME + number) % 2**32
-    samplers = optuna.samplers
-    if section.name in ("random", "grid"):
-        return samplers.RandomSampler(seed=seed)
-    if section.name == "cmaes":
-        return samplers.CmaEsSampler(
-            seed=seed, n_startup_trials=max(1, section.startup), warn_independent_sampling=False
-        )
-    if section.name == "gp":
-        return samplers.GPSampler(seed=seed, n_startup_trials=section.startup)
-    return samplers.TPESampler(
-        seed=seed,
-        n_startup_trials=section.startup,
-        multivariate=section.multivariate,
-        group=section.multivariate,
-    )
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
