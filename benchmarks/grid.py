@@ -124,7 +124,7 @@ def driver(at_once: int) -> None:
             ledger = open_ledger(Path(place, str(size)))
             before = psutil.Process().memory_info().rss
             plan = make_plan(load_experiment(path), ledger)
-            executor = RayExecutor(cluster, ledger, "cost", plan.code, work=nothing)
+            executor = RayExecutor(cluster, ledger, "cost", work=nothing)
             grid = Grid(plan, ledger, executor)
             monitor = Monitor(plan, grid, ledger, at_once)
             start = time.perf_counter()

@@ -57,7 +57,9 @@ def main() -> None:
             before = memory.memory_info().rss
             experiment, read = _best(partial(load_experiment, path))
             _, signed = _best(partial(cells_of, experiment))
-            plan, planned = _best(partial(make_plan, experiment, ledger, code="c"))
+            plan, planned = _best(
+                partial(make_plan, experiment, ledger, code_of=lambda config: "c")
+            )
             assert plan.count(Status.DONE) == size
             _, told = _best(partial(forecast, plan, ledger))
             _, shown = _best(partial(_table, experiment, ledger))
@@ -97,7 +99,7 @@ def _experiment(folder: Path, cells: int) -> Path:
 def _finish_all(path: Path, ledger: Ledger) -> None:
     """Every cell's folder as a finished run leaves it, written without syncing to the disk."""
     experiment = load_experiment(path)
-    remember(make_plan(experiment, ledger, code="c"), ledger)
+    remember(make_plan(experiment, ledger, code_of=lambda config: "c"), ledger)
     others = [LOG, *(f"{MODEL}/{n}" for n in range(7))]
     with patch("os.fsync"):
         for cell in cells_of(experiment):

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from supclap.wording import one_line
 
+STALE = 3  # the exit code of a command that shows numbers of other code than would run today
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C or SIGTERM ended, as in a shell
 
 

@@ -20,7 +20,7 @@ class Started:
     """The run begins, or goes on from ``step`` (0 for a fresh one)."""
 
     config: dict[str, Any]
-    code: str  # content hash of the supclap package
+    code: str  # version of the code that the run depends on (`supclap.code`)
     data: str  # content hash of the collection
     workers: int  # now: those of the last attempt
     epochs: int
@@ -34,6 +34,8 @@ class Started:
     also: dict[str, str] = field(default_factory=dict)  # content hashes of further test sets' data
     # Content hashes of the frozen encoders, by their side: checkpoints do not hold their weights.
     frozen: dict[str, str] = field(default_factory=dict)
+    # The modules behind ``code``, each with its hash; runs of earlier versions have noted none.
+    modules: dict[str, str] = field(default_factory=dict)
     # Python, PyTorch, device (`supclap.version`): two that differ may still agree on the result.
     # And "workers" as in "1 + 2", where a run went on with another number of them.
     made_with: dict[str, str] = field(default_factory=dict, compare=False)

@@ -19,6 +19,7 @@ import torch
 
 from supclap.batches import Batches
 from supclap.checkpoint import Checkpoints, learned_state, restore
+from supclap.code import own_code, version_of
 from supclap.config import RunConfig, SelectConfig, check_batch
 from supclap.data import cache, open_data
 from supclap.data.clips import Clips, Collection
@@ -38,7 +39,7 @@ from supclap.record import Record, writing
 from supclap.step import Step
 from supclap.storage import Folder
 from supclap.usage import Usage, higher
-from supclap.version import code_version, made_with
+from supclap.version import made_with
 from supclap.workers import Workers
 
 __all__ = ["TrainingError", "fit"]
@@ -142,9 +143,11 @@ def fit(
     steps = batches.steps_per_epoch
 
     # Where it stands.
+    modules = own_code().modules(config)
     started = Started(
         config=config.model_dump(mode="json"),
-        code=code_version(),
+        code=version_of(modules),
+        modules=modules,
         data=collection.content_hash(),
         workers=workers.size,
         epochs=config.epochs,
@@ -321,12 +324,21 @@ def _go_on(progress: Progress, now: Started, folder: Folder) -> Started:
     changed = replace(
         before,
         code=_both(before.code, now.code, "+"),
+        modules=_both_modules(before.modules, now.modules),
         workers=now.workers,
         frozen=now.frozen,
         made_with=made_with,
     )
     progress.events[0] = to_line(changed)
     return changed
+
+
+def _both_modules(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
+    """Each module as the parts of a run have had it; nothing, where the first noted none."""
+    if not before:
+        return {}
+    names = sorted(before.keys() | now.keys())
+    return {name: _both(before.get(name, "none"), now.get(name, "none"), "+") for name in names}
 
 
 def _both(before: str, now: str, sign: str) -> str:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from supclap.code import own_code, version_of
 from supclap.events import EpochEnded, Event, Finished, Started, to_line
 from supclap.run_files import (
     CHECKPOINTS,
@@ -38,7 +39,7 @@ from supclap_platform.ledger.ledger import Failure, Ledger
 if TYPE_CHECKING:
     import numpy as np
 
-CODE, DATA = "code-a", "data-a"  # hashes, in place of true ones
+DATA = "data-a"  # a hash, in place of a true one
 BEGIN = 1_790_000_000.0  # when a run begins, in seconds since 1970
 STEPS = 10  # of an epoch
 SECONDS = 10.0  # that a finished run took
@@ -49,7 +50,7 @@ def events_of(
     epochs: Sequence[Mapping[str, float]] = (),
     metrics: Mapping[str, float] | None = None,
     *,
-    code: str = CODE,
+    code: str | None = None,
     data: str = DATA,
     begin: float = BEGIN,
     seconds: float = SECONDS,
@@ -59,21 +60,24 @@ def events_of(
     Args:
         epochs: metrics of each epoch that has ended; the events of one are 10 s apart.
         metrics: those of the finished run; None where it has not finished.
+        code: the version of another code than today's, which has noted no modules.
         begin: when it began, in seconds since 1970.
         seconds: that the whole run takes, shared by its epochs.
     """
+    modules = own_code().modules(cell.config) if code is None else {}
     share = seconds / max(1, cell.config.epochs)
     events: list[Event] = [
         Started(
             config=cell.config.model_dump(mode="json"),
-            code=code,
+            code=code or version_of(modules),
+            modules=modules,
             data=data,
             workers=cell.resources.workers,
             epochs=cell.config.epochs,
             steps_per_epoch=STEPS,
             parameters=1234,
             clips=1500,
-            made_with={"torch": f"torch of {code}", "device": "CPU"},
+            made_with={"torch": f"torch of {code or 'today'}", "device": "CPU"},
             time=begin,
         )
     ]
@@ -114,7 +118,7 @@ def finish(
     epochs: Sequence[Mapping[str, float]] | None = None,
     ranks: Mapping[str, np.ndarray] | None = None,
     *,
-    code: str = CODE,
+    code: str | None = None,
     data: str = DATA,
     seconds: float = SECONDS,
 ) -> None:
@@ -124,7 +128,8 @@ def finish(
         metrics: what it reports, under the names of `supclap.events`.
         epochs: metrics of each epoch; by default none, for as many epochs as are configured.
         ranks: arrays of per-query ranks (`supclap.measurement.Measured`).
-        code, data: content hashes of the code and the data that it was made with.
+        code: version of the code that it was made with; by default today's, with its modules.
+        data: content hash of the data.
     """
     ended = [{}] * cell.config.epochs if epochs is None else epochs
     events = events_of(cell, ended, metrics, code=code, data=data, seconds=seconds)

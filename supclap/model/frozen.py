@@ -21,13 +21,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from supclap.code import own_code, version_of
 from supclap.data.cache import build_once, cache_folder
 from supclap.errors import InputError
 from supclap.model.clap import CLAP, AudioTower, Tower
 from supclap.model.folder import content_hash
 from supclap.model.tokens import Tokens
 from supclap.progress import stage
-from supclap.version import hash_of_code
 
 ROWS = 64
 FILE = "outputs.arrow"
@@ -63,7 +63,7 @@ def frozen_outputs(
     width = int(tower.encoder.width)
     identity = (
         _encoder_hash(tower),
-        hash_of_code(Path(__file__).parent),
+        version_of(own_code().under("supclap.model")),
         content,
         str(count),
     )

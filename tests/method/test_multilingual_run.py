@@ -37,7 +37,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.setattr(training, "code_version", lambda: "code")  # it may be edited meanwhile
+    monkeypatch.setattr(
+        training, "version_of", lambda modules: "code"
+    )  # it may be edited meanwhile
 
 
 def config_of(data: Path, kind: str, **changes: Any) -> Any:

@@ -34,7 +34,7 @@ PROCESSES.set_forkserver_preload(["supclap.training", "torch._dynamo", "pandas"]
 def train(config: RunConfig, place: str, die_at_write: int | None = None) -> None:
     """In a process of its own: the whole run, or until it kills itself within the n-th write."""
     torch.set_num_threads(1)
-    training.code_version = lambda: "code"  # somebody may be editing the package meanwhile
+    training.version_of = lambda modules: "code"  # somebody may be editing the package meanwhile
     if die_at_write is not None:
         _die_at(die_at_write)
     for _ in fit(config, Folder.at(place)):
@@ -123,7 +123,7 @@ def test_on_an_object_store_it_ends_as_on_a_local_disk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config, expected, _ = undisturbed
-    monkeypatch.setattr(training, "code_version", lambda: "code")
+    monkeypatch.setattr(training, "version_of", lambda modules: "code")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     # In memory, so without files that could be renamed; left and taken up again after every event.
@@ -236,7 +236,7 @@ def test_other_data_are_refused_and_other_code_is_named(
 ) -> None:
     config = tiny_config(make_collection(tmp_path / "data"))
     for version in ("old", "new"):
-        monkeypatch.setattr(training, "code_version", lambda version=version: version)
+        monkeypatch.setattr(training, "version_of", lambda modules, version=version: version)
         below = {"torch": f"1.0+{version}er", "device": "CPU"}
         monkeypatch.setattr(training, "made_with", lambda device, below=below: below)
         stream = fit(config, Folder.at(tmp_path / "run"))

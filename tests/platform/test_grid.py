@@ -72,7 +72,7 @@ def planned(tmp_path: Path, text: str = FILE) -> tuple[Plan, Ledger]:
     path = tmp_path / "small.yaml"
     path.write_text(text, encoding="utf-8")
     ledger = open_ledger(tmp_path / "storage")
-    return make_plan(load_experiment(path), ledger, CODE), ledger
+    return make_plan(load_experiment(path), ledger, lambda _: CODE), ledger
 
 
 def finished(plan: Plan, ledger: Ledger, fake: Fake) -> Grid:

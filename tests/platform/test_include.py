@@ -21,7 +21,7 @@ from supclap_platform.running.submit import Request, entrypoint, stage
 from supclap_platform.testing import finish
 from tiny_grid import attempts, supclap, write_experiment
 
-from supclap.errors import InputError
+from supclap.errors import STALE, InputError
 from supclap.storage import Folder
 
 FIRST = """\
@@ -76,7 +76,7 @@ def parts_of(path: Path) -> tuple[Experiment, Experiment]:
     )
 
 
-def finish_cell(ledger: Ledger, cell: Cell, code: str = "code-a") -> None:
+def finish_cell(ledger: Ledger, cell: Cell, code: str | None = None) -> None:
     value = 10.0 * len(cell.config.loss.name) + cell.config.batch_size + cell.seed**2
     metrics = {"test.t2a.R@1": value, "test.a2t.R@1": value / 2}
     finish(ledger, cell, metrics, code=code)
@@ -126,9 +126,9 @@ def test_the_plan_tells_each_parts_share(path: Path, ledger: Ledger) -> None:
     done = command("plan", path)
     assert done.exit_code == 0, done.output
     assert "whole, profile laptop: 2 experiments, 16 runs" in done.output
-    assert "first      7 runs: 3 stale, 4 to run\n" in done.output
+    assert "first      7 runs: 3 done, 4 to run\n" in done.output
     assert (
-        "second    13 runs: 3 stale, 10 to run (4 of them shared with a part above)" in done.output
+        "second    13 runs: 3 done, 10 to run (4 of them shared with a part above)" in done.output
     )
 
 
@@ -204,10 +204,12 @@ def test_a_mixture_is_refused_within_a_part_only(path: Path, ledger: Ledger) -> 
         finish_cell(ledger, cell)
     refused = command("table", path)  # A is of both parts, so the second mixes
     assert refused.exit_code == 2
-    assert "below/second.yaml: finished cells are of 2 code versions" in refused.stderr
+    assert (
+        "below/second.yaml: finished cells are of different code: code-b did not" in refused.stderr
+    )
     for cell in cells_of(first):
-        finish_cell(ledger, cell, code="code-b" if cell.config.epochs == 3 else "code-a")
-    assert command("table", path).exit_code == 0
+        finish_cell(ledger, cell, code="code-b" if cell.config.epochs == 3 else None)
+    assert command("table", path).exit_code == STALE  # all of a part are of one code, not today's
 
 
 def test_profile_and_changes_reach_every_part(path: Path) -> None:

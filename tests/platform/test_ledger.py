@@ -288,7 +288,7 @@ def test_a_plan_says_where_each_cell_stands(ledger: str, experiment: Experiment)
     finish(ledger, done, {}, code="now")
     interrupt(ledger, resumable)
     ledger.record_failure(failed.signature, "out of memory")
-    plan = make_plan(experiment, ledger, code="now")
+    plan = make_plan(experiment, ledger, code_of=lambda _: "now")
     assert [plan.status(cell) for cell in plan.cells] == [
         Status.DONE,
         Status.RESUMABLE,
@@ -296,7 +296,7 @@ def test_a_plan_says_where_each_cell_stands(ledger: str, experiment: Experiment)
         Status.TO_RUN,
     ]
     assert plan.to_run == [resumable, failed, open_]
-    later = make_plan(experiment, ledger, code="later")
+    later = make_plan(experiment, ledger, code_of=lambda _: "later")
     assert later.status(done) is Status.STALE
     assert later.to_run == plan.to_run
 
@@ -304,7 +304,7 @@ def test_a_plan_says_where_each_cell_stands(ledger: str, experiment: Experiment)
 def test_cells_that_share_a_run_are_run_once(tmp_path: Path, ledger: str) -> None:
     text = SMALL + "init: {base: {}}\n"  # the stage is the very run of InfoNCE, seed 0, anew
     text = text.replace("InfoNCE: {}", "InfoNCE: {model.start: null}")
-    plan = make_plan(load(tmp_path, text), ledger, code="now")
+    plan = make_plan(load(tmp_path, text), ledger, code_of=lambda _: "now")
     assert [c.label for c in plan.cells][:2] == ["init, seed 0", "InfoNCE, seed 0"]
     assert plan.cells[0].signature == plan.cells[1].signature
     assert [c.label for c in plan.to_run] == [
@@ -318,7 +318,7 @@ def test_cells_that_share_a_run_are_run_once(tmp_path: Path, ledger: str) -> Non
 
 def test_a_stage_runs_before_the_rows_above_it_in_the_file(tmp_path: Path, ledger: str) -> None:
     text = "experiment: e\nvariants: {A: {epochs: 1}, B: {epochs: 2}}\ninit: {variant: B}\n"
-    plan = make_plan(load(tmp_path, text), ledger, code="now")
+    plan = make_plan(load(tmp_path, text), ledger, code_of=lambda _: "now")
     assert [c.variant for c in plan.cells] == ["A", "B"]
     assert [c.variant for c in plan.to_run] == ["B", "A"]
 
@@ -326,15 +326,15 @@ def test_a_stage_runs_before_the_rows_above_it_in_the_file(tmp_path: Path, ledge
 def test_cells_that_the_file_no_longer_has_are_shown_as_removed(
     tmp_path: Path, ledger: str
 ) -> None:
-    remember(make_plan(load(tmp_path, SMALL), ledger, code="now"), ledger)
+    remember(make_plan(load(tmp_path, SMALL), ledger, code_of=lambda _: "now"), ledger)
     edited = load(tmp_path, SMALL.replace("SVR: {loss.svr: {}}", "Other: {epochs: 2}"))
-    remember(make_plan(edited, ledger, code="now"), ledger)
-    plan = make_plan(edited, ledger, code="now")
+    remember(make_plan(edited, ledger, code_of=lambda _: "now"), ledger)
+    plan = make_plan(edited, ledger, code_of=lambda _: "now")
     assert [(c.variant, c.seed) for c in plan.removed] == [("SVR", 0), ("SVR", 1)]
-    back = make_plan(load(tmp_path, SMALL), ledger, code="now")
+    back = make_plan(load(tmp_path, SMALL), ledger, code_of=lambda _: "now")
     assert [(c.variant, c.seed) for c in back.removed] == [("Other", 0), ("Other", 1)]
     other = make_plan(
-        load_experiment(tmp_path / "e.yaml", changes={"epochs": 1}), ledger, code="now"
+        load_experiment(tmp_path / "e.yaml", changes={"epochs": 1}), ledger, code_of=lambda _: "now"
     )
     assert other.removed == ()
 
@@ -344,28 +344,30 @@ def test_the_forecast_rests_on_finished_cells_of_the_same_shape(
 ) -> None:
     text = SMALL.replace("SVR: {loss.svr: {}}", "SVR: {loss.svr: {}}, Long: {epochs: 20}")
     experiment = load(tmp_path, text)
-    plan = make_plan(experiment, ledger, code="now")
+    plan = make_plan(experiment, ledger, code_of=lambda _: "now")
     nothing = forecast(plan, ledger)
     assert (nothing.cells, nothing.unknown, nothing.basis) == (6, 6, 0)
     finish(ledger, plan.cells[0], {}, seconds=8.0, code="now")
     finish(ledger, plan.cells[1], {}, seconds=12.0, code="now")
     interrupt(ledger, plan.cells[2], epochs=4)  # of 10
-    expected = forecast(make_plan(experiment, ledger, code="now"), ledger, at_once=1)
+    expected = forecast(make_plan(experiment, ledger, code_of=lambda _: "now"), ledger, at_once=1)
     assert (expected.cells, expected.unknown, expected.basis) == (4, 2, 2)
     assert expected.wall_seconds == pytest.approx(0.6 * 10 + 10)
     assert expected.worker_hours == pytest.approx(16 / 3600)
-    side_by_side = forecast(make_plan(experiment, ledger, code="now"), ledger, at_once=2)
+    side_by_side = forecast(
+        make_plan(experiment, ledger, code_of=lambda _: "now"), ledger, at_once=2
+    )
     assert side_by_side.wall_seconds == pytest.approx(10)
     assert side_by_side.worker_hours == expected.worker_hours
 
 
 def test_finished_cells_of_another_experiment_serve_a_forecast(tmp_path: Path, ledger: str) -> None:
-    first = make_plan(load(tmp_path, SMALL), ledger, code="now")
+    first = make_plan(load(tmp_path, SMALL), ledger, code_of=lambda _: "now")
     remember(first, ledger)
     finish(ledger, first.cells[0], {}, code="now")
     other = SMALL.replace("small", "other").replace("loss.svr: {}", "loss: siglip")
     other = other.replace("InfoNCE: {}, ", "")
-    expected = forecast(make_plan(load(tmp_path, other), ledger, code="now"), ledger)
+    expected = forecast(make_plan(load(tmp_path, other), ledger, code_of=lambda _: "now"), ledger)
     assert (expected.cells, expected.unknown, expected.basis) == (2, 0, 1)
     assert expected.wall_seconds == pytest.approx(2 * SECONDS)
 
@@ -374,7 +376,7 @@ def test_a_cell_waits_for_its_stage_in_the_forecast(tmp_path: Path, ledger: str)
     experiment = load(tmp_path, SMALL + "init: {base: {loss: siglip}}\n")
     cells = cells_of(experiment)
     finish(ledger, cells[1], {})
-    plan = make_plan(experiment, ledger, code="now")
+    plan = make_plan(experiment, ledger, code_of=lambda _: "now")
     assert len(plan.to_run) == 4
     assert forecast(plan, ledger, at_once=4).wall_seconds == pytest.approx(2 * SECONDS)
 

@@ -43,7 +43,7 @@ def prepare(folder: Path) -> tuple[Experiment, list[Cell], Ledger]:
     path.write_text(TEXT, encoding="utf-8")
     experiment = load_experiment(path)
     ledger = Ledger(Folder.at(folder / "storage"))
-    remember(make_plan(experiment, ledger, code="any"), ledger)
+    remember(make_plan(experiment, ledger, code_of=lambda _: "any"), ledger)
     return experiment, cells_of(experiment), ledger
 
 

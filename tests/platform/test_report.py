@@ -22,6 +22,7 @@ from supclap_platform.results.verdict_formats import account_of
 from supclap_platform.results.verdicts import judge
 from supclap_platform.testing import finish, interrupt
 
+from supclap.code import code_version
 from supclap.errors import InputError
 from supclap.storage import Folder
 
@@ -116,8 +117,9 @@ def test_the_page_says_what_the_ledger_says(experiment: Experiment, ledger: Ledg
         for run in row.runs:
             assert run.signature in page.text
     assert "41.87" in page.text  # InfoNCE in the paper
-    assert "code of the runscode-a" in page.text
-    assert "torch of the runstorch of code-a" in page.text
+    codes = sorted({code_version(cell.config) for cell in cells_of(experiment)})
+    assert f"code of the runs{', '.join(codes)}" in page.text
+    assert "torch of the runstorch of today" in page.text
     assert "9 of 9 runs finished" in page.text
     assert f"{9 * 10 / 3600:.2f}" in page.text  # worker-hours: ten seconds for each run
     assert "loss.svr.radius: static" in page.text

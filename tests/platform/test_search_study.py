@@ -342,9 +342,9 @@ def test_a_warm_start_learns_from_cells_of_the_space_but_not_from_the_winners_se
     ):
         cell = book.trials.with_seeds(number, setting, [seed]).cells[0]
         write_result(ledger, cell, metric)
-    found = list(finished(book.trials, ledger, "code"))
+    found = list(finished(book.trials, ledger, lambda _: "code"))
     assert [(setting, values) for setting, values, _ in found] == [(params, [35.0])]
-    assert list(finished(book.trials, ledger, "other code")) == []
+    assert list(finished(book.trials, ledger, lambda _: "other code")) == []
     book.prepare(found)
     assert book.left == 10  # what was known before is none of those declared
     known = book.study.get_trials()[0]

@@ -207,9 +207,11 @@ def test_mixed_code_versions_and_data_are_refused_without_the_flag(
     cells = cells_of(experiment)
     finish_all(ledger, cells)
     finish(ledger, cells[0], metrics(cells[0]), code="code-b")
-    with pytest.raises(InputError, match=r"2 code versions \(code-a, code-b\).*--mixed"):
+    with pytest.raises(
+        InputError, match=r"different code: code-b did not note its modules.*--mixed"
+    ):
         build_table(experiment, ledger)
-    assert "MIXED: finished cells are of 2 code versions" in as_text(
+    assert "MIXED: finished cells are of different code: code-b did not note" in as_text(
         build_table(experiment, ledger, mixed=True)
     )
     finish(ledger, cells[0], metrics(cells[0]), data="data-b")

@@ -31,7 +31,7 @@ from supclap_platform.mirror.mirror import Mirror
 from supclap_platform.mirror.store import Store, choose_store, default_store
 from supclap_platform.mirror.tracking import Tracker, open_tracker
 from supclap_platform.results.table_files import tables_of
-from supclap_platform.testing import BEGIN, CODE, DATA, leave
+from supclap_platform.testing import BEGIN, DATA, leave
 
 from supclap.config import ModelConfig, RunConfig
 from supclap.errors import InputError
@@ -62,7 +62,7 @@ class Place:
         path = self.folder / "small.yaml"
         path.write_text(text, encoding="utf-8")
         experiment = load_experiment(path)
-        remember(make_plan(experiment, self.ledger, code=CODE), self.ledger)
+        remember(make_plan(experiment, self.ledger), self.ledger)
         return experiment, cells_of(experiment)
 
     def begin(self) -> Any:

@@ -6,6 +6,7 @@ import click
 
 from supclap.errors import InputError
 from supclap_platform.commands.options import Asked, experiment_options
+from supclap_platform.commands.stale import end_if_stale
 from supclap_platform.experiment.schema import FIGURES
 from supclap_platform.results.tables import build_table
 
@@ -34,3 +35,4 @@ def figures(asked: Asked, mixed: bool) -> None:
                 click.echo(note, err=True)
             if not drawing.files:
                 click.echo(f"{drawing.name}: nothing to draw yet", err=True)
+    end_if_stale(experiment, ledger, mixed)

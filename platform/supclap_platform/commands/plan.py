@@ -15,6 +15,7 @@ from supclap_platform.experiment.cells import cells_of
 from supclap_platform.ledger.forecast import Forecast, forecast
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan
+from supclap_platform.ledger.staleness import code_of_today, stale_lines
 from supclap_platform.search.winner import search_line
 
 MOST_SEEDS = 8  # more do not fit a line: the plan then counts them
@@ -61,7 +62,7 @@ def describe(plan: Plan, expected: Forecast, ledger: Ledger) -> Iterator[Text]:
     if experiment.parts:
         count = f"{_count(experiment.parts, 'experiment')}, {len(plan.cells)} runs"
     yield Text(f"{experiment.name}, profile {experiment.profile}{changes}: {count}{also}")
-    yield Text(f"storage {ledger.storage.uri}, code {plan.code}")
+    yield Text(f"storage {ledger.storage.uri}, code {code_of_today(plan.cells)}")
     yield Text()
     yield from _parts(plan) if experiment.parts else _grid(plan)
     yield Text()
@@ -110,13 +111,7 @@ def _parts(plan: Plan) -> Iterator[Text]:
 
 
 def _remarks(plan: Plan, ledger: Ledger) -> Iterator[Text]:
-    stale = sorted({r.code for s, r in plan.results.items() if plan.statuses[s] is Status.STALE})
-    if stale:
-        yield Text(
-            f"stale: finished by code {', '.join(stale)}; a table of them and of new cells is "
-            "refused without --mixed",
-            style="yellow",
-        )
+    yield from (Text(line, style="yellow") for line in stale_lines(plan.stale))
     for cell in {c.signature: c for c in plan.cells}.values():
         status = plan.status(cell)
         if status is Status.FAILED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from supclap_platform.commands.options import Asked, experiment_options
+from supclap_platform.commands.stale import end_if_stale
 from supclap_platform.mirror.store import choose_store
 
 
@@ -27,3 +28,4 @@ def report(asked: Asked, mixed: bool, tracking_uri: str | None, show: bool) -> N
     click.echo(f"{folder.uri}/{REPORT}")
     if show:
         click.launch(f"{folder.uri}/{REPORT}")
+    end_if_stale(experiment, ledger, mixed)

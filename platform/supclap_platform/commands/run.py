@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
-from supclap.errors import INTERRUPTED, InputError
+from supclap.errors import INTERRUPTED, STALE, InputError
 from supclap_platform.commands.options import Asked, experiment_options
+from supclap_platform.commands.stale import RerunCommand, rerun_stale_option, with_reruns
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan, remember
+from supclap_platform.ledger.staleness import mixture, stale_lines
 from supclap_platform.mirror.store import Store, choose_store, preload
 from supclap_platform.mirror.tracking import open_tracker
 from supclap_platform.results.conclusion import Conclusion, conclude
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 LAST_LOOK = 10.0  # seconds that a stopped run gives MLflow to catch up
 
 
-@click.command()
+@click.command(cls=RerunCommand)
 @experiment_options
 @click.option("--address", help="Ray cluster to join: auto or HOST:PORT. Default: an own Ray.")
 @click.option(
@@ -46,7 +47,7 @@ LAST_LOOK = 10.0  # seconds that a stopped run gives MLflow to catch up
     help="MLflow store or server; default: $MLFLOW_TRACKING_URI, else SQLite in the storage.",
 )
 @click.option("--mixed", is_flag=True, help="Allow a table of several code versions, and say so.")
-@click.option("--rerun-stale", is_flag=True, help="Train cells of other code versions anew.")
+@rerun_stale_option
 @click.option(
     "--study-storage",
     metavar="URL",
@@ -58,7 +59,7 @@ def run(
     cpus: int | None,
     tracking_uri: str | None,
     mixed: bool,
-    rerun_stale: bool,
+    rerun_stale: tuple[str, ...],
     study_storage: str | None,
 ) -> None:
     """Run what FILE still lacks, then print its table. Run it again to go on after any stop."""
@@ -77,21 +78,16 @@ def run(
             raise SystemExit(code)
     experiment = with_winner(experiment, ledger)
     plan = make_plan(experiment, ledger)
-    stale = [s for s, status in plan.statuses.items() if rerun_stale and status is Status.STALE]
-    plan = replace(
-        plan,
-        statuses={**plan.statuses, **dict.fromkeys(stale, Status.TO_RUN)},
-        results={s: result for s, result in plan.results.items() if s not in stale},
-    )
-    _refuse_mixture(plan, mixed)
+    plan, anew = with_reruns(plan, rerun_stale)
+    _refuse_mixture(plan, ledger, mixed)
     _head(plan, ledger, console)
     with ExitStack() as stack:
         executor = None
         if plan.to_run or plan.count(Status.RUNNING):
             preload()
             executor = _executor(stack, plan, ledger, address, cpus)
-        for signature in stale:  # nothing is thrown away before Ray is there to make it anew
-            ledger.discard(signature)
+        for signature in anew:  # nothing is taken away before Ray is there to make it anew
+            ledger.set_aside(signature)
         remember(plan, ledger)
         tracker = open_tracker(experiment, plan.cells, ledger, tracking_uri, _sayer(console))
         code = drive(plan, ledger, executor, tracker, console) if executor else 0
@@ -101,6 +97,8 @@ def run(
         files = tables_of(experiment, ledger) | _conclude(experiment, ledger, console, mixed, store)
         files |= search_files(experiment, ledger)
         tracker.close("FAILED" if code else "FINISHED", files)
+        if not code and plan.stale and not mixed:
+            code = _only_old(plan, console)
     raise SystemExit(code)
 
 
@@ -111,7 +109,7 @@ def _executor(
     from supclap_platform.running.executor import RayExecutor
 
     cluster = stack.enter_context(connected(address, cpus))
-    executor = RayExecutor(cluster, ledger, plan.experiment.name, plan.code)
+    executor = RayExecutor(cluster, ledger, plan.experiment.name)
     executor.check(plan.to_run)
     return executor
 
@@ -120,28 +118,47 @@ def _sayer(console: Console) -> Callable[[str], None]:
     return lambda line: console.print(line, style="yellow", markup=False, soft_wrap=True)
 
 
-def _refuse_mixture(plan: Plan, mixed: bool) -> None:
+def _refuse_mixture(plan: Plan, ledger: Ledger, mixed: bool) -> None:
     """Before anything starts: after hours of training a table must not be refused."""
+    if mixed or not plan.stale:
+        return
+    to_run = {cell.signature for cell in plan.to_run}
     for part in plan.experiment.parts or (plan.experiment,):
-        own = {cell.signature for cell in cells_of(part)}
-        stale = sum(plan.statuses[signature] is Status.STALE for signature in own)
-        if stale and len(own) > stale and not mixed:
+        cells = cells_of(part)
+        new = [cell for cell in cells if cell.signature in to_run]
+        found = mixture(cells, plan.results, ledger, to_run=new)
+        if found is not None:
             raise InputError(
-                f"{part.path}: {stale} of its {len(own)} cells were finished by another version of "
-                f"the code (now {plan.code}), so one table would mix them; train them anew with "
+                f"{part.path}: its table would mix {found}; train the older cells anew with "
                 "--rerun-stale, or allow the mixture with --mixed"
             )
 
 
 def _head(plan: Plan, ledger: Ledger, console: Console) -> None:
     experiment = plan.experiment
-    done = plan.count(Status.DONE) + plan.count(Status.STALE)
+    old = plan.count(Status.STALE)
     console.print(
-        f"{experiment.name}, profile {experiment.profile}: {len(plan.statuses)} cells, {done} "
-        f"done, {len(plan.to_run)} to run; results in {ledger.storage.uri}",
+        f"{experiment.name}, profile {experiment.profile}: {len(plan.statuses)} cells, "
+        f"{plan.count(Status.DONE)} done, {f'{old} stale, ' if old else ''}{len(plan.to_run)} to "
+        f"run; results in {ledger.storage.uri}",
         soft_wrap=True,
         markup=False,
     )
+    for line in stale_lines(plan.stale):
+        console.print(line, style="yellow", soft_wrap=True, markup=False)
+
+
+def _only_old(plan: Plan, console: Console) -> int:
+    """Says that numbers are shown that today's code has not made; the exit code."""
+    old, all_ = plan.count(Status.STALE), len(plan.statuses)
+    console.print(
+        f"stale: {old} of the {all_} results above are of earlier code and were not trained anew; "
+        f"--rerun-stale does it, --mixed says that they are meant (exit code {STALE})",
+        style="bold yellow",
+        soft_wrap=True,
+        markup=False,
+    )
+    return STALE
 
 
 def _conclude(

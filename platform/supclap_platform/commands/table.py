@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from supclap_platform.commands.options import Asked, experiment_options
+from supclap_platform.commands.stale import end_if_stale
 from supclap_platform.results.conclusion import conclude
 from supclap_platform.results.formats import FORMATS
 
@@ -38,3 +39,4 @@ def table(asked: Asked, mixed: bool, form: str) -> None:
         places += found.write(ledger.experiment_folder(name))
     for place in places:
         click.echo(f"wrote {place}", err=True)
+    end_if_stale(experiment, ledger, mixed)

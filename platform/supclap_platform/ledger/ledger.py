@@ -5,12 +5,15 @@
     <storage>/cells/<signature>/failure.json     the last attempt failed: error, log, attempts
     <storage>/cells/<signature>/lease~…          a process works on it (see `leases`)
     <storage>/experiments/<name>/cells-….json    the cells each run of the experiment asked for
+    <storage>/earlier/<signature>/<code>/        what a cell that was trained anew reported before,
+                                                 the last of each version of the code, without model
 
 States come from one listing of names; files are read only for what is asked of them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -26,7 +29,7 @@ import pyarrow.fs as pafs
 
 from supclap.errors import InputError
 from supclap.events import Event, from_line
-from supclap.run_files import EVENTS, POINTER, RANKS, RESULT
+from supclap.run_files import CONFIG, EVENTS, POINTER, RANKS, RESULT
 from supclap.storage import Folder
 from supclap.wording import one_line
 from supclap_platform.experiment.metrics import full_name
@@ -34,6 +37,7 @@ from supclap_platform.ledger.leases import Lease, LeaseName, acquire, alive, par
 
 CELLS = "cells"
 EXPERIMENTS = "experiments"
+EARLIER = "earlier"
 FAILURE = "failure.json"
 EARLY = "stopped-early"  # left by a search that has seen enough of the cell
 _READERS = 16  # files read at once: an object store answers each in tens of milliseconds
@@ -223,7 +227,7 @@ class Ledger:
 
     def failure(self, signature: str) -> Failure | None:
         """What `record_failure` noted last, or None."""
-        values = self._json(signature, FAILURE)
+        values = self._json(self.folder(signature), FAILURE)
         if values is None:
             return None
         return Failure(
@@ -234,6 +238,29 @@ class Ledger:
         """Forgets failed attempts, so that the cell counts as to run (or resumable) again."""
         self.folder(signature).delete(FAILURE)
 
+    def set_aside(self, signature: str) -> None:
+        """Removes a finished cell, so that it runs from the start, and keeps what it reported.
+
+        Kept is the last result of each version of the code, without its model.
+        """
+        result = self.result(signature)
+        if result is not None:
+            kept = self.storage.below(f"{EARLIER}/{signature}/{result.code}")
+            for name in (CONFIG, EVENTS, RANKS, RESULT):  # the result last: then all is there
+                with contextlib.suppress(FileNotFoundError):
+                    kept.write(name, self.folder(signature).read(name))
+        self.discard(signature)
+
+    def earlier(self, signature: str) -> dict[str, Result]:
+        """What a cell reported under other versions of the code, by version, before a rerun."""
+        place = f"{EARLIER}/{signature}"
+        found: dict[str, Result] = {}
+        for code in self.storage.names(place):
+            result = self._result(self.storage.below(f"{place}/{code}"), signature)
+            if result is not None:
+                found[code] = result
+        return found
+
     def discard(self, signature: str) -> None:
         """Removes a cell whole, so that it runs from the start. Its result goes first."""
         self.folder(signature).delete(RESULT)
@@ -241,7 +268,10 @@ class Ledger:
 
     def result(self, signature: str) -> Result | None:
         """What a finished cell reports, or None where it is not done."""
-        values = self._json(signature, RESULT)
+        return self._result(self.folder(signature), signature)
+
+    def _result(self, folder: Folder, signature: str) -> Result | None:
+        values = self._json(folder, RESULT)
         if values is None:
             return None
         try:
@@ -252,7 +282,7 @@ class Ledger:
             }
             return Result(signature, **reported)
         except KeyError as error:
-            raise _damaged(f"{self.folder(signature).uri}/{RESULT}", f"no {error}") from None
+            raise _damaged(f"{folder.uri}/{RESULT}", f"no {error}") from None
 
     def results(self, signatures: Iterable[str]) -> dict[str, Result]:
         """The results of those that are done."""
@@ -324,8 +354,7 @@ class Ledger:
         """Where an experiment's own files go: its cells, tables, figures, report."""
         return self.storage.below(f"{EXPERIMENTS}/{experiment}")
 
-    def _json(self, signature: str, name: str) -> dict[str, Any] | None:
-        folder = self.folder(signature)
+    def _json(self, folder: Folder, name: str) -> dict[str, Any] | None:
         try:
             return _parsed(folder.read(name), f"{folder.uri}/{name}")
         except FileNotFoundError:

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from supclap.code import code_version
 from supclap.later_keys import identity_of
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.identity import digest
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.leases import LeaseName
 from supclap_platform.ledger.ledger import Known, Ledger, Result, State
+from supclap_platform.ledger.staleness import CodeOf, Stale, stale_cells
 
 TRIAL = "trial "  # how the cells of a search are called: "trial 7"
 
@@ -38,7 +40,7 @@ class Plan:
     results: Mapping[str, Result]  # of those that are done or stale
     leases: Mapping[str, LeaseName]  # of those that run elsewhere
     removed: tuple[Known, ...]
-    code: str  # version of the code that would run
+    stale: tuple[Stale, ...]  # the finished cells of other code, by that code
 
     def status(self, cell: Cell) -> Status:
         return self.statuses[cell.signature]
@@ -64,26 +66,25 @@ class Plan:
 def make_plan(
     experiment: Experiment,
     ledger: Ledger,
-    code: str | None = None,
+    code_of: CodeOf = code_version,
     cells: Sequence[Cell] | None = None,
 ) -> Plan:
     """The plan of an experiment; nothing is started or written.
 
     Args:
-        code: the version of the code that would run; by default that of this process.
+        code_of: the version of the code that would run a configuration; by default this process's.
         cells: by default those of the experiment.
     """
-    from supclap.version import code_version
-
-    code = code or code_version()
     cells = cells_of(experiment) if cells is None else cells
     overview = ledger.overview(cell.signature for cell in cells)
     wanted = dict.fromkeys(cell.signature for cell in cells)
     results = ledger.results(s for s in wanted if overview.of(s) is State.DONE)
-    statuses = {s: _status(overview.of(s), results.get(s), code) for s in wanted}
+    stale = stale_cells(cells, results, ledger, code_of)
+    old = {cell.signature for one in stale for cell in one.cells}
+    statuses = {s: _status(s in old, overview.of(s), results.get(s)) for s in wanted}
     known = ledger.known(experiment.name, profile_key(experiment))
     removed = tuple(c for c in known if c.signature not in wanted and not _of_search(c, experiment))
-    return Plan(experiment, tuple(cells), statuses, results, overview.leases, removed, code)
+    return Plan(experiment, tuple(cells), statuses, results, overview.leases, removed, stale)
 
 
 def _of_search(cell: Known, experiment: Experiment) -> bool:
@@ -116,7 +117,7 @@ def shape(cell: Cell) -> str:
     return digest({"run": values, "workers": [given.workers, given.cpu, given.gpu]})
 
 
-def _status(state: State, result: Result | None, code: str) -> Status:
+def _status(stale: bool, state: State, result: Result | None) -> Status:
     if result is not None:
-        return Status.DONE if result.code == code else Status.STALE
+        return Status.STALE if stale else Status.DONE
     return Status.TO_RUN if state is State.DONE else Status(state.value)

@@ -9,6 +9,7 @@ from supclap_platform.experiment.columns import Column, in_group
 from supclap_platform.experiment.published import PublishedTable, source
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Result, State
+from supclap_platform.ledger.staleness import Stale, code_of_today
 from supclap_platform.results.table import Row
 
 
@@ -17,7 +18,8 @@ def notes_of(
     cells: Sequence[Cell],
     rows: Sequence[Row],
     results: dict[str, Result],
-    mixture: Sequence[str],
+    stale: Sequence[Stale],
+    mixed_up: Sequence[str],
     published: PublishedTable | None,
 ) -> Iterable[str]:
     """The lines of the caption after the title."""
@@ -44,11 +46,29 @@ def notes_of(
         ]
         if lacking:
             yield f"Rows without a published number: {', '.join(lacking)}."
-    yield from (f"MIXED: {what}." for what in mixture)
-    codes = sorted({result.code for result in results.values()})
+    yield from (f"MIXED: {what}." for what in mixed_up)
+    yield from (_stale(one, len(results)) for one in stale)
     data = sorted({result.data for result in results.values()})
-    if codes:
-        yield f"Code {', '.join(codes)}; data {', '.join(data)}."
+    if data:
+        finished = [cell for cell in cells if cell.signature in results]
+        yield f"Code {_code(finished, stale)}; data {', '.join(data)}."
+
+
+def _stale(one: Stale, finished: int) -> str:
+    """What an old number must not be taken for."""
+    rows = ", ".join(dict.fromkeys(cell.variant for cell in one.cells))
+    return (
+        f"STALE: {len(one.cells)} of {finished} runs are of code {one.code}, not of today's "
+        f"({one.why}): {rows}. `supclap run FILE --rerun-stale` trains them anew."
+    )
+
+
+def _code(cells: Sequence[Cell], stale: Sequence[Stale]) -> str:
+    """The versions of the code that have finished the cells."""
+    old = {cell.signature for one in stale for cell in one.cells}
+    current = [cell for cell in cells if cell.signature not in old]
+    today = [code_of_today(current)] if current else []
+    return ", ".join([*today, *(f"{one.code} (stale)" for one in stale)])
 
 
 def _on_differences(experiment: Experiment, rows: Sequence[Row]) -> Iterable[str]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 
-from supclap.version import code_version
 from supclap_platform.experiment.cells import INIT, Cell
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger, Result, State
+from supclap_platform.ledger.staleness import code_of_package
 from supclap_platform.mirror.content import params_of
 from supclap_platform.mirror.tracked import Tracked
 
@@ -118,7 +118,7 @@ def gather_facts(
 
 def versions() -> dict[str, str]:
     """Versions of what is installed here; nothing is imported for it."""
-    found = {"supclap (code)": code_version(), "python": platform.python_version()}
+    found = {"supclap (code)": code_of_package(), "python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = version(name)

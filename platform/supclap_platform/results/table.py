@@ -67,3 +67,4 @@ class Table:
     notes: tuple[str, ...]
     experiment: str
     gaps: tuple[str, ...]  # of the notes, those on what is missing
+    stale: bool = False  # holds numbers of other code than would run today

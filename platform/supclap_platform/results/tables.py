@@ -17,6 +17,7 @@ from supclap_platform.experiment.metrics import decimals, has_a_best, lower_is_b
 from supclap_platform.experiment.published import PublishedTable, published_table
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger, Result, State
+from supclap_platform.ledger.staleness import mixture, stale_cells
 from supclap_platform.results.caption import gaps_of, notes_of
 from supclap_platform.results.statistics import summarise
 from supclap_platform.results.table import Difference, Entry, Row, Run, Table
@@ -39,10 +40,11 @@ def build_table(
     overview = ledger.overview(signatures)
     results = ledger.results(s for s in signatures if overview.of(s) is State.DONE)
     own = [cell for cell in cells if cell.variant != INIT]
-    mixture = _mixture(cells, results)
-    if mixture and not mixed:
+    stale = stale_cells(cells, results, ledger)
+    mixed_up = _mixture(cells, results, ledger)
+    if mixed_up and not mixed:
         raise InputError(
-            f"{experiment.path}: {'; '.join(mixture)}. Run the older cells anew "
+            f"{experiment.path}: {'; '.join(mixed_up)}. Run the older cells anew "
             "(`supclap plan` shows them as stale), or allow the mixture with --mixed"
         )
     published = published_table(experiment.published.table) if experiment.published else None
@@ -61,9 +63,10 @@ def build_table(
         title=experiment.about or experiment.name,
         columns=experiment.columns,
         rows=tuple(rows),
-        notes=tuple(notes_of(experiment, own, rows, results, mixture, published)),
+        notes=tuple(notes_of(experiment, own, rows, results, stale, mixed_up, published)),
         experiment=experiment.name,
         gaps=tuple(gaps_of(rows, experiment.columns)),
+        stale=bool(stale),
     )
 
 
@@ -165,12 +168,10 @@ def _difference(own: Entry, other: Entry, baseline: str) -> Difference:
     return Difference(baseline, summarise(each).mean if each else None, seeds, published)
 
 
-def _mixture(cells: Sequence[Cell], results: dict[str, Result]) -> list[str]:
+def _mixture(cells: Sequence[Cell], results: dict[str, Result], ledger: Ledger) -> list[str]:
     """What the finished cells mix that a table must not mix unasked."""
-    codes = sorted({result.code for result in results.values()})
-    found = []
-    if len(codes) > 1:
-        found.append(f"finished cells are of {len(codes)} code versions ({', '.join(codes)})")
+    code = mixture(cells, results, ledger)
+    found = [] if code is None else [f"finished cells are of {code}"]
     hashes: dict[str, set[str]] = {}
     for cell in cells:
         if cell.signature in results:

@@ -12,11 +12,12 @@ import os
 import secrets
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from supclap.code import PACKAGE, own_code
 from supclap.config import RunConfig
 from supclap.data.cache import build_once, cache_folder
 from supclap.errors import InputError
@@ -48,7 +49,7 @@ class Task:
     resources: Resources
     storage: str  # path or URI
     experiment: str
-    code: str  # version that the driver plans with
+    code: Mapping[str, str]  # the driver's modules, each with its hash
     host: str  # of the driver
 
 
@@ -67,7 +68,7 @@ class Outcome:
     configuration: bool = False
 
 
-def task_of(cell: Cell, ledger: Ledger, experiment: str, code: str) -> Task:
+def task_of(cell: Cell, ledger: Ledger, experiment: str) -> Task:
     """The task for a cell."""
     return Task(
         label=cell.label,
@@ -76,7 +77,7 @@ def task_of(cell: Cell, ledger: Ledger, experiment: str, code: str) -> Task:
         resources=cell.resources,
         storage=ledger.storage.uri,
         experiment=experiment,
-        code=code,
+        code=own_code().under(PACKAGE),
         host=os.uname().nodename,
     )
 
@@ -169,18 +170,18 @@ def _checked_ledger(task: Task) -> Ledger:
     Raises:
         InputError: the node runs other code than the driver, or does not see its storage.
     """
-    from supclap.version import code_version
-
     here = os.uname().nodename
-    if code_version() != task.code and here == task.host:
+    own = own_code().modules(task.config)
+    other = sorted(name for name in own if own[name] != task.code.get(name))
+    if other and here == task.host:
         raise InputError(
-            f"supclap's code was changed after the run began ({task.code}, now {code_version()}); "
-            "start the run again"
+            f"supclap's code was changed after the run began ({', '.join(other)}); start the run "
+            "again"
         )
-    if code_version() != task.code:
+    if other:
         raise InputError(
-            f"the node {here} has supclap {code_version()}, the driver {task.code}: install the "
-            "same code on every node, or use `supclap submit`, which uploads it"
+            f"the node {here} has other code than the driver ({', '.join(other)}): install the "
+            "same on every node, or use `supclap submit`, which uploads it"
         )
     ledger = open_ledger(task.storage)
     if not ledger.storage.exists(f"{EXPERIMENTS}/{task.experiment}"):

@@ -34,13 +34,11 @@ class RayExecutor:
         cluster: Cluster,
         ledger: Ledger,
         experiment: str,
-        code: str,
         work: Callable[[Task], Outcome] = run_cell,
     ) -> None:
         self._cluster = cluster
         self._ledger = ledger
         self._experiment = experiment
-        self._code = code
         self._total = cluster.resources()
         self._asked = time.monotonic()
         self._told = -REFRESH  # so that the first word is said at once
@@ -82,7 +80,7 @@ class RayExecutor:
         return max(1, min(int(total.get(n, 0.0) / a) for n, a in demand(cell.resources).items()))
 
     def submit(self, cell: Cell) -> None:
-        task = task_of(cell, self._ledger, self._experiment, self._code)
+        task = task_of(cell, self._ledger, self._experiment)
         reference = self._run.options(name=cell.signature, **_options(cell.resources)).remote(task)
         self._running[reference] = cell
 
@@ -173,6 +171,6 @@ def imported_on_a_worker() -> str:
     """What a Ray worker finds when it imports SupCLAP and Python's own ``platform``."""
     import platform
 
-    from supclap.version import code_version
+    from supclap_platform.ledger.staleness import code_of_package
 
-    return f"have supclap {code_version()} on {platform.system()} {platform.machine()}"
+    return f"have supclap {code_of_package()} on {platform.system()} {platform.machine()}"

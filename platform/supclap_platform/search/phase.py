@@ -18,6 +18,7 @@ from supclap_platform.ledger.drivers import announce, drivers_of
 from supclap_platform.ledger.leases import acquire
 from supclap_platform.ledger.ledger import Ledger, State
 from supclap_platform.ledger.plan import make_plan
+from supclap_platform.ledger.staleness import stale_cells
 from supclap_platform.mirror.store import without_password
 from supclap_platform.mirror.tracking import Tracker, open_tracker
 from supclap_platform.results.table_files import tables_of
@@ -55,14 +56,13 @@ def run_search(
     Raises InputError for a study that this file cannot go on with, before anything starts.
     """
     with _only_driver(experiment, ledger):
-        code = _code()
         book = Book(Trials(experiment), ledger, study_storage)
-        _refuse_mixture(book, ledger, code, mixed)
-        book.prepare(finished(book.trials, ledger, code) if book.search.warm_start else ())
+        _refuse_mixture(book, ledger, mixed)
+        book.prepare(finished(book.trials, ledger) if book.search.warm_start else ())
         _head(book, ledger, console)
         if not book.left or book.exhausted():
             return _told(book, ledger, None, None, console)
-        return _drive(book, ledger, console, address, cpus, tracking_uri, code)
+        return _drive(book, ledger, console, address, cpus, tracking_uri)
 
 
 @contextmanager
@@ -86,13 +86,12 @@ def _drive(
     address: str | None,
     cpus: int | None,
     tracking_uri: str | None,
-    code: str,
 ) -> int:
     experiment = book.trials.experiment
     probe = book.trials.of(0, next(book.search.space.probes())[1])
     cell = probe.cells[0]
     with connected(address, cpus) as cluster:
-        executor = RayExecutor(cluster, ledger, experiment.name, code)
+        executor = RayExecutor(cluster, ledger, experiment.name)
         executor.check([cell, *probe.stages])
         shown = with_winner(replace(experiment, claims=()), ledger)
         tracker = open_tracker(
@@ -104,13 +103,13 @@ def _drive(
         )
         status = "KILLED"
         try:
-            failed = _stages(experiment, probe.stages, ledger, executor, tracker, code, console)
+            failed = _stages(experiment, probe.stages, ledger, executor, tracker, console)
             if failed:
                 return failed
             search = StudySearch(book, ledger, lambda line: view.say(line, "red"))
             if search.recovered:
                 console.print(f"interrupted trials that go on: {search.recovered}")
-            task = replace(task_of(cell, ledger, experiment.name, code), label="", signature="")
+            task = replace(task_of(cell, ledger, experiment.name), label="", signature="")
             common = Common(task, book.search.objectives)
             with announce(ledger, experiment.name) as driver, View(console) as view:
 
@@ -147,26 +146,28 @@ def _stages(
     ledger: Ledger,
     executor: RayExecutor,
     tracker: Tracker,
-    code: str,
     console: Console,
 ) -> int:
     """Trains what the trials start from, where it is not there yet."""
     missing = [cell for cell in stages if ledger.state(cell.signature) is not State.DONE]
     if not missing:
         return 0
-    plan = make_plan(experiment, ledger, code, missing)
+    plan = make_plan(experiment, ledger, cells=missing)
     return drive(plan, ledger, executor, tracker, console)
 
 
-def _refuse_mixture(book: Book, ledger: Ledger, code: str, mixed: bool) -> None:
-    signatures = [s for trial in book.over() for s in trial.user_attrs.get("cells", ())]
-    results = ledger.results(signatures)
-    stale = sorted({r.code for r in results.values() if r.code != code})
-    if stale and not mixed and book.left:
+def _refuse_mixture(book: Book, ledger: Ledger, mixed: bool) -> None:
+    """Trials are compared with each other: those to come must be run as those that are over."""
+    if mixed or not book.left:
+        return
+    cells = [cell for one in book.over() for cell in book.trials.of(one.number, one.params).cells]
+    results = ledger.results(cell.signature for cell in cells)
+    stale = stale_cells(cells, results, ledger)
+    if stale:
         raise InputError(
             f"{book.trials.experiment.path}: trials of the study '{book.name}' were run by another "
-            f"version of the code ({stale[0]}, now {code}); go on all the same with --mixed, or "
-            f"give the search a study of its own (search: {{study: NAME}})"
+            f"version of the code ({stale[0].code}; {stale[0].why}); go on all the same with "
+            "--mixed, or give the search a study of its own (search: {study: NAME})"
         )
 
 
@@ -230,9 +231,3 @@ def _told(
 
 def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _code() -> str:
-    from supclap.version import code_version
-
-    return code_version()

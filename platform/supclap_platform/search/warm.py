@@ -6,17 +6,19 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from supclap.code import code_version
 from supclap.config import parse_stored
 from supclap.errors import InputError
 from supclap.run_files import CONFIG
 from supclap_platform.experiment.search import value_at
 from supclap_platform.experiment.search_space import Params
 from supclap_platform.ledger.ledger import Ledger, Result, State
+from supclap_platform.ledger.staleness import CodeOf
 from supclap_platform.search.trials import Trials, mean_values
 
 
 def finished(
-    trials: Trials, ledger: Ledger, code: str
+    trials: Trials, ledger: Ledger, code_of: CodeOf = code_version
 ) -> Iterator[tuple[Params, list[float], str]]:
     """Settings in the space that finished cells have been trained with, and what they are worth.
 
@@ -31,14 +33,12 @@ def finished(
     done = [s for s, state in ledger.overview().states.items() if state is State.DONE]
     groups: dict[str, tuple[Params, list[Result]]] = {}
     for signature, result in sorted(ledger.results(done).items()):
-        if result.code != code:
-            continue
         found = _setting(trials, ledger, signature)
         if found is None or found[1] in held_out:
             continue
         params, seed = found
         same = trials.with_seeds(0, params, [seed])
-        if same.signatures == (signature,):
+        if same.signatures == (signature,) and result.code == code_of(same.cells[0].config):
             key = json.dumps(params, sort_keys=True)
             groups.setdefault(key, (params, []))[1].append(result)
     for params, results in groups.values():

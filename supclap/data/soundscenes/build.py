@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from supclap.code import own_code, version_of
 from supclap.config import DataConfig
 from supclap.data.cache import build_once, cache_folder
 from supclap.data.clips import FORMAT, Collection, write_split
@@ -79,11 +80,7 @@ def soundscenes_collection(
 @remember
 def code_hash() -> str:
     """A hash over the code of this package: other code makes other clips."""
-    digest = hashlib.sha256()
-    here = Path(__file__).parent
-    for path in sorted(here.rglob("*.py")):
-        digest.update(path.relative_to(here).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+    return version_of(own_code().under("supclap.data.soundscenes"))
 
 
 @dataclass(frozen=True)

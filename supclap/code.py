@@ -1,0 +1,244 @@
+"""Which code a run depends on, and its version: a hash that no comment changes.
+
+A run depends on the modules that its training loop imports, directly or not, but for those of parts
+that its configuration does not use: another loss, another encoder, another source of data. Each is
+hashed over its syntax tree without docstrings, comments and layout. The modules are derived from
+the imports, not listed; listed are only the parts (`PARTS`) and the few modules that cannot change
+a number (`NO_EFFECT`). `tests/method/test_code.py` holds the outcome, and watches real runs: they
+execute no function of a module that their version leaves out.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from supclap.config import DataConfig, RunConfig
+
+PACKAGE = "supclap"
+LOOP = "supclap.training"  # holds `fit`, from where the imports are followed
+
+# A module, or a package with all below it -> whether a configuration uses it. Of two entries that
+# fit a module the longer one counts.
+PARTS: dict[str, Callable[[RunConfig], bool]] = {
+    "supclap.data.soundscenes": lambda c: any(d.name == "soundscenes" for d in _data(c)),
+    "supclap.data.soundscenes.recorded": lambda c: any(d.events for d in _data(c)),
+    "supclap.data.soundscenes.recordings": lambda c: any(d.events for d in _data(c)),
+    "supclap.data.sources": lambda c: any(d.events for d in _data(c)),
+    "supclap.data.decode": lambda c: any(d.events for d in _data(c)),
+    "supclap.hard_negatives": lambda c: c.data.hard_negatives > 0,
+    "supclap.noise": lambda c: c.data.noise > 0,
+    "supclap.losses.infonce": lambda c: c.loss.name == "infonce",
+    "supclap.losses.siglip": lambda c: c.loss.name == "siglip",
+    "supclap.losses.svr": lambda c: c.loss.svr is not None,
+    "supclap.losses.static_radius": lambda c: _radius(c) == "static",
+    "supclap.losses.dynamic_radius": lambda c: _radius(c) == "dynamic",
+    "supclap.losses.multilingual": lambda c: c.loss.multilingual is not None,
+    "supclap.losses.accumulation": lambda c: c.chunk is not None,
+    "supclap.model.cnn": lambda c: c.model.audio.name == "cnn",
+    "supclap.model.audio_transformer": lambda c: c.model.audio.name == "transformer",
+    "supclap.model.ced": lambda c: c.model.audio.name == "ced",
+    "supclap.model.text": lambda c: c.model.text.name == "transformer",
+    "supclap.model.sonar": lambda c: c.model.text.name == "sonar",
+    "supclap.model.frozen": lambda c: c.model.audio.freeze or c.model.text.freeze,
+    # Sounds from files of one's own: `encode_audio` and `embed` read them, a run never does.
+    "supclap.model.waveform": lambda c: False,
+}
+# What they do cannot change a number: words, places, measuring, this module itself, and the reading
+# of a configuration, as a run is named by what it resolves to.
+NO_EFFECT = {
+    "supclap.code",
+    "supclap.config",
+    "supclap.data.cache",
+    "supclap.document",
+    "supclap.errors",
+    "supclap.later_keys",
+    "supclap.progress",
+    "supclap.scalars",
+    "supclap.storage",
+    "supclap.usage",
+    "supclap.version",
+    "supclap.wording",
+}
+
+
+def code_version(config: RunConfig) -> str:
+    """The version of the code that a run depends on, 12 hexadecimal digits."""
+    return version_of(own_code().modules(config))
+
+
+def version_of(modules: Mapping[str, str]) -> str:
+    """One version for several modules, from the hash of each."""
+    text = "".join(f"{name}\0{modules[name]}\n" for name in sorted(modules))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@cache
+def own_code() -> Code:
+    """The code of this process."""
+    return Code(Path(__file__).parent)
+
+
+class Code:
+    """The modules of a copy of the package; each is read once, when it is first needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._parsed: dict[str, Parsed | None] = {}
+        self._versions: dict[tuple[bool, ...], dict[str, str]] = {}
+
+    def modules(self, config: RunConfig) -> dict[str, str]:
+        """Each module that a run of the configuration depends on, with its hash."""
+        used = {name: fits(config) for name, fits in PARTS.items()}
+        key = tuple(used.values())
+        if key not in self._versions:
+            names = [LOOP, *(name for name, yes in used.items() if yes)]
+            self._versions[key] = self._closure(names, used)
+        return self._versions[key]
+
+    def under(self, package: str) -> dict[str, str]:
+        """The same of a module, or of all in a package, and nothing that they import."""
+        return {name: self._read(name).version for name in self._below(package)}
+
+    def _closure(self, roots: Iterable[str], used: Mapping[str, bool]) -> dict[str, str]:
+        """The modules that the roots reach, through no part that is not used."""
+        left = [module for root in roots for module in self._below(root) if _used(module, used)]
+        found: dict[str, str] = {}
+        while left:
+            module = left.pop()
+            if module in found or module in NO_EFFECT:
+                continue
+            parsed = self._read(module)
+            found[module] = parsed.version
+            left += [name for name in self._known(parsed.imports) if _used(name, used)]
+        return found
+
+    def _below(self, module: str) -> list[str]:
+        """A module; of a package all of its modules, as it may import them by name."""
+        path = self.folder.joinpath(*module.split(".")[1:])
+        if not path.is_dir():
+            return [module]
+        files = sorted(path.rglob("*.py"))
+        below = (file.relative_to(self.folder).with_suffix("").parts for file in files)
+        return [".".join([PACKAGE, *(p for p in parts if p != "__init__")]) for parts in below]
+
+    def _known(self, names: Iterable[str]) -> Iterator[str]:
+        """Those names that are modules of this package."""
+        for name in names:
+            if name not in self._parsed:
+                self._parsed[name] = self._parse(name)
+            if self._parsed[name] is not None:
+                yield name
+
+    def _read(self, module: str) -> Parsed:
+        (name,) = self._known([module])
+        parsed = self._parsed[name]
+        assert parsed is not None
+        return parsed
+
+    def _parse(self, module: str) -> Parsed | None:
+        package, *parts = module.split(".")
+        if package != PACKAGE:
+            return None
+        path = self.folder.joinpath(*parts)
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        try:
+            return parse(file.read_bytes())
+        except FileNotFoundError:  # a name within a module
+            return None
+
+
+class Parsed:
+    """A module's hash, and the names that it imports."""
+
+    def __init__(self, version: str, imports: frozenset[str]) -> None:
+        self.version, self.imports = version, imports
+
+
+@lru_cache(maxsize=512)
+def parse(source: bytes) -> Parsed:
+    """What a source says to Python. Equal for sources that differ in comments, docstrings, layout
+    and what only a type checker reads."""
+    tree = ast.parse(source)
+    words: list[str] = []
+    imports: set[str] = set()
+    _walk(tree, words, imports)
+    version = hashlib.sha256("\0".join(words).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return Parsed(version, frozenset(imports))
+
+
+# Set by the parser for its own sake: the context of a name follows from where it stands.
+_SILENT = frozenset({"ctx", "kind", "type_comment"})
+_WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def _walk(node: ast.AST, words: list[str], imports: set[str]) -> None:
+    """Spells a node out. Empty fields are left out: newer Pythons have more of them."""
+    if isinstance(node, ast.Import):
+        imports.update(alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        imports.add(node.module)
+        imports.update(f"{node.module}.{alias.name}" for alias in node.names)
+    words.append(f"({type(node).__name__}")
+    for name in node._fields:
+        if name in _SILENT:
+            continue
+        value = getattr(node, name, None)
+        if isinstance(value, list):
+            if name == "body" and isinstance(node, _WITH_DOCSTRING) and _is_text(value[:1]):
+                value = value[1:]
+            value = [one for one in value if not _for_types_alone(one)]
+        if value is None or value == []:
+            continue
+        words.append(name)
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, ast.AST):
+                _walk(one, words, imports)
+            else:
+                words.append(f"{type(one).__name__}={one!r}")
+    words.append(")")
+
+
+def _is_text(body: list[ast.stmt]) -> bool:
+    """Whether a body's first statement is a docstring."""
+    first = body[0] if body else None
+    return (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    )
+
+
+def _for_types_alone(node: object) -> bool:
+    """Whether it is an ``if TYPE_CHECKING:`` without an else."""
+    return (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+        and not node.orelse
+    )
+
+
+def _used(module: str, used: Mapping[str, bool]) -> bool:
+    """What the longest entry says that fits the module; a module of the core is always used."""
+    name = module
+    while name:
+        if name in used:
+            return used[name]
+        name = name.rpartition(".")[0]
+    return True
+
+
+def _data(config: RunConfig) -> Iterator[DataConfig]:
+    """The data of a run, and of its further test sets."""
+    yield config.data
+    yield from (also.data for also in config.also.values() if also.data is not None)
+
+
+def _radius(config: RunConfig) -> str | None:
+    return None if config.loss.svr is None else config.loss.svr.radius
