@@ -221,7 +221,7 @@ def test_mixed_code_versions_and_data_are_refused_without_the_flag(
 
 def test_rows_with_data_of_their_own_are_no_mixture(ledger: Ledger, tmp_path: Path) -> None:
     path = tmp_path / "e.yaml"
-    path.write_text("experiment: e\nvariants: {a: {}, b: {data.clips: 9}}\n", encoding="utf-8")
+    path.write_text("experiment: e\nvariants: {a: {}, b: {data.clips: 900}}\n", encoding="utf-8")
     experiment = load_experiment(path)
     one, two = cells_of(experiment)
     finish(ledger, one, {"test.t2a.R@1": 1.0}, data="data-a")

@@ -33,6 +33,7 @@ from supclap_platform.mirror.tracking import Tracker, open_tracker
 from supclap_platform.results.table_files import tables_of
 from supclap_platform.testing import BEGIN, DATA, leave
 
+from supclap.code import code_version
 from supclap.config import ModelConfig, RunConfig
 from supclap.errors import InputError
 from supclap.model.clap import CLAP, build_model
@@ -157,7 +158,7 @@ def test_a_run_is_shown_epoch_by_epoch_whoever_looks_and_however_often(place: Pl
     assert math.isnan(client_first(place, run, "radius/text.mean"))
     tags = run.data.tags
     assert (tags["variant"], tags["seed"], tags["signature"]) == ("InfoNCE", "0", cell.signature)
-    assert (tags["code_version"], tags["data_hash"]) == (CODE, DATA)
+    assert (tags["code_version"], tags["data_hash"]) == (code_version(cell.config), DATA)
     assert tags["mlflow.parentRunId"] == place.runs()["small, laptop"].info.run_id
     assert run.data.params["epochs"] == "2"
     (data,) = run.inputs.dataset_inputs
