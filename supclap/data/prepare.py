@@ -30,6 +30,7 @@ from supclap.data.clips import INDEX, SAMPLE_RATE, Clip, Collection, write_split
 from supclap.data.sources import read_source
 from supclap.data.sources.files import bad_name
 from supclap.data.sources.listing import (
+    BROKEN,
     CAPTION,
     LOSSES,
     MISSING,
@@ -54,7 +55,7 @@ Progress = Callable[[str, int, int], None]  # what is done, clips so far, clips 
 
 @dataclass
 class SplitReport:
-    """What became of one split. ``listed`` = ``read`` + the lost ones."""
+    """What became of one split. ``listed`` = ``read`` + the lost ones, broken rows among them."""
 
     listed: int
     read: int = 0
@@ -73,13 +74,18 @@ class SplitReport:
 
 @dataclass
 class PrepareReport:
-    """What `prepare` did. ``decoded``: clips decoded in this call; the others were there before."""
+    """What `prepare` did.
+
+    ``decoded``: clips decoded in this call; the others were there before. ``broken``: rows of the
+    index that cannot be read and tell no split.
+    """
 
     name: str
     out: Path
     splits: dict[str, SplitReport] = field(default_factory=dict)
     captions_dropped: int = 0
     renamed: int = 0
+    broken: int = 0
     decoded: int = 0
 
     @property
@@ -111,7 +117,7 @@ def prepare(
         seconds: keep no more than so much of every clip, from its beginning.
         workers: processes that decode.
         max_loss: the greatest share of a split's clips (0 to 1) that may be missing, unreadable,
-            silent or without a caption.
+            silent, without a caption, or in a row of the index that is broken.
 
     Raises:
         InputError: something is wrong with the input, more than ``max_loss`` of a split is lost,
@@ -148,7 +154,8 @@ class _Part:
         entries = [entry for entry in listing.entries if entry.split == split]
         self.split = split
         self.skipped = [note for note in listing.notes if note.split == split]
-        self.report = SplitReport(len(entries))
+        broken = sum(note.kind == BROKEN for note in self.skipped)
+        self.report = SplitReport(len(entries) + broken, lost={BROKEN: broken} if broken else {})
         self.entries = []
         for entry in entries:
             if entry.path is None:
@@ -202,8 +209,10 @@ def _run(
     report = PrepareReport(listing.name, out, {part.split: part.report for part in parts})
     report.captions_dropped = sum(note.kind == CAPTION for note in listing.notes)
     report.renamed = sum(note.kind == RENAMED for note in listing.notes)
+    unplaced = [note for note in listing.broken_rows if note.split not in listing.splits]
+    report.broken = len(unplaced)
     fresh = [part for part in parts if not record.recall(part)]
-    _judge(parts, out, max_loss)  # before hours of decoding
+    _judge(parts, unplaced, out, max_loss)  # before hours of decoding
     every = [shard for part in fresh for shard in part.shards]
     left = [shard for shard in every if not shard.done]
     total = sum(len(shard.paths) for shard in every)
@@ -214,7 +223,7 @@ def _run(
         progress("decoding", done, total)
     for part in fresh:
         part.count()
-    _judge(parts, out, max_loss)
+    _judge(parts, unplaced, out, max_loss)
     for number, part in enumerate(fresh):
         progress("writing", number, len(fresh))
         write_split(out, listing.name, part.split, part.clips())
@@ -261,13 +270,21 @@ class _Record:
         Folder.at(self.out).write(RECORD, text.encode())
 
 
-def _judge(parts: Sequence[_Part], out: Path, max_loss: float) -> None:
-    """Writes skipped.csv; raises InputError where a split has lost too much."""
+def _judge(parts: Sequence[_Part], unplaced: Sequence[Skipped], out: Path, max_loss: float) -> None:
+    """Writes skipped.csv; raises InputError where too much is lost, of a split or of all rows."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([column.name for column in fields(Skipped)])
-    writer.writerows(astuple(line) for part in parts for line in part.skipped)
+    lines = chain(unplaced, chain.from_iterable(part.skipped for part in parts))
+    writer.writerows(astuple(line) for line in lines)
     Folder.at(out).write(SKIPPED, text.getvalue().encode("utf-8", "backslashreplace"))
+    total = len(unplaced) + sum(part.report.listed for part in parts)
+    if len(unplaced) > max_loss * total:
+        raise InputError(
+            f"{len(unplaced):,} of {total:,} rows of the index are broken and tell no split, more "
+            f"than the {max_loss:.1%} allowed; the first: {unplaced[0].row}: "
+            f"{unplaced[0].reason}; all are in {out / SKIPPED}; {_accepting(len(unplaced) / total)}"
+        )
     for part in parts:
         report = part.report
         if report.read_or_open and report.share_lost <= max_loss:
@@ -275,17 +292,21 @@ def _judge(parts: Sequence[_Part], out: Path, max_loss: float) -> None:
         lost = sum(report.lost.values())
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in report.lost.items())
         first = next(line for line in part.skipped if line.kind in LOSSES)
+        file = f", '{spelled(first.file)}'" if first.file else ""
         if report.read_or_open:
-            accepted = math.ceil(report.share_lost * 1000) / 1000
             verdict = f"more than the {max_loss:.1%} allowed"
-            remedy = f"--max-loss {accepted:g} accepts it"
+            remedy = _accepting(report.share_lost)
         else:
             verdict, remedy = "nothing is left", "--splits leaves a split out"
         raise InputError(
             f"split {part.split}: {lost:,} of {report.listed:,} clips are lost ({kinds}), "
-            f"{verdict}; the first: {first.row}, '{spelled(first.file)}': {first.reason}; "
+            f"{verdict}; the first: {first.row}{file}: {first.reason}; "
             f"all are in {out / SKIPPED}; {remedy}"
         )
+
+
+def _accepting(share: float) -> str:
+    return f"--max-loss {math.ceil(share * 1000) / 1000:g} accepts it"
 
 
 def _chosen(
@@ -307,7 +328,7 @@ def _chosen(
     chosen.notes = [
         replace(note, split=into or note.split)
         for note in listing.notes
-        if not splits or note.split in splits
+        if not splits or note.split in (*splits, "")
     ]
     return chosen
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from supclap.data.prepare import PrepareReport, prepare
-from supclap.data.sources.listing import LOSSES
+from supclap.data.sources.listing import BROKEN, LOSSES
 from supclap.errors import InputError
 from supclap.progress import Doing, relay, stage
 from supclap.waiting import shown
@@ -85,18 +85,22 @@ def _translation(text: str) -> tuple[str, Path]:
 
 def _print(report: PrepareReport) -> None:
     table = Table(title=f"{report.name}: {report.out}", title_justify="left", box=None)
-    for column in ("split", "listed", "read", *LOSSES, "hours"):
+    found = {kind for part in report.splits.values() for kind in part.lost}
+    kinds = [kind for kind in LOSSES if kind != BROKEN or kind in found]  # which is rare
+    for column in ("split", "listed", "read", *kinds, "hours"):
         table.add_column(column, justify="left" if column == "split" else "right")
     for split, part in report.splits.items():
-        lost = [f"{part.lost.get(kind, 0):,}" for kind in LOSSES]
+        lost = [f"{part.lost.get(kind, 0):,}" for kind in kinds]
         hours = f"{part.seconds / 3600:.2f}"
         table.add_row(split, f"{part.listed:,}", f"{part.read:,}", *lost, hours)
     Console(soft_wrap=True).print(table)
     notes = []
     if report.captions_dropped:
-        notes.append(f"{report.captions_dropped:,} empty captions left out")
+        notes.append(f"{report.captions_dropped:,} captions left out")
     if report.renamed:
         notes.append(f"{report.renamed:,} files found under another spelling of their name")
+    if report.broken:
+        notes.append(f"{report.broken:,} broken rows of the index that tell no split")
     if notes or any(part.lost for part in report.splits.values()):
         notes.append(f"each with its reason in {report.skipped_file}")
         click.echo("; ".join(notes))

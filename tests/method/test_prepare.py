@@ -317,7 +317,7 @@ def test_what_is_no_file_or_has_no_name_is_lost_with_its_reason(tmp_path: Path) 
     items = [{"file": f"{name}.wav", "captions": "x"} for name in names]
     (source / "captions.json").write_text(json.dumps(items))
     report = prepare("captions", source, tmp_path / "out", max_loss=0.6)
-    assert report.splits["train"].lost == {"unreadable": 5, "missing": 1}
+    assert report.splits["train"].lost == {"broken": 1, "missing": 1, "unreadable": 4}
     assert Collection(tmp_path / "out").split("train").clip_ids == names[:4]
     assert {line["file"]: line["reason"] for line in skipped(tmp_path / "out")} == {
         "pipe.wav": "is a named pipe, not a file",
@@ -325,7 +325,7 @@ def test_what_is_no_file_or_has_no_name_is_lost_with_its_reason(tmp_path: Path) 
         "zero.wav": "is a device, not a file",
         "folder.wav": "no such file, in any audio format",
         "two\nlines.wav": "its name holds a line break or another control character; rename it",
-        "caf\\udce9.wav": "its name is not UTF-8 text; rename it",
+        "": "clip id or label is not Unicode text",
     }
     with pytest.raises(InputError) as fault:
         prepare("captions", source, tmp_path / "other")
@@ -343,6 +343,77 @@ def test_a_file_of_a_rate_that_cannot_be_does_not_end_the_others(tmp_path: Path)
     assert Collection(tmp_path / "out").split("test").clip_ids == ["n0", "n3", "n5"]
     lines = {line["clip_id"]: line["reason"] for line in skipped(tmp_path / "out")}
     assert lines["n1"].startswith("its header says 100,000,000 samples a second")
+
+
+def test_one_broken_row_of_a_list_is_a_loss_like_others(tmp_path: Path) -> None:
+    header = "audiocap_id,youtube_id,start_time,caption"
+    source, out = tmp_path / "source", tmp_path / "out"
+    lines = [header]
+    for i in range(20):
+        write(source / f"{i:011}_10.wav", np.random.default_rng(i).uniform(-0.5, 0.5, 800))
+        lines.append(f"{i},{i:011},10,sound number {i}")
+    lines[7] = "6,00000000006,ten,sound number 6"
+    (source / "train.csv").write_text("\n".join(lines))
+    report = prepare("audiocaps", source, out)
+    assert (report.splits["train"].listed, report.splits["train"].read) == (20, 19)
+    assert report.splits["train"].lost == {"broken": 1}
+    assert skipped(out) == [
+        {
+            "split": "train",
+            "clip_id": "",
+            "file": "",
+            "row": "train.csv:8",
+            "kind": "broken",
+            "reason": "start_time 'ten' is not a number",
+        }
+    ]
+    assert prepare("audiocaps", source, out).decoded == 0
+    lines[8] = "7,00000000007,10,sound, number 7"
+    (source / "train.csv").write_text("\n".join(lines))
+    with pytest.raises(InputError) as fault:
+        prepare("audiocaps", source, tmp_path / "other")
+    assert str(fault.value).startswith(
+        "split train: 2 of 20 clips are lost (2 broken), more than the 5.0% allowed; "
+        "the first: train.csv:8: start_time 'ten' is not a number; all are in"
+    )
+    assert "--max-loss 0.1 accepts it" in str(fault.value)
+    report = prepare("audiocaps", source, tmp_path / "other", max_loss=0.1)
+    assert report.splits["train"].read == 18
+    found = CliRunner().invoke(
+        prepare_command,
+        [*("audiocaps", "--source", str(source), "--out", str(tmp_path / "other")), "--max-loss=1"],
+        catch_exceptions=False,
+    )
+    assert "broken" in found.output.splitlines()[1].split()
+
+
+def test_broken_rows_that_tell_no_split_count_against_all(tmp_path: Path) -> None:
+    source, out = folder(tmp_path / "source", 30), tmp_path / "out"
+    lines = (source / "captions.csv").read_text().splitlines()
+    lines[3], lines[4] = "n2.wav", "n3.wav,a, b, c,test"
+    (source / "captions.csv").write_text("\n".join(lines))
+    with pytest.raises(InputError) as fault:
+        prepare("captions", source, out)
+    assert str(fault.value).startswith(
+        "2 of 30 rows of the index are broken and tell no split, more than the 5.0% allowed; "
+        "the first: captions.csv:4: 1 field, expected 3 (file, caption, split)"
+    )
+    assert "--max-loss 0.067 accepts it" in str(fault.value)
+    report = prepare("captions", source, out, max_loss=0.067)
+    assert report.broken == 2
+    assert sum(split.read for split in report.splits.values()) == 28
+    assert [(line["split"], line["row"]) for line in skipped(out)] == [
+        ("", "captions.csv:4"),
+        ("", "captions.csv:5"),
+    ]
+    # With all in one split, they are of that one.
+    one = prepare("captions", source, tmp_path / "one", into="test", max_loss=0.067)
+    assert (one.broken, one.splits["test"].lost) == (0, {"broken": 2})
+    # Another split's broken rows are no matter.
+    lines[2] = "/n1.wav,noise,train"
+    (source / "captions.csv").write_text("\n".join(lines))
+    chosen = prepare("captions", source, tmp_path / "test", splits=["test"], max_loss=0.2)
+    assert (chosen.broken, chosen.splits["test"].lost) == (2, {})
 
 
 def test_absent_files_are_told_before_anything_is_decoded(
@@ -482,7 +553,7 @@ def test_the_command_counts_and_tells(source: Path, tmp_path: Path) -> None:
         line.split() for line in done.stdout.splitlines()
     ]
     assert done.stdout.endswith(
-        f"2 empty captions left out; each with its reason in {tmp_path / 'b' / 'skipped.csv'}\n"
+        f"2 captions left out; each with its reason in {tmp_path / 'b' / 'skipped.csv'}\n"
     )
     with pytest.raises(InputError, match=r"--captions jpn: expected LANGUAGE=DIR"):
         CliRunner().invoke(

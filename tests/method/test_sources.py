@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,10 +115,6 @@ def test_audiocaps_bad_tables(tmp_path: Path) -> None:
         ([("id", "caption")], "no column audiocap_id, youtube_id, start_time; found id, caption"),
         ([HEADER, (1, "a", 2, "x", "y")], "train.csv:2: 5 fields, expected 4"),
         ([HEADER, (1, "a", "two", "x")], "train.csv:2: start_time 'two' is not a number"),
-        (
-            [HEADER, (1, "a", 2, "two\nlines"), (1, "b", 2, "x")],
-            "train.csv:4: audiocap_id 1 stands already in train.csv:2",
-        ),
     ]:
         table(path, rows)
         with pytest.raises(InputError, match=message):
@@ -126,13 +123,11 @@ def test_audiocaps_bad_tables(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"train.csv: is empty; expected the columns audiocap_id"):
         read_source("audiocaps", tmp_path)
     path.write_bytes(",".join(HEADER).encode() + "\n1,a,2,für".encode("latin-1"))
-    with pytest.raises(InputError, match=r"train.csv: is not UTF-8 text"):
+    with pytest.raises(InputError, match=r"train.csv:2: is not UTF-8 text"):
         read_source("audiocaps", tmp_path)
-    table(path, [HEADER, (1, "a", 2, "x")])
-    table(tmp_path / "val.csv", [HEADER, (2, "a", 2, "x")])
-    with pytest.raises(InputError, match=r"val.csv:2: clip id 'a_2' stands already in train.csv:2"):
+    path.write_bytes(",".join(HEADER).encode("utf-16"))
+    with pytest.raises(InputError, match=r"train.csv:1: is not UTF-8 text"):
         read_source("audiocaps", tmp_path)
-    (tmp_path / "val.csv").unlink()
     other = tmp_path / "other"
     table(other / "train.csv", [HEADER, (9, "a", 2, "x")])
     source = tmp_path / "en"
@@ -143,6 +138,157 @@ def test_audiocaps_bad_tables(tmp_path: Path) -> None:
         read_source("audiocaps", source, {"jp": other})
     with pytest.raises(InputError, match=r"--captions jpn=.*no such folder"):
         read_source("audiocaps", source, {"jpn": tmp_path / "none"})
+
+
+def broken(listing: Listing) -> list[tuple[str, str, str]]:
+    return [(note.split, note.row, note.reason) for note in listing.broken_rows]
+
+
+def test_broken_rows_cost_themselves_alone(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    rows = [
+        ",".join(HEADER),
+        '1,aaaaaaaaaaa,10,"A dog, far away"',
+        "2,bbbbbbbbbbb,10",
+        "3,ccccccccccc,10,Rain, and wind",
+        "4,ddddddddddd,ten,A bell",
+        "5,eeeeeeeeeee,nan,A bell",
+        "6,fffffffffff,inf,A bell",
+        "1,ggggggggggg,10,A bell",
+        ",hhhhhhhhhhh,10,A bell",
+        "8,,10,A bell",
+        '9,iiiiiiiiiii,10,"two',
+        'lines"',
+        '10,jjjjjjjjjjj,10,"A quote that nobody closes',
+        "11,kkkkkkkkkkk,10,A bell",
+        '12,lllllllllll,10,"A ""big"" bell"',
+        "13,mmmmmmmmmmm,10,f\xfcr",
+        "14,nnnnnnnnnnn,10,A bell",
+        '15,ooooooooooo,10,x"',
+        '16,ppppppppppp,10,"the last quote',
+        "17,qqqqqqqqqqq,10,A bell",
+    ]
+    path.write_bytes("\n".join(rows).encode("latin-1"))
+    listing = read_source("audiocaps", tmp_path)
+    assert {entry.clip_id[0]: entry.captions[0].text for entry in listing.entries} == {
+        "a": "A dog, far away",
+        "i": "two lines",
+        "k": "A bell",
+        "l": 'A "big" bell',
+        "n": "A bell",
+        "o": 'x"',
+        "q": "A bell",
+    }
+    columns = "expected 4 (audiocap_id, youtube_id, start_time, caption)"
+    quotes = "; a text with a comma needs quotes"
+    found = broken(listing)
+    assert {split for split, _, _ in found} == {"train"}
+    reasons = {row: reason for _, row, reason in found}
+    assert len(reasons) == len(found) == 11
+    assert reasons["train.csv:3"] == f"3 fields, {columns}{quotes}"
+    assert reasons["train.csv:4"] == f"5 fields, {columns}{quotes}"
+    assert [reasons[f"train.csv:{line}"] for line in (5, 6, 7, 8, 9, 10)] == [
+        "start_time 'ten' is not a number",
+        "start_time 'nan' is not a number",
+        "start_time 'inf' is not a number",
+        "audiocap_id 1 stands already in train.csv:2",
+        "audiocap_id is empty",
+        "youtube_id is empty",
+    ]
+    assert "not valid csv" in reasons["train.csv:13"]
+    assert reasons["train.csv:16"] == "is not UTF-8 text"
+    assert "not valid csv" in reasons["train.csv:19"]
+
+
+def test_a_quote_that_a_later_row_closes_swallows_none_between(tmp_path: Path) -> None:
+    """Read as csv says, the first row's caption is the three rows behind it."""
+    path = tmp_path / "train.csv"
+    path.write_text(
+        ",".join(HEADER)
+        + '\n1,aaaaaaaaaaa,1,"A dog\n2,bbbbbbbbbbb,1,Rain\n3,ccccccccccc,1,A bell"\n4,d,1,Wind\n'
+    )
+    listing = read_source("audiocaps", tmp_path)
+    assert [entry.clip_id for entry in listing.entries] == ["bbbbbbbbbbb_1", "ccccccccccc_1", "d_1"]
+    assert broken(listing) == [
+        ("train", "train.csv:2", "not valid csv: a quote is opened and not closed")
+    ]
+
+
+def test_a_clip_of_two_splits_stays_in_the_first(tmp_path: Path) -> None:
+    table(tmp_path / "train.csv", [HEADER, (1, "a", 2, "x"), (3, "b", 2, "x")])
+    table(tmp_path / "val.csv", [HEADER, (2, "a", 2, "x"), (4, "c", 2, "x")])
+    listing = read_source("audiocaps", tmp_path)
+    assert [(e.split, e.clip_id) for e in listing.entries] == [
+        ("train", "a_2"),
+        ("train", "b_2"),
+        ("val", "c_2"),
+    ]
+    assert broken(listing) == [("val", "val.csv:2", "clip id 'a_2' stands already in train.csv:2")]
+
+
+def test_rows_of_every_collection_may_be_broken(tmp_path: Path) -> None:
+    """Each index has two rows that can be read, and some that cannot."""
+    good = ("a.wav", *"12345")
+    table(
+        tmp_path / "clotho" / "clotho_captions_validation.csv",
+        [CLOTHO, good, ("b.wav", "1"), ("../c.wav", *"12345"), good, ("d.wav", *"12345")],
+    )
+    sound(tmp_path / "clotho" / "validation" / "a.wav")
+    header = ("filename", "fold", "category")
+    rows = [("a.wav", 1, "dog"), ("b.wav", 1), ("../../../c.wav", 2, "dog"), ("d.wav", 2, "rain")]
+    table(tmp_path / "esc50" / "meta" / "esc50.csv", [header, *rows])
+    header = ("slice_file_name", "fold", "class")
+    table(tmp_path / "urbansound8k" / "metadata" / "UrbanSound8K.csv", [header, *rows])
+    rows = [
+        ("a" * 11, 1, "x", "test"),
+        ("b", "one", "x", "test"),
+        ("c",),
+        ("d" * 11, 2, "x", "train"),
+    ]
+    table(tmp_path / "vggsound" / "vggsound.csv", rows)
+    items = [{"id": "1", "caption": "x"}, "2", {"id": "3"}, {"id": "../4", "caption": "x"}]
+    text = json.dumps({"data": [*items, {"id": 5, "caption": None}]})
+    (tmp_path / "wavcaps").mkdir()
+    (tmp_path / "wavcaps" / "sb_final.json").write_text(text)
+    items = [{"file": "a.wav"}, "b.wav", {"file": "c.wav", "captions": {"xx": "y"}, "split": "val"}]
+    items += [{"file": "d.wav", "split": "../x"}, {"file": "e.wav", "clip_id": "\ud800"}]
+    items += [{"file": "f.wav", "captions": [7]}, {"file": "g.wav", "captions": ["\ud800", "y"]}]
+    (tmp_path / "captions").mkdir()
+    (tmp_path / "captions" / "captions.json").write_text(json.dumps(items))
+    for name, clips, lost in [
+        ("clotho", ["val/a", "val/../c", "val/d"], [("val", 3), ("val", 5)]),
+        ("esc50", ["a", "d"], [("", 3), ("fold2", 4)]),
+        ("urbansound8k", ["a", "d"], [("", 3), ("fold2", 4)]),
+        ("vggsound", ["a" * 11 + "_000001", "d" * 11 + "_000002"], [("test", 2), ("", 3)]),
+        ("wavcaps", ["SoundBible/1", "SoundBible/5"], [("train", 1), ("train", 2), ("train", 3)]),
+        ("captions", ["a", "g"], [("", 1), ("val", 2), ("", 3), ("train", 4), ("train", 5)]),
+    ]:
+        listing = read_source(name, tmp_path / name)
+        assert [entry.clip_id for entry in listing.entries] == clips, name
+        rows_of = [(split, int(re.findall(r"\d+", row)[-1])) for split, row, _ in broken(listing)]
+        assert sorted(rows_of, key=lambda one: one[1]) == lost, name
+    assert listing.entries[1].captions == (Caption("y"),)
+
+
+def test_broken_rows_of_a_translation_cost_the_caption_alone(tmp_path: Path) -> None:
+    table(tmp_path / "en" / "val.csv", [HEADER, (1, "a", 2, "x"), (2, "b", 2, "y")])
+    table(tmp_path / "ja" / "val.csv", [HEADER, (1, "a", 2, "犬"), (2, "b"), (9, "c", 2, "z")])
+    listing = read_source("audiocaps", tmp_path / "en", {"jpn": tmp_path / "ja"})
+    assert [[c.text for c in e.captions] for e in listing.entries] == [["x", "犬"], ["y"]]
+    assert [(n.kind, n.row) for n in listing.notes] == [
+        ("caption", "val.csv:3"),
+        ("caption", "val.csv:4"),
+    ]
+    assert "2 fields" in listing.notes[0].reason
+    assert "audiocap_id 9 is not in" in listing.notes[1].reason
+    clotho(tmp_path / "clotho", "validation", ["a.wav"])
+    clotho(tmp_path / "fr", "validation", ["a.wav", "b.wav"])
+    listing = read_source("clotho", tmp_path / "clotho", {"fra": tmp_path / "fr"})
+    assert len(listing.entries[0].captions) == 10
+    assert [n.row for n in listing.notes] == ["clotho_captions_validation.csv:3"]
+    clotho(tmp_path / "fr", "validation", ["c.wav"])
+    with pytest.raises(InputError, match=r"validation.csv:2 \(fra\): 'c.wav' is not in"):
+        read_source("clotho", tmp_path / "clotho", {"fra": tmp_path / "fr"})
 
 
 # Clotho
@@ -296,8 +442,9 @@ def test_wavcaps_keeps_its_sources_apart(tmp_path: Path) -> None:
     assert listing.entries[3].reason == "no folder SoundBible with clips"
     assert [(n.kind, n.clip_id) for n in listing.notes] == [("caption", "BBC_Sound_Effects/NHU1")]
     index("FreeSound", "fsd_final.json", [{"id": "17", "text": "Rain."}])
-    with pytest.raises(InputError, match=r"fsd_final.json:data\[0\]: .*'id' and 'caption'"):
-        read_source("wavcaps", tmp_path)
+    (row,) = read_source("wavcaps", tmp_path).broken_rows
+    assert (row.split, row.row) == ("train", "fsd_final.json:data[0]")
+    assert row.reason == "expected an object with 'id' and 'caption'"
 
 
 # A plain folder
@@ -344,14 +491,6 @@ def test_plain_folder_with_captions_json(tmp_path: Path) -> None:
         ([("file", "captoin")], r"unknown column 'captoin'; did you mean 'caption'\?"),
         ([("name", "caption")], r"no column file; found name, caption; expected file"),
         ([("file", "language"), ("a.wav", "en")], r"captions.csv:2: unknown language 'en'.*'eng'"),
-        (
-            [("file", "clip_id"), ("a.wav", "1"), ("b.wav", "1")],
-            r"captions.csv:3: clip id '1' stands already in captions.csv:2, for the file a.wav",
-        ),
-        (
-            [("file", "split"), ("a.wav", "val"), ("a.wav", "test")],
-            r"captions.csv:3: a.wav is of split 'test', but of 'val' in captions.csv:2",
-        ),
         ([("file",), ("../../etc/passwd.wav",)], r"captions.csv:2: .*leads out of .* folder"),
         ([("file",), ("/etc/passwd.wav",)], r"captions.csv:2: .*leads out of .* folder"),
         ([("file",), ("a/../../x.wav",)], r"captions.csv:2: .*leads out of .* folder"),
@@ -369,6 +508,28 @@ def test_plain_folder_bad_tables(tmp_path: Path, rows: list[tuple[str, ...]], me
     with pytest.raises(InputError, match=message) as error:
         read_source("captions", tmp_path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            [("file", "clip_id"), ("a.wav", "1"), ("b.wav", "1")],
+            "clip id '1' stands already in captions.csv:2, for the file a.wav",
+        ),
+        (
+            [("file", "split"), ("a.wav", "val"), ("a.wav", "test")],
+            "a.wav is of split 'test', but of 'val' in captions.csv:2",
+        ),
+    ],
+)
+def test_rows_that_contradict_an_earlier_one_are_broken(
+    tmp_path: Path, rows: list[tuple[str, ...]], message: str
+) -> None:
+    table(tmp_path / "captions.csv", rows)
+    listing = read_source("captions", tmp_path)
+    assert len(listing.entries) == 1
+    assert [(row, reason) for _, row, reason in broken(listing)] == [("captions.csv:3", message)]
 
 
 @pytest.mark.parametrize("name", ["a.aifc", "a.xyz", "a", "a.tar.gz", "./b/../a", "a.WAV"])

@@ -38,7 +38,8 @@ def read_source(name: str, source: Path, captions: Mapping[str, Path] | None = N
     ``captions``: a folder of caption files for each further language.
 
     Raises:
-        InputError: there is no such collection or folder, or its index is not as it should be.
+        InputError: there is no such collection or folder, or no row of its index can be read. Where
+            some can be, the others are noted in the listing.
     """
     if name not in SOURCES:
         raise InputError(
@@ -49,6 +50,12 @@ def read_source(name: str, source: Path, captions: Mapping[str, Path] | None = N
     if captions and name not in TRANSLATED:
         raise InputError(f"--captions goes with {' and '.join(TRANSLATED)}, not with {name}")
     listing = SOURCES[name](source, captions or {})
+    broken = listing.broken_rows
+    if not listing.entries and broken:
+        raise InputError(
+            f"{source}: no row of the index of {name} can be read; the first: {broken[0].row}: "
+            f"{broken[0].reason}"
+        )
     if not listing.entries:
         raise InputError(f"{source}: the index of {name} lists no clip")
     return listing

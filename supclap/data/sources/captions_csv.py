@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from supclap.data.sources.files import Files, checked, stem
+from supclap.data.clips import Caption
+from supclap.data.sources.files import Files, Match, checked, stem
 from supclap.data.sources.listing import Entry, Listing, check_language
 from supclap.data.sources.tables import load_json, rows
 from supclap.errors import InputError
@@ -35,7 +36,7 @@ def read(source: Path, captions: Mapping[str, Path]) -> Listing:
     """The clips below ``source``; files are named relative to the index file's folder.
 
     Raises:
-        InputError: no index is there, it is not as it should be, or one clip id means two files.
+        InputError: no index is there, or it is not as it should be, but for single rows.
     """
     files = Files(source)
     table, index = files.locate("captions.csv"), files.locate("captions.json")
@@ -45,18 +46,16 @@ def read(source: Path, captions: Mapping[str, Path]) -> Listing:
     place = table or index
     assert place is not None
     clips: dict[str, _Clip] = {}
-    for clip in _csv(place) if table else _json(place):
-        _merge(clips, clip)
     listing = Listing(source.resolve().name)
+    for clip in _csv(place, listing) if table else _json(place, listing):
+        with listing.row(clip.split, clip.row):
+            _merge(clips, clip)
     root = files.inside(place.parent.relative_to(source).as_posix())
     matches = root.match([(clip.file, clip.row) for clip in clips.values()])
     for clip, match in zip(clips.values(), matches, strict=True):
-        said = listing.captions(clip.texts, clip.split, clip.clip_id, clip.file)
-        labels = tuple(dict.fromkeys(clip.labels))
-        entry = Entry(
-            clip.split, clip.clip_id, clip.file, clip.row, match.path, said, labels, match.reason
-        )
-        listing.add(entry, match.unusual)
+        with listing.row(clip.split, clip.row):
+            said = listing.captions(clip.texts, clip.split, clip.clip_id, clip.file)
+            listing.add(_entry(clip, match, said), match.unusual)
     return listing
 
 
@@ -80,32 +79,43 @@ def _merge(clips: dict[str, _Clip], clip: _Clip) -> None:
         known.texts.setdefault(language, []).extend(texts)
 
 
-def _csv(path: Path) -> Iterator[_Clip]:
-    for where, row in rows(path, ("file",), valid=COLUMNS):
-        file = checked(row["file"], where)
-        language = check_language(row.get("language") or "eng", where)
-        texts = {language: [(row["caption"], where)]} if "caption" in row else {}
-        labels = [row["label"]] if row.get("label") else []
-        name = row.get("clip_id") or stem(file)
-        yield _Clip(name, file, row.get("split") or "train", where, texts, labels)
+def _entry(clip: _Clip, match: Match, said: tuple[Caption, ...]) -> Entry:
+    labels = tuple(dict.fromkeys(clip.labels))
+    return Entry(
+        clip.split, clip.clip_id, clip.file, clip.row, match.path, said, labels, match.reason
+    )
 
 
-def _json(path: Path) -> Iterator[_Clip]:
+def _csv(path: Path, listing: Listing) -> Iterator[_Clip]:
+    for where, row in rows(path, ("file",), valid=COLUMNS, broken=listing.broken("")):
+        split = row.get("split") or "train"
+        with listing.row(split, where):
+            file = checked(row["file"], where)
+            language = check_language(row.get("language") or "eng", where)
+            texts = {language: [(row["caption"], where)]} if "caption" in row else {}
+            labels = [row["label"]] if row.get("label") else []
+            name = row.get("clip_id") or stem(file)
+            yield _Clip(name, file, split, where, texts, labels)
+
+
+def _json(path: Path, listing: Listing) -> Iterator[_Clip]:
     items = load_json(path)
     if not isinstance(items, list):
         raise InputError(f"{path}: expected a list of objects with 'file' and 'captions'")
     for number, item in enumerate(items):
         where = f"{path.name}[{number}]"
-        if not isinstance(item, dict) or not isinstance(item.get("file"), str):
-            raise InputError(f"{where}: expected an object with a text 'file'")
-        file = checked(item["file"], where)
-        texts = {
-            language: [(text, where) for text in said]
-            for language, said in _by_language(item.get("captions", []), where).items()
-        }
-        labels = _texts(item.get("labels", item.get("label", [])), where, "labels")
-        name = str(item.get("clip_id") or stem(file))
-        yield _Clip(name, file, str(item.get("split") or "train"), where, texts, labels)
+        split = str(item.get("split") or "train") if isinstance(item, dict) else ""
+        with listing.row(split, where):
+            if not isinstance(item, dict) or not isinstance(item.get("file"), str):
+                raise InputError(f"{where}: expected an object with a text 'file'")
+            file = checked(item["file"], where)
+            texts = {
+                language: [(text, where) for text in said]
+                for language, said in _by_language(item.get("captions", []), where).items()
+            }
+            labels = _texts(item.get("labels", item.get("label", [])), where, "labels")
+            name = str(item.get("clip_id") or stem(file))
+            yield _Clip(name, file, split, where, texts, labels)
 
 
 def _by_language(value: Any, where: str) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from supclap.data.sources.files import Files, Match, stem
-from supclap.data.sources.listing import Entry, Listing, english_and
+from supclap.data.sources.listing import Entry, Listing, Translations, english_and
 from supclap.data.sources.tables import Row, rows
 from supclap.errors import InputError
 
@@ -24,7 +24,7 @@ def read(source: Path, captions: Mapping[str, Path]) -> Listing:
     """The clips of Clotho below ``source``, with captions of further languages.
 
     Raises:
-        InputError: no csv file is there, or one is not as it should be.
+        InputError: no csv file is there, or one is not as it should be, but for single rows.
     """
     files = Files(source)
     listing = Listing("clotho")
@@ -40,12 +40,13 @@ def read(source: Path, captions: Mapping[str, Path]) -> Listing:
         )
     folders = {language: Files(place) for language, place in english_and(captions, source)}
     for split, path in tables.items():
-        table = list(rows(path, ("file_name", *TEXTS)))
+        table = list(rows(path, ("file_name", *TEXTS), broken=listing.broken(split)))
         said = {"eng": {row["file_name"]: (where, row) for where, row in table}}
         for language, place in folders.items():
             other = place.locate(path.name)
             if language != "eng" and other is not None:
-                said[language] = _translations(other, language, said["eng"], path)
+                translations = Translations(listing, split, language, path)
+                said[language] = _translated(other, said["eng"], translations)
         part = PARTS[split]
         places = files.folders(part, f"clotho_audio_{part}")
         names = [(row["file_name"], where) for where, row in table]
@@ -62,18 +63,22 @@ def read(source: Path, captions: Mapping[str, Path]) -> Listing:
                 for language, found in said.items()
                 if file in found
             }
-            spoken = listing.captions(texts, split, clip_id, file)
-            entry = Entry(split, clip_id, file, where, match.path, spoken, reason=match.reason)
-            listing.add(entry, match.unusual)
+            with listing.row(split, where):
+                spoken = listing.captions(texts, split, clip_id, file)
+                entry = Entry(split, clip_id, file, where, match.path, spoken, reason=match.reason)
+                listing.add(entry, match.unusual)
     return listing
 
 
-def _translations(
-    path: Path, language: str, known: Mapping[str, tuple[str, Row]], original: Path
+def _translated(
+    path: Path, known: Mapping[str, tuple[str, Row]], translations: Translations
 ) -> dict[str, tuple[str, Row]]:
     found = {}
-    for where, row in rows(path, ("file_name", *TEXTS)):
-        if row["file_name"] not in known:
-            raise InputError(f"{where} ({language}): '{row['file_name']}' is not in {original}")
-        found[row["file_name"]] = (where, row)
+    for where, row in rows(path, ("file_name", *TEXTS), broken=translations.broken):
+        if row["file_name"] in known:
+            translations.known += 1
+            found[row["file_name"]] = (where, row)
+        else:
+            translations.unknown(where, f"'{row['file_name']}'")
+    translations.check()
     return found

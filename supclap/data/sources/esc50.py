@@ -23,11 +23,12 @@ def read(source: Path, captions: Mapping[str, Path]) -> Listing:
         raise InputError(f"{source}: no meta/esc50.csv below it; is it ESC-50?")
     root = files.inside(table.parent.parent.relative_to(source).as_posix())
     listing = Listing("esc50")
-    for where, row in rows(table, ("filename", "fold", "category")):
+    for where, row in rows(table, ("filename", "fold", "category"), broken=listing.broken("")):
         file = row["filename"]
-        path = root.find(f"audio/{file}", where)
-        label = row["category"].replace("_", " ")
         fold = f"fold{row['fold']}"
-        reason = "" if path else ABSENT
-        listing.add(Entry(fold, stem(file), file, where, path, (), (label,), reason))
+        with listing.row(fold, where):
+            path = root.find(f"audio/{file}", where)
+            label = row["category"].replace("_", " ")
+            reason = "" if path else ABSENT
+            listing.add(Entry(fold, stem(file), file, where, path, (), (label,), reason))
     return listing

@@ -173,6 +173,12 @@ class Files:
         exact = [path for path in same if _composed(path) == clean]
         return self.root / (exact or same)[0]
 
+    def _match(self, name: str, where: str) -> Match:
+        try:
+            return Match(self.find(name, where))
+        except InputError as error:  # it leads out of the folder, or is empty
+            return Match(None, str(error).removeprefix(f"{where}: "))
+
     def match(self, names: Sequence[tuple[str, str]]) -> list[Match]:
         """The file of each (name, where).
 
@@ -180,14 +186,16 @@ class Files:
         as underscores, case, punctuation), and a file is taken only where name and file are the
         only ones of that spelling: a near miss must not put another clip's sound in its place.
         """
-        result = [Match(self.find(name, where)) for name, where in names]
+        result = [self._match(name, where) for name, where in names]
         taken = {match.path for match in result}
         free = {
             base: self.root / same[0]
             for base, same in self.by_stem.items()
             if not any(self.root / path in taken for path in same)
         }
-        open_names = {i: stem(names[i][0]) for i, match in enumerate(result) if match.path is None}
+        open_names = {
+            i: stem(names[i][0]) for i, match in enumerate(result) if match == Match(None)
+        }
         for spelling in (_plain, _underscored, _letters):
             by_file = _grouped(free, spelling, free)
             by_index = _grouped(open_names, spelling, list(open_names.values()))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from supclap.config import LANGUAGES
 from supclap.data.clips import Caption
+from supclap.data.sources.tables import Broken, is_text
 from supclap.errors import InputError, nearest
 from supclap.wording import spelled
 
@@ -17,7 +19,8 @@ MISSING = "missing"
 UNREADABLE = "unreadable"
 SILENT = "silent"
 UNCAPTIONED = "uncaptioned"
-LOSSES = (MISSING, UNREADABLE, SILENT, UNCAPTIONED)
+BROKEN = "broken"  # a row of the index itself
+LOSSES = (MISSING, UNREADABLE, SILENT, UNCAPTIONED, BROKEN)
 # What else is worth a line, though no clip is lost by it.
 CAPTION = "caption"
 RENAMED = "renamed"
@@ -70,13 +73,36 @@ class Listing:
     def splits(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(entry.split for entry in self.entries))
 
+    @property
+    def broken_rows(self) -> list[Skipped]:
+        return [note for note in self.notes if note.kind == BROKEN]
+
+    def broken(self, split: str) -> Broken:
+        """Notes broken rows of a split; of none ("") where it cannot be told of which they are."""
+
+        def note(where: str, reason: str) -> None:
+            self.notes.append(Skipped(split, "", "", where, BROKEN, reason))
+
+        return note
+
+    @contextmanager
+    def row(self, split: str, where: str) -> Iterator[None]:
+        """What is an InputError within is a broken row of the index, and reading goes on."""
+        try:
+            yield
+        except InputError as error:
+            known = split if _SPLIT.fullmatch(split) else ""
+            self.broken(known)(where, str(error).removeprefix(f"{where}: "))
+
     def add(self, entry: Entry, unusual: bool = False) -> None:
         """Appends a clip; ``unusual``: its file was found under another spelling of its name.
 
         Raises:
-            InputError: its clip id was there before, in this split or in another one; or the name
-                of its split cannot be that of a file.
+            InputError: its clip id was there before, in this split or in another one, or is no
+                text; or the name of its split cannot be that of a file.
         """
+        if not is_text("".join((entry.clip_id, *entry.labels))):
+            raise InputError(f"{entry.row}: clip id or label is not Unicode text")
         if entry.clip_id in self._rows:
             first = self._rows[entry.clip_id]
             raise InputError(f"{entry.row}: clip id '{entry.clip_id}' stands already in {first}")
@@ -95,19 +121,49 @@ class Listing:
     ) -> tuple[Caption, ...]:
         """The captions of one clip, from ``{language: [(text, row), ...]}``.
 
-        Empty ones are left out and noted.
+        Empty ones, and what is no text, are left out and noted.
         """
         found = []
         for language, rows in texts.items():
             for text, row in rows:
                 clean = " ".join(text.split())
-                if clean:
+                if clean and is_text(clean):
                     found.append(Caption(clean, language))
-                else:
-                    self.notes.append(
-                        Skipped(split, clip_id, file, row, CAPTION, f"empty caption ({language})")
-                    )
+                    continue
+                reason = f"caption is not Unicode text ({language})"
+                if not clean:
+                    reason = f"empty caption ({language})"
+                self.notes.append(Skipped(split, clip_id, file, row, CAPTION, reason))
         return tuple(found)
+
+
+@dataclass
+class Translations:
+    """The captions of a split in a further language: what of them is left out, and why.
+
+    A clip keeps its other captions: nothing but the caption is lost.
+    """
+
+    listing: Listing
+    split: str
+    language: str
+    original: Path  # the file with the English captions
+    known: int = 0  # rows that belong to a clip
+    _first: str = ""
+
+    def broken(self, where: str, reason: str) -> None:
+        """Notes a row that cannot be read or belongs to no clip."""
+        self._first = self._first or f"{where} ({self.language}): {reason}"
+        reason = f"{reason} ({self.language})"
+        self.listing.notes.append(Skipped(self.split, "", "", where, CAPTION, reason))
+
+    def unknown(self, where: str, name: str) -> None:
+        self.broken(where, f"{name} is not in {self.original}")
+
+    def check(self) -> None:
+        """Raises InputError where none of the rows belongs to a clip: it is another file."""
+        if self._first and not self.known:
+            raise InputError(self._first)
 
 
 def check_language(language: str, where: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,60 +13,81 @@ from supclap.data.sources.files import no_file
 from supclap.errors import InputError, nearest
 
 Row = dict[str, str]
+Broken = Callable[[str, str], None]  # takes a row that cannot be read: where it is, and the reason
+
+_MOST_LINES = 100  # of one record: a quote that is never closed takes no more with it
+
+
+def refuse(where: str, reason: str) -> None:
+    """Ends at the first broken row. Raises InputError."""
+    raise InputError(f"{where}: {reason}")
 
 
 def rows(
-    path: Path, columns: Sequence[str], valid: Sequence[str] = ()
+    path: Path, columns: Sequence[str], valid: Sequence[str] = (), broken: Broken = refuse
 ) -> Iterator[tuple[str, Row]]:
     """The rows of a csv file with a header: ("train.csv:2", {column: text}).
 
+    ``broken`` is given each row that is not valid csv, not UTF-8, or of another number of fields.
+
     Raises:
-        InputError: a column of ``columns`` is not there, one is there that is not ``valid`` (where
-            that is given), or a row has another number of fields.
+        InputError: the file cannot be read, a column of ``columns`` is not there, or one is there
+            that is not ``valid`` (where that is given).
     """
-    header: list[str] | None = None
-    for where, fields in _records(path):
-        if header is None:
-            header = [name.strip() for name in fields]
-            absent = [name for name in columns if name not in header]
-            if absent:
-                raise InputError(
-                    f"{path}: no column {', '.join(absent)}; found {', '.join(header)}; "
-                    f"expected {', '.join(columns)}"
-                )
-            for name in header:
-                if valid and name not in valid:
-                    raise InputError(
-                        f"{path}: unknown column '{name}'{nearest(name, valid)} "
-                        f"(valid: {', '.join(valid)})"
-                    )
-            continue
-        if len(fields) != len(header):
-            raise InputError(
-                f"{where}: {len(fields)} fields, expected {len(header)} ({', '.join(header)}); "
-                f"a text with a comma needs quotes"
-            )
-        yield where, dict(zip(header, fields, strict=True))
-    if header is None:
+    _check_file(path)
+    lines = _lines(path)
+    header_row = next(_parsed(path, lines, 0, 0, refuse), None)
+    if header_row is None:
         raise InputError(f"{path}: is empty; expected the columns {', '.join(columns)}")
-
-
-def bare_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
-    """The rows of a csv file without a header, whose columns are ``columns``."""
-    for where, fields in _records(path):
-        if len(fields) != len(columns):
+    _, fields, start = header_row
+    if "\0" in "".join(fields):
+        raise InputError(f"{path}: is not UTF-8 text")
+    header = [name.strip() for name in fields]
+    absent = [name for name in columns if name not in header]
+    if absent:
+        raise InputError(
+            f"{path}: no column {', '.join(absent)}; found {', '.join(header)}; "
+            f"expected {', '.join(columns)}"
+        )
+    for name in header:
+        if valid and name not in valid:
             raise InputError(
-                f"{where}: {len(fields)} fields, expected {len(columns)} ({', '.join(columns)})"
+                f"{path}: unknown column '{name}'{nearest(name, valid)} (valid: {', '.join(valid)})"
             )
-        yield where, dict(zip(columns, fields, strict=True))
+    hint = "; a text with a comma needs quotes"
+    for where, fields, _ in _parsed(path, lines, start, len(header), broken):
+        if len(fields) == len(header):
+            yield where, dict(zip(header, fields, strict=True))
+        else:
+            broken(where, _wrong_number(fields, header) + hint)
+
+
+def bare_rows(
+    path: Path, columns: Sequence[str], broken: Broken = refuse
+) -> Iterator[tuple[str, Row]]:
+    """The rows of a csv file without a header, whose columns are ``columns``; as `rows`."""
+    _check_file(path)
+    for where, fields, _ in _parsed(path, _lines(path), 0, len(columns), broken):
+        if len(fields) == len(columns):
+            yield where, dict(zip(columns, fields, strict=True))
+        else:
+            broken(where, _wrong_number(fields, columns))
+
+
+def _wrong_number(fields: Sequence[str], columns: Sequence[str]) -> str:
+    plural = "" if len(fields) == 1 else "s"
+    return f"{len(fields)} field{plural}, expected {len(columns)} ({', '.join(columns)})"
 
 
 def number(text: str, where: str, column: str) -> float:
-    """A column's value as a number. Raises InputError."""
+    """A column's value as a finite number. Raises InputError."""
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise InputError(f"{where}: {column} '{text}' is not a number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{where}: {column} '{text}' is not a number")
+    return value
 
 
 def load_json(path: Path) -> Any:
@@ -87,19 +109,57 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path}: {fault}")
 
 
-def _records(path: Path) -> Iterator[tuple[str, list[str]]]:
-    _check_file(path)
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file with their ends. A byte that is not UTF-8 spoils its line alone."""
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            line = 1  # a quoted text may hold line breaks: a record is named by its first line
-            for fields in reader:
-                if any(text.strip() for text in fields):
-                    yield f"{path.name}:{line}", fields
-                line = reader.line_num + 1
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not UTF-8 text") from None
-    except csv.Error as error:
-        raise InputError(f"{path}:{line}: not valid csv: {error}") from None
+        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            return list(file)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _parsed(
+    path: Path, lines: Sequence[str], start: int, width: int, broken: Broken
+) -> Iterator[tuple[str, list[str], int]]:
+    """The records from line ``start`` (counted from 0) on: where, fields, the line behind.
+
+    A quoted text may hold line breaks: a record is named by its first line. Behind a broken one
+    reading goes on in the next line. ``width``: the number of fields of a row.
+    """
+    at = start
+    while at < len(lines):
+        where = f"{path.name}:{at + 1}"
+        end = min(at + _MOST_LINES, len(lines))
+        reader = csv.reader((lines[i] for i in range(at, end)), strict=True)
+        reason = ""
+        fields: list[str] = []
+        try:
+            fields = next(reader)
+        except csv.Error as error:
+            reason = f"not valid csv: {error}"
+        used = max(reader.line_num, 1)
+        if not reason and used > 1 and _swallows_rows(lines[at + 1 : at + used], width):
+            reason = "not valid csv: a quote is opened and not closed"
+        if not reason and not is_text("".join(fields)):
+            reason = "is not UTF-8 text"
+        at += 1 if reason else used
+        if reason:
+            broken(where, reason)
+        elif any(text.strip() for text in fields):
+            yield where, fields, at
+
+
+def _swallows_rows(lines: Sequence[str], width: int) -> bool:
+    """Whether one of a text's further lines looks like a row of its own."""
+    return width > 2 and any(
+        line.count(",") == width - 1 and " " not in line.split(",")[0].strip() for line in lines
+    )
+
+
+def is_text(text: str) -> bool:
+    """Whether all of it is Unicode text: no byte that was not UTF-8, no half of a pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -23,11 +23,13 @@ def read(source: Path, captions: Mapping[str, Path]) -> Listing:
         raise InputError(f"{source}: no metadata/UrbanSound8K.csv below it; is it UrbanSound8K?")
     root = files.inside(table.parent.parent.relative_to(source).as_posix())
     listing = Listing("urbansound8k")
-    for where, row in rows(table, ("slice_file_name", "fold", "class")):
-        file = f"fold{row['fold']}/{row['slice_file_name']}"
-        path = root.find(f"audio/{file}", where)
-        label = row["class"].replace("_", " ")
-        reason = "" if path else ABSENT
-        clip_id = stem(row["slice_file_name"])
-        listing.add(Entry(f"fold{row['fold']}", clip_id, file, where, path, (), (label,), reason))
+    columns = ("slice_file_name", "fold", "class")
+    for where, row in rows(table, columns, broken=listing.broken("")):
+        fold, name = f"fold{row['fold']}", row["slice_file_name"]
+        with listing.row(fold, where):
+            path = root.find(f"audio/{fold}/{name}", where)
+            label = row["class"].replace("_", " ")
+            reason = "" if path else ABSENT
+            entry = Entry(fold, stem(name), f"{fold}/{name}", where, path, (), (label,), reason)
+            listing.add(entry)
     return listing

@@ -22,27 +22,31 @@ Row = tuple[str, str, str, float, str]  # where, split, youtube id, start in sec
 def read(source: Path, captions: Mapping[str, Path]) -> Listing:
     """The clips below ``source``. Raises InputError where no list is there, or one is broken."""
     files = Files(source)
-    table = list(_rows(source, files))
-    segments = Segments(files, ((video, start) for _, _, video, start, _ in table))
     listing = Listing("vggsound")
+    table = list(_rows(source, files, listing))
+    segments = Segments(files, ((video, start) for _, _, video, start, _ in table))
     for where, split, video, start, label in table:
         name = f"{video}_{int(start):06d}"
         path, reason = segments.find(video, start, folder=split)
-        listing.add(Entry(split, name, name, where, path, (), (label,), reason))
+        with listing.row(split, where):
+            listing.add(Entry(split, name, name, where, path, (), (label,), reason))
     return listing
 
 
-def _rows(source: Path, files: Files) -> Iterator[Row]:
+def _rows(source: Path, files: Files, listing: Listing) -> Iterator[Row]:
     whole = files.locate("vggsound.csv")
     if whole is not None:
-        for where, row in bare_rows(whole, ("youtube id", "start", "label", "split")):
-            start = number(row["start"], where, "start")
-            yield where, row["split"], row["youtube id"], start, row["label"]
+        columns = ("youtube id", "start", "label", "split")
+        for where, row in bare_rows(whole, columns, listing.broken("")):
+            with listing.row(row["split"], where):
+                start = number(row["start"], where, "start")
+                yield where, row["split"], row["youtube id"], start, row["label"]
         return
     lists = {split: path for split in ("train", "test") if (path := files.locate(f"{split}.csv"))}
     if not lists:
         raise InputError(f"{source}: no vggsound.csv, train.csv or test.csv of VGGSound below it")
     for split, path in lists.items():
-        for where, row in bare_rows(path, ("id_start.mp4", "label")):
-            video, _, seconds = stem(row["id_start.mp4"]).rpartition("_")
-            yield where, split, video, number(seconds, where, "start"), row["label"]
+        for where, row in bare_rows(path, ("id_start.mp4", "label"), listing.broken(split)):
+            with listing.row(split, where):
+                video, _, seconds = stem(row["id_start.mp4"]).rpartition("_")
+                yield where, split, video, number(seconds, where, "start"), row["label"]

@@ -7,8 +7,9 @@ All of it is the split train. Whichever of the sources are there are read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from supclap.data.sources.files import ABSENT, Files, checked, stem
 from supclap.data.sources.listing import Entry, Listing
@@ -35,29 +36,29 @@ def read(source: Path, captions: Mapping[str, Path]) -> Listing:
         raise InputError(f"{source}: none of {', '.join(SOURCES.values())} of WavCaps below it")
     listing = Listing("wavcaps")
     for name, table in tables.items():
-        within = files.folders(name, f"{name}_flac")
-        insides = [files.inside(folder) for folder in within]
+        insides = [files.inside(folder) for folder in files.folders(name, f"{name}_flac")]
         for where, item in _items(table):
-            key = stem(checked(str(item["id"]), where))
-            clip_id = f"{name}/{key}"
-            places = (inside.find(str(item["id"]), where) for inside in insides)
-            path = next((place for place in places if place), None)
-            text = str(item["caption"] or "")
-            said = listing.captions({"eng": [(text, where)]}, "train", clip_id, key)
-            reason = "" if path else ABSENT if within else f"no folder {name} with clips"
-            listing.add(Entry("train", clip_id, key, where, path, said, reason=reason))
+            with listing.row("train", where):
+                listing.add(_entry(listing, name, insides, where, item))
     return listing
 
 
-def _items(table: Path) -> list[tuple[str, dict]]:
+def _entry(listing: Listing, name: str, insides: Sequence[Files], where: str, item: Any) -> Entry:
+    if not isinstance(item, dict) or "id" not in item or "caption" not in item:
+        raise InputError(f"{where}: expected an object with 'id' and 'caption'")
+    key = stem(checked(str(item["id"]), where))
+    clip_id = f"{name}/{key}"
+    places = (inside.find(str(item["id"]), where) for inside in insides)
+    path = next((place for place in places if place), None)
+    said = listing.captions({"eng": [(str(item["caption"] or ""), where)]}, "train", clip_id, key)
+    reason = "" if path else ABSENT if insides else f"no folder {name} with clips"
+    return Entry("train", clip_id, key, where, path, said, reason=reason)
+
+
+def _items(table: Path) -> Iterator[tuple[str, Any]]:
     content = load_json(table)
     items = content.get("data") if isinstance(content, dict) else None
     if not isinstance(items, list):
         raise InputError(f'{table}: expected {{"data": [...]}}')
-    found = []
     for number, item in enumerate(items):
-        where = f"{table.name}:data[{number}]"
-        if not isinstance(item, dict) or "id" not in item or "caption" not in item:
-            raise InputError(f"{where}: expected an object with 'id' and 'caption'")
-        found.append((where, item))
-    return found
+        yield f"{table.name}:data[{number}]", item
