@@ -42,6 +42,11 @@ class Doing:
         return f"{self.what}: {self.done:,} {self.unit}".rstrip() if self.done else self.what
 
 
+def epoch_name(epoch: int, epochs: int) -> str:
+    """How the stage of an epoch is called; ``epoch`` counts from 1."""
+    return f"epoch {epoch}/{epochs}"
+
+
 Listener = Callable[[Doing | None], None]  # is given None when nothing lasts any more
 _listeners: list[Listener] = []
 _open: list[list[Doing]] = []  # one box for each open stage, the innermost last

@@ -34,7 +34,7 @@ from supclap.measurement import better, check_metric, measure_retrieval
 from supclap.model.clap import CLAP, build_model
 from supclap.model.frozen import frozen_hashes
 from supclap.optimization import build_optimizer, set_learning_rate
-from supclap.progress import STEPS, stage
+from supclap.progress import STEPS, epoch_name, stage
 from supclap.record import Record, writing
 from supclap.step import Step
 from supclap.storage import Folder
@@ -192,7 +192,7 @@ def fit(
         clock = Clock(progress.epoch_seconds)
         model.train()
         rest = batches.epoch(epoch, start=progress.step - epoch * steps)
-        with stage(f"epoch {epoch + 1}/{config.epochs}", steps, STEPS) as done:
+        with stage(epoch_name(epoch + 1, config.epochs), steps, STEPS) as done:
             for batch, fed in prefetch(inputs.feed(rest, workers.rank, workers.size)):
                 set_learning_rate(optimizer, config.optimizer, batch.step, steps, config.epochs)
                 for name, value in step(batch, fed, progress.checkpoint).items():

@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.live import Live
 
 from supclap_platform.commands.options import Asked, experiment_options
+from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.drivers import ask_to_stop, drivers_of
 from supclap_platform.ledger.history import Parents
-from supclap_platform.ledger.ledger import open_ledger
+from supclap_platform.ledger.leases import LeaseName
+from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import Status, make_plan
 from supclap_platform.running.monitor import watch
 from supclap_platform.running.progress import Progress, Reader
@@ -31,11 +33,10 @@ def status(asked: Asked, watching: bool) -> None:
     ledger = open_ledger(asked.storage)
     console = Console(highlight=False)
     reader = Reader(ledger, every=0.0)
-    began = time.monotonic()
 
     def look() -> Progress:
         now = with_winner(experiment, ledger)
-        return watch(make_plan(now, ledger), ledger, reader, time.monotonic() - began)
+        return watch(make_plan(now, ledger), ledger, reader, _since(experiment, ledger))
 
     progress = look()
     if watching and console.is_terminal:
@@ -56,11 +57,24 @@ def status(asked: Asked, watching: bool) -> None:
         console.print(search_line(experiment, ledger), markup=False, soft_wrap=True)
     for trouble in progress.troubles:
         console.print(trouble, style="red", markup=False, soft_wrap=True)
-    for name in (experiment.name, *Parents(ledger).gathering(experiment.name)):
+    for name, driver in _drivers(experiment, ledger):
         whole = "" if name == experiment.name else f", as a part of {name}"
-        for driver in drivers_of(ledger, name):
-            told = f"driven by process {driver.pid} on {driver.host}{whole}"
-            console.print(told, markup=False)
+        shown = f"driven by process {driver.pid} on {driver.host}{whole}"
+        console.print(shown, markup=False, soft_wrap=True)
+    if progress.seconds is None:
+        console.print("nobody drives it now", markup=False)
+
+
+def _drivers(experiment: Experiment, ledger: Ledger) -> list[tuple[str, LeaseName]]:
+    """The live drivers of an experiment and of those that gather it, each with what it runs."""
+    names = (experiment.name, *Parents(ledger).gathering(experiment.name))
+    return [(name, driver) for name in names for driver in drivers_of(ledger, name)]
+
+
+def _since(experiment: Experiment, ledger: Ledger) -> float | None:
+    """Seconds since the first of its live drivers began, None where it has none."""
+    born = [driver.born for _, driver in _drivers(experiment, ledger)]
+    return max(0.0, time.time() - min(born) / 1000) if born else None
 
 
 @click.command()

@@ -43,7 +43,7 @@ def forecast(plan: Plan, ledger: Ledger, at_once: int = 1) -> Forecast:
     for cell in left:
         known = seconds.get(shape(cell))
         if known:
-            times.append((cell, sum(known) / len(known) * _remaining(plan, cell, ledger)))
+            times.append((cell, sum(known) / len(known) * remaining(plan, cell, ledger)))
     return Forecast(
         cells=len(left),
         unknown=len(left) - len(times),
@@ -62,7 +62,8 @@ def _elsewhere(ledger: Ledger, shapes: set[str]) -> dict[str, list[Result]]:
     return {form: some for form, some in results.items() if some}
 
 
-def _remaining(plan: Plan, cell: Cell, ledger: Ledger) -> float:
+def remaining(plan: Plan, cell: Cell, ledger: Ledger) -> float:
+    """The share of a cell's epochs that it still lacks, 0 to 1."""
     if plan.status(cell) is not Status.RESUMABLE:
         return 1.0
     ended = [e.epoch for e in ledger.events(cell.signature) if isinstance(e, EpochEnded)]

@@ -31,6 +31,7 @@ from supclap_platform.experiment.schema import Resources
 from supclap_platform.ledger.leases import Lease, parse_lease
 from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger, State, open_ledger
 from supclap_platform.ledger.logs import captured, last_lines
+from supclap_platform.running.doing import noted
 
 RAY_TRAIN = "ray-train"  # in the cell's folder, while Ray Train works on it
 FATAL = "fatal.json"  # left by a worker under Ray Train that must not be restarted
@@ -217,13 +218,13 @@ def _train_here(task: Task, ledger: Ledger, lease: Lease, report: Report | None)
     from supclap.training import fit
 
     folder = ledger.folder(task.signature)
-    config = _placed(task.config, ledger)
     torch.set_num_threads(threads(task.resources))
-    for event in fit(config, folder, by_signature=True):
-        if lease.lost:
-            raise _TakenOver
-        if report is not None:
-            report(event)
+    with noted(folder):
+        for event in fit(_placed(task.config, ledger), folder, by_signature=True):
+            if lease.lost:
+                raise _TakenOver
+            if report is not None:
+                report(event)
 
 
 def _watch_workers(task: Task, ledger: Ledger, lease: Lease, report: Report) -> None:
@@ -313,6 +314,7 @@ def _train_in_workers(task: Task, folder: Folder, lease: Lease) -> None:
 def _work(arguments: dict[str, Any]) -> None:
     """What each worker under Ray Train runs."""
     import torch
+    from ray.train import get_context
 
     from supclap.training import TrainingError, fit
 
@@ -323,7 +325,8 @@ def _work(arguments: dict[str, Any]) -> None:
         return  # Ray Train has restarted the workers; what ended them would be met again
     _end_with(arguments["lease"], folder)
     torch.set_num_threads(threads(task.resources))
-    with captured(folder, task.label):
+    first = get_context().get_world_rank() == 0
+    with captured(folder, task.label), noted(folder) if first else contextlib.nullcontext():
         try:
             for _ in fit(_placed(task.config, ledger), folder, by_signature=True):
                 pass

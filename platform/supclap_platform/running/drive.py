@@ -41,7 +41,7 @@ def drive(
                 executor.want(_open(grid))
                 for standing in news:
                     if standing.over:
-                        monitor.reader.forget(standing.cell.signature)
+                        monitor.over(standing)
                 if view.due():
                     view.show(monitor.progress())
                 tracker.catch_up()

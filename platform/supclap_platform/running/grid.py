@@ -59,6 +59,7 @@ class Standing:
     attempts: int = 0  # that ended without a result
     not_before: float = 0.0  # on the grid's clock
     since: float = 0.0  # when its attempt began
+    seconds: float = 0.0  # that its last attempt took
     error: str = ""
     log: tuple[str, ...] = ()
 
@@ -113,6 +114,10 @@ class Grid:
         """The runs in a phase, in the plan's order."""
         return [s for s in (self.standings[name] for name in self._order) if s.phase is phase]
 
+    def elapsed(self, standing: Standing) -> float:
+        """Seconds since a running cell's attempt began here; 0 of any other cell."""
+        return self._clock() - standing.since if standing.phase is Phase.RUNNING else 0.0
+
     def _start(self) -> list[Standing]:
         now = self._clock()
         started = []
@@ -136,6 +141,7 @@ class Grid:
 
     def _end(self, standing: Standing, outcome: Outcome) -> Standing:
         signature = standing.cell.signature
+        standing.seconds = self._clock() - standing.since
         if outcome.kind == "crashed" and self._ledger.state(signature) is State.DONE:
             outcome = Outcome("done")  # it died after its result was written
         if outcome.kind == "done":

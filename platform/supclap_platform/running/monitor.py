@@ -9,11 +9,16 @@ from collections.abc import Iterable
 from supclap.config import RunConfig
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.forecast import remaining
 from supclap_platform.ledger.ledger import Ledger, Result
 from supclap_platform.ledger.plan import Plan, Status, shape
-from supclap_platform.running.grid import Grid, Phase
+from supclap_platform.running.attempt import nested
+from supclap_platform.running.grid import Grid, Phase, Standing
 from supclap_platform.running.progress import Progress, Reader, Running, running, seconds_left
 from supclap_platform.running.progress import seconds_per_epoch as timed
+
+LINES = 12  # running cells shown; more are counted
+ENOUGH = 3  # finished cells of a shape that are timed
 
 
 class Monitor:
@@ -25,16 +30,36 @@ class Monitor:
         self._title = title(plan.experiment)
         self._at_once = at_once
         self._began = time.monotonic()
-        self._known = _known(plan.cells, plan.results.values())
+        self._ledger = ledger
         self._shapes = {cell.signature: shape(cell) for cell in plan.cells}
+        self._epochs = _epochs_left(plan, ledger)
+        self._finished = _finished(plan.cells, plan.results.values())
+        self._timed: dict[str, float] = {}  # by shape, from cells at work
+
+    def over(self, standing: Standing) -> None:
+        """Notes a cell that has ended: the first ones of a shape say how long it takes."""
+        cell = standing.cell
+        self.reader.forget(cell.signature)
+        known = self._finished.setdefault(self._shapes[cell.signature], [])
+        if standing.phase is not Phase.DONE or len(known) >= ENOUGH:
+            return
+        whole = self._epochs.get(cell.signature) == cell.config.epochs
+        if nested(cell.resources) and whole and standing.seconds:
+            # Ray Train starts processes for every cell, which no event of it counts.
+            known.append(standing.seconds / cell.config.epochs)
+            return
+        result = self._ledger.result(cell.signature)
+        if result is not None:
+            known.append(_per_epoch(result))
 
     def progress(self) -> Progress:
         """As it is now."""
         grid = self._grid
         active = [*grid.of(Phase.RUNNING), *grid.of(Phase.ELSEWHERE)]
-        lines = [self._running(standing.cell) for standing in active]
+        lines = [self._running(s, place < LINES) for place, s in enumerate(active)]
         waiting = [
-            (self._shapes[s.cell.signature], s.cell.config.epochs) for s in grid.of(Phase.WAITING)
+            (self._shapes[s.cell.signature], self._epochs[s.cell.signature])
+            for s in grid.of(Phase.WAITING)
         ]
         counts = Counter(standing.phase for standing in grid.standings.values())
         return Progress(
@@ -46,12 +71,24 @@ class Monitor:
             seconds_left=seconds_left(waiting, lines, self._known, self._at_once),
         )
 
-    def _running(self, cell: Cell) -> Running:
+    @property
+    def _known(self) -> dict[str, float]:
+        """Seconds per epoch by shape: as cells that have finished took, else as running ones do."""
+        return self._timed | {s: sum(t) / len(t) for s, t in self._finished.items() if t}
+
+    def _running(self, standing: Standing, shown: bool) -> Running:
+        """A cell at work; what it is busy with is read only of those that are shown."""
+        cell = standing.cell
+        form = self._shapes[cell.signature]
         events = self.reader.events(cell.signature)
-        pace = timed(events)
+        doing = self.reader.doing(cell.signature) if shown else None
+        pace = timed(events, doing)
         if pace is not None:
-            self._known[self._shapes[cell.signature]] = pace
-        return running(cell.label, events, watched_metric(cell.config))
+            self._timed[form] = pace
+        times = self._finished.get(form)
+        whole = sum(times) / len(times) * cell.config.epochs if times else None
+        spent = self._grid.elapsed(standing)
+        return running(cell.label, events, watched_metric(cell.config), doing, whole, spent)
 
     def _troubles(self) -> Iterable[str]:
         for standing in self._grid.of(Phase.WAITING):
@@ -66,20 +103,30 @@ class Monitor:
                 yield f"failed: {standing.cell.label}: {standing.error}"
 
 
-def watch(plan: Plan, ledger: Ledger, reader: Reader, since: float) -> Progress:
-    """The progress of an experiment as the ledger alone tells it."""
+def watch(plan: Plan, ledger: Ledger, reader: Reader, since: float | None) -> Progress:
+    """The progress of an experiment as the ledger alone tells it.
+
+    Args:
+        since: seconds since its driver began, None where it has none.
+    """
     cells = list({cell.signature: cell for cell in reversed(plan.cells)}.values())[::-1]
-    known = _known(plan.cells, plan.results.values())
-    lines = []
+    finished = _finished(plan.cells, plan.results.values())
+    known: dict[str, float] = {}
+    lines: list[Running] = []
     for cell in cells:
         if plan.status(cell) is Status.RUNNING:
-            events = reader.events(cell.signature)
-            pace = timed(events)
+            form, events = shape(cell), reader.events(cell.signature)
+            doing = reader.doing(cell.signature) if len(lines) < LINES else None
+            pace = timed(events, doing)
             if pace is not None:
-                known[shape(cell)] = pace
-            lines.append(running(cell.label, events, watched_metric(cell.config)))
+                known[form] = pace
+            times = finished.get(form)
+            whole = sum(times) / len(times) * cell.config.epochs if times else None
+            lines.append(running(cell.label, events, watched_metric(cell.config), doing, whole))
+    known |= {form: sum(times) / len(times) for form, times in finished.items()}
     open_ = (Status.TO_RUN, Status.RESUMABLE)
-    waiting = [(shape(c), c.config.epochs) for c in cells if plan.status(c) in open_]
+    left = _epochs_left(plan, ledger)
+    waiting = [(shape(c), left[c.signature]) for c in cells if plan.status(c) in open_]
     troubles = []
     for cell in cells:
         failure = ledger.failure(cell.signature) if plan.status(cell) is Status.FAILED else None
@@ -108,10 +155,22 @@ def watched_metric(config: RunConfig) -> str:
     return f"{split}.{config.select.metric}"
 
 
-def _known(cells: Iterable[Cell], results: Iterable[Result]) -> dict[str, float]:
+def _finished(cells: Iterable[Cell], results: Iterable[Result]) -> dict[str, list[float]]:
+    """Seconds per epoch of the finished cells, by shape."""
     found = {result.signature: result for result in results}
-    return {
-        shape(cell): found[cell.signature].seconds / found[cell.signature].epochs
-        for cell in cells
-        if cell.signature in found
-    }
+    times: dict[str, dict[str, float]] = {}
+    for cell in cells:
+        if cell.signature in found:
+            one = times.setdefault(shape(cell), {})
+            one[cell.signature] = _per_epoch(found[cell.signature])
+    return {form: list(each.values()) for form, each in times.items()}
+
+
+def _per_epoch(result: Result) -> float:
+    return (result.setup_seconds + result.seconds) / result.epochs
+
+
+def _epochs_left(plan: Plan, ledger: Ledger) -> dict[str, float]:
+    """Epochs that each run of the plan still lacks; all of them but where it is resumable."""
+    once = {cell.signature: cell for cell in plan.cells}
+    return {s: c.config.epochs * remaining(plan, c, ledger) for s, c in once.items()}

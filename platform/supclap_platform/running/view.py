@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from supclap.wording import duration
+from supclap_platform.running.monitor import LINES
 from supclap_platform.running.progress import Progress, Running
 
-LINES = 12  # running cells shown; more are counted
 FIRST_LINE, LINE_EVERY = 15.0, 60.0  # seconds between plain lines: at first, and in the long run
 FRESH = 0.3  # seconds; a grid of thousands of short cells must not be slowed by its picture
 BAR = 12  # cells wide
@@ -80,15 +80,19 @@ class View:
 def drawn(progress: Progress) -> RenderableType:
     """The overview for a terminal."""
     head = Text(progress.title, style="bold")
-    head.append(f"   {duration(progress.seconds)}", style="dim")
+    times = [] if progress.seconds is None else [duration(progress.seconds)]
     if progress.seconds_left is not None:
-        head.append(f", about {duration(progress.seconds_left)} left", style="dim")
+        times.append(f"about {duration(progress.seconds_left)} left")
+    if times:
+        head.append(f"   {', '.join(times)}", style="dim")
     counts = Text()
     for state, count in progress.counts.items():
         counts.append(f"{count} {state}   ", style=_STYLES.get(state, ""))
     table = Table.grid(padding=(0, 2))
     for one in progress.running[:LINES]:
-        table.add_row(Text(one.label, overflow="ellipsis"), _bar(one), _epoch(one), _metric(one))
+        table.add_row(
+            Text(one.label, overflow="ellipsis"), _bar(one), Text(one.state), _metric(one)
+        )
     more = len(progress.running) - LINES
     parts: list[RenderableType] = [head, counts, table]
     if more > 0:
@@ -99,24 +103,20 @@ def drawn(progress: Progress) -> RenderableType:
 def line(progress: Progress) -> str:
     """The overview as one plain line."""
     counts = ", ".join(f"{count} {state}" for state, count in progress.counts.items())
-    shown = [f"{one.label}: {_epoch(one)} {_metric(one)}".rstrip() for one in progress.running[:2]]
+    shown = [f"{one.label}: {one.state} {_metric(one)}".rstrip() for one in progress.running[:2]]
     if len(progress.running) > 2:
         shown.append(f"and {len(progress.running) - 2} more")
     left = (
         f"about {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
     )
-    parts = [f"{duration(progress.seconds)}: {counts}", "; ".join(shown), left]
+    since = "" if progress.seconds is None else f"{duration(progress.seconds)}: "
+    parts = [since + counts, "; ".join(shown), left]
     return " | ".join(part for part in parts if part)
 
 
 def _bar(one: Running) -> Text:
-    share = one.epoch / one.epochs if one.epochs else 0.0
-    full = int(share * BAR)
+    full = int(one.share * BAR)
     return Text("━" * full, style="cyan").append("━" * (BAR - full), style="dim")
-
-
-def _epoch(one: Running) -> str:
-    return "starting" if one.epochs is None else f"epoch {one.epoch}/{one.epochs}"
 
 
 def _metric(one: Running) -> str:

@@ -159,7 +159,8 @@ class _Keeper:
                 events = self._reader.events(cell.signature)
                 done = bool(events) and events[-1].kind == "finished"
                 if not done or cell is live.trial.cells[-1]:
-                    yield running(cell.label, events, metric)
+                    doing = self._reader.doing(cell.signature)
+                    yield running(cell.label, events, metric, doing)
                     break
 
     def __getstate__(self) -> dict[str, Any]:

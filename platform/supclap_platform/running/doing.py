@@ -1,0 +1,69 @@
+"""What a cell is busy with right now, in one small file of its folder, for the view and `status`.
+
+    <storage>/cells/<signature>/doing.json
+
+The process that trains replaces it from a thread, only where something has changed and at most
+every `EVERY` seconds, so that it costs an object store a few requests a minute however short the
+steps are. Nothing depends on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+
+from supclap.progress import Doing, listening
+from supclap.storage import Folder
+
+FILE = "doing.json"
+FIRST = 1.0  # seconds before the first writing
+EVERY = {True: 2.0, False: 10.0}  # seconds between two, at least; by whether storage is local
+
+
+@contextlib.contextmanager
+def noted(folder: Folder) -> Iterator[None]:
+    """Notes in a cell's folder what this process is busy with, while the context is open."""
+    latest: list[Doing | None] = [None]
+    ended = threading.Event()
+
+    def take(doing: Doing | None) -> None:
+        if doing is not None:
+            latest[0] = doing
+
+    def write() -> None:
+        before = None
+        pause = FIRST
+        while not ended.wait(pause):
+            pause = EVERY[folder.local is not None]
+            now = latest[0]
+            if now is not None and now != before:
+                # A storage that is away for a moment is no reason to stop.
+                with contextlib.suppress(OSError):
+                    folder.write(FILE, json.dumps(asdict(now)).encode())
+                    before = now
+
+    thread = threading.Thread(target=write, name="doing", daemon=True)
+    with listening(take):
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            with contextlib.suppress(OSError):
+                folder.delete(FILE)
+
+
+def doing_in(folder: Folder) -> Doing | None:
+    """What the process that trains a cell noted last; None where it has noted nothing yet."""
+    try:
+        values = json.loads(folder.read(FILE))
+        doing = Doing(**{one.name: values[one.name] for one in fields(Doing)})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    numbers = (doing.done, doing.seconds, doing.total or 0)
+    sound = isinstance(doing.what, str) and all(isinstance(n, int | float) for n in numbers)
+    return doing if sound else None
