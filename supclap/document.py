@@ -31,17 +31,46 @@ class Document:
         self.path = path
         self.values = values
         self._lines = lines
+        self._elsewhere: dict[Key, Path] = {}  # the files of keys that stand in another
+
+    def over(
+        self, below: Document, at: Key, values: dict[str, Any], replaced: Iterable[Key] = ()
+    ) -> Document:
+        """This document laid over another one, whose keys stand below ``at`` of this one's.
+
+        Args:
+            values: what both say together.
+            replaced: keys of ``below`` of which this document leaves nothing.
+        """
+        gone = tuple(replaced)
+        kept = {
+            key: line
+            for key, line in below._lines.items()
+            if not any(key[: len(other)] == other for other in gone)
+        }
+        lines = {(*at, *key): line for key, line in kept.items()}
+        files = {(*at, *key): below._elsewhere.get(key, below.path) for key in kept}
+        for key in self._lines:  # this one's own are the last word, and the last in order
+            lines.pop(key, None)
+            files.pop(key, None)
+        result = Document(self.path, values, lines | self._lines)
+        result._elsewhere = files | self._elsewhere
+        return result
 
     def line(self, key: Iterable[str]) -> int:
         """The line (from 1) of a key, or of the nearest key above it that is in the file."""
-        parts = tuple(key)
-        while parts and parts not in self._lines:
-            parts = parts[:-1]
-        return self._lines.get(parts, 1)
+        return self._lines.get(self._known(key), 1)
 
     def error(self, key: Iterable[str], message: str) -> InputError:
         """An InputError ``file:line: message``, always of one line."""
-        return InputError(f"{self.path}:{self.line(key)}: {one_line(message, 600)}")
+        file = self._elsewhere.get(self._known(key), self.path)
+        return InputError(f"{file}:{self.line(key)}: {one_line(message, 600)}")
+
+    def _known(self, key: Iterable[str]) -> Key:
+        parts = tuple(key)
+        while parts and parts not in self._lines:
+            parts = parts[:-1]
+        return parts
 
     def setting(self, places: Iterable[Key], dotted: str) -> Key:
         """The key that set the configuration value ``dotted``: the last of ``places`` to name it.

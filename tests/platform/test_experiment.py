@@ -7,8 +7,10 @@ import pytest
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.claims import Greater, Trend, Within, parse_claim
 from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.shared_profiles import with_profiles
 
 from supclap.config import parse_changes
+from supclap.document import read_document
 from supclap.errors import InputError
 
 SHIPPED = sorted(Path(__file__).parents[2].joinpath("experiments").glob("*.yaml"))
@@ -512,17 +514,17 @@ def test_every_shipped_file_is_valid_and_its_head_says_how_to_run_it(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = path.read_text(encoding="utf-8")
-    for name in re.findall(r"\$\{(\w+)\}", text):
-        monkeypatch.setenv(name, name.lower())
     experiment = load_experiment(path)
+    for file in experiment.files:
+        for name in re.findall(r"\$\{(\w+)\}", file.read_text(encoding="utf-8")):
+            monkeypatch.setenv(name, name.lower())
     assert experiment.variants or experiment.parts
     head = text[: text.index("experiment:")]
     assert f"supclap run experiments/{path.name}" in head
     assert "# Time:" in head
     assert "# Expected:" in head
-    for profile in ("recorded", "paper"):
-        if f"\n  {profile}:" in text:
-            assert load_experiment(path, profile).variants
+    for profile in with_profiles(read_document(path))[0].values.get("profiles", {}):
+        assert load_experiment(path, profile).variants
 
 
 def test_the_example_in_the_documentation_is_a_valid_file(tmp_path: Path) -> None:

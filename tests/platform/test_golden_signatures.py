@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.identity import Contents, signature
 from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.experiment.shared_profiles import with_profiles
 
 from supclap.config import PRETRAINED, RunConfig, override, parse_config
+from supclap.document import read_document
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).with_name("golden")
@@ -28,8 +29,8 @@ class Named(Contents):
 
 
 def profiles(path: Path) -> list[str]:
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return sorted({"laptop", *values.get("profiles", {})})
+    document, _ = with_profiles(read_document(path))
+    return sorted({"laptop", *document.values.get("profiles", {})})
 
 
 SHIPPED_PROFILES = [(path, profile) for path in SHIPPED for profile in profiles(path)]
@@ -60,6 +61,7 @@ def test_a_shipped_file_has_the_signatures_that_it_had(
 ) -> None:
     golden = json.loads((GOLDEN / "experiments.json").read_text(encoding="utf-8"))
     assert signatures_of(path, profile) == golden[f"{path.stem} {profile}"]
+    assert golden.keys() <= {f"{path.stem} {profile}" for path, profile in SHIPPED_PROFILES}
 
 
 def test_configurations_have_the_signatures_that_they_had() -> None:

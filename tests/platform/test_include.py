@@ -306,12 +306,11 @@ def test_a_part_is_told_of_the_run_that_it_belongs_to(path: Path, ledger: Ledger
 
 
 def test_a_job_takes_the_included_files_along(path: Path, tmp_path: Path) -> None:
-    parts = [part.path for part in load_experiment(path).parts]
-    request = Request(path, parts=parts)
+    request = Request(path, others=load_experiment(path).files[1:])
     (tmp_path / "up").mkdir()
     folder = stage(request, tmp_path / "up")
-    assert " run gathered/whole.yaml " in entrypoint(request)
-    staged = load_experiment(folder / "gathered" / "whole.yaml")
+    assert " run experiments/whole.yaml " in entrypoint(request)
+    staged = load_experiment(folder / "experiments" / "whole.yaml")
     assert [part.name for part in staged.parts] == ["first", "second"]
 
 

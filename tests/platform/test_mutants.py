@@ -111,6 +111,7 @@ def test_a_mutant_is_valid_or_gets_one_line(path: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "mutant.yaml"
     for other in SHIPPED:  # what a file includes lies beside it
         shutil.copy(other, tmp_path)
+    shutil.copytree(path.parent / "profiles", tmp_path / "profiles")
     valid = refused = 0
     for _ in range(MUTANTS // len(SHIPPED)):
         damaged.write_bytes(mutant(text, chance))
@@ -128,6 +129,7 @@ def test_a_mutant_is_valid_or_gets_one_line(path: Path, tmp_path: Path) -> None:
 
 def test_the_command_line_says_it_in_one_line_and_exits_with_2(tmp_path: Path) -> None:
     chance = random.Random(1)
+    shutil.copytree(SHIPPED[0].parent / "profiles", tmp_path / "profiles")
     text = SHIPPED[0].read_text(encoding="utf-8")
     damaged = tmp_path / "mutant.yaml"
     codes = []

@@ -38,14 +38,14 @@ def submit(
     """Run FILE on the cluster at --address: upload the code, start, follow, exit as it exits."""
     env = _variables(variables)
     os.environ.update(env)  # the file may name them
-    parts = [part.path for part in load_experiment(file, profile, parse_changes(changes)).parts]
+    others = load_experiment(file, profile, parse_changes(changes)).files[1:]
     options = ["--profile", profile]
     options += [word for change in changes for word in ("--set", change)]
     options += ["--storage", storage] if storage else []
     options += ["--tracking-uri", tracking_uri] if tracking_uri else []
     client = connect(address)
     with tempfile.TemporaryDirectory(prefix="supclap-submit-") as scratch:
-        job = submit_job(client, Request(file, options, env, parts), Path(scratch))
+        job = submit_job(client, Request(file, options, env, others), Path(scratch))
     click.echo(f"job {job} at {address}")
     if no_wait:
         click.echo(f"its output: ray job logs {job} --follow --address {address}")

@@ -29,22 +29,35 @@ def included(document: Document, file: ExperimentFile) -> list[tuple[Key, Path]]
     found: list[tuple[Key, Path]] = []
     for position, name in enumerate(file.include):
         key: Key = ("include", str(position))
-        relative = PurePosixPath(name)
-        if not name.isprintable() or relative.is_absolute() or ".." in relative.parts:
-            raise document.error(
-                key, f"include: {name!r}: expected a file in this file's folder or below it"
-            )
-        path = document.path.parent / relative
+        path = named_file(document, key, "include", name)
         if any(path == other for _, other in found):
             raise document.error(key, f"include: {name} stands twice")
-        try:
-            there = path.is_file()
-        except OSError:  # a name longer than the system takes
-            there = False
-        if not there:
-            raise document.error(key, f"include: no file '{name}' in {document.path.parent}")
         found.append((key, path))
     return found
+
+
+def named_file(document: Document, key: Key, what: str, name: str) -> Path:
+    """A file that a document names; it lies in the document's folder or below it.
+
+    Args:
+        key: where it is named.
+        what: what an error calls the naming.
+
+    Raises InputError where the name leads elsewhere, or there is no such file.
+    """
+    relative = PurePosixPath(name)
+    if not name.isprintable() or relative.is_absolute() or ".." in relative.parts:
+        raise document.error(
+            key, f"{what}: {name!r}: expected a file in this file's folder or below it"
+        )
+    path = document.path.parent / relative
+    try:
+        there = path.is_file()
+    except OSError:  # a name longer than the system takes
+        there = False
+    if not there:
+        raise document.error(key, f"{what}: no file '{name}' in {document.path.parent}")
+    return path
 
 
 def check_part(document: Document, key: Key, inner: Document, file: ExperimentFile) -> None:

@@ -40,6 +40,7 @@ from supclap_platform.experiment.schema import (
 )
 from supclap_platform.experiment.search import Search, placeholders, read_search
 from supclap_platform.experiment.settings import Settings
+from supclap_platform.experiment.shared_profiles import KEY, with_profiles
 from supclap_platform.experiment.variants import Init, Variant
 
 DEFAULT_PROFILE = "laptop"
@@ -65,6 +66,13 @@ class Experiment:
     groups: tuple[str, ...] = ()  # none: every variant is a row of its own
     parts: tuple[Experiment, ...] = ()  # of a file that only gathers others; all else is empty
     search: Search | None = None  # its winner becomes a row (`search.winner.with_winner`)
+    shared: tuple[Path, ...] = ()  # the files of profiles that it names
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Its own file, then all that it rests on: profiles, parts and theirs, each once."""
+        below = (file for part in self.parts for file in part.files)
+        return tuple(dict.fromkeys((self.path, *self.shared, *below)))
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -89,16 +97,17 @@ def load_experiment(
     Raises:
         InputError: one line with file, line, key, what is valid and the nearest valid name.
     """
-    document, file = _read(path)
+    document, file, shared = _read(path)
     if "include" in document.values:
         return _gathered(document, file, profile, dict(changes or {}))
-    return _Reader(document, file, profile, dict(changes or {})).experiment()
+    return _Reader(document, file, profile, dict(changes or {}), shared).experiment()
 
 
-def _read(path: Path) -> tuple[Document, ExperimentFile]:
-    document = read_document(path)
+def _read(path: Path) -> tuple[Document, ExperimentFile, tuple[Path, ...]]:
+    """A file with the profiles that it names, checked key by key, and the files of those."""
+    document, shared = with_profiles(read_document(path))
     try:
-        return document, ExperimentFile.model_validate(document.values)
+        return document, ExperimentFile.model_validate(document.values), shared
     except ValidationError as error:
         location = [str(part) for part in error.errors()[0]["loc"]]
         raise document.error(location, fault(error, ExperimentFile)) from None
@@ -110,9 +119,9 @@ def _gathered(
     """An experiment that only gathers others, each read under the same profile and changes."""
     parts = []
     for key, path in included(document, file):
-        inner = _read(path)
-        check_part(document, key, *inner)
-        parts.append((key, _Reader(*inner, profile, changes).experiment()))
+        inner, section, shared = _read(path)
+        check_part(document, key, inner, section)
+        parts.append((key, _Reader(inner, section, profile, changes, shared).experiment()))
     check_names(document, file.experiment, [(key, part.name) for key, part in parts])
     return Experiment(
         name=file.experiment,
@@ -136,8 +145,14 @@ class _Reader:
     """Turns a checked file into an Experiment; holds what every step needs."""
 
     def __init__(
-        self, document: Document, file: ExperimentFile, profile: str, changes: Overrides
+        self,
+        document: Document,
+        file: ExperimentFile,
+        profile: str,
+        changes: Overrides,
+        shared: tuple[Path, ...],
     ) -> None:
+        self.shared = shared
         self.document = document
         self.file = file
         self.changes = changes
@@ -187,6 +202,7 @@ class _Reader:
             name=file.experiment,
             about=" ".join(file.about.split()),
             path=self.document.path,
+            shared=self.shared,
             profile=self.profile_name,
             changes=self.changes,
             variants=tuple(variants),
@@ -263,7 +279,7 @@ class _Reader:
             return ProfileSection()
         valid = sorted({DEFAULT_PROFILE, *self.file.profiles})
         raise self.document.error(
-            ("profiles",),
+            (KEY if self.shared else "profiles",),
             f"no profile '{name}'{nearest(name, valid)} (profiles: {', '.join(valid)})",
         )
 

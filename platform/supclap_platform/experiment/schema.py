@@ -176,6 +176,10 @@ class ProfileSection(Section):
     claims: tuple[str, ...] | None = None  # in the place of the file's
 
 
+def _one_or_more(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 class ExperimentFile(Section):
     """The top level of an experiment file."""
 
@@ -197,6 +201,8 @@ class ExperimentFile(Section):
     claims: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     profiles: dict[Name, ProfileSection] = Field(default={})
+    # Files with profiles for several experiments, which these lie under (`shared_profiles`).
+    profiles_from: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = ()
 
 
 def fault(error: ValidationError, model: type[BaseModel], unsettable: Iterable[str] = ()) -> str:

@@ -73,8 +73,10 @@ class Parents:
         self._write(parent)
         for one in (experiment, *experiment.parts):
             above = "" if one is experiment else f"{one.name}/"
-            if one.path.is_file():
-                self.keep(parent, {f"{above}{one.path.name}": one.path.read_bytes()})
+            for file in (one.path, *one.shared):
+                if file.is_file():
+                    name = file.relative_to(one.path.parent).as_posix()
+                    self.keep(parent, {f"{above}{name}": file.read_bytes()})
         return parent
 
     def end(self, parent: Parent, status: str) -> Parent:

@@ -20,7 +20,7 @@ from supclap.wording import gist
 
 CODE = ("*.py", "*.yaml", "*.json", "*.html", "*.css", "py.typed")
 FILE = "experiment.yaml"
-GATHERED = "gathered"  # holds a file that includes others, and those
+TOGETHER = "experiments"  # holds a file that names others, and those
 POLL = 1.0  # seconds
 _OVER = ("SUCCEEDED", "FAILED", "STOPPED")
 
@@ -32,12 +32,12 @@ class Request:
     file: Path
     options: Sequence[str] = ()  # of `supclap run`
     env: Mapping[str, str] | None = None  # of the job: its driver and its workers
-    parts: Sequence[Path] = ()  # the files that it includes, in its folder or below
+    others: Sequence[Path] = ()  # the files that it names, in its folder or below
 
     @property
     def place(self) -> str:
         """Where the file lies in the job's working directory."""
-        return f"{GATHERED}/{self.file.name}" if self.parts else FILE
+        return f"{TOGETHER}/{self.file.name}" if self.others else FILE
 
 
 def stage(request: Request, folder: Path) -> Path:
@@ -52,8 +52,8 @@ def stage(request: Request, folder: Path) -> Path:
                 target = folder / source.name / path.relative_to(source)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, target)
-    for file in (request.file, *request.parts):
-        below = Path(GATHERED, file.relative_to(request.file.parent)) if request.parts else FILE
+    for file in (request.file, *request.others):
+        below = Path(TOGETHER, file.relative_to(request.file.parent)) if request.others else FILE
         target = folder / below
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file, target)
