@@ -102,8 +102,9 @@ class Batches:
         ]
         self.left_out = len(captions) - len(usable)
         usable = usable[:limit]
-        givers = caption_givers(len(usable), noise, seed)
-        self.noisy = int((givers != np.arange(len(usable))).sum())
+        own = np.arange(len(usable), dtype=np.int64)
+        givers = caption_givers(len(usable), noise, seed) if noise else own
+        self.noisy = int((givers != own).sum())
         kinds_of = [usable[giver][1] for giver in givers]
         if pairs == "all":
             both = [(clip, c) for clip, kinds in enumerate(kinds_of) for c in _sorted(kinds)]

@@ -45,9 +45,6 @@ PARTS: dict[str, Callable[[RunConfig], bool]] = {
     "supclap.model.ced": lambda c: c.model.audio.name == "ced",
     "supclap.model.text": lambda c: c.model.text.name == "transformer",
     "supclap.model.sonar": lambda c: c.model.text.name == "sonar",
-    "supclap.model.frozen": lambda c: c.model.audio.freeze or c.model.text.freeze,
-    # Sounds from files of one's own: `encode_audio` and `embed` read them, a run never does.
-    "supclap.model.waveform": lambda c: False,
 }
 # What they do cannot change a number: words, places, measuring, this module itself, and the reading
 # of a configuration, as a run is named by what it resolves to.

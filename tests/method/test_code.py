@@ -1,0 +1,249 @@
+"""The version of the code: of syntax trees, of what a run can execute, and of nothing else."""
+
+import importlib
+import pkgutil
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from tiny_run import make_collection, tiny_config
+
+import supclap
+from supclap.code import NO_EFFECT, PACKAGE, PARTS, Code, code_version, own_code, parse, version_of
+from supclap.config import parse_config
+from supclap.storage import Folder
+from supclap.training import fit
+
+HERE = Path(supclap.__file__).parent
+CONFIGS = {
+    "infonce": parse_config({}),
+    "siglip": parse_config({"loss": "siglip"}),
+    "static": parse_config({"loss": {"svr": {"radius": "static"}}}),
+    "dynamic": parse_config({"loss": {"svr": {"radius": "dynamic"}}}),
+    "collection": parse_config({"data": {"name": "collection", "folder": "somewhere"}}),
+    "patches": parse_config({"model": {"audio": "transformer"}}),
+    "noisy": parse_config({"data": {"noise": 0.3}}),
+}
+ALL = set(CONFIGS)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The package's sources, to be edited."""
+    folder = tmp_path / PACKAGE
+    shutil.copytree(HERE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def versions(folder: Path) -> dict[str, str]:
+    code = Code(folder)
+    return {name: version_of(code.modules(config)) for name, config in CONFIGS.items()}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text, path
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def add_to(path: Path) -> None:
+    path.write_text(path.read_text(encoding="utf-8") + "\nEDITED = 1\n", encoding="utf-8")
+
+
+def test_a_copy_has_the_version_of_its_original(copy: Path) -> None:
+    assert versions(copy) == versions(HERE)
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("training.py", "    # The loop.", "    # The loop, in other words.\n"),
+        ("losses/infonce.py", '"""InfoNCE over a batch of pairs."""', '"""Other words."""\n\n'),
+        ("losses/svr.py", "def extra_repr(self)", "def extra_repr(self, )"),
+        ("losses/build.py", "if TYPE_CHECKING:", "if TYPE_CHECKING:\n    import fractions\n"),
+    ],
+)
+def test_comments_docstrings_layout_and_types_change_no_version(
+    copy: Path, module: str, old: str, new: str
+) -> None:
+    edit(copy / module, old, new)
+    assert versions(copy) == versions(HERE)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "commands.py",
+        "config.py",
+        "data/prepare_command.py",
+        "data/sources/clotho.py",
+        "embedding.py",
+        "errors.py",
+        "train_command.py",
+        "usage.py",
+    ],
+)
+def test_a_module_that_cannot_change_a_result_changes_no_version(copy: Path, module: str) -> None:
+    add_to(copy / module)
+    assert versions(copy) == versions(HERE)
+
+
+@pytest.mark.parametrize(
+    ("module", "users"),
+    [
+        ("losses/infonce.py", {"infonce", "static", "dynamic", "collection", "patches", "noisy"}),
+        ("losses/siglip.py", {"siglip"}),
+        ("losses/svr.py", {"static", "dynamic"}),
+        ("losses/static_radius.py", {"static"}),
+        ("losses/dynamic_radius.py", {"dynamic"}),
+        ("model/cnn.py", ALL - {"patches"}),
+        ("model/audio_transformer.py", {"patches"}),
+        ("data/soundscenes/captions/jpn.py", ALL - {"collection"}),
+        ("data/soundscenes/synthesis/tonal.py", ALL - {"collection"}),
+        ("noise.py", {"noisy"}),
+        ("training.py", ALL),
+        ("step.py", ALL),
+        ("optimization.py", ALL),
+        ("evaluation/retrieval.py", ALL),
+    ],
+)
+def test_an_edit_makes_those_stale_that_use_it_and_no_other(
+    copy: Path, module: str, users: set[str]
+) -> None:
+    add_to(copy / module)
+    before, after = versions(HERE), versions(copy)
+    assert {name for name in CONFIGS if before[name] != after[name]} == users
+
+
+def test_another_number_another_name_and_another_order_are_other_code() -> None:
+    source = b"def f(x):\n    '''Doc.'''\n    return x * 2.0\n"
+    version = parse(source).version
+    assert parse(b"def f( x ):\n  return x*2.0  # twice\n").version == version
+    for other in (b"return x * 2", b"return y * 2.0", b"return 2.0 * x", b"return x * 2.0, 'Doc.'"):
+        assert parse(source.replace(b"return x * 2.0", other)).version != version
+    text = b"def f(x):\n    return 'a'\n    'b'\n"  # a text that is no docstring is code
+    assert parse(text).version != parse(text.replace(b"\n    'b'", b"")).version
+
+
+@pytest.mark.heavy
+def test_the_modules_are_those_that_python_itself_loads_for_a_run() -> None:
+    """What `import supclap.training` brings, but for parts and what has no effect."""
+    code = (
+        "import sys, supclap.training\n"
+        f"print(*(m for m in sys.modules if m.split('.')[0] == {PACKAGE!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=HERE.parent
+    )
+    loaded = set(done.stdout.split())
+    loaded = {module for module in loaded if not _is_package(module)}
+    recorded = parse_config({"data": {"events": "somewhere"}, "chunk": 8})
+    pretrained = parse_config(
+        {
+            "model": {
+                "audio": {"name": "ced", "folder": "somewhere"},
+                "text": {"name": "sonar", "folder": "somewhere"},
+            },
+            "data": {"hard_negatives": 2, "languages": ["eng", "deu"]},
+            "loss": {"multilingual": "cacl"},
+        }
+    )
+    known = {m for c in (*CONFIGS.values(), recorded, pretrained) for m in own_code().modules(c)}
+    assert loaded <= known | NO_EFFECT
+    core = {m for m in own_code().modules(CONFIGS["collection"]) if not _in_part(m)}
+    assert {m for m in core if not _is_package(m)} <= loaded
+
+
+def test_commands_and_what_only_they_use_are_no_part_of_a_version() -> None:
+    """Every configuration that there could be: no run has ever executed these."""
+    everything = {module for config in CONFIGS.values() for module in own_code().modules(config)}
+    assert not everything & {
+        "supclap.commands",
+        "supclap.data.prepare",
+        "supclap.data.prepare_command",
+        "supclap.data.shards",
+        "supclap.embedding",
+        "supclap.launcher",
+        "supclap.data.decode",
+        "supclap.train_command",
+        "supclap.use_commands",
+    }
+
+
+def test_parts_and_modules_without_effect_exist() -> None:
+    for name in (*PARTS, *NO_EFFECT):
+        assert importlib.util.find_spec(name) is not None, name
+
+
+# One run that uses each part which a tiny collection can show.
+TRACED: list[dict[str, Any]] = [
+    {"loss.svr": None},
+    {"loss.svr.radius": "static", "data.noise": 0.2, "chunk": 4},
+    {"loss.svr.radius": "dynamic", "loss.svr.order": "pooled", "data.hard_negatives": 2},
+    {"loss": {"name": "siglip"}, "precision": "bf16", "model.audio.freeze": True},
+    {"loss": {"name": "infonce", "multilingual": "kcl"}, "data.languages": ["eng", "deu"]},
+    {"model.audio": {"name": "transformer", "width": 32, "layers": 1}, "loss.svr": None},
+    {"data": {"name": "soundscenes", "folder": None, "clips": 64, "seconds": 1.0}},
+]
+
+
+@pytest.mark.parametrize("changes", TRACED, ids=lambda changes: next(iter(changes)))
+def test_a_run_executes_no_function_of_a_module_that_its_version_leaves_out(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path / "cache"))
+    make_collection(tmp_path / "tones")
+    for module in pkgutil.walk_packages([str(HERE)], f"{PACKAGE}."):
+        importlib.import_module(module.name)  # so that what runs below is no module's own body
+    config = tiny_config(
+        tmp_path / "tones", **{k.replace(".", "__"): v for k, v in changes.items()}
+    )
+    with _watched() as executed:
+        list(fit(config, Folder.at(tmp_path / "run")))
+    allowed = own_code().modules(config).keys() | NO_EFFECT
+    assert executed - allowed == set()
+    assert "supclap.step" in executed  # the watch has seen something
+
+
+class _watched:
+    """Collects the modules of this package whose functions are called, on all threads."""
+
+    def __enter__(self) -> set[str]:
+        self.files: set[str] = set()
+        self.modules: set[str] = set()
+        self._watch: Callable[[FrameType, str, Any], None] = self._note
+        threading.setprofile(self._watch)
+        sys.setprofile(self._watch)
+        return self.modules
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+        threading.setprofile(None)
+
+    def _note(self, frame: FrameType, event: str, _: Any) -> None:
+        file = frame.f_code.co_filename
+        if event == "call" and file not in self.files:
+            self.files.add(file)
+            if file.startswith(str(HERE)):
+                parts = Path(file).relative_to(HERE).with_suffix("").parts
+                self.modules.add(".".join([PACKAGE, *(p for p in parts if p != "__init__")]))
+
+
+def test_a_version_is_short_and_the_same_whoever_asks() -> None:
+    assert code_version(CONFIGS["infonce"]) == code_version(parse_config({"seed": 3, "epochs": 5}))
+    assert len(code_version(CONFIGS["infonce"])) == 12
+    assert len({code_version(config) for config in CONFIGS.values()}) == len(CONFIGS)
+
+
+def _in_part(module: str) -> bool:
+    return any(module == part or module.startswith(f"{part}.") for part in PARTS)
+
+
+def _is_package(module: str) -> bool:
+    return HERE.joinpath(*module.split(".")[1:]).is_dir()
