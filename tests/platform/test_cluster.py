@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from supclap_platform.running.ray_internals import sparing
 
 OWN = """
 import time
@@ -12,7 +13,7 @@ import ray
 from ray._private.utils import publish_error_to_driver
 from supclap_platform.running.cluster import connected
 
-with connected(cpus=1{options}):
+with connected(cpus=1):
     for process in psutil.Process().children(recursive=True):
         print("process:", *process.cmdline())
     for text in ("one line\\n  of a long" + " story" * 100, "another", "another"):
@@ -22,16 +23,15 @@ with connected(cpus=1{options}):
 """
 
 
-def run(options: str) -> list[str]:
-    code = OWN.format(options=options)
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+def run() -> list[str]:
+    ran = subprocess.run([sys.executable, "-c", OWN], capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.splitlines()
 
 
 @pytest.mark.heavy
 def test_an_own_ray_starts_what_a_run_needs_and_says_each_thing_once_in_one_line() -> None:
-    lines = run("")
+    lines = run()
     started = " ".join(line for line in lines if line.startswith("process:"))
     assert "/gcs_server " in started
     assert "/raylet " in started
@@ -44,8 +44,59 @@ def test_an_own_ray_starts_what_a_run_needs_and_says_each_thing_once_in_one_line
     assert told[1:] == ["Ray: another"]
 
 
+STRICT = """
+from ray._private import node, parameter
+whole = node.Node.__init__
+def strict(self, *others, ray_params, **more):
+    assert isinstance(ray_params, parameter.RayParams)
+    whole(self, *others, ray_params=ray_params, **more)
+node.Node.__init__ = strict
+"""
+ANOTHER_RAY = """
+import ray._private.worker
+{change}
+import ray
+from supclap_platform.running.cluster import connected
+with connected(cpus=1):
+    print("answer:", ray.get(ray.remote(lambda: 6 * 7).remote()))
+"""
+
+
 @pytest.mark.heavy
-def test_a_dashboard_is_started_where_it_is_asked_for() -> None:
-    started = " ".join(run(", dashboard=True"))
-    assert "dashboard.py" in started
-    assert "log_monitor.py" not in started
+@pytest.mark.parametrize(
+    "change",
+    [
+        "del ray._private.worker.print_to_stdstream",  # what is replaced is not there
+        STRICT,  # it is there, and a start with the changes fails
+    ],
+)
+def test_a_ray_that_is_another_inside_is_used_with_its_public_settings(change: str) -> None:
+    code = ANOTHER_RAY.format(change=change)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert "answer: 42" in ran.stdout
+
+
+def test_what_is_changed_inside_ray_is_put_back_and_what_is_absent_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from ray._private import parameter, services
+
+    whole = parameter.RayParams, services.start_api_server
+    with sparing():
+        assert parameter.RayParams(num_cpus=1).no_monitor is True
+        assert services.start_api_server() == ("", None)
+    assert (parameter.RayParams, services.start_api_server) == whole
+
+    class Later:
+        def __init__(self, no_monitor: bool = False) -> None:
+            self.no_monitor = no_monitor
+
+    monkeypatch.setattr(parameter, "RayParams", Later)
+    monkeypatch.delattr(services, "start_api_server")
+    with sparing():
+        assert parameter.RayParams().no_monitor is True  # the other settings it does not know
+        assert not hasattr(services, "start_api_server")
+    monkeypatch.delattr(parameter, "RayParams")
+    with sparing():
+        assert not hasattr(parameter, "RayParams")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import shutil
 import signal
@@ -17,10 +16,9 @@ from typing import Any
 
 from supclap.environment import environment
 from supclap.errors import InputError
-from supclap.wording import one_line
+from supclap_platform.running.ray_internals import hush, sparing
 
 OBJECT_STORE = 100 * 2**20  # bytes; results travel through the ledger, not through Ray
-WIDTH = 160  # characters of a message of Ray's own
 # Sockets lie below Ray's folder, and the path of one may not exceed 107 bytes: /tmp, not $TMPDIR.
 _PARENT = Path("/tmp")
 _PREFIX = "supclap-ray-"
@@ -46,22 +44,19 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def connected(
-    address: str | None = None, cpus: int | None = None, dashboard: bool = False
-) -> Iterator[Cluster]:
+def connected(address: str | None = None, cpus: int | None = None) -> Iterator[Cluster]:
     """Ray, for as long as the context lasts.
 
     Args:
         address: None starts Ray on this machine; "auto" or "host:port" attaches to a cluster.
         cpus: of an own Ray; by default the cores that this process may use.
-        dashboard: of an own Ray; Ray Tune over Ray Train needs it.
 
     Raises:
         InputError: there is no cluster at the address, or Ray does not start.
     """
     os.environ.update({k: v for k, v in _SETTINGS.items() if k not in os.environ})
-    _hush()
-    ray = _own(cpus or cores(), dashboard) if address is None else _attached(address)
+    hush()
+    ray = _own(cpus or cores()) if address is None else _attached(address)
     with ray as cluster, _terminated_as_interrupted():
         yield cluster
 
@@ -74,28 +69,21 @@ def cores() -> int:
 
 
 @contextlib.contextmanager
-def _own(cpus: int, dashboard: bool) -> Iterator[Cluster]:
+def _own(cpus: int) -> Iterator[Cluster]:
     import ray
 
     _sweep()
     folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_PARENT)
-    # Workers inherit it; numpy's thread pool is made when they import it, before any cell is known.
-    with environment(OMP_NUM_THREADS="1"), _sparingly(dashboard):
+    try:
         try:
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                object_store_memory=OBJECT_STORE,
-                include_dashboard=dashboard,
-                dashboard_host="127.0.0.1",
-                log_to_driver=False,
-                logging_level="ERROR",
-                configure_logging=True,
-                _temp_dir=folder,
-            )
-        except Exception as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise InputError(f"Ray does not start on this machine: {_first_line(error)}") from error
+            with sparing():
+                _start(cpus, _temp_dir=folder)
+        except Exception:  # perhaps of another Ray's inside: its public settings alone
+            ray.shutdown()
+            _start(cpus)
+    except Exception as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise InputError(f"Ray does not start on this machine: {_first_line(error)}") from error
     try:
         yield Cluster(ray.get_runtime_context().gcs_address, own=True)
     finally:
@@ -103,30 +91,22 @@ def _own(cpus: int, dashboard: bool) -> Iterator[Cluster]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _sparingly(dashboard: bool) -> Iterator[None]:
-    """Starts of Ray only what one driver on one machine needs, for which it has no public setting.
+def _start(cpus: int, **private: Any) -> None:
+    import ray
 
-    Left out are the autoscaler, the monitor of logs that are not shown, and, unless it is asked
-    for, the dashboard, which is started even where it is declined: of the time that a short grid
-    takes beyond its cells they were a quarter. The agent's port is any that is free: the usual one
-    is tried for four seconds where another Ray of this machine has it.
-    """
-    from ray._private import parameter, services
-
-    whole = parameter.RayParams, services.start_api_server
-    parameter.RayParams = functools.partial(
-        parameter.RayParams,
-        no_monitor=True,
-        include_log_monitor=False,
-        dashboard_agent_listen_port=0,
-    )
-    if not dashboard:
-        services.start_api_server = lambda *_, **__: ("", None)
-    try:
-        yield
-    finally:
-        parameter.RayParams, services.start_api_server = whole
+    # Workers inherit it; numpy's thread pool is made when they import it, before any cell is known.
+    with environment(OMP_NUM_THREADS="1"):
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            object_store_memory=OBJECT_STORE,
+            include_dashboard=False,
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level="ERROR",
+            configure_logging=True,
+            **private,
+        )
 
 
 @contextlib.contextmanager
@@ -180,22 +160,6 @@ def _reachable(address: str) -> None:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"--address {address}: nothing answers there: {reason}") from None
-
-
-def _hush() -> None:
-    """What Ray's daemons report, each in one line: the end of a machine comes with the last lines
-    of a log of Ray's own, twice, and has no setting that shortens it."""
-    import ray._private.worker as driver
-
-    told: set[str] = set()
-
-    def print_shortly(data: dict[str, Any], *_: Any, **__: Any) -> None:
-        short = one_line("".join(data["lines"]), WIDTH)
-        if short not in told:
-            told.add(short)
-            print(f"Ray: {short}", flush=True)
-
-    driver.print_to_stdstream = print_shortly
 
 
 def _sweep() -> None:

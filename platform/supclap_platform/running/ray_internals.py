@@ -1,0 +1,79 @@
+"""What is changed inside Ray, where it has no public setting for it.
+
+Tried with Ray 2.60. None of it is needed: a run with a Ray that no longer has what is changed here
+starts more processes than it uses, and is as right. `sparing` and `hush` leave alone what is not
+there, and where Ray does not start with the changes, `running.cluster` starts it without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from supclap.wording import one_line
+
+WIDTH = 160  # characters of a message of Ray's own
+# Of ray._private.parameter.RayParams: what is not started, and a port for the agent that is free:
+# the usual one is tried for four seconds where another Ray of this machine has it.
+SPARING = {"no_monitor": True, "include_log_monitor": False, "dashboard_agent_listen_port": 0}
+
+
+@contextlib.contextmanager
+def sparing() -> Iterator[None]:
+    """Starts of Ray only what one driver on one machine needs.
+
+    Left out are the autoscaler, the monitor of logs that are not shown, and the dashboard, which is
+    started even where it is declined: of the time that a short grid takes beyond its cells they
+    were a quarter.
+    """
+    with contextlib.ExitStack() as stack:
+        whole = _found("ray._private.parameter", "RayParams")
+        if whole is not None:
+            known = inspect.signature(whole).parameters
+            settings = {name: value for name, value in SPARING.items() if name in known}
+            less = functools.partial(whole, **settings)
+            stack.enter_context(_replaced("ray._private.parameter", "RayParams", less))
+        if _found("ray._private.services", "start_api_server") is not None:
+            stack.enter_context(
+                _replaced("ray._private.services", "start_api_server", lambda *_, **__: ("", None))
+            )
+        yield
+
+
+def hush() -> None:
+    """What Ray's daemons report, each in one line: the end of a machine comes with the last lines
+    of a log of Ray's own, twice, and has no setting that shortens it."""
+    shown: set[str] = set()
+
+    def print_shortly(data: dict[str, Any], *_: Any, **__: Any) -> None:
+        short = one_line("".join(data["lines"]), WIDTH)
+        if short not in shown:
+            shown.add(short)
+            print(f"Ray: {short}", flush=True)
+
+    module, name = "ray._private.worker", "print_to_stdstream"
+    if _found(module, name) is not None:
+        setattr(importlib.import_module(module), name, print_shortly)
+
+
+def _found(module: str, name: str) -> Any:
+    """What a module of Ray's calls so, or None where there is no such module or thing."""
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return None
+
+
+@contextlib.contextmanager
+def _replaced(module: str, name: str, by: Any) -> Iterator[None]:
+    place = importlib.import_module(module)
+    whole = getattr(place, name)
+    setattr(place, name, by)
+    try:
+        yield
+    finally:
+        setattr(place, name, whole)
