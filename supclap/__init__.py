@@ -5,6 +5,11 @@ The package is pure PyTorch. `import supclap` costs nothing; each part is import
     from supclap.losses import InfoNCE, SupportVectorRegularization, SupCLAPLoss
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from supclap.model.clap import load as load
+
 __version__ = "0.1.0"
 
 

@@ -10,7 +10,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import nullcontext
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
@@ -42,7 +42,7 @@ class WorkerLost(RuntimeError):
     """A worker's process is gone (killed, out of memory); the run can be started again."""
 
 
-def launch(config: RunConfig, place: str, workers: int) -> Iterator[Event]:
+def launch(config: RunConfig, place: str, workers: int) -> Generator[Event, None, None]:
     """The events of `fit` in ``workers`` new processes, which share this process's threads.
 
     Raises:
@@ -91,7 +91,9 @@ class Relay:
             self._pipe.send(("doing", doing))
 
 
-def _listen(pipes: list[Connection], processes: Sequence[BaseProcess]) -> Iterator[Event]:
+def _listen(
+    pipes: list[Connection], processes: Sequence[BaseProcess]
+) -> Generator[Event, None, None]:
     """Events until every worker has said that it is done; the first failure is raised."""
     waiting = list(pipes)
     while waiting:

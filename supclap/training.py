@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -94,7 +94,7 @@ def fit(
     workers: Workers | None = None,
     *,
     by_signature: bool = False,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Trains, measures and records one run; yields its events as they happen.
 
     A run that was interrupted goes on from its last checkpoint, and the events before it are

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -63,7 +63,7 @@ def read_batch(
     return batch
 
 
-def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], depth: int = 2) -> Generator[Item, None, None]:
     """The same items, made up to ``depth`` ahead by a thread.
 
     An exception of ``items`` is raised here, in its place. Closing the iterator (or leaving a loop

@@ -1,5 +1,8 @@
 """Exact accumulation: chunks give the gradients of the whole batch, dropout included."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -31,11 +34,15 @@ class Encoders(torch.nn.Module):
         return F.normalize(self.audio(audio), dim=1), F.normalize(self.text(text), dim=1)
 
 
-LOSSES = {
+LOSSES: dict[str, Callable[..., Any]] = {
     "infonce": lambda: InfoNCE(learn_temperature=True),
     "siglip": SigLIP,
 }
-RADII = {"none": None, "static": lambda: StaticRadius(0.4), "dynamic": lambda: DynamicRadius(10)}
+RADII: dict[str, Callable[..., Any]] = {
+    "none": None,
+    "static": lambda: StaticRadius(0.4),
+    "dynamic": lambda: DynamicRadius(10),
+}
 
 
 def setting(
@@ -107,7 +114,7 @@ def test_embeddings_that_are_parameters_or_have_a_graph_of_their_own_get_their_g
     rows: str,
 ) -> None:
     torch.manual_seed(0)
-    sides = [
+    sides: list[Any] = [
         [F.normalize(torch.randn(n, 6), dim=1).requires_grad_() for n in (4, 3)] for _ in range(2)
     ]
 

@@ -33,7 +33,7 @@ def probe(queue: Any) -> None:
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_child_processes_have_it(method: str) -> None:
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     queue = context.SimpleQueue()
     child = context.Process(target=probe, args=(queue,))
     child.start()

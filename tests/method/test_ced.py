@@ -124,7 +124,12 @@ def test_a_clip_is_cut_in_two_where_it_has_a_frame_more_than_the_model(folder: P
     encoder = encoder_of(folder)
     pieces = []
     pooled = encoder._pooled
-    encoder._pooled = lambda normed: pieces.append(len(normed)) or pooled(normed)
+
+    def noting(normed: torch.Tensor) -> torch.Tensor:
+        pieces.append(len(normed))
+        return pooled(normed)
+
+    encoder._pooled = noting
     for samples in (72 * 160 - 1, 72 * 160):  # 72 and 73 frames, as 161,919 and 161,920 samples
         encoder(encoder.features(torch.from_numpy(sounds(1, samples))))
     assert pieces == [1, 2]
@@ -268,21 +273,23 @@ ORIGINAL = {"embed_dim": 64, "num_heads": 1, "target_length": 64}  # sizes that 
 
 
 @pytest.fixture
-def original(tmp_path):
+def original(tmp_path: Path) -> Path:
     """A folder that holds nothing but an original checkpoint."""
     config = CED_CONFIG | ORIGINAL
     torch.save(original_weights(ced_weights(config)), tmp_path / "audiotransformer_mAP_4814.pt")
     return tmp_path
 
 
-def same_encoders(one, other):
+def same_encoders(one: CED, other: CED) -> bool:
     mine, theirs = one.state_dict(), other.state_dict()
     assert mine.keys() == theirs.keys()
     return all(mine[name].equal(theirs[name]) for name in mine)
 
 
 @pytest.mark.parametrize("below", [False, True])
-def test_the_originals_checkpoint_alone_is_the_same_encoder(original, tmp_path, below):
+def test_the_originals_checkpoint_alone_is_the_same_encoder(
+    original: Path, tmp_path: Path, below: bool
+) -> None:
     hub = make_ced(tmp_path / "hub", **ORIGINAL)
     if below:
         (path,) = original.glob("*.pt")
@@ -298,7 +305,7 @@ def test_the_originals_checkpoint_alone_is_the_same_encoder(original, tmp_path, 
     assert same_encoders(again, found)
 
 
-def test_a_description_beside_it_says_the_heads(tmp_path):
+def test_a_description_beside_it_says_the_heads(tmp_path: Path) -> None:
     torch.save(original_weights(ced_weights(CED_CONFIG)), tmp_path / "tiny.pt")
     with pytest.raises(InputError, match=r"tiny\.pt: is 24 wide.* num_heads"):
         encoder_of(tmp_path)
@@ -307,7 +314,7 @@ def test_a_description_beside_it_says_the_heads(tmp_path):
 
 
 class Command:
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return print, ("this ran",)
 
 
@@ -330,7 +337,9 @@ class Command:
     ],
     ids=["code", "list", "number", "other", "token", "bands", "window"],
 )
-def test_a_checkpoint_of_anything_else_is_refused_in_one_line(original, capfd, content, message):
+def test_a_checkpoint_of_anything_else_is_refused_in_one_line(
+    original: Path, capfd: pytest.CaptureFixture[str], content: Callable[..., Any], message: str
+) -> None:
     (path,) = original.glob("*.pt")
     torch.save(content(torch.load(path, weights_only=True)), path)
     with pytest.raises(InputError, match=message) as caught:
@@ -340,7 +349,7 @@ def test_a_checkpoint_of_anything_else_is_refused_in_one_line(original, capfd, c
     assert "this ran" not in capfd.readouterr().out
 
 
-def test_a_truncated_checkpoint_and_two_of_them_are_told(original):
+def test_a_truncated_checkpoint_and_two_of_them_are_told(original: Path) -> None:
     (path,) = original.glob("*.pt")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])

@@ -20,7 +20,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     checkpoints.save("3.pt", state)
     found = checkpoints.load_latest()
     assert found is not None
-    assert torch.equal(found.pop("weights"), state.pop("weights"))  # type: ignore[arg-type]
+    assert torch.equal(found.pop("weights"), state.pop("weights"))
     assert found == state
 
 

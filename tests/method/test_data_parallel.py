@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import socket
@@ -15,7 +16,6 @@ import numpy as np
 import pytest
 from tiny_run import everything, make_collection, tiny_config
 
-from supclap import launcher
 from supclap.config import RunConfig
 from supclap.errors import InputError
 from supclap.events import EpochEnded, Event, Finished
@@ -92,7 +92,7 @@ def test_a_killed_worker_ends_the_run_and_a_restart_ends_it_bit_identical(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[int] = []
-    process_type = launcher.get_context("spawn").Process
+    process_type = multiprocessing.get_context("spawn").Process
     start = process_type.start
 
     def noting(self: Any) -> None:

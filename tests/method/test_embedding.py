@@ -78,7 +78,7 @@ def test_the_best_files_come_first_each_at_its_best_window(folder: Path, tmp_pat
     hits = search_index(model, out, "a dog barks", k=10)
     table = pq.read_table(out).to_pylist()
     query = model.encode_text("a dog barks")[0]
-    best = {}
+    best: dict[str, tuple[float, float]] = {}
     for row in table:
         score = float(np.dot(row["embedding"], query))
         best[row["path"]] = max(best.get(row["path"], (-2.0, 0.0)), (score, row["start"]))

@@ -1,7 +1,9 @@
 """The data-parallel loss, on real processes over gloo, against the one-process run."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +22,7 @@ from supclap.losses import (
     SupportVectorRegularization,
 )
 from supclap.losses.distributed import GlobalBatchLoss
+from supclap.losses.output import LossOutput
 
 Case = tuple[str, str | None, str, int | None, bool]
 PAIRS = 11
@@ -39,7 +42,7 @@ class Hinge(InfoNCE):
         return F.relu(1 + nearest - logits.diagonal()).mean()
 
 
-BASES = {
+BASES: dict[str, Callable[..., Any]] = {
     "infonce": lambda: InfoNCE(0.07, learn_temperature=True),
     "siglip": SigLIP,
     "own": lambda: Hinge(0.07, learn_temperature=True),
@@ -120,9 +123,9 @@ def worker(rank: int, counts: list[int], meeting: Path) -> None:
         else:  # the loss lies outside, as in most loops, and its first values differ
             with torch.no_grad():
                 for parameter in step.loss.parameters():
-                    parameter += rank
-            step.towers = DistributedDataParallel(step.towers)
-            parallel = step
+                    parameter.add_(rank)
+            step.towers = DistributedDataParallel(step.towers)  # type: ignore[assignment]
+            parallel = step  # type: ignore[assignment]
         total = parallel(audio[rows], text[rows], None if clips is None else clips[rows])
         total.backward()
         single = Step(case)
@@ -206,12 +209,14 @@ def test_without_workers_it_is_the_loss_itself() -> None:
 
 
 class Doubled(SupCLAPLoss):
-    def forward(self, audio, text, clip_ids=None):
+    def forward(
+        self, audio: torch.Tensor, text: torch.Tensor, clip_ids: torch.Tensor | None = None
+    ) -> LossOutput:
         return super().forward(audio, text, clip_ids)
 
 
 class DoubledRows(Doubled):
-    def of_rows(self, *arguments):
+    def of_rows(self, *arguments: Any) -> Any:
         return super().of_rows(*arguments)
 
 

@@ -19,18 +19,18 @@ from supclap.losses import (
     SupportVectorRegularization,
 )
 from supclap.losses.literal import literal_loss
-from supclap.losses.svr import LossOutput
+from supclap.losses.output import LossOutput
 
 # What a form gives: its output, and the gradient of each leaf, None where it has no part in it.
 Measured = tuple[LossOutput, Sequence[torch.Tensor | None]]
 
-BASES = {
+BASES: dict[str, Callable[..., Any]] = {
     "infonce": lambda same: InfoNCE(0.07, same_clip=same),
     "infonce-learned": lambda same: InfoNCE(0.07, learn_temperature=True, same_clip=same),
     "siglip": lambda same: SigLIP(same_clip=same),
     "siglip-fixed": lambda same: SigLIP(0.2, bias=-2.0, learn_temperature=False, same_clip=same),
 }
-RADII = {
+RADII: dict[str, Callable[..., Any]] = {
     "static": lambda n: StaticRadius(0.4),
     "sorted": lambda n: DynamicRadius(n, width=8),
     "batch": lambda n: DynamicRadius(n, "batch", width=8),
@@ -192,11 +192,12 @@ def loops(
 @pytest.mark.parametrize("radius", [0.3, 1.9, -0.2])
 def test_bi_svr_against_loops_over_numbers(radius: float) -> None:
     audio, text = (F.normalize(x.detach(), dim=1) for x in embeddings(5, width=4))
-    svr = SupportVectorRegularization(StaticRadius(radius), "both", alpha=0.7, beta=0.2)
+    static = StaticRadius(radius)
+    svr = SupportVectorRegularization(static, "both", alpha=0.7, beta=0.2)
     output = SupCLAPLoss(InfoNCE(0.1), svr).double()(audio, text)
-    want = loops(audio.tolist(), text.tolist(), 0.1, svr.radius.value.item(), 0.7, 0.2)
+    want = loops(audio.tolist(), text.tolist(), 0.1, static.value.item(), 0.7, 0.2)
     got = [*output.parts.values(), output.total]
-    np.testing.assert_allclose([float(x) for x in got], want, rtol=1e-6)
+    np.testing.assert_allclose([x.item() for x in got], want, rtol=1e-6)
 
 
 def test_infonce_is_the_sum_of_two_cross_entropies() -> None:
@@ -417,14 +418,18 @@ def test_three_lines_in_a_foreign_loop() -> None:
 class Squared(InfoNCE):
     """A base loss of one's own: squared distances of the pairs, apart from negatives."""
 
-    def forward(self, audio, text, clip_ids=None):
+    def forward(
+        self, audio: torch.Tensor, text: torch.Tensor, clip_ids: torch.Tensor | None = None
+    ) -> torch.Tensor:
         return self.scale() * (audio - text).square().sum(1).mean()
 
 
 @pytest.mark.parametrize("pairs", [10, 90])  # the small path and the blocks
 @pytest.mark.parametrize("tile", [None, 4])
 @pytest.mark.parametrize("radius", [None, "static", "sorted"])
-def test_a_base_with_a_forward_of_its_own_is_the_base_term(pairs, tile, radius) -> None:
+def test_a_base_with_a_forward_of_its_own_is_the_base_term(
+    pairs: int, tile: int | None, radius: str | None
+) -> None:
     raw = embeddings(pairs)
     plain = build("infonce-learned", radius, "both", 0.3, pairs, tile=tile)
     own = build("infonce-learned", radius, "both", 0.3, pairs, tile=tile)
@@ -447,10 +452,10 @@ def test_a_forward_that_is_set_on_the_module_itself_counts_too() -> None:
 
 
 class Scaled(SigLIP):
-    def scale(self):
+    def scale(self) -> torch.Tensor:
         return super().scale() * 2
 
-    def bias(self):
+    def bias(self) -> torch.Tensor:
         return super().bias() + 1
 
 
@@ -463,16 +468,18 @@ def test_a_subclass_with_its_own_scale_and_bias_is_the_loss_of_those() -> None:
 
 
 class Perceptron(InfoNCE):
-    partition = "perceptron"
+    partition = "perceptron"  # type: ignore[assignment]
 
 
 class Vector(InfoNCE):
-    def forward(self, audio, text, clip_ids=None):
+    def forward(
+        self, audio: torch.Tensor, text: torch.Tensor, clip_ids: torch.Tensor | None = None
+    ) -> torch.Tensor:
         return (audio * text).sum(1)
 
 
 class Verbose(SupportVectorRegularization):
-    def forward(self, audio, text):
+    def forward(self, audio: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         return audio
 
 

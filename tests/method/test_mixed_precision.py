@@ -1,5 +1,8 @@
 """Under bf16 autocast the loss stays a float32 loss: its error against float64 is bounded."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -13,8 +16,8 @@ from supclap.losses import (
     SupportVectorRegularization,
 )
 
-BASES = {"infonce": lambda: InfoNCE(0.07), "siglip": SigLIP}
-RADII = {
+BASES: dict[str, Callable[..., Any]] = {"infonce": lambda: InfoNCE(0.07), "siglip": SigLIP}
+RADII: dict[str, Callable[..., Any]] = {
     "static": lambda n: StaticRadius(0.4),
     "sorted": lambda n: DynamicRadius(n),
     "pooled": lambda n: DynamicRadius(8, "pooled", detach=False),

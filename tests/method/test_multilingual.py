@@ -66,7 +66,9 @@ def embeddings(languages: int) -> tuple[torch.Tensor, torch.Tensor]:
     return audio.requires_grad_(), texts.requires_grad_()
 
 
-def pairs_of(kind: str, audio: torch.Tensor, texts: torch.Tensor) -> list[tuple]:
+def pairs_of(
+    kind: str, audio: torch.Tensor, texts: torch.Tensor
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Which pairs of modalities the definitions name."""
     if kind == "kcl":
         return [(audio, texts[:, k]) for k in range(texts.shape[1])]

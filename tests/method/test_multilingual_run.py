@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_resume import run
+from killed_run import run
 from tiny_run import everything, make_collection, tiny_config
 
 import supclap
@@ -93,7 +93,7 @@ def test_a_run_takes_the_steps_of_a_bare_loop(data: Path, tmp_path: Path, kind: 
             if kind == "cacl":
                 terms.append(loss(*texts))
             total = sum(term.total for term in terms) / len(terms)
-            figures.append({name: np.mean([one[name] for one in seen]) for name in seen[0]})
+            figures.append({name: float(np.mean([one[name] for one in seen])) for name in seen[0]})
             figures[-1]["train.loss"] = total.item()
             figures[-1]["train.svr"] = np.mean([term.parts["svr"].item() for term in terms])
             optimizer.zero_grad()

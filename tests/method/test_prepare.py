@@ -5,11 +5,12 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from supclap.data.clips import Caption, Collection
 from supclap.data.prepare import PrepareReport, prepare
 from supclap.data.prepare_command import prepare_command
 from supclap.errors import InputError
+from supclap.storage import Folder
 
 REAL = os.environ.get("SUPCLAP_TEST_DATA")
 real = pytest.mark.skipif(not REAL, reason="SUPCLAP_TEST_DATA is not set")
@@ -126,11 +128,11 @@ def test_interrupted_between_any_two_steps_it_resumes_to_the_same_bytes(
         return wrapped
 
     for owner, name in [
-        (shards.os, "replace"),
+        (os, "replace"),
         (shards, "decode"),
         (module, "write_split"),
-        (module.Folder, "write"),
-        (module.shutil, "rmtree"),
+        (Folder, "write"),
+        (shutil, "rmtree"),
     ]:
         monkeypatch.setattr(owner, name, stopping(getattr(owner, name)))
     report: PrepareReport | None = None
@@ -491,7 +493,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
 ) -> None:
     calls = 0
 
-    def full(*_: object) -> Iterator[None]:
+    def full(*_: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls > 2:
@@ -501,7 +503,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
     real_replace = os.replace
     with monkeypatch.context() as patch:
         if what == "shard":
-            patch.setattr(shards.os, "replace", full)
+            patch.setattr(os, "replace", full)
         else:
             patch.setattr(module._Part, "clips", lambda self: (full() for _ in range(3)))
             calls = 2

@@ -108,9 +108,10 @@ def test_a_frozen_encoder_says_that_it_is_computed_and_only_once(
     monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path / "cache"))
     config = tiny_config(make_collection(tmp_path / "data"), model__audio__freeze=True)
     for place, computed in (("first", True), ("second", False)):
-        heard: list[Doing] = []
-        with listening(lambda one, heard=heard: heard.append(one) if one else None):
+        heard: list[Doing | None] = []
+        with listening(heard.append):
             events = list(fit(config, Folder.at(tmp_path / place)))
+        heard = [one for one in heard if one is not None]
         what = "computing the frozen audio encoder's outputs, once"
         found = [(one.done, one.total) for one in heard if one.what == what]
         assert (found[:2] == [(0, 24), (24, 24)]) is computed

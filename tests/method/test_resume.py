@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import random
 import shutil
 import signal
@@ -16,6 +14,7 @@ from typing import Any
 import pyarrow.fs as pafs
 import pytest
 import torch
+from killed_run import PROCESSES, run, train
 from tiny_run import everything, make_collection, tiny_config
 
 from supclap import training
@@ -24,44 +23,6 @@ from supclap.errors import InputError
 from supclap.events import EpochEnded, Finished, Started, to_line
 from supclap.storage import Folder
 from supclap.training import fit
-
-# Processes that start in a tenth of a second: all that a run imports sooner or later is there (an
-# optimizer loads torch._dynamo, reading Arrow lists loads pandas), and no thread runs yet.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["supclap.training", "torch._dynamo", "pandas"])
-
-
-def train(config: RunConfig, place: str, die_at_write: int | None = None) -> None:
-    """In a process of its own: the whole run, or until it kills itself within the n-th write."""
-    torch.set_num_threads(1)
-    training.version_of = lambda modules: "code"  # somebody may be editing the package meanwhile
-    if die_at_write is not None:
-        _die_at(die_at_write)
-    for _ in fit(config, Folder.at(place)):
-        pass
-
-
-def _die_at(number: int) -> None:
-    """Half of the file is written when SIGKILL comes; or, for odd numbers, all but its name."""
-    replace, count = os.replace, 0
-
-    def replacing(source: str, target: str) -> None:
-        nonlocal count
-        count += 1
-        if count == number:
-            if number % 2 == 0:
-                os.truncate(source, os.path.getsize(source) // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
-        replace(source, target)
-
-    os.replace = replacing  # type: ignore[assignment]
-
-
-def run(*arguments: Any) -> int | None:
-    process = PROCESSES.Process(target=train, args=arguments)
-    process.start()
-    process.join(120)
-    return process.exitcode
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ def test_no_measured_description_is_a_less_detailed_one_of_another(
     plans: Plans,
 ) -> None:
     for split in ("val", "test"):
-        by_outline = {}
+        by_outline: dict[Any, Any] = {}
         for scene in scenes(plans, split):
             outline = (scene.arrangement, tuple(event.kind for event in scene.events))
             by_outline.setdefault(outline, []).append(scene)
@@ -128,7 +128,7 @@ def test_with_few_descriptions_training_comes_back_to_them_but_never_to_held_out
 def test_every_caption_of_the_test_split_belongs_to_one_description(
     plans: Plans,
 ) -> None:
-    meaning = {}
+    meaning: dict[Any, Any] = {}
     for planned in plans["test"]:
         spoken = captions(planned.scene, 5, np.random.default_rng(planned.index))
         assert [said.language for said in spoken] == [code for code in LANGUAGES for _ in range(5)]
@@ -144,11 +144,11 @@ def test_every_wording_of_every_event_means_that_event(
     language: str, kinds: dict[str, Any]
 ) -> None:
     tongue = TONGUES[language]
-    meaning = {}
+    meaning: dict[Any, Any] = {}
     for groups in Space(kinds).variants.values():
         for event in (event for group in groups for event in group):
             for synonym in (0, 1):
-                spoken = tongue.spoken(event, synonym)
+                spoken: Any = tongue.spoken(event, synonym)
                 for text in (spoken.noun, spoken.clause):
                     assert meaning.setdefault(text, event) == event, text
                     assert text == " ".join(text.split())

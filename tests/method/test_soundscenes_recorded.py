@@ -82,8 +82,8 @@ def test_events_are_cut_where_the_sound_is(tmp_path: Path) -> None:
         soundfile.write(tmp_path / "esc" / "audio" / row["filename"], sound, RATE)
     config = DataConfig(clips=6, events=(str(tmp_path / "esc"),))
     events = soundscenes_collection(config, tmp_path / "cache").split("events")
-    for row in range(len(events)):
-        frames = events.audio(row).astype(float)[: 199 * 160].reshape(-1, 160).std(1)
+    for place in range(len(events)):
+        frames = events.audio(place).astype(float)[: 199 * 160].reshape(-1, 160).std(1)
         assert (frames > 10 * np.sort(frames)[20]).sum() >= 80  # of 199 frames of 10 ms
 
 
@@ -105,8 +105,8 @@ def test_rates_and_channels_are_brought_to_one(tmp_path: Path) -> None:
         soundfile.write(tmp_path / "esc" / "audio" / row["filename"], stereo, 44_100)
     config = DataConfig(clips=4, events=(str(tmp_path / "esc"),))
     test = soundscenes_collection(config, tmp_path / "cache").split("events")
-    for row in range(len(test)):
-        assert strongest(test.audio(row)) == pytest.approx(TONES[5], rel=0.04)
+    for place in range(len(test)):
+        assert strongest(test.audio(place)) == pytest.approx(TONES[5], rel=0.04)
 
 
 def urban(folder: Path, folds: Iterable[int], origins: int) -> list[dict[str, Any]]:
@@ -128,7 +128,7 @@ def urban(folder: Path, folds: Iterable[int], origins: int) -> list[dict[str, An
 
 
 def roles_by_fold(recordings: Iterable[Recording]) -> dict[int, set[str]]:
-    found = {}
+    found: dict[int, set[str]] = {}
     for recording in recordings:
         found.setdefault(int(recording.path.parent.name[4:]), set()).add(recording.role)
     return found
@@ -136,7 +136,7 @@ def roles_by_fold(recordings: Iterable[Recording]) -> dict[int, set[str]]:
 
 def test_of_many_folds_the_last_are_for_test_and_val(tmp_path: Path) -> None:
     urban(tmp_path, (1, 2, 4, 5), 1)
-    assert roles_by_fold(find_recordings([tmp_path])) == {
+    assert roles_by_fold(find_recordings([str(tmp_path)])) == {
         1: {"train"},
         2: {"train"},
         4: {"val"},
@@ -146,10 +146,10 @@ def test_of_many_folds_the_last_are_for_test_and_val(tmp_path: Path) -> None:
 
 def test_of_two_folds_val_takes_whole_source_recordings_of_the_first(tmp_path: Path) -> None:
     urban(tmp_path, (1, 2), 10)
-    recordings = find_recordings([tmp_path])
+    recordings = find_recordings([str(tmp_path)])
     assert roles_by_fold(recordings) == {1: {"train", "val"}, 2: {"test"}}
     for kind in ("dog", "siren"):
-        by_origin = {}
+        by_origin: dict[Any, Any] = {}
         for one in recordings:
             if one.kind == kind and one.role != "test":
                 origin = one.path.name.split("-")[0]
@@ -161,7 +161,7 @@ def test_of_two_folds_val_takes_whole_source_recordings_of_the_first(tmp_path: P
 def test_collections_are_joined_and_classes_of_one_meaning_are_one_kind(tmp_path: Path) -> None:
     esc(tmp_path / "esc", kinds=("dog", "rain"))
     urban(tmp_path / "urban", (1, 2), 2)
-    kinds = usable_kinds(find_recordings([tmp_path / "esc", tmp_path / "urban"]))
+    kinds = usable_kinds(find_recordings([str(tmp_path / "esc"), str(tmp_path / "urban")]))
     for role in ("train", "val", "test"):
         assert set(kinds[role]) == {"dog", "rain", "siren"}
 

@@ -449,9 +449,12 @@ def test_a_missing_split_is_refused_before_a_frozen_encoder_computes(
 ) -> None:
     """A large encoder takes hours for a large train split."""
     computed: list[str] = []
-    monkeypatch.setattr(
-        "supclap.inputs.frozen_outputs", lambda *_: computed.append("outputs") or np.zeros((24, 8))
-    )
+
+    def noting(*_: object) -> np.ndarray:
+        computed.append("outputs")
+        return np.zeros((24, 8))
+
+    monkeypatch.setattr("supclap.inputs.frozen_outputs", noting)
     config = tiny_config(data, model__audio__freeze=True, also={"more": {"split": "extra"}})
     with pytest.raises(InputError, match=r"also\.more"):
         next(fit(config, Folder.at(tmp_path / "run")))

@@ -123,8 +123,8 @@ def test_zero_shot_on_labels_beside_chance(
     clips = Collection(collection).split("labelled")
     sounds = model.encode_audio([clips.audio(i) for i in range(9)])
     prompts = [[f"a {name}", f"the {name}"] for name in ("bell", "dog bark", "rain")]
-    centres = [model.encode_text(pair).mean(0) for pair in prompts]
-    centres = np.array([c / np.linalg.norm(c) for c in centres])
+    means = [model.encode_text(pair).mean(0) for pair in prompts]
+    centres = np.array([c / np.linalg.norm(c) for c in means])
     predicted = (sounds @ centres.T).argmax(1)
     truth = np.array([1, 2, 0] * 3)
     assert figures["metrics"]["zero_shot.accuracy"] == pytest.approx(

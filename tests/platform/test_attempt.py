@@ -14,8 +14,6 @@ from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.running.attempt import Outcome, run_cell, task_of
 from tiny_grid import write_experiment
 
-from supclap.version import code_version
-
 
 @pytest.fixture
 def cell(tmp_path: Path) -> Cell:
@@ -30,7 +28,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def attempt(cell: Cell, ledger: Ledger) -> Outcome:
-    return run_cell(task_of(cell, ledger, "tiny", code_version()))
+    return run_cell(task_of(cell, ledger, "tiny"))
 
 
 def test_a_refused_cell_leaves_its_log_alone_and_runs_once_the_data_are_there(

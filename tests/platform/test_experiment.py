@@ -345,8 +345,8 @@ def test_a_mistake_is_told_where_the_last_word_was_said(tmp_path: Path) -> None:
     ],
 )
 def test_what_the_command_line_cannot_set_is_refused_with_the_place_to_write_it(
-    tmp_path, key, told
-):
+    tmp_path: Path, key: str, told: str
+) -> None:
     line = mistake(tmp_path, SMALL, **{key: 3})
     assert line.startswith(f"--set {key}: InfoNCE: {told}")
     assert "did you mean 'seed'" not in line
@@ -354,7 +354,7 @@ def test_what_the_command_line_cannot_set_is_refused_with_the_place_to_write_it(
 
 @pytest.mark.parametrize("name", ["[x]", "{a: 1}", "null", "1", "true", "[[]]"])
 @pytest.mark.parametrize("part", ["model.audio", "model.text", "data", "loss", "optimizer"])
-def test_a_name_that_is_none_is_one_line(tmp_path, part, name):
+def test_a_name_that_is_none_is_one_line(tmp_path: Path, part: str, name: str) -> None:
     changes = parse_changes([f"{part}={{name: {name}}}"])
     assert f"--set {part}: InfoNCE: {part}.name" in mistake(tmp_path, SMALL, **changes)
 
@@ -376,7 +376,7 @@ profiles: {paper: {base: {optimizer: {weight_decay: 1e-4}}, search: {budget: {ho
 """
 
 
-def test_numbers_read_alike_in_every_place_of_a_file(tmp_path):
+def test_numbers_read_alike_in_every_place_of_a_file(tmp_path: Path) -> None:
     experiment = load(tmp_path, NUMBERS, "paper", **parse_changes(["optimizer.loss_lr=1e-5"]))
     rates = {v.name: v.config.optimizer.lr for v in experiment.variants}
     assert rates == {
@@ -411,7 +411,9 @@ def test_numbers_read_alike_in_every_place_of_a_file(tmp_path):
         ("memory: 1e3", "memory: '1_000'", 13),
     ],
 )
-def test_a_number_of_two_readings_is_refused_in_every_place(tmp_path, old, new, line):
+def test_a_number_of_two_readings_is_refused_in_every_place(
+    tmp_path: Path, old: str, new: str, line: int
+) -> None:
     assert old in NUMBERS
     told = mistake(tmp_path, NUMBERS.replace(old, new))
     assert told.startswith(f"{tmp_path}/e.yaml:{line}: ")

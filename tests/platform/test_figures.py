@@ -16,7 +16,8 @@ from supclap_platform.experiment.reader import Experiment, load_experiment
 from supclap_platform.experiment.schema import FIGURES
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results import curves, panels
-from supclap_platform.results.figures import CAPTIONS, PANELS, draw_figures, figure_files
+from supclap_platform.results.figures import CAPTIONS, draw_figures, figure_files
+from supclap_platform.results.panels import PANELS
 from supclap_platform.results.styles import PAPER, styles_of
 from supclap_platform.testing import finish, interrupt
 

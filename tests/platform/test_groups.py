@@ -155,9 +155,9 @@ def test_an_entry_comes_from_the_cells_of_its_group(tmp_path: Path, ledger: Ledg
     rows = list(csv.DictReader(io.StringIO(as_csv(table))))
     assert len(rows) == 3 * 5
     signatures = {f"{c.variant} {c.seed}": c.signature for c in cells_of(experiment)}
-    for row in rows:
-        name = f"{row['variant']} @ {row['column'].split('.')[0]}"
-        assert row["signatures"] == " ".join(
+    for line in rows:
+        name = f"{line['variant']} @ {line['column'].split('.')[0]}"
+        assert line["signatures"] == " ".join(
             f"{seed}:{signatures[f'{name} {seed}']}" for seed in range(3)
         )
 

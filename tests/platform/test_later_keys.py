@@ -32,7 +32,7 @@ class LaterAlso(AlsoConfig):
 
 class LaterRun(RunConfig):
     loss: LaterLoss = LaterLoss()
-    also: dict[str, LaterAlso] = Field(default_factory=dict)
+    also: dict[str, LaterAlso] = Field(default_factory=dict)  # type: ignore[assignment]
     mixup: Annotated[float, AsBefore(0.0)] = 0.0
 
 

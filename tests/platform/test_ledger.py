@@ -54,7 +54,7 @@ def load(tmp_path: Path, text: str) -> Experiment:
     return load_experiment(path)
 
 
-def test_a_cell_goes_from_to_run_to_done(ledger: str, experiment: Experiment) -> None:
+def test_a_cell_goes_from_to_run_to_done(ledger: Ledger, experiment: Experiment) -> None:
     cell = cells_of(experiment)[0]
     assert ledger.state(cell.signature) is State.TO_RUN
     interrupt(ledger, cell)
@@ -73,7 +73,7 @@ def test_a_cell_goes_from_to_run_to_done(ledger: str, experiment: Experiment) ->
     assert ledger.state(cell.signature) is State.TO_RUN
 
 
-def test_many_states_come_from_one_listing(ledger: str, experiment: Experiment) -> None:
+def test_many_states_come_from_one_listing(ledger: Ledger, experiment: Experiment) -> None:
     cells = cells_of(experiment)
     finish(ledger, cells[0], {})
     interrupt(ledger, cells[1])
@@ -90,7 +90,7 @@ def test_many_states_come_from_one_listing(ledger: str, experiment: Experiment) 
 
 
 def test_results_events_and_ranks_are_read_back(
-    ledger: str, experiment: Experiment, tmp_path: Path
+    ledger: Ledger, experiment: Experiment, tmp_path: Path
 ) -> None:
     cell, other, *_ = cells_of(experiment)
     finish(ledger, cell, {"test.t2a.R@1": 41.5}, code="c", data="d")
@@ -110,7 +110,7 @@ def test_results_events_and_ranks_are_read_back(
 
 
 def test_a_line_of_events_that_is_being_written_is_left_out(
-    ledger: str, experiment: Experiment
+    ledger: Ledger, experiment: Experiment
 ) -> None:
     cell = cells_of(experiment)[0]
     leave(ledger, cell, events_of(cell, [{}] * 2))
@@ -119,7 +119,7 @@ def test_a_line_of_events_that_is_being_written_is_left_out(
     assert ledger.events(cell.signature) == events_of(cell, [{}] * 2)
 
 
-def test_failures_keep_the_error_the_log_and_the_attempts(ledger: str) -> None:
+def test_failures_keep_the_error_the_log_and_the_attempts(ledger: Ledger) -> None:
     assert ledger.failure(A) is None
     ledger.record_failure(A, "first")
     ledger.record_failure(A, "second", ["line 1", "line 2"], configuration=True)
@@ -131,7 +131,7 @@ def test_failures_keep_the_error_the_log_and_the_attempts(ledger: str) -> None:
     assert ledger.state(A) is State.TO_RUN
 
 
-def test_a_damaged_file_is_told_with_its_name(ledger: str) -> None:
+def test_a_damaged_file_is_told_with_its_name(ledger: Ledger) -> None:
     ledger.folder(A).write("result.json", b'{"metrics": ')
     with pytest.raises(InputError, match=r"result\.json: damaged"):
         ledger.result(A)
@@ -140,7 +140,7 @@ def test_a_damaged_file_is_told_with_its_name(ledger: str) -> None:
         ledger.result(A)
 
 
-def test_one_lease_at_a_time(ledger: str) -> None:
+def test_one_lease_at_a_time(ledger: Ledger) -> None:
     lease = ledger.take(A)
     assert lease is not None
     assert ledger.take(A) is None
@@ -283,7 +283,7 @@ def test_storage_that_cannot_be_used_is_told_before_anything_starts(tmp_path: Pa
     assert list(tmp_path.joinpath("new").glob("*")) == []
 
 
-def test_a_plan_says_where_each_cell_stands(ledger: str, experiment: Experiment) -> None:
+def test_a_plan_says_where_each_cell_stands(ledger: Ledger, experiment: Experiment) -> None:
     done, resumable, failed, open_ = cells_of(experiment)
     finish(ledger, done, {}, code="now")
     interrupt(ledger, resumable)
@@ -301,7 +301,7 @@ def test_a_plan_says_where_each_cell_stands(ledger: str, experiment: Experiment)
     assert later.to_run == plan.to_run
 
 
-def test_cells_that_share_a_run_are_run_once(tmp_path: Path, ledger: str) -> None:
+def test_cells_that_share_a_run_are_run_once(tmp_path: Path, ledger: Ledger) -> None:
     text = SMALL + "init: {base: {}}\n"  # the stage is the very run of InfoNCE, seed 0, anew
     text = text.replace("InfoNCE: {}", "InfoNCE: {model.start: null}")
     plan = make_plan(load(tmp_path, text), ledger, code_of=lambda _: "now")
@@ -316,7 +316,7 @@ def test_cells_that_share_a_run_are_run_once(tmp_path: Path, ledger: str) -> Non
     assert plan.count(Status.TO_RUN) == 4
 
 
-def test_a_stage_runs_before_the_rows_above_it_in_the_file(tmp_path: Path, ledger: str) -> None:
+def test_a_stage_runs_before_the_rows_above_it_in_the_file(tmp_path: Path, ledger: Ledger) -> None:
     text = "experiment: e\nvariants: {A: {epochs: 1}, B: {epochs: 2}}\ninit: {variant: B}\n"
     plan = make_plan(load(tmp_path, text), ledger, code_of=lambda _: "now")
     assert [c.variant for c in plan.cells] == ["A", "B"]
@@ -324,7 +324,7 @@ def test_a_stage_runs_before_the_rows_above_it_in_the_file(tmp_path: Path, ledge
 
 
 def test_cells_that_the_file_no_longer_has_are_shown_as_removed(
-    tmp_path: Path, ledger: str
+    tmp_path: Path, ledger: Ledger
 ) -> None:
     remember(make_plan(load(tmp_path, SMALL), ledger, code_of=lambda _: "now"), ledger)
     edited = load(tmp_path, SMALL.replace("SVR: {loss.svr: {}}", "Other: {epochs: 2}"))
@@ -340,7 +340,7 @@ def test_cells_that_the_file_no_longer_has_are_shown_as_removed(
 
 
 def test_the_forecast_rests_on_finished_cells_of_the_same_shape(
-    tmp_path: Path, ledger: str
+    tmp_path: Path, ledger: Ledger
 ) -> None:
     text = SMALL.replace("SVR: {loss.svr: {}}", "SVR: {loss.svr: {}}, Long: {epochs: 20}")
     experiment = load(tmp_path, text)
@@ -361,7 +361,9 @@ def test_the_forecast_rests_on_finished_cells_of_the_same_shape(
     assert side_by_side.worker_hours == expected.worker_hours
 
 
-def test_finished_cells_of_another_experiment_serve_a_forecast(tmp_path: Path, ledger: str) -> None:
+def test_finished_cells_of_another_experiment_serve_a_forecast(
+    tmp_path: Path, ledger: Ledger
+) -> None:
     first = make_plan(load(tmp_path, SMALL), ledger, code_of=lambda _: "now")
     remember(first, ledger)
     finish(ledger, first.cells[0], {}, code="now")
@@ -372,7 +374,7 @@ def test_finished_cells_of_another_experiment_serve_a_forecast(tmp_path: Path, l
     assert expected.wall_seconds == pytest.approx(2 * SECONDS)
 
 
-def test_a_cell_waits_for_its_stage_in_the_forecast(tmp_path: Path, ledger: str) -> None:
+def test_a_cell_waits_for_its_stage_in_the_forecast(tmp_path: Path, ledger: Ledger) -> None:
     experiment = load(tmp_path, SMALL + "init: {base: {loss: siglip}}\n")
     cells = cells_of(experiment)
     finish(ledger, cells[1], {})

@@ -1,5 +1,7 @@
 """The options that commands share mean the same in each."""
 
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -27,7 +29,7 @@ def test_a_jobs_storage_is_the_clusters_own_and_never_this_machines_setting() ->
 
 
 @pytest.mark.parametrize("name", ["run", "plan", "status", "stop", "table", "figures", "report"])
-def test_a_command_on_a_file_reads_profile_and_changes(name: str, tmp_path) -> None:
+def test_a_command_on_a_file_reads_profile_and_changes(name: str, tmp_path: Path) -> None:
     (tmp_path / "e.yaml").write_text("experiment: e\nvariants: {A: {}}\n", encoding="utf-8")
     storage = ["--storage", str(tmp_path / "s")]
     for more, message in (

@@ -97,7 +97,7 @@ def finish_one(ledger: Ledger, cell: Cell) -> None:
     hits = [[query + rank > cell.seed * (1 + query % 3)] for query in range(10)]
     kept = t2a_ranks(hits) | {"t2a_similarity": np.linspace(0.1 * rank, 0.9, 10)}
     epochs = [{"radius.text.mean": 1 / (e + cell.seed)} for e in (1, 2, 3)]
-    share = 100.0 * np.mean(hits)
+    share = 100.0 * float(np.mean(hits))
     finish(ledger, cell, {"test.t2a.R@1": share}, epochs if rank == 2 else [{}] * 3, kept)
 
 

@@ -11,30 +11,9 @@ from supclap_platform.experiment.search import Search
 from supclap_platform.experiment.search_section import ParameterSection
 from supclap_platform.experiment.search_space import Space, distribution, grid_values
 from supclap_platform.search.trials import Trials, variant_of
+from tiny_search import SEARCH
 
 from supclap.errors import InputError
-
-SEARCH = """\
-experiment: small
-base:
-  data: soundscenes
-  epochs: 3
-variants:
-  InfoNCE: {}
-search:
-  space:
-    loss.svr.radius: [static, dynamic]
-    loss.svr.alpha: {log_uniform: [0.1, 10]}
-    loss.svr.initial: {uniform: [-1, 2], when: {loss.svr.radius: static}}
-    loss.svr.width: {integer: [16, 256], when: {loss.svr.radius: dynamic}}
-    loss.svr.sides: {fixed: both}
-  objective: val.t2a.R@1
-  trials: 10
-  start: [{}]
-seeds: 2
-baseline: InfoNCE
-claims: [winner > InfoNCE on t2a.R@1]
-"""
 
 
 def load(tmp_path: Path, text: str = SEARCH, profile: str = "laptop", **changes: Any) -> Experiment:
@@ -85,7 +64,7 @@ def test_a_condition_below_a_condition_needs_both() -> None:
         }
     )
     found = {tuple(sorted(p.items())) for p in space.points()}
-    wanted = {(("a", "y"),), (("a", "x"), ("b", False))}
+    wanted: set[Any] = {(("a", "y"),), (("a", "x"), ("b", False))}
     wanted |= {(("a", "x"), ("b", True), ("c", c)) for c in (1, 2, 3)}
     assert found == wanted
     assert list(space.parameters) == ["a", "b", "c"]

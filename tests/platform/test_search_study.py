@@ -35,7 +35,7 @@ from supclap_platform.search.winner import (
     with_winner,
 )
 from supclap_platform.testing import finish
-from test_search_space import SEARCH
+from tiny_search import SEARCH
 
 from supclap.errors import InputError
 
@@ -93,7 +93,7 @@ def test_a_study_killed_at_many_moments_ends_as_one_that_was_not(tmp_path: Path)
     for death in deaths:
         killed, _ = opened(tmp_path / "killed")
         killed.prepare()
-        assert not drive(killed, lambda moment, number, death=death: (moment, number) == death)
+        assert not drive(killed, lambda *moment, death=death: moment == death)
     killed, _ = opened(tmp_path / "killed")
     killed.prepare()
     assert drive(killed)

@@ -122,7 +122,9 @@ def test_a_storage_without_experiments_is_told(tmp_path: Path) -> None:
 def test_nothing_of_mlflow_itself_reaches_the_terminal(lived: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from supclap_platform.cli import main; main()", "sync"]
     options = ["--storage", lived / "storage", "--tracking-uri", f"sqlite:///{tmp_path}/m.db"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [*command, *map(str, options)], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 4

@@ -20,11 +20,11 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.formats import (
     FORMATS,
     as_csv,
-    as_html,
-    as_latex,
     as_markdown,
     as_text,
 )
+from supclap_platform.results.fragment import as_html
+from supclap_platform.results.latex import as_latex
 from supclap_platform.results.statistics import summarise
 from supclap_platform.results.tables import build_table
 from supclap_platform.testing import finish, interrupt

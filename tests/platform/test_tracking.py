@@ -403,7 +403,7 @@ def test_duplicates_that_a_late_answer_left_are_removed(place: Place) -> None:
 
 
 def test_the_tracker_shows_a_run_and_its_table(place: Place, tmp_path: Path) -> None:
-    lines = []
+    lines: list[str] = []
     tracker = open_tracker(place.experiment, place.cells, place.ledger, say=lines.append)
     for number, cell in enumerate(place.cells):
         for epochs in (0, 1, 2):
@@ -443,6 +443,9 @@ def test_an_interrupted_run_is_left_killed_and_the_next_one_mends_it(place: Plac
 class Away(Store):
     """A store that is away until ``back`` is set."""
 
+    back: threading.Event
+    tries: list[int]
+
     def __init__(self, store: Store) -> None:
         super().__init__(store.uri, store.artifacts)
         object.__setattr__(self, "back", threading.Event())
@@ -459,7 +462,8 @@ def test_a_store_that_is_away_is_told_once_and_caught_up(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("supclap_platform.mirror.tracking.RETRY", (0.01, 0.05))
-    lines, store = [], Away(place.store)
+    lines: list[str] = []
+    store = Away(place.store)
     tracker = Tracker(place.experiment, place.cells, place.ledger, store, lines.append)
     for number, cell in enumerate(place.cells):
         leave(place.ledger, cell, reported(cell, 2, number, finished=True))
@@ -475,7 +479,8 @@ def test_a_store_that_is_away_is_told_once_and_caught_up(
 
 
 def test_a_store_that_stays_away_is_left_to_sync(place: Place) -> None:
-    lines, store = [], Away(place.store)
+    lines: list[str] = []
+    store = Away(place.store)
     tracker = Tracker(place.experiment, place.cells, place.ledger, store, lines.append)
     leave(place.ledger, place.cells[0], reported(place.cells[0], 2, finished=True))
     assert not tracker.close()
@@ -489,7 +494,8 @@ def test_a_store_that_hangs_holds_nobody_up(place: Place) -> None:
             self.back.wait()
             raise ConnectionError("gone")
 
-    lines, store = [], Hanging(place.store)
+    lines: list[str] = []
+    store = Hanging(place.store)
     tracker = Tracker(place.experiment, place.cells, place.ledger, store, lines.append)
     for _ in range(100):
         tracker.catch_up()

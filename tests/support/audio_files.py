@@ -2,6 +2,7 @@
 
 import io
 import struct
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -19,7 +20,7 @@ def noise(seconds: float, rate: int, channels: int = 1, seed: int = 0) -> np.nda
 
 
 def encoded(
-    sound: np.ndarray, rate: int, kind: str, subtype: str | None = None, **options
+    sound: np.ndarray, rate: int, kind: str, subtype: str | None = None, **options: Any
 ) -> bytes:
     whole = io.BytesIO()
     soundfile.write(whole, sound, rate, format=kind, subtype=subtype, **options)

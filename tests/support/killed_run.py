@@ -1,0 +1,55 @@
+"""A training run in a process of its own, which may kill itself."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from typing import Any
+
+import torch
+
+from supclap import training
+from supclap.config import RunConfig
+from supclap.storage import Folder
+from supclap.training import fit
+
+# Processes that start in a tenth of a second: all that a run imports sooner or later is there (an
+# optimizer loads torch._dynamo, reading Arrow lists loads pandas), and no thread runs yet.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["supclap.training", "torch._dynamo", "pandas"])
+
+
+def train(config: RunConfig, place: str, die_at_write: int | None = None) -> None:
+    """In a process of its own: the whole run, or until it kills itself within the n-th write."""
+    torch.set_num_threads(1)
+    vars(training)["version_of"] = lambda modules: (
+        "code"
+    )  # somebody may be editing the package meanwhile
+    if die_at_write is not None:
+        _die_at(die_at_write)
+    for _ in fit(config, Folder.at(place)):
+        pass
+
+
+def _die_at(number: int) -> None:
+    """Half of the file is written when SIGKILL comes; or, for odd numbers, all but its name."""
+    replace, count = os.replace, 0
+
+    def replacing(source: str, target: str) -> None:
+        nonlocal count
+        count += 1
+        if count == number:
+            if number % 2 == 0:
+                os.truncate(source, os.path.getsize(source) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+
+    os.replace = replacing  # type: ignore[assignment]
+
+
+def run(*arguments: Any) -> int | None:
+    process = PROCESSES.Process(target=train, args=arguments)
+    process.start()
+    process.join(120)
+    return process.exitcode
