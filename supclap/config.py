@@ -398,9 +398,7 @@ def parse_config(values: Mapping[str, Any], source: str = "configuration") -> Ru
 
 def parse_stored(values: Any, source: str) -> RunConfig:
     """The RunConfig that an earlier version, or this one, has stored. Raises InputError."""
-    if isinstance(values, Mapping):
-        values = as_written(RunConfig, values)
-    return parse_config(values, source)
+    return parse_config(as_written(RunConfig, values), source)
 
 
 def check_batch(config: RunConfig, workers: int = 1) -> None:

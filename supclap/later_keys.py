@@ -32,13 +32,15 @@ def identity_of(model: BaseModel) -> dict[str, Any]:
     return _without_later(model, model.model_dump(mode="json"))
 
 
-def as_written(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+def as_written(kind: type[BaseModel], values: Any) -> Any:
     """Stored values of an earlier version, with each later key that they lack at "as before".
 
     Args:
-        kind: the section that the values are of. Values that are none of its sections' stay as
-            they are, for the section itself to refuse.
+        kind: the section that the values are of. Values that are none of its own, or of its
+            sections', stay as they are, for the section itself to refuse.
     """
+    if not isinstance(values, Mapping):
+        return values
     filled = dict(values)
     for name, field in kind.model_fields.items():
         if name not in filled:
@@ -50,10 +52,7 @@ def as_written(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, An
         if section is None or not isinstance(filled[name], Mapping):
             continue
         if _is_mapping(field):
-            filled[name] = {
-                key: as_written(section, one) if isinstance(one, Mapping) else one
-                for key, one in filled[name].items()
-            }
+            filled[name] = {key: as_written(section, one) for key, one in filled[name].items()}
         else:
             filled[name] = as_written(section, filled[name])
     return filled
