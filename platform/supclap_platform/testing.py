@@ -51,6 +51,7 @@ def events_of(
     metrics: Mapping[str, float] | None = None,
     *,
     code: str | None = None,
+    modules: Mapping[str, str] | None = None,
     data: str = DATA,
     begin: float = BEGIN,
     seconds: float = SECONDS,
@@ -60,17 +61,18 @@ def events_of(
     Args:
         epochs: metrics of each epoch that has ended; the events of one are 10 s apart.
         metrics: those of the finished run; None where it has not finished.
-        code: the version of another code than today's, which has noted no modules.
+        code: the version of another code than today's.
+        modules: what that code has noted of its modules; by default nothing.
         begin: when it began, in seconds since 1970.
         seconds: that the whole run takes, shared by its epochs.
     """
-    modules = own_code().modules(cell.config) if code is None else {}
+    noted = own_code().modules(cell.config) if code is None else dict(modules or {})
     share = seconds / max(1, cell.config.epochs)
     events: list[Event] = [
         Started(
             config=cell.config.model_dump(mode="json"),
-            code=code or version_of(modules),
-            modules=modules,
+            code=code or version_of(noted),
+            modules=noted,
             data=data,
             workers=cell.resources.workers,
             epochs=cell.config.epochs,
