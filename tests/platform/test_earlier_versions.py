@@ -104,7 +104,7 @@ def test_its_study_is_gone_on_with(place: Path, ledger: Ledger) -> None:
     experiment = load_experiment(place / "earlier_search.yaml")
     book = Book(Trials(experiment), ledger)
     assert (len(book.over()), book.left) == (3, 0)
-    more = replace(experiment, search=replace(experiment.search, trials=5))  # type: ignore[type-var]
+    more = replace(experiment, search=replace(experiment.search, trials=5))
     assert Book(Trials(more), ledger).left == 2
 
 
