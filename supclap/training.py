@@ -7,6 +7,7 @@ same number of workers and threads (a sum split among other threads may round ot
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
 import time
@@ -121,6 +122,8 @@ def fit(
         return
 
     usage = Usage()
+    with stage("loading PyTorch"):  # the first optimizer of a process would, within what is timed
+        importlib.import_module("torch._dynamo")
     setting_up, made = Clock(), cache.spent[0]
 
     # The parts: first what takes a moment to refuse, then what reads, builds and computes.

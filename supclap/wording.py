@@ -43,3 +43,8 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A count with its noun: ``1 cell``, ``1,500 clips``, ``2 entries`` (with its plural)."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -67,6 +67,7 @@ def test_a_run_says_what_it_does_and_ends_the_same_with_and_without_a_listener(
     assert steps == [(f"epoch {e}/2", done, 3) for e in (1, 2) for done in range(4)]
     names = list(dict.fromkeys(one.what for one in heard))
     assert names == [
+        "loading PyTorch",
         "building the model",
         "training the tokenizer",
         "tokenizing the captions of 'train'",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 
 import click
 from rich.console import Console
 from rich.text import Text
 
-from supclap.wording import duration
+from supclap.progress import stage
+from supclap.waiting import shown
+from supclap.wording import counted, duration
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.experiment.cells import cells_of
-from supclap_platform.ledger.forecast import Forecast, forecast
+from supclap_platform.ledger.forecast import Forecast, forecast, time_shapes
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan
 from supclap_platform.ledger.staleness import code_of_today, stale_lines
@@ -32,14 +34,22 @@ _STYLES = {
 @click.command()
 @experiment_options
 @click.option("--at-once", type=click.IntRange(min=1), help="Cells side by side in the forecast.")
-def plan(asked: Asked, at_once: int | None) -> None:
+@click.option(
+    "--no-timing",
+    is_flag=True,
+    help="Time no steps where no finished cell says how long one takes: no first forecast.",
+)
+def plan(asked: Asked, at_once: int | None, no_timing: bool) -> None:
     """Show what FILE would run, what is done, and a forecast; start nothing."""
-    experiment, ledger = asked.open()
-    made = make_plan(experiment, ledger)
+    with shown():
+        with stage("reading the experiment and its results"):
+            experiment, ledger = asked.open()
+            made = make_plan(experiment, ledger)
+        first = None if no_timing else time_shapes(made, ledger)
     console = Console(soft_wrap=True, highlight=False)
     if experiment.search is not None:
         console.print(Text(search_line(experiment, ledger)))
-    for line in describe(made, forecast(made, ledger, at_once or places(made)), ledger):
+    for line in describe(made, forecast(made, ledger, at_once or places(made), first), ledger):
         console.print(line)
 
 
@@ -54,13 +64,13 @@ def describe(plan: Plan, expected: Forecast, ledger: Ledger) -> Iterator[Text]:
     """The plan as lines, coloured where the terminal can."""
     experiment = plan.experiment
     stages = sum(cell.variant == "init" for cell in plan.cells)
-    count = _count(experiment.rows, "variant")
-    count += f" x {_count(experiment.groups, 'group')}" if experiment.groups else ""
-    count += f" x {_count(experiment.seeds, 'seed')}"
+    count = counted(len(experiment.rows), "variant")
+    count += f" x {counted(len(experiment.groups), 'group')}" if experiment.groups else ""
+    count += f" x {counted(len(experiment.seeds), 'seed')}"
     also = f" + {stages} init" if stages else ""
     changes = "".join(f", {key}={value}" for key, value in sorted(experiment.changes.items()))
     if experiment.parts:
-        count = f"{_count(experiment.parts, 'experiment')}, {len(plan.cells)} runs"
+        count = f"{counted(len(experiment.parts), 'experiment')}, {len(plan.cells)} runs"
     yield Text(f"{experiment.name}, profile {experiment.profile}{changes}: {count}{also}")
     yield Text(f"storage {ledger.storage.uri}, code {code_of_today(plan.cells)}")
     yield Text()
@@ -117,7 +127,7 @@ def _remarks(plan: Plan, ledger: Ledger) -> Iterator[Text]:
         if status is Status.FAILED:
             failure = ledger.failure(cell.signature)
             if failure is not None:
-                tries = f"{failure.attempts} attempt{'s' if failure.attempts > 1 else ''}"
+                tries = counted(failure.attempts, "attempt")
                 yield Text(f"failed: {cell.label}, {tries}: {failure.error}", style="red")
         elif status is Status.RUNNING:
             holder = plan.leases[cell.signature]
@@ -127,21 +137,38 @@ def _remarks(plan: Plan, ledger: Ledger) -> Iterator[Text]:
 def _told(expected: Forecast) -> str:
     if not expected.cells:
         return "forecast: nothing to run"
+    reasons = "; ".join(expected.first.reasons) if expected.first else ""
     if expected.unknown == expected.cells:
         return (
-            f"forecast: none for {expected.cells} cells: no finished cell of their shape "
-            "(same configuration but for loss and seed) is in this storage yet"
+            f"forecast: none for {counted(expected.cells, 'cell')}: no finished cell of their "
+            "shape (same configuration but for loss and seed) is in this storage yet"
+            + (f", and none could be timed: {reasons}" if reasons else "")
         )
     known = expected.cells - expected.unknown
     text = (
-        f"forecast: {known} cells take {duration(expected.wall_seconds)} with "
-        f"{expected.at_once} at once, {expected.worker_hours:.2f} worker-hours (from "
-        f"{expected.basis} finished cells of the same shape)"
+        f"forecast: {counted(known, 'cell')} {'takes' if known == 1 else 'take'} "
+        f"{duration(expected.wall_seconds)} with {expected.at_once} at once, "
+        f"{expected.worker_hours:.2f} worker-hours ({_basis(expected)})"
     )
     if expected.unknown:
-        text += f"; {expected.unknown} more cells have no finished cell of their shape"
+        text += f"; {counted(expected.unknown, 'more cell')} without a finished cell of the shape"
+        text += f", and not timed: {reasons}" if reasons else ""
     return text
 
 
-def _count(items: Sized, name: str) -> str:
-    return f"{len(items)} {name}{'' if len(items) == 1 else 's'}"
+def _basis(expected: Forecast) -> str:
+    """What a forecast rests on."""
+    parts = []
+    if expected.basis:
+        parts.append(f"from {counted(expected.basis, 'finished cell')} of the same shape")
+    if expected.first is not None and expected.estimated:
+        first = expected.first
+        text = f"an estimate from {counted(first.steps, 'step')} timed here just now"
+        if expected.basis:
+            text = f"for {counted(expected.estimated, 'cell')} {text}"
+        if first.once >= 1:
+            text += f", with {duration(first.once)} for data that are made once"
+        if first.scaled:
+            text += f", {counted(len(first.scaled), 'shape')} by epochs and clips alone"
+        parts.append(text)
+    return "; ".join(parts)

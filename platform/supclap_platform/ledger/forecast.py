@@ -1,57 +1,154 @@
-"""How long the rest of a plan takes, from finished cells of the same shape."""
+"""How long the rest of a plan takes: from finished cells of its shapes, else from timed steps."""
 
 from __future__ import annotations
 
 import heapq
+import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from supclap.errors import InputError
 from supclap.events import EpochEnded
+from supclap.progress import stage
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.ledger import Ledger, Result
 from supclap_platform.ledger.plan import Plan, Status, shape
 
+TIMING = 10.0  # seconds that timing steps may take in all
+
 
 @dataclass(frozen=True)
 class Forecast:
-    """How long the rest takes, from finished cells of the same shape."""
+    """How long the rest takes: from finished cells of the same shape, else from timed steps."""
 
     cells: int  # still to run
-    unknown: int  # of them without any finished cell of their shape
+    unknown: int  # of them without any basis
     basis: int  # finished cells that it rests on
     worker_hours: float
     wall_seconds: float
     at_once: int  # cells side by side
+    estimated: int = 0  # cells that rest on timed steps, not on finished cells
+    first: Estimates | None = None
 
 
-def forecast(plan: Plan, ledger: Ledger, at_once: int = 1) -> Forecast:
+@dataclass(frozen=True)
+class Estimates:
+    """What timed steps say, by shape: seconds of a cell.
+
+    once: seconds for data that are made, and outputs of frozen encoders that are computed, once.
+    scaled: shapes that were not timed themselves, but taken from the others by epochs and clips.
+    reasons: why shapes could not be timed, each once.
+    """
+
+    seconds: Mapping[str, float]
+    steps: int
+    once: float = 0.0
+    scaled: frozenset[str] = frozenset()
+    reasons: tuple[str, ...] = ()
+
+
+def forecast(
+    plan: Plan, ledger: Ledger, at_once: int = 1, first: Estimates | None = None
+) -> Forecast:
     """How long the rest of a plan takes with ``at_once`` cells side by side.
 
     A shape is a configuration without its loss and seed, on the same workers: what decides how long
     a run takes. Finished cells of other experiments in the ledger serve too. A resumable cell
     counts for the epochs that it still lacks.
+
+    Args:
+        first: for shapes of which no cell has finished (`time_shapes`).
     """
     left = plan.to_run
-    seconds: dict[str, list[float]] = {}
-    for cell in plan.cells:
-        if cell.signature in plan.results:
-            seconds.setdefault(shape(cell), []).append(plan.results[cell.signature].seconds)
-    missing = {shape(cell) for cell in left} - set(seconds)
-    for form, results in _elsewhere(ledger, missing).items():
-        seconds[form] = [result.seconds for result in results]
-    used = {shape(cell) for cell in left} & set(seconds)
+    seconds = _known(plan, ledger, {shape(cell) for cell in left})
+    guessed = dict(first.seconds) if first else {}
     times: list[tuple[Cell, float]] = []
+    estimated: set[str] = set()
     for cell in left:
-        known = seconds.get(shape(cell))
+        form = shape(cell)
+        known = seconds.get(form)
+        if not known and form in guessed:
+            known = [guessed[form]]
+            estimated.add(cell.signature)
         if known:
             times.append((cell, sum(known) / len(known) * remaining(plan, cell, ledger)))
+    once = first.once if first and estimated else 0.0
     return Forecast(
         cells=len(left),
         unknown=len(left) - len(times),
-        basis=sum(len(seconds[form]) for form in used),
+        basis=sum(len(each) for each in seconds.values()),
         worker_hours=sum(time * cell.resources.workers for cell, time in times) / 3600,
-        wall_seconds=_wall(times, at_once),
+        wall_seconds=once + _wall(times, at_once),
         at_once=at_once,
+        estimated=len(estimated),
+        first=first,
     )
+
+
+def time_shapes(plan: Plan, ledger: Ledger, budget: float = TIMING) -> Estimates | None:
+    """Times some steps of each shape that is to run and of which no cell has finished; None where
+    there is none.
+
+    Those with the most cells come first; what does not fit the ``budget`` in seconds is taken from
+    the mean of those that did.
+    """
+    left = plan.to_run
+    cells = {shape(cell): cell for cell in reversed(left)}
+    counts = Counter(shape(cell) for cell in left)
+    missing = cells.keys() - _known(plan, ledger, set(cells)).keys()
+    if not missing:
+        return None
+    from supclap.timing import Estimate, estimate, seconds_of_scenes
+
+    found: dict[str, Estimate] = {}
+    reasons: dict[str, None] = {}
+    late: list[str] = []
+    once: dict[str, float] = {}  # by data
+    until = time.monotonic() + budget
+    order = sorted(missing, key=lambda form: -counts[form])
+    with stage("timing some steps", len(order), "shapes") as done:
+        for number, form in enumerate(order):
+            done(number)
+            cell = cells[form]
+            if found and time.monotonic() > until:
+                late.append(form)
+                continue
+            given = cell.resources
+            threads = max(1, int(given.cpu))
+            data = cell.config.data.model_dump_json()
+            try:
+                found[form] = estimate(cell.config, given.workers, threads, given.gpu > 0)
+                if data not in once:
+                    once[data] = seconds_of_scenes(cell.config) + found[form].once
+            except InputError as error:
+                reasons[str(error)] = None
+    seconds = {form: each.whole for form, each in found.items()}
+    if found:
+        per = [each.whole / _work(cells[form]) for form, each in found.items()]
+        seconds |= {form: sum(per) / len(per) * _work(cells[form]) for form in late}
+    steps = sum(each.steps for each in found.values())
+    return Estimates(seconds, steps, sum(once.values()), frozenset(late), tuple(reasons))
+
+
+def _work(cell: Cell) -> float:
+    """What a cell's time grows with, roughly: epochs and clips."""
+    return cell.config.epochs * min(cell.config.data.clips, cell.config.data.limit or 10**9)
+
+
+def _known(plan: Plan, ledger: Ledger, shapes: set[str]) -> dict[str, list[float]]:
+    """Seconds of the finished cells of each shape: of the plan, else of other experiments."""
+    seconds: dict[str, list[float]] = {}
+    for cell in plan.cells:
+        if cell.signature in plan.results and shape(cell) in shapes:
+            seconds.setdefault(shape(cell), []).append(_whole(plan.results[cell.signature]))
+    for form, results in _elsewhere(ledger, shapes - set(seconds)).items():
+        seconds[form] = [_whole(result) for result in results]
+    return seconds
+
+
+def _whole(result: Result) -> float:
+    return result.setup_seconds + result.seconds
 
 
 def _elsewhere(ledger: Ledger, shapes: set[str]) -> dict[str, list[Result]]:

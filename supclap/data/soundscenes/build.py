@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache as remember
@@ -27,7 +28,7 @@ from supclap.data.soundscenes.recordings import (
     usable_kinds,
     used_recordings,
 )
-from supclap.data.soundscenes.scenes import SPLITS, Event, plan
+from supclap.data.soundscenes.scenes import SPLITS, Event, plan, split_sizes
 from supclap.data.soundscenes.synthesis import synthesize
 from supclap.data.soundscenes.waves import Array
 from supclap.errors import InputError
@@ -37,6 +38,7 @@ NAME = "soundscenes"
 EVENTS = "events.json"  # beside the splits: how many recordings of each kind they were made from
 SECONDS = 2.0
 _SHORTEST = 1.0
+_TIMED = 24  # clips that an estimate makes
 _ITEMS_PER_WORKER = 200  # a process takes half a second to start: fewer are not worth one
 
 
@@ -63,6 +65,38 @@ def soundscenes_collection(
             f"data.seconds: {seconds:g} is too short for a scene; give {_SHORTEST:g} or more"
         )
     recordings = find_recordings(config.events) if config.events else []
+    folder = _place(config, seconds, recordings, cache)
+    work = _Work(config.seed, config.clips, seconds, recordings, workers)
+    return Collection(build_once(folder, work.build))
+
+
+def seconds_to_make(config: DataConfig) -> float:
+    """About how long a configuration's soundscenes take to make here, from a few that are made and
+    thrown away; 0 where they are made already. Decoding recordings is not counted.
+
+    Raises:
+        InputError: as `soundscenes_collection`.
+    """
+    seconds = config.seconds or SECONDS
+    recordings = find_recordings(config.events) if config.events else []
+    if _place(config, seconds, recordings, None).is_dir():
+        return 0.0
+    composer = Composer(config.seed, seconds, _synthetic)
+    few = plan(_TIMED, config.seed, dict.fromkeys(ROLES, SYNTHETIC))["train"]
+    began = time.monotonic()
+    for one in few:
+        composer.clip(one)
+    rate = (time.monotonic() - began) / len(few)
+    sizes = split_sizes(config.clips)
+    clips = sum(sizes.values()) - sizes["events"] + sizes["events"] * len(SYNTHETIC)
+    workers = _Work(config.seed, config.clips, seconds, recordings, None).workers_for(clips)
+    return rate * clips / workers
+
+
+def _place(
+    config: DataConfig, seconds: float, recordings: list[Recording], cache: Path | None
+) -> Path:
+    """Where the cache holds the scenes, or will."""
     determining = {
         "seed": config.seed,
         "clips": config.clips,
@@ -72,9 +106,7 @@ def soundscenes_collection(
         "format": FORMAT,
     }
     key = hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()[:16]
-    folder = (cache or cache_folder()) / f"{NAME}-{key}"
-    work = _Work(config.seed, config.clips, seconds, recordings, workers)
-    return Collection(build_once(folder, work.build))
+    return (cache or cache_folder()) / f"{NAME}-{key}"
 
 
 @remember
@@ -100,7 +132,7 @@ class _Work:
         plan(self.clips, self.seed, kinds)  # too few kinds should be told before decoding
         bank = folder / "bank.raw"
         try:
-            workers = self._workers(len(self.recordings))
+            workers = self.workers_for(len(self.recordings))
             self._write(folder, kinds, decode_bank(self.recordings, bank, workers))
             report = json.dumps(used_recordings(self.recordings, kinds), indent=1)
             (folder / EVENTS).write_text(report + "\n", encoding="utf-8")
@@ -111,13 +143,14 @@ class _Work:
         plans = plan(self.clips, self.seed, kinds)
         planned = [one for split in SPLITS for one in plans[split]]
         composer = Composer(self.seed, self.seconds, source)
-        clips = ordered_map(composer.clip, planned, self._workers(len(planned)))
+        clips = ordered_map(composer.clip, planned, self.workers_for(len(planned)))
         with stage("making soundscenes", len(planned), "clips") as done:
             counted = counting(clips, done)
             for split in SPLITS:
                 write_split(folder, NAME, split, (next(counted) for _ in plans[split]))
 
-    def _workers(self, items: int) -> int:
+    def workers_for(self, items: int) -> int:
+        """Processes that make so many."""
         return self.workers or max(1, min(available_cores(), items // _ITEMS_PER_WORKER))
 
 

@@ -1,0 +1,260 @@
+"""How long a run would take on this machine: some of its steps, timed on made-up sounds and words.
+
+For a first forecast, before anything has finished. No data are needed but their numbers. What is
+timed: the encoders forwards and backwards, InfoNCE, the optimizer's step, features, measuring. What
+is not: reading sounds from disk, what a regularization adds at the embeddings, the exchange between
+workers. A batch that would not fit the seconds given is timed in a part and taken for linear.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from supclap.config import LossConfig, RunConfig
+from supclap.data import open_data
+from supclap.errors import InputError
+from supclap.losses import build_loss
+from supclap.model.clap import CLAP, Level, build_model
+from supclap.model.tokens import Tokens
+from supclap.optimization import build_optimizer
+from supclap.training import SECONDS
+
+BUDGET = 1.5  # seconds for the steps of one configuration
+FIRST_ROWS = 4  # of the first try
+MOST_STEPS = 3  # of a batch that fits
+BLOCK = 32  # rows of a timed measurement
+WORDS = ("a dog barks", "a bell rings twice", "rain falls on a roof", "an engine starts far away")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would take, in seconds, and the number of steps that this rests on."""
+
+    seconds: float  # training and measuring
+    setup: float  # before its first step, in every run
+    once: float  # of frozen encoders, for the first run on these data
+    steps: int
+
+    @property
+    def whole(self) -> float:
+        """Seconds of a run whose data are there."""
+        return self.seconds + self.setup
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a run's data amount to: clips and captions of the splits that it uses."""
+
+    train: int  # clips
+    pairs: int  # of an epoch
+    watched: tuple[int, int]  # clips and captions measured after every epoch
+    last: tuple[int, int]  # and at the end
+
+
+def estimate(config: RunConfig, workers: int = 1, threads: int = 1, gpu: bool = False) -> Estimate:
+    """Times some steps of a run in this process; a second or two.
+
+    Args:
+        workers: that share a batch.
+        threads: of each worker.
+        gpu: the run asks for a GPU.
+
+    Raises:
+        InputError: it cannot be timed here: no GPU, no data, a model that cannot be built.
+    """
+    if gpu and not torch.cuda.is_available():
+        raise InputError("it asks for a GPU, and this machine has none")
+    # The first optimizer of a process imports it, which takes seconds that are not a step's.
+    importlib.import_module("torch._dynamo")
+    sizes = sizes_of(config)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return _Timer(config, sizes, workers, torch.device("cuda" if gpu else "cpu")).estimate()
+    finally:
+        torch.set_num_threads(before)
+
+
+def sizes_of(config: RunConfig) -> Sizes:
+    """How much data a run uses; soundscenes need not be made yet.
+
+    Raises:
+        InputError: the collection cannot be opened, or has no such split.
+    """
+    data = config.data
+    spoken = len(data.languages)
+    counts: dict[str, tuple[int, int]] = {}
+    if data.name == "soundscenes":
+        from supclap.data.soundscenes.scenes import split_sizes
+
+        for split, clips in split_sizes(data.clips).items():
+            each = 1 if split in ("train", "pretrain") else 5
+            counts[split] = (clips, clips * each * spoken)
+    else:
+        collection = open_data(data)
+        used = {data.train, data.val, data.test, "shifted"}
+        for split in collection.splits:
+            if split in used:
+                rows = collection.split(split).captions
+                captions = sum(c.language in data.languages for row in rows for c in row)
+                counts[split] = (len(rows), captions)
+    for name in (data.train, data.val, data.test):
+        if name is not None and name not in counts:
+            raise InputError(f"data: no split '{name}' (there are {', '.join(sorted(counts))})")
+    clips, captions = counts[data.train]
+    kept = min(clips, data.limit or clips)
+    pairs = captions * kept // max(1, clips) if data.pairs == "all" else kept
+    val = counts[data.val] if data.val else (0, 0)
+    test = counts[data.test] if data.test else (0, 0)
+    watched = [val, test] if config.select.split == "test" else [val]
+    last = [test, counts.get("shifted", (0, 0))]
+    return Sizes(kept, pairs, _sum(watched), _sum(last))
+
+
+class _Timer:
+    """The steps of one configuration."""
+
+    def __init__(self, config: RunConfig, sizes: Sizes, workers: int, device: torch.device) -> None:
+        self.config, self.sizes, self.device = config, sizes, device
+        self.rows = -(-config.batch_size // workers)  # of a worker
+        self.workers = workers
+        began = time.monotonic()
+        seconds = config.data.seconds or SECONDS[config.data.name]
+        alone = config.model.model_copy(update={"start": None})
+        self.model: CLAP = build_model(alone, WORDS, seconds, 0).to(device)
+        self.setup = time.monotonic() - began
+        self.loss = build_loss(LossConfig(), config.batch_size).to(device)
+        self.optimizer = build_optimizer(config.optimizer, self.model, self.loss)
+        self.texts = len(config.data.languages) if config.loss.multilingual else 1
+        self.level: Level = "outputs" if self.model.audio.frozen else "features"
+        self.numbers = np.random.default_rng(0)
+
+    def estimate(self) -> Estimate:
+        step, steps = self._step()
+        batches = self.sizes.pairs // self.config.batch_size
+        hearing, feature, listening = self._audio()
+        reading, encoding = self._text()
+        epochs = self.config.epochs
+        clips, captions = self.sizes.watched
+        more, asked = self.sizes.last
+        measuring = epochs * (clips * hearing + captions * reading) + more * hearing
+        measuring += asked * reading
+        features = (self.sizes.train + clips + more) * feature
+        every = (self.sizes.train + clips + more) * listening
+        once = every + (self.sizes.pairs * self.texts + captions + asked) * encoding
+        seconds = epochs * batches * step + (measuring + features) / self.workers
+        return Estimate(seconds, self.setup, once, steps)
+
+    def _step(self) -> tuple[float, int]:
+        """Seconds of one step of the whole batch, and how many were timed."""
+        self.model.train()
+        until = time.monotonic() + BUDGET
+        rows = min(FIRST_ROWS, self.rows)
+        self._train(rows)  # the first one allocates
+        while True:
+            took = self._train(rows)
+            wanted = took * self.rows / rows
+            left = until - time.monotonic()
+            if rows == self.rows:
+                break
+            if wanted <= left / 2:
+                rows = self.rows
+            elif 2 * took <= left / 2:
+                rows = min(2 * rows, self.rows)
+            else:
+                return wanted, 1
+        times = [took]
+        while len(times) < MOST_STEPS and time.monotonic() + took < until:
+            times.append(self._train(rows))
+        return min(times), len(times)
+
+    def _train(self, rows: int) -> float:
+        audio = self._sound(rows)
+        text = self._words(rows * self.texts)
+        began = time.monotonic()
+        self.optimizer.zero_grad()
+        bf16 = self.config.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            heard, read = self.model(audio, text, self.level)
+        self.loss(heard, read[: len(heard)]).total.backward()
+        self.optimizer.step()
+        self._wait()
+        return time.monotonic() - began
+
+    @torch.no_grad()
+    def _audio(self) -> tuple[float, float, float]:
+        """Seconds for a clip: measured, its features, a frozen encoder's output."""
+        self.model.eval()
+        audio = self.model.audio
+        rows = min(BLOCK, max(1, self.rows))
+        given = self._sound(rows)
+        hearing = self._timed(lambda: audio(given, self.level)) / rows
+        one = self._noise(1)
+        feature = self._timed(lambda: audio.features(one))
+        if not audio.frozen:
+            return hearing, feature, 0.0
+        return hearing, 0.0, self._timed(lambda: audio.outputs(one))
+
+    @torch.no_grad()
+    def _text(self) -> tuple[float, float]:
+        """Seconds for a caption: measured, and a frozen encoder's output."""
+        rows = min(BLOCK, max(1, self.rows))
+        text = self.model.text
+        given = self._words(rows)
+        reading = self._timed(lambda: text(given)) / rows
+        if not text.frozen:
+            return reading, 0.0
+        tokens = self._tokens(rows)
+        return reading, self._timed(lambda: text.outputs(tokens)) / rows
+
+    def _timed(self, work: Callable[[], object]) -> float:
+        began = time.monotonic()
+        work()
+        self._wait()
+        return time.monotonic() - began
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def _noise(self, rows: int) -> Tensor:
+        samples = self.model.samples
+        noise = self.numbers.normal(0, 0.1, (rows, samples)).astype(np.float32)
+        return torch.from_numpy(noise).to(self.device)
+
+    def _sound(self, rows: int) -> Tensor:
+        """(rows, ...) as the level says."""
+        if self.model.audio.frozen:
+            width = int(self.model.audio.encoder.width)
+            return torch.randn(rows, width, device=self.device)
+        one = self.model.audio.features(self._noise(1))
+        return one.expand(rows, *one.shape[1:]).contiguous()
+
+    def _words(self, rows: int) -> Tokens | Tensor:
+        if self.model.text.frozen:
+            return torch.randn(rows, int(self.model.text.encoder.width), device=self.device)
+        return self._tokens(rows)
+
+    def _tokens(self, rows: int) -> Tokens:
+        texts = [WORDS[row % len(WORDS)] for row in range(rows)]
+        return self.model.text.tokenize(texts, "eng").to(self.device)
+
+
+def _sum(pairs: list[tuple[int, int]]) -> tuple[int, int]:
+    return sum(p[0] for p in pairs), sum(p[1] for p in pairs)
+
+
+def seconds_of_scenes(config: RunConfig) -> float:
+    """About how long the run's soundscenes take to make, once; 0 where they are there, or read."""
+    if config.data.name != "soundscenes":
+        return 0.0
+    from supclap.data.soundscenes.build import seconds_to_make
+
+    return seconds_to_make(config.data)
