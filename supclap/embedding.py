@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
 import numpy as np
@@ -84,7 +85,8 @@ def embed_folder(
     files = rows = 0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(scratch, schema) as writer:
+        # Python opens a file of any name; pyarrow wants UTF-8, and takes some names for a URI.
+        with open(scratch, "wb") as sink, pq.ParquetWriter(sink, schema) as writer:
             held: list[Window] = []
             for number, name in enumerate(names, 1):
                 cut = _cut(model, folder, name, left_out)
@@ -141,7 +143,7 @@ def model_folder(index: Path) -> Path:
     Raises:
         InputError: not an index, or its model was never in a folder.
     """
-    folder = _metadata(index)[b"supclap.folder"].decode()
+    folder = os.fsdecode(_metadata(index)[b"supclap.folder"])
     if not folder:
         raise InputError(f"{index}: does not know its model's folder; name it with --model")
     return Path(folder)
@@ -195,7 +197,7 @@ def _schema(model: CLAP) -> pa.Schema:
         metadata={
             "supclap.index": FORMAT,
             "supclap.model": model.content_hash(),
-            "supclap.folder": str(model.folder or ""),
+            "supclap.folder": os.fsencode(model.folder or ""),
         },
     )
 
@@ -219,22 +221,29 @@ def _open(index: Path, model: CLAP) -> pa.Table:
             f"{index}: was made by model {made_by}, and this model is {given}; "
             "embed the folder again, or search with the model that made it"
         )
-    with _readable(index):
-        return pq.read_table(index)
+    with _readable(index) as file:
+        table = pq.read_table(file)
+    if not table.schema.equals(_schema(model)) or not len(table):
+        raise InputError(f"{index}: its columns are not those of an index; embed the folder again")
+    return table
 
 
 def _metadata(index: Path) -> dict[bytes, bytes]:
-    with _readable(index):
-        marks: dict[bytes, bytes] = pq.read_schema(index).metadata or {}
-    if marks.get(b"supclap.index") != FORMAT.encode():
+    with _readable(index) as file:
+        marks: dict[bytes, bytes] = pq.read_schema(file).metadata or {}
+    whole = {b"supclap.model", b"supclap.folder"} <= set(marks)
+    if marks.get(b"supclap.index") != FORMAT.encode() or not whole:
         raise InputError(f"{index}: not an index of this version; `supclap embed` makes one")
     return marks
 
 
 @contextmanager
-def _readable(index: Path) -> Iterator[None]:
+def _readable(index: Path) -> Iterator[BinaryIO]:
+    if index.exists() and (fault := no_file(index)):
+        raise InputError(f"{index}: {fault}")
     try:
-        yield
+        with open(index, "rb") as file:
+            yield file
     except FileNotFoundError:
         raise InputError(f"{index}: no such index; `supclap embed` makes one") from None
     except (OSError, pa.ArrowException) as error:

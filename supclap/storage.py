@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 
 from supclap.errors import InputError
+from supclap.wording import is_text, spelled
 
 
 class Folder:
@@ -24,10 +25,16 @@ class Folder:
 
     @classmethod
     def at(cls, place: str | Path) -> Folder:
-        """The folder at a path or URI. Raises InputError where there is no such file system."""
+        """The folder at a path or URI.
+
+        Raises:
+            InputError: there is no such file system, or the name is not UTF-8 text.
+        """
         text = str(place)
         if "://" not in text:
             path = str(Path(text).expanduser().absolute())
+            if not is_text(path):  # pyarrow takes no other
+                raise InputError(f"{spelled(path)}: its name is not UTF-8 text; choose another")
             return cls(pafs.LocalFileSystem(), path, path)
         try:
             filesystem, base = pafs.FileSystem.from_uri(text)

@@ -111,7 +111,7 @@ def embed_command(folder: Path, model: Path, out: Path) -> None:
                 opened, folder, out, lambda done, of: relay(Doing("embedding", done, of, "files"))
             )
     click.echo(
-        f"{out}: {report.files:,} files in {report.windows:,} windows of "
+        f"{spelled(str(out))}: {report.files:,} files in {report.windows:,} windows of "
         f"{opened.seconds:g} s; {len(report.skipped):,} files skipped, "
         f"{len(report.others):,} others passed over"
     )
@@ -125,7 +125,7 @@ def embed_command(folder: Path, model: Path, out: Path) -> None:
     _write(listing, text.getvalue())
     for path, reason in left_out[: min(LISTED, len(report.skipped))]:
         click.echo(f"  {path}: {reason}", err=True)
-    click.echo(f"  all of them, with reasons: {listing}", err=True)
+    click.echo(f"  all of them, with reasons: {spelled(str(listing))}", err=True)
 
 
 @click.command("search")

@@ -17,6 +17,15 @@ def shown(value: object, most: int = 80) -> str:
     return one_line(repr(value), most)
 
 
+def is_text(text: str) -> bool:
+    """Whether all of it is Unicode text: no byte that was not UTF-8, no half of a pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def spelled(name: str) -> str:
     r"""The name of a file in one printable line: ``two\nlines.wav``, ``caf\xe9.wav``.
 

@@ -334,6 +334,7 @@ def _chosen(
 
 
 def _check_place(out: Path, name: str) -> None:
+    Folder.at(out)  # raises InputError where it cannot be one
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; expected a folder, or nothing yet")
     if (out / INDEX).is_file():

@@ -223,3 +223,34 @@ def test_an_index_is_never_written_over_what_is_no_file(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=f"is {what}, not a file; expected a file to write"):
             embed_folder(model_of(), tmp_path, out)
     assert (tmp_path / "device").is_symlink()
+
+
+def test_an_index_may_have_any_name(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    soundfile.write(tmp_path / "s" / "a.wav", sound(1.0), 16_000)
+    model = model_of()
+    model.save(tmp_path / os.fsdecode(b"mod\xe8le"))
+    model = supclap.load(tmp_path / os.fsdecode(b"mod\xe8le"))
+    for name in (b"caf\xe9.parquet", b"s3:x.parquet", b"a?b%#&=+ '\".parquet", b"two\nlines"):
+        out = tmp_path / os.fsdecode(name)
+        embed_folder(model, tmp_path / "s", out)
+        assert [hit.path for hit in search_index(model, out, "rain")] == ["a.wav"]
+        assert model_folder(out) == model.folder
+
+
+def test_an_index_that_is_no_file_or_has_other_columns(folder: Path, tmp_path: Path) -> None:
+    model, out = model_of(), tmp_path / "index.parquet"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe: is a named pipe, not a file"):
+        search_index(model, tmp_path / "pipe", "rain")
+    embed_folder(model, folder, out)
+    table = pq.read_table(out)
+    pq.write_table(table.drop_columns(["start"]), tmp_path / "less.parquet")
+    pq.write_table(table.slice(0, 0), tmp_path / "empty.parquet")
+    for name in ("less", "empty"):
+        with pytest.raises(InputError, match="its columns are not those of an index"):
+            search_index(model, tmp_path / f"{name}.parquet", "rain")
+    marks = {k: v for k, v in table.schema.metadata.items() if k != b"supclap.folder"}
+    pq.write_table(table.replace_schema_metadata(marks), tmp_path / "marks.parquet")
+    with pytest.raises(InputError, match="not an index of this version"):
+        search_index(model, tmp_path / "marks.parquet", "rain")

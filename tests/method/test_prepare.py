@@ -475,6 +475,16 @@ def test_places_and_numbers_that_cannot_be(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def test_a_place_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    """Sound may lie there; pyarrow, which writes the collection, takes no such name."""
+    source = folder(tmp_path / "source", 3).rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(InputError, match=r"caf\\xe9: its name is not UTF-8 text; choose another"):
+        prepare("captions", source, tmp_path / "out" / source.name)
+    prepare("captions", source, tmp_path / "out")
+    assert Collection(tmp_path / "out").name == r"caf\xe9"
+    assert prepare("captions", source, tmp_path / "out").decoded == 0
+
+
 def test_one_preparation_at_a_time(source: Path, tmp_path: Path) -> None:
     def again(stage: str, done: int, total: int) -> None:
         with pytest.raises(InputError, match="another process is preparing it"):

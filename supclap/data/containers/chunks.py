@@ -143,7 +143,7 @@ def _checked(
     file: int, span: range, field: _Field, start: int, changes: dict[int, bytes], last: bool
 ) -> list[Part]:
     """``last``: no further chunks stand where the samples should begin."""
-    promised, there = field.read(file), span.stop - start
+    promised, there = field.read(file), max(span.stop - start, 0)
     greatest = 2 ** (8 * field.width) - 1
     unlimited = (
         _UNKNOWN <= promised <= 2**31
@@ -153,7 +153,7 @@ def _checked(
     if promised < 0 or (unlimited and promised > there) or (promised == 0 and last and there > 0):
         changes = changes | {field.at: field.written(there)}
     elif promised > there + 1:  # an odd length may lack the byte that fills it up
-        share = max(there, 0) / promised
+        share = there / promised
         part = f"{share:.0%}" if share < 0.99 else "only a little less than all"
         raise Unreadable(f"truncated: {part} of the sound that its header promises is there")
     return patched(span, changes) if changes else [span]

@@ -18,6 +18,7 @@ from supclap.data.sources.files import Files, Match, checked, stem
 from supclap.data.sources.listing import Entry, Listing, check_language
 from supclap.data.sources.tables import load_json, rows
 from supclap.errors import InputError
+from supclap.wording import is_text, spelled
 
 COLUMNS = ("file", "caption", "language", "split", "label", "clip_id")
 
@@ -46,7 +47,8 @@ def read(source: Path, captions: Mapping[str, Path]) -> Listing:
     place = table or index
     assert place is not None
     clips: dict[str, _Clip] = {}
-    listing = Listing(source.resolve().name)
+    name = source.resolve().name
+    listing = Listing(name if is_text(name) else spelled(name))
     for clip in _csv(place, listing) if table else _json(place, listing):
         with listing.row(clip.split, clip.row):
             _merge(clips, clip)

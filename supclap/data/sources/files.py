@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from supclap.errors import InputError
+from supclap.wording import is_text
 
 # What libsndfile reads, the likeliest first: of x.wav and x.mp3 the former is the better copy.
 READABLE = (
@@ -79,9 +80,7 @@ _KINDS = {
 
 def bad_name(path: str) -> str:
     """Why a name could not be stored or printed as text; "" for any other name."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
+    if not is_text(path):
         return "its name is not UTF-8 text; rename it"
     if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in path):
         return "its name holds a line break or another control character; rename it"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from supclap.config import LANGUAGES
 from supclap.data.clips import Caption
-from supclap.data.sources.tables import Broken, is_text
+from supclap.data.sources.tables import Broken
 from supclap.errors import InputError, nearest
-from supclap.wording import spelled
+from supclap.wording import is_text, spelled
 
 # Why a clip of the index is not in the prepared collection.
 MISSING = "missing"

@@ -11,6 +11,7 @@ from typing import Any
 
 from supclap.data.sources.files import no_file
 from supclap.errors import InputError, nearest
+from supclap.wording import is_text
 
 Row = dict[str, str]
 Broken = Callable[[str, str], None]  # takes a row that cannot be read: where it is, and the reason
@@ -154,12 +155,3 @@ def _swallows_rows(lines: Sequence[str], width: int) -> bool:
     return width > 2 and any(
         line.count(",") == width - 1 and " " not in line.split(",")[0].strip() for line in lines
     )
-
-
-def is_text(text: str) -> bool:
-    """Whether all of it is Unicode text: no byte that was not UTF-8, no half of a pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
