@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from waiting import PATIENCE
 
 PROBE = """
 from supclap.audio_library import torchaudio
@@ -37,7 +38,7 @@ def test_child_processes_have_it(method: str) -> None:
     queue = context.SimpleQueue()
     child = context.Process(target=probe, args=(queue,))
     child.start()
-    child.join(60)
+    child.join(PATIENCE)
     assert child.exitcode == 0
     assert queue.get() == pytest.approx(20.0)
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tiny_run import everything, make_collection, tiny_config
+from waiting import PATIENCE, until
 
 from supclap.config import RunConfig
 from supclap.errors import InputError
@@ -147,7 +148,7 @@ def test_it_joins_the_group_that_torchrun_describes(data: Path, tmp_path: Path) 
         )
         for rank in ("0", "1")
     ]
-    assert [worker.wait(120) for worker in workers] == [0, 0]
+    assert [worker.wait(PATIENCE) for worker in workers] == [0, 0]
     alike(one, list(fit(config, Folder.at(tmp_path / "two"))))
 
 
@@ -187,7 +188,4 @@ def test_workers_do_not_outlive_the_process_that_started_them(data: Path, tmp_pa
     assert len(children) == 2
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 20
-    while any(map(_alive, children)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(map(_alive, children))
+    until(lambda: not any(map(_alive, children)))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from waiting import PATIENCE
 
 import supclap.data.decode as module
 from supclap.data.decode import decode
@@ -195,7 +196,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 def measured(path: Path) -> tuple[str, int]:
     """What `decode` says of a file in a process of its own, and how many MiB it took."""
     command = [sys.executable, "-c", _MEASURED, str(path)]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
     said, memory = answer.stdout.splitlines()
     return said, int(memory)
 

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
+from waiting import PATIENCE, until
 
 import supclap.data.prepare as module
 import supclap.data.shards as shards
@@ -176,13 +176,6 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def until(true: Callable[[], object]) -> None:
-    limit = time.monotonic() + 90
-    while not true():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
-
-
 @pytest.mark.heavy
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
@@ -201,11 +194,11 @@ def test_killed_while_it_decodes_it_resumes_and_leaves_no_process(
         # A shell that starts the tests in the background has Ctrl-C ignored in all its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    until(lambda: len(list(out.glob(".prepare/*.arrow"))) >= 2)
+    until(lambda: len(list(out.glob(".prepare/*.arrow"))) >= 2, process, pause=0.01)
     workers = children(process.pid)
     process.send_signal(stop)
     process.send_signal(stop)  # as somebody who presses Ctrl-C twice
-    assert process.wait(timeout=60) != 0
+    assert process.wait(timeout=PATIENCE) != 0
     assert len(workers) >= 2
     until(lambda: not any(Path(f"/proc/{pid}/status").exists() for pid in workers))
     done = len(list(out.glob(".prepare/*.arrow")))

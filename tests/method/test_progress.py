@@ -132,13 +132,13 @@ def test_soundscenes_count_their_clips(tmp_path: Path) -> None:
 
 def test_who_waits_for_another_process_says_so(tmp_path: Path) -> None:
     script = """
-import sys, time
+import sys
 from pathlib import Path
 from supclap.data.cache import build_once
 
 def build(scratch):
     print("building", flush=True)
-    time.sleep(3)
+    sys.stdin.readline()
 
 build_once(Path(sys.argv[1]), build)
 """
@@ -146,13 +146,22 @@ build_once(Path(sys.argv[1]), build)
 
     target = tmp_path / "made"
     other = subprocess.Popen(
-        [sys.executable, "-c", script, str(target)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, str(target)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    assert other.stdout is not None
     assert other.stdout.readline() == "building\n"
     heard: list[str] = []
+
+    def hear(doing: Doing | None) -> None:
+        if not heard:
+            other.stdin.write("\n")  # now the other one may end
+            other.stdin.flush()
+        heard.append(str(doing))
+
     before = cache.spent[0]
-    with listening(lambda doing: heard.append(str(doing))):
+    with listening(hear):
         cache.build_once(target, lambda scratch: pytest.fail("the other process builds it"))
     assert heard == ["waiting for the process that makes made", "None"]
     assert cache.spent[0] > before

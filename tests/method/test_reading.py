@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from waiting import PATIENCE
 
 from supclap.data.clips import Clip, Clips, Collection, write_split
 from supclap.data.reading import RandomCrop, prefetch, read_batch
@@ -80,7 +81,7 @@ def test_prefetch_works_ahead_no_further_than_its_depth() -> None:
     ahead = prefetch(items(), depth=2)
     assert next(ahead) == 0
     # One is read, two wait in the queue, one is in the thread's hand.
-    assert reached.wait(10)
+    assert reached.wait(PATIENCE)
     assert made == [0, 1, 2, 3]
     ahead.close()
 

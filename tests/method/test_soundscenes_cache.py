@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import PATIENCE, until
 
 from supclap.config import DataConfig
 from supclap.data.cache import build_once, cache_folder
@@ -75,7 +76,7 @@ def test_a_cache_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
 @pytest.mark.heavy
 def test_two_that_ask_at_once_get_the_same_whole_collection(tmp_path: Path) -> None:
     both = [run(MAKE, tmp_path) for _ in range(2)]
-    answers = [process.communicate(timeout=120) for process in both]
+    answers = [process.communicate(timeout=PATIENCE) for process in both]
     assert [process.returncode for process in both] == [0, 0], answers
     assert answers[0][0] == answers[1][0]
     name, content = answers[0][0].split()
@@ -88,9 +89,7 @@ def test_two_that_ask_at_once_get_the_same_whole_collection(tmp_path: Path) -> N
 def test_a_killed_build_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
     code = MAKE.replace("clips=16", "clips=400")
     first = run(code, tmp_path)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".*.building-*/*.arrow*")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: list(tmp_path.glob(".*.building-*/*.arrow*")), pause=0.02)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     (scratch,) = left(tmp_path)
@@ -116,13 +115,10 @@ def test_processes_that_make_clips_end_with_their_parent(tmp_path: Path) -> None
     """
     parent = run(code)
     children = [int(parent.stdout.readline()) for _ in range(2)]
-    time.sleep(0.5)
+    time.sleep(0.5)  # while they are at work
     parent.kill()
     parent.communicate()
-    deadline = time.monotonic() + 20
-    while any(map(alive, children)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(alive, children))
+    until(lambda: not any(map(alive, children)))
 
 
 def alive(pid: int) -> bool:
@@ -149,7 +145,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path: Path) -> N
             print(error)
     """
     process = run(code, tmp_path / "cache")
-    told, trouble = process.communicate(timeout=120)
+    told, trouble = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, trouble
     assert "cannot keep made data here" in told
     assert told.count("\n") == 1

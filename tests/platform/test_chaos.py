@@ -27,6 +27,7 @@ from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import State, open_ledger
 from tiny_grid import claimed, start, supclap, write_experiment
+from waiting import PATIENCE
 
 pytestmark = pytest.mark.heavy
 
@@ -34,7 +35,6 @@ ROUNDS = int(os.environ.get("SUPCLAP_CHAOS_ROUNDS", "10"))
 SEED = int(os.environ.get("SUPCLAP_CHAOS_SEED", "0"))
 EPOCHS = 40
 CELLS = 4
-PATIENCE = 240.0
 TABLES = ("table.txt", "table.md", "table.csv", "table.tex")
 BEGUN = re.compile(r"^--- (\S+ \S+) UTC, ", re.MULTILINE)  # an attempt, in a cell's log
 

@@ -5,26 +5,33 @@ import sys
 
 import pytest
 from supclap_platform.running.ray_internals import sparing
+from waiting import PATIENCE
 
 OWN = """
+import sys
 import time
 import psutil
 import ray
 from ray._private.utils import publish_error_to_driver
 from supclap_platform.running.cluster import connected
 
+shown, write = [], sys.stdout.write
+sys.stdout.write = lambda text: (shown.extend(text.splitlines()), write(text))[1]
 with connected(cpus=1):
     for process in psutil.Process().children(recursive=True):
         print("process:", *process.cmdline())
-    for text in ("one line\\n  of a long" + " story" * 100, "another", "another"):
+    for text in ("one line\\n  of a long" + " story" * 100, "another", "another", "the last"):
         gcs = ray._private.worker.global_worker.gcs_client
         publish_error_to_driver("test", text, gcs)
-    time.sleep(2)  # they come by way of Ray's own server
+    while "Ray: the last" not in shown:  # they come by way of Ray's own server
+        time.sleep(0.05)
 """
 
 
 def run() -> list[str]:
-    ran = subprocess.run([sys.executable, "-c", OWN], capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(
+        [sys.executable, "-c", OWN], capture_output=True, text=True, timeout=PATIENCE
+    )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.splitlines()
 
@@ -41,7 +48,7 @@ def test_an_own_ray_starts_what_a_run_needs_and_says_each_thing_once_in_one_line
     told = [line for line in lines if line.startswith("Ray: ")]
     assert told[0].startswith("Ray: one line of a long story story")
     assert len(told[0]) == len("Ray: ") + 160
-    assert told[1:] == ["Ray: another"]
+    assert told[1:] == ["Ray: another", "Ray: the last"]
 
 
 STRICT = """
@@ -72,7 +79,9 @@ with connected(cpus=1):
 )
 def test_a_ray_that_is_another_inside_is_used_with_its_public_settings(change: str) -> None:
     code = ANOTHER_RAY.format(change=change)
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE
+    )
     assert ran.returncode == 0, ran.stderr
     assert "answer: 42" in ran.stdout
 

@@ -15,13 +15,13 @@ from supclap_platform.ledger.plan import make_plan
 from supclap_platform.running.attempt import ask_to_stop
 from tiny_grid import attempts, claimed, start, supclap, write_experiment
 from tiny_run import everything
+from waiting import PATIENCE
 
 from supclap.events import EpochEnded
 from supclap.storage import Folder
 
 pytestmark = pytest.mark.heavy
 
-PATIENCE = 240.0
 EPOCHS = 30
 VARIANTS = """variants:
   one: {loss.svr: {sides: both, radius: dynamic}}

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan
 from tiny_grid import attempts, claimed, start, write_experiment
+from waiting import PATIENCE, until
 
 from supclap.events import EpochEnded, Finished
 from supclap.storage import Folder
@@ -22,7 +21,6 @@ from supclap.training import fit
 
 pytestmark = pytest.mark.heavy
 
-PATIENCE = 120.0
 EPOCHS = 40
 # A small step keeps what sums in another order change from growing over the epochs.
 CELLS = """  optimizer: {lr: 1.0e-4}
@@ -60,14 +58,6 @@ def epochs(ledger: Ledger, signature: str) -> int:
     return sum(isinstance(event, EpochEnded) for event in ledger.events(signature))
 
 
-def until(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def test_a_lost_node_leaves_a_cell_one_worker_and_the_next_starts_with_one(
     cluster: Any, tmp_path: Path
 ) -> None:
@@ -80,7 +70,7 @@ def test_a_lost_node_leaves_a_cell_one_worker_and_the_next_starts_with_one(
     node = cluster.add_node(num_cpus=1)
     process = start("run", path, "--storage", storage, "--address", cluster.address)
     try:
-        until(process, lambda: epochs(ledger, first) >= 3)
+        until(lambda: epochs(ledger, first) >= 3, process)
         cluster.remove_node(node, allow_graceful=False)
         assert epochs(ledger, first) < EPOCHS
         output, _ = process.communicate(timeout=PATIENCE)

@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,6 +23,7 @@ from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.mirror.store import default_store
 from supclap_platform.mirror.tracking import open_tracker
 from supclap_platform.testing import leave
+from waiting import PATIENCE, until
 
 from supclap.storage import Folder
 
@@ -79,7 +78,7 @@ def test_a_killed_driver_leaves_nothing_running_after_sync(tmp_path: Path) -> No
     )
     try:
         store = default_store(tmp_path / "storage")
-        assert eventually(lambda: statuses(store.uri).count("RUNNING") == 2)
+        until(lambda: statuses(store.uri).count("RUNNING") == 2, driver)
     finally:
         driver.kill()
         driver.wait()
@@ -111,14 +110,6 @@ def statuses(uri: str) -> list[str]:
     return [run.info.status for run in client.search_runs([experiment.experiment_id])]
 
 
-def eventually(condition: Callable[[], bool]) -> bool:
-    for _ in range(240):
-        if condition():
-            return True
-        time.sleep(0.5)
-    return False
-
-
 def test_ui_serves_the_store_on_loopback(tmp_path: Path) -> None:
     default_store(tmp_path / "storage").connect()
     port = free_port()
@@ -143,5 +134,5 @@ def test_ui_serves_the_store_on_loopback(tmp_path: Path) -> None:
         assert f"0100007F:{port:04X} 00000000:0000 0A" in loopback
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE)
     assert output.splitlines()[0] == f"MLflow: http://127.0.0.1:{port} (Ctrl-C ends it)"

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import State, open_ledger
 from supclap_platform.mirror.store import default_store
 from tiny_grid import attempts, claimed, start, supclap, write_experiment
+from waiting import PATIENCE, until
 
 pytestmark = pytest.mark.heavy
 
@@ -78,9 +78,7 @@ def content(storage: Path) -> list[tuple[Any, ...]]:
 def killed_when(path: Path, storage: Path, moment: Callable[[], bool]) -> None:
     process = start("run", path, "--storage", storage, "--cpus", "1")
     try:
-        while not moment():
-            assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.05)
+        until(moment, process)
         os.kill(process.pid, signal.SIGKILL)
     finally:
         process.kill()
@@ -92,7 +90,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     """File, storage and output of a search that nothing disturbed, one trial at a time."""
     folder = tmp_path_factory.mktemp("search")
     path = write_search(folder, SEARCH)
-    code, output = supclap("run", path, "--storage", folder / "whole", "--cpus", "1", seconds=600)
+    code, output = supclap("run", path, "--storage", folder / "whole", "--cpus", "1")
     assert code == 0, output
     return path, folder / "whole", output
 
@@ -145,7 +143,7 @@ def test_a_driver_killed_at_three_moments_leaves_an_equal_study(
     killed_when(path, storage, lambda: begun(1))
     killed_when(path, storage, lambda: sum(t.state.is_finished() for t in trials_of(storage)) >= 2)
     killed_when(path, storage, lambda: begun(5))
-    code, output = supclap("run", path, "--storage", storage, "--cpus", "1", seconds=600)
+    code, output = supclap("run", path, "--storage", storage, "--cpus", "1")
     assert code == 0, output
     assert content(storage) == content(undisturbed)
     assert claimed(storage) == []
@@ -196,7 +194,7 @@ def test_a_search_that_is_stopped_or_interrupted_goes_on_where_it_was(tmp_path: 
         try:
             wait_for_an_epoch(process, storage)
             how(process)
-            output, _ = process.communicate(timeout=120)
+            output, _ = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
         assert process.returncode == 130, output
@@ -226,11 +224,8 @@ def wait_for_an_epoch(process: Any, storage: Path) -> None:
         lines = [f.read_text() for f in (storage / "cells").glob("*/events.jsonl")]
         return sum(text.count('"kind": "epoch"') for text in lines)
 
-    before, until = epochs(), time.monotonic() + 240
-    while epochs() <= before:
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    before = epochs()
+    until(lambda: epochs() > before, process)
 
 
 @pytest.mark.long
@@ -241,7 +236,7 @@ def test_a_trial_stopped_early_frees_the_workers_that_it_has_started(tmp_path: P
     text = path.read_text().replace("max_failures: 2", "workers: 2, cpu: 0.5")
     path.write_text(text)
     storage = tmp_path / "storage"
-    code, output = supclap("run", path, "--storage", storage, "--cpus", "1", seconds=600)
+    code, output = supclap("run", path, "--storage", storage, "--cpus", "1")
     assert code == 0, output
     states = [trial.state.name for trial in trials_of(storage)]
     assert states == ["COMPLETE", "PRUNED"]
@@ -253,7 +248,7 @@ def test_a_budget_ends_a_search_and_says_what_is_left(tmp_path: Path) -> None:
     more = SEARCH.replace("trials: 6", "trials: 500\n  budget: {hours: 0.005}")
     path = write_search(tmp_path, more.replace("asha, startup: 2", "none"), epochs=2)
     storage = tmp_path / "storage"
-    code, output = supclap("run", path, "--storage", storage, "--cpus", "1", seconds=600)
+    code, output = supclap("run", path, "--storage", storage, "--cpus", "1")
     over = [t for t in trials_of(storage) if t.state.is_finished()]
     assert code == (0 if over else 1), output
     assert f"{500 - len(over)} trials are left: raise search.budget" in output

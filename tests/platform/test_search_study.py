@@ -5,7 +5,6 @@ import math
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from supclap_platform.search.winner import (
 )
 from supclap_platform.testing import finish
 from tiny_search import SEARCH
+from waiting import answers, until
 
 from supclap.errors import InputError
 
@@ -402,16 +402,9 @@ def test_the_dashboard_opens_the_study(tmp_path: Path) -> None:
     program = [Path(sys.executable).with_name("optuna-dashboard"), book.url, "--port", str(port)]
     process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                with urlopen(f"http://127.0.0.1:{port}/api/studies") as answer:
-                    studies = json.load(answer)["study_summaries"]
-                break
-            except OSError:
-                assert process.poll() is None
-                assert time.monotonic() < until
-                time.sleep(0.2)
+        until(lambda: answers(f"http://127.0.0.1:{port}"), process)
+        with urlopen(f"http://127.0.0.1:{port}/api/studies") as answer:
+            studies = json.load(answer)["study_summaries"]
     finally:
         process.kill()
         process.wait()

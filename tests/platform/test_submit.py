@@ -9,18 +9,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 import yaml
 from supclap_platform.running.submit import Request, entrypoint, stage
 from tiny_grid import SUPCLAP, attempts, environment, write_experiment
+from waiting import PATIENCE, answers, until
 
 ROOT = Path(__file__).parents[2]
-HEAD_SECONDS = 120.0
 
 
 def test_cluster_yaml_is_valid_by_rays_own_schema() -> None:
@@ -102,14 +100,10 @@ class Head:
         return f"http://127.0.0.1:{self.dashboard}"
 
     def wait(self) -> None:
-        until = time.monotonic() + HEAD_SECONDS
-        while time.monotonic() < until and self.process.poll() is None:
-            try:
-                urlopen(self.url, timeout=5).close()
-                return
-            except OSError:
-                time.sleep(0.5)
-        raise AssertionError((self.folder / "head.log").read_text())
+        try:
+            until(lambda: answers(self.url), self.process)
+        except AssertionError:
+            raise AssertionError((self.folder / "head.log").read_text()) from None
 
     def stop(self) -> None:
         self.process.terminate()
@@ -127,7 +121,7 @@ class Head:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=PATIENCE,
         )
         return found.returncode, found.stdout
 

@@ -18,6 +18,7 @@ from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.mirror.store import default_store
 from supclap_platform.mirror.tracking import open_tracker
 from supclap_platform.testing import leave
+from waiting import PATIENCE
 
 from supclap.storage import Folder
 
@@ -123,7 +124,7 @@ def test_nothing_of_mlflow_itself_reaches_the_terminal(lived: Path, tmp_path: Pa
     command = [sys.executable, "-c", "from supclap_platform.cli import main; main()", "sync"]
     options = ["--storage", lived / "storage", "--tracking-uri", f"sqlite:///{tmp_path}/m.db"]
     done = subprocess.run(
-        [*command, *map(str, options)], capture_output=True, text=True, timeout=300
+        [*command, *map(str, options)], capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0
     assert done.stderr == ""

@@ -32,6 +32,7 @@ from supclap_platform.mirror.store import Store, choose_store, default_store
 from supclap_platform.mirror.tracking import Tracker, open_tracker
 from supclap_platform.results.table_files import tables_of
 from supclap_platform.testing import BEGIN, DATA, leave
+from waiting import until
 
 from supclap.code import code_version
 from supclap.config import ModelConfig, RunConfig
@@ -502,16 +503,6 @@ def test_a_store_that_hangs_holds_nobody_up(place: Place) -> None:
     assert not tracker.close(patience=0.1)
     assert "`supclap sync` adds it" in lines[-1]
     store.back.set()
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Waits for what a thread does; the limit only keeps a failing test from waiting for ever."""
-    ticks = threading.Event()
-    for _ in range(600):
-        if condition():
-            return
-        ticks.wait(0.1)
-    raise AssertionError("it did not happen within a minute")
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "/tmp/mlruns", "file:///tmp/mlruns", "ftp://host"])

@@ -114,4 +114,4 @@ def started(program: str, profile: Path) -> Iterator[Browser]:
             yield Browser(send, receive)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)

@@ -8,6 +8,7 @@ import signal
 from typing import Any
 
 import torch
+from waiting import PATIENCE
 
 from supclap import training
 from supclap.config import RunConfig
@@ -51,5 +52,5 @@ def _die_at(number: int) -> None:
 def run(*arguments: Any) -> int | None:
     process = PROCESSES.Process(target=train, args=arguments)
     process.start()
-    process.join(120)
+    process.join(PATIENCE)
     return process.exitcode

@@ -7,12 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
 from supclap_platform.commands.ui import server_arguments
 from supclap_platform.mirror.store import default_store
+from waiting import PATIENCE, answers, until
 
 
 def free_port() -> int:
@@ -22,14 +22,9 @@ def free_port() -> int:
 
 def wait_for(uri: str) -> None:
     """Until the server at ``uri`` answers."""
-    for _ in range(240):
-        try:
-            with urllib.request.urlopen(f"{uri}/health", timeout=5) as answer:
-                assert answer.read() == b"OK"
-                return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"{uri} did not answer within two minutes")
+    until(lambda: answers(uri))
+    with urllib.request.urlopen(f"{uri}/health", timeout=PATIENCE) as answer:
+        assert answer.read() == b"OK"
 
 
 class Server:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from supclap_platform.ledger.ledger import open_ledger
 from tiny_run import make_collection
+from waiting import PATIENCE
 
 SUPCLAP = [sys.executable, "-c", "from supclap_platform.cli import main; main()"]
 
@@ -64,7 +65,7 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
     )
 
 
-def supclap(*arguments: str | Path, seconds: float = 300) -> tuple[int, str]:
+def supclap(*arguments: str | Path, seconds: float = PATIENCE) -> tuple[int, str]:
     """Runs `supclap` to its end: exit code and output."""
     process = start(*arguments)
     try:

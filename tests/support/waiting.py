@@ -1,0 +1,36 @@
+"""Waiting for what another process or thread does, on a machine of any speed and load."""
+
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+# Seconds after which a wait is given up. No test measures by it: only one that fails lasts so long.
+PATIENCE = 600.0
+
+
+def until(
+    condition: Callable[[], object],
+    process: subprocess.Popen[Any] | None = None,
+    pause: float = 0.05,
+) -> None:
+    """Waits until a condition holds; fails at once where ``process``, which is to bring it about,
+    has ended, and shows what it printed."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert process is None or process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, f"not within {PATIENCE:g} s"
+        time.sleep(pause)
+
+
+def answers(url: str) -> bool:
+    """Whether a server answers at a URL, as whatever it answers."""
+    try:
+        with urlopen(url, timeout=30):
+            return True
+    except HTTPError:
+        return True
+    except OSError:
+        return False
