@@ -61,11 +61,13 @@ def main() -> None:
                 partial(make_plan, experiment, ledger, code_of=lambda config: "c")
             )
             assert plan.count(Status.DONE) == size
-            _, told = _best(partial(forecast, plan, ledger))
+            _, forecasting = _best(partial(forecast, plan, ledger))
             _, shown = _best(partial(_table, experiment, ledger))
-            whole = read + planned + told  # a plan computes the signatures itself
+            whole = read + planned + forecasting  # a plan computes the signatures itself
             grown = (memory.memory_info().rss - before) / 2**20
-            numbers = "".join(f"{x:11.3f}" for x in (read, signed, planned, told, shown, whole))
+            numbers = "".join(
+                f"{x:11.3f}" for x in (read, signed, planned, forecasting, shown, whole)
+            )
             print(f"{size:>11}{numbers}{grown:11.1f}")
             if size == SIZES[-1]:
                 print(

@@ -72,7 +72,7 @@ class Batches:
 
     Of the clips, ``noise`` is the share that bears another clip's captions (`supclap.noise`;
     ``noisy`` counts them), and ``hard_negatives`` the number of pairs in each batch that are chosen
-    to be hard to tell from its first one (`supclap.hard_negatives`).
+    to be hard to distinguish from its first one (`supclap.hard_negatives`).
 
     Raises:
         InputError: not enough pairs for a single batch, or clips for the noise.

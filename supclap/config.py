@@ -512,8 +512,8 @@ def explain(error: ValidationError, model: type[BaseModel], unsettable: Iterable
         valid = sorted(section.model_fields.keys() - set(() if path[:-1] else unsettable))
         return f"unknown key '{dotted}'{nearest(path[-1], valid)} (valid: {', '.join(valid)}){more}"
     message = first["msg"].removeprefix("Value error, ")
-    told = f"{message[0].lower()}{message[1:]}, got {shown(first['input'])}{more}"
-    return f"{dotted or 'top level'}: {told}"
+    problem = f"{message[0].lower()}{message[1:]}, got {shown(first['input'])}{more}"
+    return f"{dotted or 'top level'}: {problem}"
 
 
 def _section(model: type[BaseModel], path: list[str]) -> type[BaseModel]:

@@ -11,7 +11,7 @@ from supclap.model.tokens import Tokens
 
 
 class TrainingError(RuntimeError):
-    """A run that cannot go on for a reason that lies in its training; told in one line."""
+    """A run that cannot go on for a reason that lies in its training; one line says which."""
 
 
 def explain_divergence(

@@ -166,8 +166,8 @@ def _compose(path: Path, text: str, empty: bool) -> Document:
         except InputError:
             raise
         except _UNREADABLE as error:
-            told = one_line(str(error), 400)
-            raise InputError(f"{path}: a value cannot be read: {told}") from None
+            fault = one_line(str(error), 400)
+            raise InputError(f"{path}: a value cannot be read: {fault}") from None
     finally:
         loader.dispose()
     return Document(path, values, lines)
@@ -224,8 +224,8 @@ def _walk(node: yaml.Node, at: Key, lines: dict[Key, int], place: Place) -> None
     Raises InputError for a key that stands twice or is no text, and for an ambiguous number.
     """
     if isinstance(node, yaml.ScalarNode) and node.tag == AMBIGUOUS:
-        told = f"{one_line('.'.join(at), 200)}: " if at else ""
-        raise InputError(f"{place(node)}: {told}{two_readings(node.value)}")
+        key = f"{one_line('.'.join(at), 200)}: " if at else ""
+        raise InputError(f"{place(node)}: {key}{two_readings(node.value)}")
     if isinstance(node, yaml.SequenceNode):
         for number, child in enumerate(node.value):
             lines.setdefault((*at, str(number)), child.start_mark.line + 1)

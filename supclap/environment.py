@@ -11,7 +11,7 @@ from collections.abc import Iterator
 def environment(**values: str) -> Iterator[None]:
     """Sets variables of this process, which those that it starts inherit; afterwards they are as
     they were before, absent ones absent. Libraries read theirs (``OMP_NUM_THREADS``) when they are
-    loaded, before a process that has just started could be told anything else."""
+    loaded, before a process that has just started could be given another."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

@@ -83,7 +83,7 @@ def measure_zero_shot(
     """Zero-shot classification of a split's clips that have exactly one label, and its chance:
     ``<prefix>zero_shot.accuracy``, ``chance.<prefix>zero_shot.accuracy`` and so on.
 
-    Empty where these clips are of one class or none: there is nothing to tell apart.
+    Empty where these clips are of one class or none: there is nothing to classify.
     """
     rows, named, labels = classifiable(clips)
     if len(labels) < 2:

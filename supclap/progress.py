@@ -79,7 +79,7 @@ def stage(what: str, total: int | None = None, unit: str = "") -> Iterator[Calla
 
 
 def counting(items: Iterable[Item], done: Callable[[int], None]) -> Iterator[Item]:
-    """The same items; ``done`` is told how many of them have been used."""
+    """The same items; ``done`` is called with how many of them have been used."""
     for number, item in enumerate(items):
         done(number)
         yield item

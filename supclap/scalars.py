@@ -104,8 +104,8 @@ class Loader(yaml.SafeLoader):
         try:
             value = read_number(str(node.value))
         except ValueError as error:
-            told = str(error)
-            raise yaml.constructor.ConstructorError(None, None, told, node.start_mark) from None
+            problem = str(error)
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
         if value is None or (node.tag == f"{_PREFIX}int" and not isinstance(value, int)):
             kind = node.tag.removeprefix(_PREFIX)
             raise yaml.constructor.ConstructorError(

@@ -56,7 +56,7 @@ class Step:
         Args:
             batch: the global batch.
             fed: what `Inputs.feed` gives of this worker's part.
-            checkpoint: name of the last good one, to be told where the run cannot go on.
+            checkpoint: name of the last good one, to be named where the run cannot go on.
 
         Returns:
             ``train.loss``, its parts (``train.base``, ``train.svr``, ``train.constraint``),

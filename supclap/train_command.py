@@ -154,7 +154,7 @@ def _configuration(config: Path | None, changes: tuple[str, ...], data: str | No
 
 
 def _name(run: RunConfig) -> str:
-    """A folder's name that tells losses apart and differs wherever the configuration does."""
+    """A folder's name that names the loss and differs wherever the configuration does."""
     svr = run.loss.svr
     loss = run.loss.name if svr is None else f"{run.loss.name}-{svr.sides}-{svr.radius}"
     content = json.dumps(run.model_dump(mode="json"), sort_keys=True)

@@ -38,7 +38,7 @@ class Usage:
 
     def peak(self) -> float | None:
         """The most memory held since this object was made, in MB: on a GPU what PyTorch allocated
-        there, else this process's resident memory. None where the system does not tell."""
+        there, else this process's resident memory. None where the system does not say."""
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             return max(self._on_gpu, torch.cuda.max_memory_allocated() / 1e6)
         return _high_water() if self._marked else None
@@ -69,7 +69,7 @@ def _high_water() -> float | None:
 
 
 def resident() -> float | None:
-    """The memory that this process holds, in MB; None where the system does not tell in /proc."""
+    """The memory that this process holds, in MB; None where the system does not say it in /proc."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:

@@ -77,7 +77,7 @@ class PrepareReport:
     """What `prepare` did.
 
     ``decoded``: clips decoded in this call; the others were there before. ``broken``: rows of the
-    index that cannot be read and tell no split.
+    index that cannot be read and name no split.
     """
 
     name: str
@@ -281,7 +281,7 @@ def _judge(parts: Sequence[_Part], unplaced: Sequence[Skipped], out: Path, max_l
     total = len(unplaced) + sum(part.report.listed for part in parts)
     if len(unplaced) > max_loss * total:
         raise InputError(
-            f"{len(unplaced):,} of {total:,} rows of the index are broken and tell no split, more "
+            f"{len(unplaced):,} of {total:,} rows of the index are broken and name no split, more "
             f"than the {max_loss:.1%} allowed; the first: {unplaced[0].row}: "
             f"{unplaced[0].reason}; all are in {out / SKIPPED}; {_accepting(len(unplaced) / total)}"
         )

@@ -100,7 +100,7 @@ def _print(report: PrepareReport) -> None:
     if report.renamed:
         notes.append(f"{report.renamed:,} files found under another spelling of their name")
     if report.broken:
-        notes.append(f"{report.broken:,} broken rows of the index that tell no split")
+        notes.append(f"{report.broken:,} broken rows of the index that name no split")
     if notes or any(part.lost for part in report.splits.values()):
         notes.append(f"each with its reason in {report.skipped_file}")
         click.echo("; ".join(notes))

@@ -88,7 +88,7 @@ def plan(
 
 
 def file_facts(root: Path, path: Path) -> tuple[str, int, int]:
-    """What tells whether a file is still the one it was: name, bytes, time of change.
+    """What shows whether a file is still the one it was: name, bytes, time of change.
 
     -1 where there is none, as behind a broken link: decoding says so.
     """

@@ -1,4 +1,4 @@
-"""What the losses demand of their input, each told as a ValueError with argument and value."""
+"""What the losses demand of their input, each reported as a ValueError with argument and value."""
 
 from __future__ import annotations
 

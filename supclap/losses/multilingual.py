@@ -85,7 +85,7 @@ class MultilingualLoss(nn.Module):
         spoken = texts.unbind(1)
         outputs, views = [], []
         for text in spoken:
-            # Aliases, so that the gradients of the terms can be told apart without a second
+            # Aliases, so that the gradients of the terms can be kept apart without a second
             # backward pass.
             here, there = audio.view_as(audio), text.view_as(text)
             outputs.append(self.loss(here, there, clip_ids))

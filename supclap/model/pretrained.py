@@ -93,7 +93,7 @@ def without_prefix(
 ) -> dict[str, Tensor]:
     """The weights under the names they have below the first prefix at which ``marker`` is found.
 
-    Names that lie elsewhere are kept as they are: `pour` will tell them.
+    Names that lie elsewhere are kept as they are: `pour` reports them.
     """
     for prefix in prefixes:
         if prefix + marker in weights:

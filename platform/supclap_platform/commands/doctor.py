@@ -43,11 +43,11 @@ def doctor(storage: str, tracking_uri: str | None, address: str | None) -> None:
     wrong = 0
     for name, check in checks:
         try:
-            sign, told = "ok", check()
+            sign, found = "ok", check()
         except Exception as error:  # whatever it is, the next part is still worth a look
-            sign, told = "WRONG", gist(error, None)
+            sign, found = "WRONG", gist(error, None)
             wrong += 1
-        click.echo(f"{sign:<6}{name:<18}{told}")
+        click.echo(f"{sign:<6}{name:<18}{found}")
     if wrong:
         raise SystemExit(1)
 
@@ -167,6 +167,6 @@ def _ray(address: str | None) -> str:
 
     with connected(address) as cluster:
         total = cluster.resources()
-        told = ray.get(ray.remote(num_cpus=0)(imported_on_a_worker).remote(), timeout=120)
+        worker = ray.get(ray.remote(num_cpus=0)(imported_on_a_worker).remote(), timeout=120)
     shown = ", ".join(f"{total[name]:g} {name}" for name in ("CPU", "GPU") if total.get(name))
-    return f"starts with {shown}; its workers {told}"
+    return f"starts with {shown}; its workers {worker}"

@@ -220,8 +220,8 @@ def _report(
     page = build_report(experiment, ledger, mixed, store, ended=datetime.now(UTC))
     folder = ledger.experiment_folder(experiment.name)
     folder.write(REPORT, page)
-    told = f"report: {folder.uri}/{REPORT} (verdicts, table, figures and runs on one page)"
-    console.print(told, markup=False, soft_wrap=True)
+    text = f"report: {folder.uri}/{REPORT} (verdicts, table, figures and runs on one page)"
+    console.print(text, markup=False, soft_wrap=True)
     return {REPORT: page}
 
 

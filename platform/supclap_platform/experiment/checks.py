@@ -99,9 +99,9 @@ def check_figures(document: Document, figures: Iterable[str]) -> tuple[str, ...]
     return tuple(dict.fromkeys(figures))
 
 
-def _known(document: Document, key: Key, told: str, name: str, valid: Iterable[str]) -> None:
+def _known(document: Document, key: Key, what: str, name: str, valid: Iterable[str]) -> None:
     valid = list(valid)
     if name not in valid:
         raise document.error(
-            key, f"{told} '{name}'{nearest(name, valid)} (valid: {', '.join(valid)})"
+            key, f"{what} '{name}'{nearest(name, valid)} (valid: {', '.join(valid)})"
         )

@@ -143,7 +143,7 @@ def _folder(path: Path, key: str) -> str:
 
 
 def _canonical(value: Any) -> Any:
-    """Minus zero is zero, and a float is what it is, not how it was written."""
+    """A value in the one form that is hashed: -0.0 becomes 0.0, tuples become lists."""
     if isinstance(value, Mapping):
         return {str(key): _canonical(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

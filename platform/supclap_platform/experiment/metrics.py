@@ -2,7 +2,7 @@
 
 Names are those of `supclap.events`. A retrieval metric without a split is the test split's:
 ``t2a.R@1`` is ``test.t2a.R@1``. With several languages, one may follow the split
-(``test.fra.t2a.R@1``), and MRV tells the rank's variance over them. ``also.NAME.`` before a name
+(``test.fra.t2a.R@1``), and MRV is the rank's variance over them. ``also.NAME.`` before a name
 asks for the further test set that a run calls NAME, and ``chance.also.NAME.`` for what guessing
 scores there.
 """

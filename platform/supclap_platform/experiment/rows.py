@@ -178,7 +178,7 @@ def _shown(value: Any) -> str:
 
 
 def _short(keys: list[str]) -> list[str]:
-    """The shortest endings of dotted keys that tell them apart: ``loss.svr.alpha`` -> alpha."""
+    """The shortest endings in which dotted keys still differ: ``loss.svr.alpha`` -> alpha."""
     parts = [key.split(".") for key in keys]
     count = 1
     while count < max(len(p) for p in parts):

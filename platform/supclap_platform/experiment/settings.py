@@ -73,8 +73,8 @@ class Settings:
         try:
             config = RunConfig.model_validate(values)
         except ValidationError as error:
-            told = fault(error, RunConfig, unsettable=("seed",))
-            raise self.error(places, _location(error), f"{name}: {told}") from None
+            problem = fault(error, RunConfig, unsettable=("seed",))
+            raise self.error(places, _location(error), f"{name}: {problem}") from None
         try:
             check_selection(config)
         except InputError as error:

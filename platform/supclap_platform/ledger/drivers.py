@@ -25,7 +25,7 @@ def drivers_of(ledger: Ledger, experiment: str) -> list[LeaseName]:
 
 
 def ask_to_stop(ledger: Ledger, experiment: str) -> list[LeaseName]:
-    """Asks every live driver of an experiment to stop; tells whom."""
+    """Asks every live driver of an experiment to stop; returns those asked."""
     folder = ledger.experiment_folder(experiment).below(FOLDER)
     asked = drivers_of(ledger, experiment)
     for name in asked:

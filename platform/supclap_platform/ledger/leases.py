@@ -32,8 +32,8 @@ PREFIX = "lease~"
 HEARTBEAT = 10.0  # seconds
 STALE_AFTER = 60.0  # seconds
 _NAME = re.compile(r"^lease~([A-Za-z0-9._-]+)~(\d+)~(\d+)~([0-9a-f]+)$")
-# Milliseconds by which two looks at a process's start may differ: it is told as ticks since boot,
-# and the moment of boot moves when the system's clock is set. A live holder must never look dead.
+# Milliseconds by which two looks at a process's start may differ: the system has it in ticks since
+# boot, and the moment of boot moves when the system's clock is set. A live holder must never look dead.
 CLOCK_TOLERANCE = 5_000
 
 
@@ -67,7 +67,7 @@ class LeaseName:
 
 
 def parse_lease(name: str) -> LeaseName | None:
-    """The holder that a file's name tells, or None where it is no lease."""
+    """The holder that a file's name names, or None where it is no lease."""
     match = _NAME.match(name)
     return LeaseName(match[1], int(match[2]), int(match[3]), match[4]) if match else None
 

@@ -80,7 +80,7 @@ class Result:
     workers: int
     code: str
     data: str
-    peak_MB: float | None = None  # most memory held; None where the system did not tell
+    peak_MB: float | None = None  # most memory held; None where the system did not say
     made_with: dict[str, str] = field(default_factory=dict)  # versions below it, and the device
     setup_seconds: float = 0.0  # before the first step; not part of `seconds`
 

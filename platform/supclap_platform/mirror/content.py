@@ -70,7 +70,7 @@ def event_name(name: str) -> str:
 
 
 def points_of(event: Event) -> list[Point]:
-    """What MLflow is told of one event."""
+    """What is logged to MLflow of one event."""
     time = milliseconds(event)
     if isinstance(event, EpochEnded):
         values = {metric_name(name): value for name, value in event.metrics.items()}

@@ -93,7 +93,10 @@ class Runs:
         return max((child.ended or 0 for child in self._children.values()), default=0)
 
     def show_parent(self, parent: Parent, status: str, ended: int | None) -> None:
-        """Sets the parent's tags, and its status; a status that ends it only with ``ended``."""
+        """Sets the parent run's tags and status.
+
+        A status that ends the run is set only where ``ended``, the time of its end, is given.
+        """
         tags = dict(parent.tags)
         if parent.about:
             tags[_NOTE] = parent.about

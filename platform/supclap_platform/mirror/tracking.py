@@ -1,8 +1,8 @@
 """The driver's tracker: mirrors the ledger to MLflow beside a run, which it never stops or slows.
 
 A thread of its own does all the work, importing MLflow and creating the store included; the driver
-only says that there may be something new. Whatever fails is told once and tried again. MLflow is a
-view: what is missing when the driver ends is added by the next run, or by `supclap sync`.
+only says that there may be something new. Whatever fails is reported once and tried again. MLflow
+is a view: what is missing when the driver ends is added by the next run, or by `supclap sync`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def open_tracker(
 
     Raises:
         InputError: a URI that MLflow cannot use. A server that does not answer is no mistake: it
-            is told through ``say``, and the run goes on.
+            is reported through ``say``, and the run goes on.
     """
     store = choose_store(uri, ledger.storage)
     return Tracker(experiment, cells, ledger, store, say)

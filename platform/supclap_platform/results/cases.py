@@ -196,8 +196,8 @@ def _over_queries(
     reference = ours[0].clips
     sizes = sorted({len(queries.clips) for queries in (*ours, *theirs)})
     if any(not np.array_equal(queries.clips, reference) for queries in (*ours, *theirs)):
-        told = " and ".join(map(str, sizes)) if len(sizes) > 1 else f"{sizes[0]}, of other clips"
-        case.reasons.append(f"the runs answer unequal sets of queries ({told})")
+        counts = " and ".join(map(str, sizes)) if len(sizes) > 1 else f"{sizes[0]}, of other clips"
+        case.reasons.append(f"the runs answer unequal sets of queries ({counts})")
         return
     case.queries = len(reference)
     data = {evidence.results(name)[seed].data for name in claim.variants for seed in seeds}

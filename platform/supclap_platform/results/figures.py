@@ -17,7 +17,7 @@ from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.panels import ENDINGS, PANELS, Panel, draw_single, draw_whole
 from supclap_platform.results.styles import Style, styles_of
 
-MOST = 24  # rows in a figure: nobody tells more lines apart
+MOST = 24  # rows in a figure: nobody can follow more lines
 
 CAPTIONS = {
     "drift": "Drift: the cosine of an anchor's update and its pull (after the paper's Figure 1).",

@@ -49,8 +49,8 @@ def as_markdown(table: Table) -> str:
     ]
     for row in table.rows:
         for group, runs in row.runs_of_groups():
-            told = ", ".join(f"{run.seed}: `{run.signature}` {run.state}" for run in runs)
-            lines.append(f"- {escaped(in_group(row.variant, group))}: {told}")
+            listed = ", ".join(f"{run.seed}: `{run.signature}` {run.state}" for run in runs)
+            lines.append(f"- {escaped(in_group(row.variant, group))}: {listed}")
     return "\n".join(lines) + "\n"
 
 

@@ -73,9 +73,9 @@ def _runs(row: Row, slots: Sequence[Slot]) -> str:
     shown = {slot.column.group for slot in slots}
     found = []
     for group, runs in row.runs_of_groups():
-        told = ", ".join(f"{run.seed}: {run.signature} {run.state}" for run in runs)
+        listed = ", ".join(f"{run.seed}: {run.signature} {run.state}" for run in runs)
         if group in shown:
-            found.append(told if group is None else f"{group}: {told}")
+            found.append(listed if group is None else f"{group}: {listed}")
     return "; ".join(found)
 
 

@@ -158,8 +158,8 @@ def on_bands(lines: Sequence[Line]) -> str:
     counts = sorted({line.seeds for line in lines})
     if counts == [1]:
         return "One seed: no band."
-    told = " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
-    return f"Mean over {told} seeds; bands: ± one sample standard deviation."
+    number = " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
+    return f"Mean over {number} seeds; bands: ± one sample standard deviation."
 
 
 def label(row: str, lines: Sequence[Line]) -> str:

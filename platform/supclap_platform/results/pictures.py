@@ -54,9 +54,9 @@ def _drawn(drawing: Drawing) -> Figure:
     panels = []
     for group in drawing.groups if drawing.panels else ():
         for panel in drawing.panels:
-            told = panel.title if group is None else f"{group}: {panel.title}"
+            title = panel.title if group is None else f"{group}: {panel.title}"
             picture = base64.b64encode(drawing.single(panel, group)).decode()
-            panels.append((told, f"data:image/svg+xml;base64,{picture}"))
+            panels.append((title, f"data:image/svg+xml;base64,{picture}"))
     rows = dict.fromkeys(line.row for line in drawing.drawn)
     return Figure(
         drawing.name,

@@ -11,7 +11,7 @@ from scipy import special
 from supclap_platform.results.inference import Equivalence, MeanTest
 
 POWER = 0.8
-MOST = 1_000  # seeds: beyond, "more than 1,000" is all that is told
+MOST = 1_000  # seeds: beyond, "more than 1,000" is all that is said
 
 
 @dataclass(frozen=True)

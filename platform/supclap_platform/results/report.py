@@ -79,18 +79,18 @@ class Part:
     def setup(self) -> dict[str, str]:
         """The experiment's frame: everything that is no setting of a run."""
         own = self.experiment
-        told = {"profile": own.profile, "seeds": ", ".join(map(str, own.seeds))}
-        told |= {f"--set {key}": str(value) for key, value in sorted(own.changes.items())}
+        facts = {"profile": own.profile, "seeds": ", ".join(map(str, own.seeds))}
+        facts |= {f"--set {key}": str(value) for key, value in sorted(own.changes.items())}
         if own.groups:
-            told["groups"] = ", ".join(own.groups)
+            facts["groups"] = ", ".join(own.groups)
         if own.baselines:
-            told["baselines"] = ", ".join(dict.fromkeys(own.baselines.values()))
+            facts["baselines"] = ", ".join(dict.fromkeys(own.baselines.values()))
         if own.init is not None:
             stage = own.init.variant
             kind = f"the cells of {stage}" if stage else "a stage of their own"
             shared = "one for each seed" if own.init.per_seed else "one for all"
-            told["starts from"] = f"{kind}, {shared}"
-        return told
+            facts["starts from"] = f"{kind}, {shared}"
+        return facts
 
     @cached_property
     def waiting(self) -> list[tuple[str, str, str]]:
@@ -206,19 +206,21 @@ def _cost(parts: Iterable[Part], parent: Parent | None) -> list[tuple[str, str]]
     runs = {run.signature: run for part in parts for run in part.facts.runs}
     results = [run.result for run in runs.values() if run.result is not None]
     worked = sum(result.seconds * result.workers for result in results)
-    told = [
+    facts = [
         ("Runs finished", f"{len(results):,} of {len(runs):,}"),
         ("Worker-hours of the finished runs", f"{worked / 3600:.2f}"),
     ]
     if results:
-        told.append(("A run, on average", duration(sum(r.seconds for r in results) / len(results))))
+        facts.append(
+            ("A run, on average", duration(sum(r.seconds for r in results) / len(results)))
+        )
     if parent is not None:
-        told.append(("First started", _moment(parent.began)))
+        facts.append(("First started", _moment(parent.began)))
         if parent.ended is not None:
-            told.append(("Last ended", _moment(parent.ended)))
+            facts.append(("Last ended", _moment(parent.ended)))
             span = duration((parent.ended - parent.began) / 1000)
-            told.append(("Wall time, from first start to last end, pauses included", span))
-    return told
+            facts.append(("Wall time, from first start to last end, pauses included", span))
+    return facts
 
 
 def _versions(parts: Iterable[Part]) -> dict[str, str]:

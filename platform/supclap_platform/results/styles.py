@@ -1,4 +1,4 @@
-"""How a variant is drawn: the same in every figure, and told apart without colour too."""
+"""How a variant is drawn: the same in every figure, and different without colour too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
-# Okabe and Ito's colours, which the colour-blind tell apart; yellow is left out on white paper.
+# Okabe and Ito's colours, which differ for the colour-blind; yellow is left out on white paper.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F7F7F")
 DASHES: tuple[tuple[int, ...], ...] = (
     (),
@@ -50,7 +50,7 @@ def styles_of(variants: Sequence[str]) -> dict[str, Style]:
 
 
 def _style(place: int) -> Style:
-    # 6 and 11 share no factor: dashes and markers alone tell 66 variants apart.
+    # 6 and 11 share no factor: dashes and markers alone differ for 66 variants.
     return Style(
         COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)], MARKERS[place % len(MARKERS)]
     )

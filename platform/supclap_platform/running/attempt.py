@@ -246,7 +246,7 @@ def _watch_workers(task: Task, ledger: Ledger, lease: Lease, report: Report) -> 
 
     waiting = threading.Thread(target=wait, name="workers", daemon=True)
     waiting.start()
-    told = 0
+    reported = 0
     while waiting.is_alive() or not ended:
         waiting.join(WATCH_SECONDS / 2)
         if folder.exists(STOP):
@@ -254,12 +254,12 @@ def _watch_workers(task: Task, ledger: Ledger, lease: Lease, report: Report) -> 
             folder.delete(STOP)
             raise _Stopped
         events = ledger.events(task.signature)
-        for event in events[told:]:
+        for event in events[reported:]:
             report(event)
-        told = max(told, len(events))
+        reported = max(reported, len(events))
     if ended[0] is not None:
         raise ended[0]
-    for event in ledger.events(task.signature)[told:]:
+    for event in ledger.events(task.signature)[reported:]:
         report(event)
 
 

@@ -71,14 +71,14 @@ def _stopped(grid: Grid, console: Console) -> int:
 
 
 def _failures(grid: Grid, console: Console) -> int:
-    """Tells of each cell that failed, with the end of its log; the exit code."""
+    """Reports each cell that failed, with the end of its log; the exit code."""
     for standing in grid.of(Phase.FAILED):
-        told = f"failed: {standing.cell.label}: {standing.error}"
+        text = f"failed: {standing.cell.label}: {standing.error}"
         console.print()
-        console.print(told, style="bold red", markup=False, soft_wrap=True)
+        console.print(text, style="bold red", markup=False, soft_wrap=True)
         for line in standing.log:
             console.print(f"  | {line}", style="dim", markup=False, soft_wrap=True)
     for standing in grid.of(Phase.BLOCKED):
-        told = f"{standing.cell.label}: {standing.error}"
-        console.print(told, style="red", markup=False, soft_wrap=True)
+        text = f"{standing.cell.label}: {standing.error}"
+        console.print(text, style="red", markup=False, soft_wrap=True)
     return 1 if grid.of(Phase.FAILED) or grid.of(Phase.BLOCKED) else 0

@@ -85,7 +85,7 @@ class RayExecutor:
         self._running[reference] = cell
 
     def want(self, cells: list[Cell]) -> None:
-        """Tells a cluster's autoscaler of all that is to run: it sees only what is submitted.
+        """Reports to a cluster's autoscaler all that is to run: it sees only what is submitted.
 
         Call it often: it speaks to the cluster once in a while, and at once where nothing is left.
         """
@@ -136,8 +136,12 @@ def demand(resources: Resources) -> dict[str, float]:
 
 
 def _options(resources: Resources) -> dict[str, Any]:
-    """Of the task. One that starts workers only waits for them: the workers hold the resources.
-    It waits beside the driver, so that a machine that is lost takes workers only."""
+    """Ray's options for a cell's task.
+
+    A task that starts workers under Ray Train only waits for them: the workers reserve the cores,
+    the task reserves none. It runs on the driver's machine, so that the loss of another machine
+    ends workers, which are restarted, and never the task that waits for them.
+    """
     if nested(resources):
         here = ray.get_runtime_context().get_node_id()
         beside = NodeAffinitySchedulingStrategy(here, soft=True)

@@ -104,7 +104,7 @@ class Monitor:
 
 
 def watch(plan: Plan, ledger: Ledger, reader: Reader, since: float | None) -> Progress:
-    """The progress of an experiment as the ledger alone tells it.
+    """The progress of an experiment as the ledger alone shows it.
 
     Args:
         since: seconds since its driver began, None where it has none.

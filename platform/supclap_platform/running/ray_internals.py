@@ -45,8 +45,11 @@ def sparing() -> Iterator[None]:
 
 
 def hush() -> None:
-    """What Ray's daemons report, each in one line: the end of a machine comes with the last lines
-    of a log of Ray's own, twice, and has no setting that shortens it."""
+    """Prints each report of Ray's daemons as one line.
+
+    Ray prints the loss of a machine twice, each time with the last lines of one of its own logs,
+    and no setting shortens that.
+    """
     shown: set[str] = set()
 
     def print_shortly(data: dict[str, Any], *_: Any, **__: Any) -> None:

@@ -70,7 +70,7 @@ def run_trial(config: dict[str, Any], common: Common | None = None) -> None:
                 step = len(meter.finished) * config.epochs + event.epoch
                 tune.report({"kind": "epoch", "step": step, "value": value})
 
-        if ledger.state(task.signature) is State.DONE:  # of one seed: nothing more will tell it
+        if ledger.state(task.signature) is State.DONE:  # trained before: its events are read
             for event in ledger.events(task.signature):
                 report(event)
         outcome = _finished(task, ledger, report)

@@ -123,8 +123,8 @@ def _drive(
                 stopped = tune_search(search, book, ledger, common, at_once, watch)
             if search.mistake:
                 status = "FAILED"
-                told = f"failed: {search.mistake}"
-                console.print(told, style="bold red", markup=False, soft_wrap=True)
+                text = f"failed: {search.mistake}"
+                console.print(text, style="bold red", markup=False, soft_wrap=True)
                 return 1
             if stopped == "interrupted":
                 done = len(book.over())
@@ -195,11 +195,11 @@ def _told(
     over = book.over()
     names = [trial.state.name for trial in over]
     wall, workers = book.spent()
-    told = f"search: {len(over)} trials ({names.count('PRUNED')} stopped early"
-    told += f", {names.count('FAIL')} failed" if "FAIL" in names else ""
-    told += f", {search.told} told by the ledger" if search and search.told else ""
-    told += f"), {duration(3600 * wall)}, {workers:.2f} worker-hours"
-    console.print(told, markup=False, soft_wrap=True)
+    text = f"search: {len(over)} trials ({names.count('PRUNED')} stopped early"
+    text += f", {names.count('FAIL')} failed" if "FAIL" in names else ""
+    text += f", {search.known} known from the ledger" if search and search.known else ""
+    text += f"), {duration(3600 * wall)}, {workers:.2f} worker-hours"
+    console.print(text, markup=False, soft_wrap=True)
     stopped = stopped or (book.exhausted() if book.left else None)
     if book.left:
         console.print(

@@ -142,7 +142,7 @@ def logarithmic(parameter: ParameterSection) -> bool:
 
 
 def short(names: Sequence[str]) -> dict[str, str]:
-    """Endings of dotted names that tell them apart."""
+    """Endings of dotted names, as short as they still differ."""
     from supclap_platform.experiment.rows import _short
 
     return dict(zip(names, _short(list(names)), strict=True))

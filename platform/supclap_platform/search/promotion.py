@@ -43,11 +43,11 @@ def promoted(experiment: Experiment, best: Sequence[Ranked], source: str) -> str
         if variant.name not in search.rows:
             text += _row(variant.name, variant.changes)
     for one in best:
-        told = ", ".join(
+        scores = ", ".join(
             f"{objective.metric} {value:.4g}"
             for objective, value in zip(search.objectives, one.values, strict=True)
         )
-        text += f"  # {told}\n"
+        text += f"  # {scores}\n"
         text += _row(f"{TRIAL}{one.number}", {**search.base, **one.params})
     rest = _rest(experiment, best)
     return text + _dump(rest)

@@ -43,7 +43,7 @@ class StudySearch(OptunaSearch):
     Attributes:
         stopping: no more trials are handed out, and those that end are left for the next run.
         live: Tune's trials that are not over, by Tune's name of them.
-        told: trials whose value the ledger had, so that nothing was run.
+        known: trials whose value the ledger had, so that nothing was run.
     """
 
     def __init__(self, book: Book, ledger: Ledger, say: Say) -> None:
@@ -64,12 +64,12 @@ class StudySearch(OptunaSearch):
         self.stopping: str | None = None  # why
         self.mistake: str | None = None  # of the input: every further trial would meet it
         self.live: dict[str, Live] = {}
-        self.told = 0
+        self.known = 0
         self._ending: set[str] = set()  # Tune's names of stopped trials whose workers are to end
         self.recovered = len(self._orphans)
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial that has something to run; those that the ledger knows are told."""
+        """The next trial that has something to run; values that the ledger knows go to the study."""
         while self.stopping is None:
             own = self._orphans.pop(0) if self._orphans else self._book.ask()
             if own is None:
@@ -80,7 +80,7 @@ class StudySearch(OptunaSearch):
                 for step, value in curve(trial, self._ledger, self._book.search.objectives):
                     self._book.note(own, step, value)
                 self._end(own, trial)
-                self.told += 1
+                self.known += 1
                 continue
             for signature in trial.signatures:
                 self._ledger.clear_failure(signature)

@@ -248,22 +248,22 @@ class Book:
         """What the values of a study depend on, as plain values with flat keys."""
         base, resources = self.search.build("search", {})
         init = self.trials.experiment.init
-        told: dict[str, Any] = {
+        declared: dict[str, Any] = {
             "objective": {o.metric: o.direction for o in self.search.objectives},
             "seeds": list(self.search.seeds),
             "workers": resources.workers,
             "init": None if init is None else identity_of(init.config),
         }
         fixed = flat(identity_of(base))
-        told |= {
+        declared |= {
             f"base.{key}": value
             for key, value in fixed.items()
             if key not in {"seed", *NO_PART_OF_A_RESULT}
         }
         for name, parameter in self.search.space.described().items():
-            told[f"space.{name}"] = parameter
-            told.pop(f"base.{name}", None)
-        found: dict[str, Any] = json.loads(json.dumps(told))
+            declared[f"space.{name}"] = parameter
+            declared.pop(f"base.{name}", None)
+        found: dict[str, Any] = json.loads(json.dumps(declared))
         return found
 
     def _check_declared(self) -> None:
@@ -301,13 +301,13 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     keys = sorted(dict.fromkeys(keys), key=lambda key: not key.startswith("space."))
     key = keys[0]
     if key not in now:
-        told = f"the file no longer has {key}"
+        change = f"the file no longer has {key}"
     elif key not in before:
-        told = f"the file now has {key}"
+        change = f"the file now has {key}"
     else:
-        told = f"{key} was {json.dumps(before[key])}, and is {json.dumps(now[key])}"
+        change = f"{key} was {json.dumps(before[key])}, and is {json.dumps(now[key])}"
     more = len(keys) - 1
-    return told + (f" (and {more} more)" if more else "")
+    return change + (f" (and {more} more)" if more else "")
 
 
 def _new_name(name: str, known: Iterable[str]) -> str:

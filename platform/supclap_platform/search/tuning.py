@@ -194,8 +194,12 @@ class _Keeper:
 
 
 def _bundles(cell: Cell) -> list[dict[str, float]]:
-    """Of a trial's placement group. One that starts workers only waits for them: they hold the
-    resources, all that there are if need be. Tune refuses a trial without any, hence the byte."""
+    """What a trial reserves of the cluster.
+
+    A trial that starts workers only waits for them. The workers reserve the cores, perhaps all that
+    there are, so the trial must not hold any; Tune refuses a trial that reserves nothing, so it
+    reserves one byte of memory.
+    """
     return [{"memory": 1.0}] if nested(cell.resources) else [demand(cell.resources)]
 
 

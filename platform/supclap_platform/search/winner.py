@@ -85,7 +85,7 @@ def whole_setting(search: Search, sampled: Mapping[str, Any]) -> dict[str, Any]:
 def keep_outcome(book: Any, ledger: Ledger, ended: bool = True) -> Outcome:
     """Writes down what a study has found, for the table, the plan and other commands.
 
-    Only a search that has ended has a winner; before that, it is only told how far it is.
+    Only a search that has ended has a winner; before that, only how far it is can be shown.
     """
     experiment = book.trials.experiment
     outcome = Outcome(
@@ -151,11 +151,11 @@ def search_line(experiment: Experiment, ledger: Ledger) -> str:
     outcome = read_outcome(experiment, ledger, so_far=True)
     if outcome is None:
         return f"{head}, none over yet"
-    told = f"{head}, {outcome.trials} over, {outcome.left} left"
+    text = f"{head}, {outcome.trials} over, {outcome.left} left"
     if outcome.best:
         values = ", ".join(f"{value:.4g}" for value in outcome.best[0].values)
-        told += f"; best so far: trial {outcome.best[0].number} with {values}"
-    return told
+        text += f"; best so far: trial {outcome.best[0].number} with {values}"
+    return text
 
 
 def _file(experiment: Experiment, kind: str = "") -> str:

@@ -1,6 +1,6 @@
 """MPEG audio (MP3, MP2, MP1): its frames, counted, and the streams that they form.
 
-The format has no header. A Xing or VBRI frame in front may tell the number of frames; without one
+The format has no header. A Xing or VBRI frame in front may name the number of frames; without one
 a decoder guesses the length from the first frames and the file's size, which is wrong wherever the
 bit rate varies or something else lies behind the sound. Here the frames are walked through:
 ISO 11172-3 and 13818-3, the frame header; LAME's notes on the Xing tag.
@@ -41,7 +41,7 @@ class _Frame:
 class Run:
     """Frames of one kind that belong together.
 
-    ``frames``: how many are whole; ``promised``: how many its tag tells of; ``sound``: their
+    ``frames``: how many are whole; ``promised``: how many its tag promises; ``sound``: their
     bytes, without ``tag``, those of the tag.
     """
 
@@ -70,7 +70,7 @@ def runs(file: int, span: range) -> list[Run]:
     left out, as every decoder does. A last frame that is cut off is no frame.
 
     Raises:
-        Unreadable: a tag tells of more frames than are there.
+        Unreadable: a tag promises more frames than are there.
     """
     found: list[Run] = []
     for frame, place in _walk(file, span):

@@ -129,7 +129,7 @@ class _Work:
             self._write(folder, dict.fromkeys(ROLES, SYNTHETIC), _synthetic)
             return
         kinds = usable_kinds(self.recordings)
-        plan(self.clips, self.seed, kinds)  # too few kinds should be told before decoding
+        plan(self.clips, self.seed, kinds)  # too few kinds is reported before anything is decoded
         bank = folder / "bank.raw"
         try:
             workers = self.workers_for(len(self.recordings))

@@ -111,4 +111,4 @@ def serve() -> None:
             pickle.dump(answer, sink, protocol=5)
             sink.flush()
     except (EOFError, BrokenPipeError):
-        os._exit(0)  # the parent is done, or gone: nobody is left to tell
+        os._exit(0)  # the parent is done, or gone: nobody is left to report to

@@ -1,6 +1,6 @@
 """Descriptions of scenes, and how the splits' descriptions are drawn.
 
-A description says everything that a caption tells: the kinds, their order, their attributes. An
+A description says everything that a caption says: the kinds, their order, their attributes. An
 attribute that it does not mention has its middle value in the sound, so "a dog barks" is neither
 loud nor quiet. Within a measured split no description is a less detailed version of another one
 ("a dog barks" beside "a dog barks loudly"): every caption then fits one clip only.
@@ -109,7 +109,7 @@ def _variants(kind: Kind) -> tuple[tuple[Event, ...], ...]:
         events: list[Event] = []
         for names in combinations(kind.attributes, count):
             if set(names) == {"level", "distance"}:
-                continue  # far away and loud cannot be told from nearer and quieter
+                continue  # far away and loud cannot be heard apart from nearer and quieter
             events += [
                 Event(kind.name, words) for words in product(*(ATTRIBUTES[name] for name in names))
             ]

@@ -78,7 +78,7 @@ class Listing:
         return [note for note in self.notes if note.kind == BROKEN]
 
     def broken(self, split: str) -> Broken:
-        """Notes broken rows of a split; of none ("") where it cannot be told of which they are."""
+        """Notes broken rows of a split; of none ("") where nothing says of which they are."""
 
         def note(where: str, reason: str) -> None:
             self.notes.append(Skipped(split, "", "", where, BROKEN, reason))

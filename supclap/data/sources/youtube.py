@@ -20,7 +20,7 @@ _NAME = re.compile(r"Y?(?P<id>[A-Za-z0-9_-]{11})(?P<times>(?:_\d+(?:\.\d+)?){0,2
 class Segments:
     """The audio files of a collection by video id and start time.
 
-    ``wanted``: the (id, start in seconds) of all clips. A file that tells no start time stands for
+    ``wanted``: the (id, start in seconds) of all clips. A file that names no start time stands for
     a clip only where the collection has one clip of that video.
     """
 
@@ -47,7 +47,7 @@ class Segments:
         exact = [path for begins, path in found if begins in (start, start * 1000)]
         bare = [path for begins, path in found if begins is None]
         if not exact and bare and self._clips[video] > 1:
-            return None, f"{bare[0]} tells no start time, and several clips are of this video"
+            return None, f"{bare[0]} names no start time, and several clips are of this video"
         other = [path for name in other_names for path in self._named.get(name, [])]
         choice = exact or bare or other
         if choice:

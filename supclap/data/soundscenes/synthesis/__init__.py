@@ -2,7 +2,7 @@
 
 A synthesizer takes a `Draw` and returns (samples,) float32 of any level: pitch and pace are in
 it, level and distance are added by the mixer. What varies besides (timbre, rhythm, the base
-frequency by some percent) is nature, and no caption tells it.
+frequency by some percent) is nature, and no caption mentions it.
 """
 
 from __future__ import annotations
