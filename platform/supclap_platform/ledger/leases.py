@@ -33,7 +33,8 @@ HEARTBEAT = 10.0  # seconds
 STALE_AFTER = 60.0  # seconds
 _NAME = re.compile(r"^lease~([A-Za-z0-9._-]+)~(\d+)~(\d+)~([0-9a-f]+)$")
 # Milliseconds by which two looks at a process's start may differ: the system has it in ticks since
-# boot, and the moment of boot moves when the system's clock is set. A live holder must never look dead.
+# boot, and the moment of boot moves when the system's clock is set. A live holder must never look
+# dead.
 CLOCK_TOLERANCE = 5_000
 
 

@@ -69,7 +69,7 @@ class StudySearch(OptunaSearch):
         self.recovered = len(self._orphans)
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial that has something to run; values that the ledger knows go to the study."""
+        """The next trial with something to run; values that the ledger knows go to the study."""
         while self.stopping is None:
             own = self._orphans.pop(0) if self._orphans else self._book.ask()
             if own is None:
