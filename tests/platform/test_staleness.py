@@ -15,6 +15,7 @@ from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import Status, make_plan
 from supclap_platform.ledger.staleness import mixture, stale_cells
 from supclap_platform.results.tables import build_table
+from supclap_platform.results.verdicts import judge
 from supclap_platform.testing import events_of, finish, leave
 
 from supclap.code import code_version, own_code, version_of
@@ -150,6 +151,15 @@ def test_a_table_says_what_is_old_and_why(path: Path, ledger: Ledger) -> None:
     assert f"{code} (stale)" in table.notes[-1]
     finish_all(path, ledger)
     assert not [n for n in build_table(load_experiment(path), ledger).notes if "stale" in n.lower()]
+
+
+def test_a_verdict_says_that_it_rests_on_old_runs(path: Path, ledger: Ledger) -> None:
+    claims = "claims: [Static > InfoNCE on t2a.R@1, SigLIP > InfoNCE on t2a.R@1]\n"
+    path.write_text(FILE + claims, encoding="utf-8")
+    finish_all(path, ledger, SVR)
+    first, second = judge(load_experiment(path), ledger)
+    assert "2 of its runs are of earlier code (stale)" in first.remarks
+    assert not [remark for remark in second.remarks if "stale" in remark]
 
 
 @pytest.mark.parametrize("command", ["table", "report"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from supclap.events import EpochEnded
 from supclap_platform.experiment.cells import INIT, Cell, cells_of
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger, Result, State
+from supclap_platform.ledger.staleness import stale_cells
 from supclap_platform.results.table import Run
 
 if TYPE_CHECKING:
@@ -40,6 +42,14 @@ class Evidence:
     def runs(self, variant: str) -> list[Run]:
         """The runs that the experiment declares of a variant, in the order of its seeds."""
         return [Run(c.seed, c.signature, self._states[c.signature]) for c in self._of(variant)]
+
+    @cached_property
+    def stale(self) -> frozenset[str]:
+        """The signatures of its runs that other code has finished than would run them today."""
+        stages = (cell.signature for cell in self.cells if cell.variant == INIT)
+        results = {**self._results, **self._ledger.results(stages)}
+        stale = stale_cells(self.cells, results, self._ledger)
+        return frozenset(cell.signature for one in stale for cell in one.cells)
 
     def results(self, variant: str) -> dict[int, Result]:
         """seed -> result of its finished runs."""

@@ -85,6 +85,9 @@ def judge(
 
 def _verdict(case: Case, corrected: float | None, evidence: Evidence, claims: int) -> Verdict:
     decided = corrected is not None and corrected <= LEVEL
+    runs = tuple((name, run) for name in case.claim.variants for run in evidence.runs(name))
+    old = len({run.signature for _, run in runs} & evidence.stale)
+    remarks = [*case.remarks, *([f"{old} of its runs are of earlier code (stale)"] if old else [])]
     verdict = Verdict(
         claim=case.claim,
         outcome=_leaning(case) if decided else Outcome.UNDECIDED,
@@ -97,8 +100,8 @@ def _verdict(case: Case, corrected: float | None, evidence: Evidence, claims: in
         queries=case.queries,
         wide=case.wide,
         reasons=tuple(case.reasons),
-        remarks=tuple(case.remarks),
-        runs=tuple((name, run) for name in case.claim.variants for run in evidence.runs(name)),
+        remarks=tuple(remarks),
+        runs=runs,
     )
     if case.values:
         verdict = replace(verdict, effect=summarise(case.values).mean)
