@@ -11,7 +11,10 @@ pointer's file nor its best epoch needs any more is removed afterwards.
 from __future__ import annotations
 
 import io
-import json
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,8 +22,13 @@ from torch import nn
 
 from supclap.errors import InputError
 from supclap.run_files import CHECKPOINTS, LATEST
-from supclap.storage import Folder
+from supclap.storage import Folder, NotAFile
+from supclap.stored import Damaged, read_values, sealed
 from supclap.wording import gist
+
+_NAME = re.compile(r"[\w-]+\.pt")
+# What comes of a state that is not the one that a run of this configuration saves.
+_UNFIT = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 class Checkpoints:
@@ -40,19 +48,23 @@ class Checkpoints:
         packed = io.BytesIO()
         torch.save(state, packed)
         self._folder.write(name, packed.getvalue())
-        self._folder.write(LATEST, json.dumps({"file": name}).encode())
+        self._folder.write(LATEST, sealed({"file": name}))
         for other in self._folder.names():
             if other not in (name, keep, LATEST):
                 self._folder.delete(other)
 
     def latest(self) -> str | None:
-        """The name of the last good checkpoint, or None."""
-        if not self._folder.exists(LATEST):
+        """The name of the last good checkpoint, or None. Raises Damaged as `load` does."""
+        try:
+            found = read_values(self._folder, LATEST, self._remedy).get("file")
+        except FileNotFoundError:
             return None
-        return str(json.loads(self._folder.read(LATEST))["file"])
+        if not isinstance(found, str) or not _NAME.fullmatch(found):
+            raise Damaged(f"{self._folder.uri}/{LATEST}", "names no checkpoint", self._remedy)
+        return found
 
     def load_latest(self) -> dict[str, Any] | None:
-        """The last good checkpoint's state, or None. Raises InputError as `load` does."""
+        """The last good checkpoint's state, or None. Raises Damaged as `load` does."""
         name = self.latest()
         return None if name is None else self.load(name)
 
@@ -60,17 +72,48 @@ class Checkpoints:
         """What `save` wrote, on the CPU.
 
         Raises:
-            InputError: the file is gone or damaged, which no kill of the writer can cause.
+            Damaged: the file is gone or is not what was written, which no kill of the writer can
+                cause.
         """
         try:
             packed = io.BytesIO(self._folder.read(name))
-            state: dict[str, Any] = torch.load(packed, map_location="cpu", weights_only=True)
+            _check_sums(packed)
+            state: Any = torch.load(packed, map_location="cpu", weights_only=True)
+        except NotAFile as error:
+            raise self._damaged(name, str(error)) from None
         except Exception as error:  # torch.load fails in many ways on damaged bytes
-            raise InputError(
-                f"{self._folder.uri}/{name}: not a readable checkpoint ({gist(error)}); remove "
-                f"{self._folder.uri} to train from the start"
-            ) from None
+            raise self._damaged(name, f"not a readable checkpoint: {gist(error)}") from None
+        if not isinstance(state, dict):
+            raise self._damaged(name, "not a readable checkpoint: no mapping")
         return state
+
+    @contextmanager
+    def used(self, name: str | None = None) -> Iterator[None]:
+        """Names the checkpoint where what it holds does not fit the run: Damaged."""
+        try:
+            yield
+        except InputError:
+            raise
+        except _UNFIT as error:
+            raise self._damaged(
+                name or self.latest() or LATEST, f"does not fit the run: {error!r}"
+            ) from None
+
+    @property
+    def _remedy(self) -> str:
+        return f"remove {self._folder.uri} to train from the start"
+
+    def _damaged(self, name: str, how: str) -> Damaged:
+        return Damaged(f"{self._folder.uri}/{name}", how, self._remedy)
+
+
+def _check_sums(packed: io.BytesIO) -> None:
+    """Raises ValueError where the file is altered: `torch.load` compares no checksum (2.13)."""
+    with zipfile.ZipFile(packed) as archive:
+        broken = archive.testzip()
+    if broken is not None:
+        raise ValueError(f"{broken} is altered")
+    packed.seek(0)
 
 
 def learned_state(module: nn.Module) -> dict[str, torch.Tensor]:

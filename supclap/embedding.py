@@ -26,6 +26,7 @@ from supclap.wording import gist, spelled
 FORMAT = "1"
 _SOUNDS = frozenset((*READABLE, *OTHER))  # by these suffixes a file counts as sound by its name
 DIGITS = 6
+AGAIN = "`supclap embed` makes one anew"
 WINDOWS_AT_ONCE = 256  # embedded and written together
 
 Window = tuple[str, int, np.ndarray]  # path, first sample, (samples,) int16
@@ -86,7 +87,10 @@ def embed_folder(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         # Python opens a file of any name; pyarrow wants UTF-8, and takes some names for a URI.
-        with open(scratch, "wb") as sink, pq.ParquetWriter(sink, schema) as writer:
+        with (
+            open(scratch, "wb") as sink,
+            pq.ParquetWriter(sink, schema, write_page_checksum=True) as writer,
+        ):
             held: list[Window] = []
             for number, name in enumerate(names, 1):
                 cut = _cut(model, folder, name, left_out)
@@ -222,18 +226,20 @@ def _open(index: Path, model: CLAP) -> pa.Table:
             "embed the folder again, or search with the model that made it"
         )
     with _readable(index) as file:
-        table = pq.read_table(file)
-    if not table.schema.equals(_schema(model)) or not len(table):
-        raise InputError(f"{index}: its columns are not those of an index; embed the folder again")
+        table = pq.read_table(file, page_checksum_verification=True)
+    holes = any(column.null_count for column in table.columns)
+    if not table.schema.equals(_schema(model)) or not len(table) or holes:
+        raise InputError(f"{index}: its columns are not those of an index; {AGAIN}")
     return table
 
 
 def _metadata(index: Path) -> dict[bytes, bytes]:
     with _readable(index) as file:
         marks: dict[bytes, bytes] = pq.read_schema(file).metadata or {}
+        marks.get(b"supclap.model", b"").decode()
     whole = {b"supclap.model", b"supclap.folder"} <= set(marks)
     if marks.get(b"supclap.index") != FORMAT.encode() or not whole:
-        raise InputError(f"{index}: not an index of this version; `supclap embed` makes one")
+        raise InputError(f"{index}: not an index of this version; {AGAIN}")
     return marks
 
 
@@ -246,5 +252,5 @@ def _readable(index: Path) -> Iterator[BinaryIO]:
             yield file
     except FileNotFoundError:
         raise InputError(f"{index}: no such index; `supclap embed` makes one") from None
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{index}: not a readable Parquet file: {gist(error)}") from None
+    except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:
+        raise InputError(f"{index}: not a readable Parquet file: {gist(error)}; {AGAIN}") from None

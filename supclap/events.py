@@ -11,8 +11,13 @@ from __future__ import annotations
 
 import json
 import time as clock
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from supclap.stored import AGAIN, Count, Damaged, Duration, Positive, fault_of
 
 
 @dataclass(frozen=True)
@@ -22,15 +27,15 @@ class Started:
     config: dict[str, Any]
     code: str  # version of the code that the run depends on (`supclap.code`)
     data: str  # content hash of the collection
-    workers: int  # now: those of the last attempt
-    epochs: int
-    steps_per_epoch: int
-    parameters: int
-    step: int = 0
-    clips: int = 0  # trained on
-    left_out: int = 0  # clips of the train split without a caption in the languages
-    dropped: int = 0  # pairs that wait at the end of each epoch, others in every epoch
-    noisy: int = 0  # clips that bear another clip's captions
+    workers: Positive  # now: those of the last attempt
+    epochs: Positive
+    steps_per_epoch: Positive
+    parameters: Count
+    step: Count = 0
+    clips: Count = 0  # trained on
+    left_out: Count = 0  # clips of the train split without a caption in the languages
+    dropped: Count = 0  # pairs that wait at the end of each epoch, others in every epoch
+    noisy: Count = 0  # clips that bear another clip's captions
     also: dict[str, str] = field(default_factory=dict)  # content hashes of further test sets' data
     # Content hashes of the frozen encoders, by their side: checkpoints do not hold their weights.
     frozen: dict[str, str] = field(default_factory=dict)
@@ -41,43 +46,42 @@ class Started:
     made_with: dict[str, str] = field(default_factory=dict, compare=False)
     # That data, model and loss took before this event, without what is made once and then kept
     # (`supclap.data.cache`). 0 where an earlier version did not note it.
-    setup_seconds: float = field(default=0.0, compare=False)
-    time: float = field(default_factory=clock.time, compare=False)
-    kind: str = "started"
+    setup_seconds: Duration = field(default=0.0, compare=False)
+    time: Duration = field(default_factory=clock.time, compare=False)
+    kind: Literal["started"] = "started"
 
 
 @dataclass(frozen=True)
 class EpochEnded:
     """One epoch is trained, measured and checkpointed. ``epoch`` counts from 1."""
 
-    epoch: int
-    step: int
-    seconds: float
+    epoch: Positive
+    step: Count
+    seconds: Duration
     metrics: dict[str, float] = field(default_factory=dict)
     # What rank 0 used (`supclap.usage`): no part of the result either.
     system: dict[str, float] = field(default_factory=dict, compare=False)
-    time: float = field(default_factory=clock.time, compare=False)
-    kind: str = "epoch"
+    time: Duration = field(default_factory=clock.time, compare=False)
+    kind: Literal["epoch"] = "epoch"
 
 
 @dataclass(frozen=True)
 class Finished:
     """The run is whole; ``metrics`` are those of ``best_epoch``, test split included."""
 
-    best_epoch: int
-    step: int
-    seconds: float
+    best_epoch: Positive
+    step: Count
+    seconds: Duration
     metrics: dict[str, float] = field(default_factory=dict)
-    time: float = field(default_factory=clock.time, compare=False)
+    time: Duration = field(default_factory=clock.time, compare=False)
     # The most memory that rank 0 held, in MB (`supclap.usage`): no part of the result.
     peak_MB: float | None = field(default=None, compare=False)
-    kind: str = "finished"
+    kind: Literal["finished"] = "finished"
 
 
 Event = Started | EpochEnded | Finished
 # Last words of the metrics of retrieval of which a small value is the good one.
 LOW = ("medR", "meanR", "MRV")
-_KINDS: dict[str, type[Event]] = {"started": Started, "epoch": EpochEnded, "finished": Finished}
 
 
 def to_line(event: Event) -> str:
@@ -85,10 +89,28 @@ def to_line(event: Event) -> str:
     return json.dumps(asdict(event), ensure_ascii=False, sort_keys=True)
 
 
-def from_line(line: str) -> Event:
+def from_line(line: str, where: str = "an event", remedy: str = AGAIN) -> Event:
     """The event that `to_line` wrote. What only another version of this package knows is left out,
-    so that tables and figures of its runs can still be made."""
-    values = json.loads(line)
-    kind = _KINDS[values["kind"]]
-    known = {one.name for one in fields(kind)}
-    return kind(**{name: value for name, value in values.items() if name in known})
+    so that tables and figures of its runs can still be made.
+
+    Raises:
+        Damaged: it is none; ``where`` and ``remedy`` are named.
+    """
+    try:
+        return _adapter().validate_json(line, strict=True)
+    except ValidationError as error:
+        raise Damaged(where, fault_of(error), remedy) from None
+
+
+def from_lines(content: bytes, where: str, remedy: str = AGAIN) -> list[Event]:
+    """The events of a file, a line each; one that is still being written is left out.
+
+    Raises Damaged, naming the line.
+    """
+    lines = content.decode("utf-8", errors="replace").split("\n")[:-1]
+    return [from_line(line, f"{where}, line {at}", remedy) for at, line in enumerate(lines, 1)]
+
+
+@cache
+def _adapter() -> TypeAdapter[Event]:
+    return TypeAdapter(Annotated[Event, Field(discriminator="kind")])

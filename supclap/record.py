@@ -5,7 +5,6 @@ there are always as of the last checkpoint.
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Iterator
@@ -17,9 +16,10 @@ import numpy as np
 
 from supclap.config import RunConfig, flat, parse_stored
 from supclap.errors import InputError
-from supclap.events import Event, Finished, Started, from_line
+from supclap.events import Event, Finished, Started, from_lines
 from supclap.model.clap import CLAP
 from supclap.run_files import (
+    ANEW,
     CHECKPOINTS,
     CONFIG,
     EVENTS,
@@ -29,9 +29,11 @@ from supclap.run_files import (
     config_file,
     events_file,
     ranks_file,
+    read_kept,
     result_file,
 )
 from supclap.storage import Folder
+from supclap.stored import read_values
 
 # What a killed `Folder.write` leaves beside the file that it was to become.
 _LEFT = re.compile(r"(.+)\.\d+\.part")
@@ -72,7 +74,7 @@ class Record:
                 self._refuse_foreign(names)
         if RESULT in names:
             self.clear()
-            return [from_line(line) for line in self.folder.read(EVENTS).decode().splitlines()]
+            return from_lines(read_kept(self.folder, EVENTS), f"{self.folder.uri}/{EVENTS}", ANEW)
         return None
 
     def begin(self, config: RunConfig) -> None:
@@ -107,9 +109,10 @@ class Record:
                     if path.is_file():
                         name = path.relative_to(scratch).as_posix()
                         self.folder.write(name, path.read_bytes())
-            self.folder.write(RANKS, ranks_file(ranks))
-            self.write_events(lines)
-            self.folder.write(RESULT, result_file(started, finished))
+            kept = {RANKS: ranks_file(ranks), EVENTS: events_file(lines)}
+            for name, content in kept.items():
+                self.folder.write(name, content)
+            self.folder.write(RESULT, result_file(started, finished, kept))
         self.clear()
 
     def clear(self) -> None:
@@ -126,13 +129,7 @@ class Record:
                 )
 
     def _refuse_other(self, wanted: dict[str, Any]) -> None:
-        try:
-            stored = json.loads(self.folder.read(CONFIG))
-        except ValueError:
-            raise InputError(
-                f"{self.folder.uri}/{CONFIG}: is not JSON (damaged?); give another folder, or "
-                "remove this one"
-            ) from None
+        stored = read_values(self.folder, CONFIG, "give another folder, or remove this one")
         try:  # what an earlier version did not know yet is as it was then
             before = parse_stored(stored, f"{self.folder.uri}/{CONFIG}")
         except InputError as error:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import posixpath
+import stat
 from pathlib import Path
 
 import pyarrow.fs as pafs
 
 from supclap.errors import InputError
 from supclap.wording import is_text, spelled
+
+
+class NotAFile(OSError):
+    """A device, a FIFO, a folder or something far too large stands where a file should."""
 
 
 class Folder:
@@ -69,9 +74,19 @@ class Folder:
         finally:
             Path(scratch).unlink(missing_ok=True)
 
-    def read(self, name: str) -> bytes:
-        """The file's content. Raises FileNotFoundError."""
-        with self.filesystem.open_input_stream(self._path(name)) as stream:
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """The file's content.
+
+        Raises:
+            FileNotFoundError: there is none.
+            NotAFile: no regular file, which might have no end, or one of more than ``most`` bytes.
+        """
+        path = self._path(name)
+        if self.local is not None:
+            return read_regular(Path(path), most)
+        with self.filesystem.open_input_file(path) as stream:
+            if most is not None and stream.size() > most:
+                raise NotAFile(f"{stream.size():,} bytes")
             content: bytes = stream.read()
         return content
 
@@ -109,3 +124,14 @@ class Folder:
         if clean.startswith(("/", "../")) or clean in ("..", "."):
             raise InputError(f"'{name}' does not stay inside {self.uri}")
         return f"{self.base}/{clean}"
+
+
+def read_regular(path: Path, most: int | None = None) -> bytes:
+    """A regular file's content. Raises as `Folder.read` does, and OSError where it may not be
+    read. A FIFO would be waited for, and a device may have no end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise NotAFile("not a regular file")
+    if most is not None and status.st_size > most:
+        raise NotAFile(f"{status.st_size:,} bytes")
+    return path.read_bytes()

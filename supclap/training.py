@@ -39,6 +39,7 @@ from supclap.progress import STEPS, epoch_name, stage
 from supclap.record import Record, writing
 from supclap.step import Step
 from supclap.storage import Folder
+from supclap.stored import as_kind
 from supclap.usage import Usage, higher
 from supclap.version import made_with
 from supclap.workers import Workers
@@ -168,11 +169,14 @@ def fit(
     progress = Progress(events=[to_line(started)])
     state = workers.from_first(checkpoints.load_latest)
     if state is not None:
-        progress = Progress(**state["progress"])
-        started = _go_on(progress, started, folder)
-        restore(model, state["model"])
-        restore(loss, state["loss"])
-        optimizer.load_state_dict(state["optimizer"])
+        with checkpoints.used():
+            progress = as_kind(state["progress"], Progress, folder.uri)
+            reported = [from_line(line) for line in progress.events]
+            assert not progress.best or isinstance(reported[progress.best["epoch"]], EpochEnded)
+            started = _go_on(progress, started, folder)
+            restore(model, state["model"])
+            restore(loss, state["loss"])
+            optimizer.load_state_dict(state["optimizer"])
     workers.from_first(lambda: record.begin(config))
     workers.from_first(lambda: record.write_events(progress.events))
     yield replace(started, step=progress.step)
@@ -218,8 +222,9 @@ def fit(
 
     # The end: the best epoch's weights, measured on what is left, and kept.
     clock = Clock()
-    with stage("opening the best epoch's checkpoint"):
-        best = workers.from_first(lambda: checkpoints.load(progress.best["checkpoint"]))
+    kept = progress.best["checkpoint"]
+    with stage("opening the best epoch's checkpoint"), checkpoints.used(kept):
+        best = workers.from_first(lambda: checkpoints.load(kept))
         restore(model, best["model"])
     measured = measure_at_the_end(model, held_out, workers)
     chosen = from_line(progress.events[progress.best["epoch"]])

@@ -104,13 +104,15 @@ def leave(
     event is `Finished`, the result last of all."""
     folder = ledger.folder(cell.signature)
     folder.write(CONFIG, config_file(cell.config))
-    folder.write(EVENTS, events_file(map(to_line, events)))
+    kept = {EVENTS: events_file(map(to_line, events))}
     if ranks is not None:
-        folder.write(RANKS, ranks_file(ranks))
+        kept[RANKS] = ranks_file(ranks)
+    for name, content in kept.items():
+        folder.write(name, content)
     first, last = events[0], events[-1]
     if isinstance(last, Finished):
         assert isinstance(first, Started), "a run's first event is its start"
-        folder.write(RESULT, result_file(first, last))
+        folder.write(RESULT, result_file(first, last, kept))
 
 
 def finish(

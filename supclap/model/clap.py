@@ -266,7 +266,8 @@ def _assemble(config: ModelConfig, audio: Source, text: Source, seed: int) -> CL
 def _restored(saved: SavedModel, config: ModelConfig, seconds: float) -> CLAP:
     audio = Source(seconds, config.dropout, files=saved.files_of("audio"))
     text = Source(seconds, config.dropout, files=saved.files_of("text"))
-    model = _assemble(config, audio, text, seed=0)
+    with saved.bounded():
+        model = _assemble(config, audio, text, seed=0)
     saved.pour_into(model)
     return model
 

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -24,15 +24,41 @@ from safetensors import SafetensorError
 from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from supclap.config import ModelConfig, explain
+from supclap.config import ModelConfig, Seconds, explain
 from supclap.errors import InputError
 from supclap.later_keys import as_written
+from supclap.storage import read_regular
+from supclap.stored import LARGEST, as_kind, parse_values, sealed
 from supclap.wording import gist
 
 FORMAT = 1
 INDEX, WEIGHTS = "model.json", "weights.safetensors"
 SIDES = ("audio", "text")
+COPY = "copy the folder again"
+
+
+# What is made on the way to a model: its weights, their first values, constants such as filters.
+_TIMES, _ROOM = 8, 2**26
+
+
+class _Bound(TorchDispatchMode):
+    """Raises InputError instead of making tensors of more than ``left`` numbers in all."""
+
+    def __init__(self, left: int, fault: str) -> None:
+        super().__init__()
+        self._left, self._fault = left, fault
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        wanted = function._schema.arguments
+        if wanted and wanted[0].name == "size" and args:
+            self._left -= math.prod(args[0])
+            if self._left < 0:
+                raise InputError(self._fault)
+        return function(*args, **(kwargs or {}))
 
 
 @dataclass(frozen=True)
@@ -48,6 +74,30 @@ class SavedModel:
         """The files that the encoder of a side had asked to keep."""
         start = f"{side}/"
         return {n.removeprefix(start): c for n, c in self.files.items() if n.startswith(start)}
+
+    def bounded(self) -> _Bound:
+        """A context in which no model can be made that is far larger than the weights: one of
+        absurd sizes would take all memory before it was found not to fit them.
+
+        Raises InputError, in the context too.
+        """
+        try:
+            shapes = [tuple(tensor.shape) for tensor in tensors_of(self.files[WEIGHTS]).values()]
+        except SafetensorError as error:
+            raise InputError(f"{self.folder / WEIGHTS}: cannot be read: {error}") from None
+        numbers = sum(math.prod(shape) for shape in shapes)
+        fault = (
+            f"{self.folder / INDEX}: describes a larger model than {WEIGHTS} holds, "
+            f"{len(shapes):,} tensors of {numbers:,} numbers; {COPY}"
+        )
+        for side in SIDES:
+            section = getattr(self.config, side)
+            default = type(section)()  # where a pretrained folder has given the sizes
+            if section.layers > max(len(shapes), default.layers) or max(
+                section.width, self.config.dim
+            ) > max(numbers, default.width):
+                raise InputError(fault)
+        return _Bound(_TIMES * numbers + _ROOM, fault)
 
     def pour_into(self, model: nn.Module) -> None:
         """Loads the weights. Raises InputError where the model has other parameters."""
@@ -89,7 +139,7 @@ def save_model(model: DualEncoder, folder: Path) -> None:
         "config": model.config.model_dump(mode="json"),
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
-    files[INDEX] = (json.dumps(index, indent=1) + "\n").encode()
+    files[INDEX] = sealed(index, indent=1)
     scratch = folder.parent / f".{folder.name}.{uuid4().hex[:8]}"
     try:
         for name, content in files.items():
@@ -105,16 +155,13 @@ def read_model(folder: Path) -> SavedModel:
     """Reads and verifies a model folder. Raises InputError as `supclap.load` says."""
     index = _read_index(folder)
     try:
-        config = ModelConfig.model_validate(as_written(ModelConfig, index["config"]))
-        seconds, hashes = float(index["seconds"]), dict(index["files"])
+        config = ModelConfig.model_validate(as_written(ModelConfig, index.config))
     except ValidationError as error:
         raise InputError(f"{folder / INDEX}: config: {explain(error, ModelConfig)}") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder / INDEX}: is incomplete or damaged: {error!r}") from None
-    if WEIGHTS not in hashes:
+    if WEIGHTS not in index.files:
         raise InputError(f"{folder / INDEX}: names no {WEIGHTS}")
-    files = {name: _verified(folder, name, sha256) for name, sha256 in hashes.items()}
-    return SavedModel(folder, config, seconds, files)
+    files = {name: _verified(folder, name, sha256) for name, sha256 in index.files.items()}
+    return SavedModel(folder, config, index.seconds, files)
 
 
 def content_hash(module: nn.Module, *more: str) -> str:
@@ -161,21 +208,32 @@ def _put_in_place(scratch: Path, folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Index:
+    """What model.json holds."""
+
+    format: int
+    seconds: Seconds
+    config: dict[str, Any]
+    files: dict[str, str]
+
+
+def _read_index(folder: Path) -> _Index:
     path = folder / INDEX
     if not path.is_file():
         raise InputError(f"{folder}: not a model folder (no {INDEX}); `supclap train` makes one")
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-        found = index["format"]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: is not the index of a supclap model") from None
-    if found != FORMAT:
+        values = parse_values(read_regular(path, LARGEST), str(path), COPY)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if "format" not in values:
+        raise InputError(f"{path}: is not the index of a supclap model")
+    if values["format"] != FORMAT:
         raise InputError(
-            f"{path}: format {found}, and this version of supclap reads format {FORMAT}; "
-            "open it with the version that wrote it, or train again"
+            f"{path}: format {values['format']!r:.40}, and this version of supclap reads format "
+            f"{FORMAT}; open it with the version that wrote it, or train again"
         )
-    return dict(index)
+    return as_kind(values, _Index, str(path), COPY)
 
 
 def _verified(folder: Path, name: str, sha256: str) -> bytes:
@@ -184,9 +242,9 @@ def _verified(folder: Path, name: str, sha256: str) -> bytes:
         raise InputError(f"{folder / INDEX}: file '{name}' does not stay inside the folder")
     path = folder / name
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     if hashlib.sha256(content).hexdigest() != sha256:
         raise InputError(f"{path}: is not what was saved (truncated or altered); copy it again")
     return content

@@ -60,7 +60,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     checkpoints.save("1.pt", {"weights": torch.zeros(100)})
     path = tmp_path / "checkpoints" / "1.pt"
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(InputError, match=r"checkpoints/1\.pt: not a readable checkpoint"):
+    with pytest.raises(InputError, match=r"checkpoints/1\.pt: damaged \(not a readable checkpoint"):
         checkpoints.load_latest()
 
 

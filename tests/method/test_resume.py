@@ -174,9 +174,10 @@ def test_a_key_that_an_earlier_version_did_not_know_has_its_default(tmp_path: Pa
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"data": {"na', r"config\.json: is not JSON \(damaged\?\); give another folder"),
-        (b"\xff\xfe", r"config\.json: is not JSON \(damaged\?\); give another folder"),
-        (b"[1]", r"config\.json: top level: .*; this version cannot go on with it: give another"),
+        (b'{"data": {"na', r"config\.json: damaged \(not JSON: .*\); give another folder"),
+        (b"\xff\xfe", r"config\.json: damaged \(not JSON: .*\); give another folder"),
+        (b"[" * 20_000, r"config\.json: damaged \(not JSON: .*\); give another folder"),
+        (b"[1]", r"config\.json: damaged \(not a mapping\); give another folder"),
         (b'{"hidden_size": 8}', r"config\.json: unknown key 'hidden_size'.* cannot go on with it"),
     ],
 )

@@ -104,9 +104,10 @@ def test_results_events_and_ranks_are_read_back(
     first, *epochs, last = ledger.events(cell.signature)
     assert (first.kind, last.kind) == ("started", "finished")
     assert [event.epoch for event in epochs] == list(range(1, 11))
-    assert ledger.ranks(cell.signature)["t2a_ranks"].tolist() == [0, 3, 1]
+    assert ledger.ranks(result)["t2a_ranks"].tolist() == [0, 3, 1]
     assert ledger.events(other.signature) == []
-    assert ledger.ranks(other.signature) == {}
+    ledger.folder(cell.signature).delete("ranks.npz")
+    assert ledger.ranks(result) == {}
     assert ledger.result(other.signature) is None
 
 

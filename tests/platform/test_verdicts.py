@@ -259,10 +259,11 @@ def test_nothing_finished(ledger: Ledger, experiment: Make) -> None:
 
 
 def test_a_metric_that_is_no_number(ledger: Ledger, experiment: Make) -> None:
-    chosen = experiment("B > A on t2a.R@1")
-    report(chosen, ledger, A=[40.0, 42.0, 44.0], B=[43.0, float("nan"), 46.9])
+    chosen = experiment("B > A on drift.text")  # a recall that is no number is damage
+    values = {"A": [0.40, 0.42, 0.44], "B": [0.43, float("nan"), 0.469]}
+    report(chosen, ledger, "drift.text", **values)
     verdict = only(chosen, ledger)
-    assert verdict.reasons == ("B reports a test.t2a.R@1 that is no number for seed 1",)
+    assert verdict.reasons == ("B reports a drift.text that is no number for seed 1",)
     assert (verdict.p, verdict.seeds) == (None, 2)
 
 

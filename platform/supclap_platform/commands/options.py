@@ -38,8 +38,24 @@ class Asked:
             InputError: the file or the storage cannot be used.
         """
         experiment = self.experiment()
-        ledger = open_ledger(self.storage, writing)
+        ledger = self.ledger(writing)
         return with_winner(experiment, ledger), ledger
+
+    def ledger(self, writing: bool = False) -> Ledger:
+        """The ledger; see `command_ledger`."""
+        return command_ledger(self.storage, writing)
+
+
+def command_ledger(storage: str, writing: bool = False) -> Ledger:
+    """`open_ledger` for a command: when it ends, each damaged file that it has met is named."""
+    ledger = open_ledger(storage, writing)
+
+    def tell() -> None:
+        for damage in ledger.damage.values():
+            click.echo(f"supclap: {damage}", err=True)
+
+    click.get_current_context().call_on_close(tell)
+    return ledger
 
 
 def file_options(command: Any) -> Any:

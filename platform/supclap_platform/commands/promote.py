@@ -10,7 +10,6 @@ import click
 from supclap.errors import InputError
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.experiment.reader import load_experiment
-from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.search.promotion import promoted
 from supclap_platform.search.winner import read_outcome
 
@@ -31,7 +30,7 @@ def promote(asked: Asked, top: int, target: Path) -> None:
     experiment = replace(asked, file=file).experiment()
     if experiment.search is None:
         raise InputError(f"{file}: declares no search, so that there is nothing to promote")
-    ledger = open_ledger(asked.storage)
+    ledger = asked.ledger()
     outcome = read_outcome(experiment, ledger, so_far=True)
     if outcome is None or not outcome.best:
         raise InputError(

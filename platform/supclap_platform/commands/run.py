@@ -15,7 +15,7 @@ from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.commands.stale import RerunCommand, rerun_stale_option, with_reruns
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import Experiment
-from supclap_platform.ledger.ledger import Ledger, open_ledger
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan, remember
 from supclap_platform.ledger.staleness import mixture, stale_lines
 from supclap_platform.mirror.store import Store, choose_store, preload
@@ -64,7 +64,7 @@ def run(
 ) -> None:
     """Run what FILE still lacks, then print its table. Run it again to go on after any stop."""
     experiment = asked.experiment()
-    ledger = open_ledger(asked.storage, writing=True)
+    ledger = asked.ledger(writing=True)
     store = choose_store(
         tracking_uri, ledger.storage
     )  # a wrong URI is refused before anything starts

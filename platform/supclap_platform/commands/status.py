@@ -13,7 +13,7 @@ from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.drivers import ask_to_stop, drivers_of
 from supclap_platform.ledger.history import Parents
 from supclap_platform.ledger.leases import LeaseName
-from supclap_platform.ledger.ledger import Ledger, open_ledger
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Status, make_plan
 from supclap_platform.running.monitor import watch
 from supclap_platform.running.progress import Progress, Reader
@@ -30,7 +30,7 @@ PATIENCE = 30.0  # seconds that `stop` waits for the cells to be given back
 def status(asked: Asked, watching: bool) -> None:
     """Show how far FILE is, from any shell that sees the storage."""
     experiment = asked.experiment()
-    ledger = open_ledger(asked.storage)
+    ledger = asked.ledger()
     console = Console(highlight=False)
     reader = Reader(ledger, every=0.0)
 
@@ -82,7 +82,7 @@ def _since(experiment: Experiment, ledger: Ledger) -> float | None:
 def stop(asked: Asked) -> None:
     """Stop every run of FILE, on whatever machine; each can go on later."""
     experiment = asked.experiment()
-    ledger = open_ledger(asked.storage, writing=True)
+    ledger = asked.ledger(writing=True)
     drivers = ask_to_stop(ledger, experiment.name)
     if not drivers:
         click.echo(f"nothing runs {experiment.name} in {ledger.storage.uri}")

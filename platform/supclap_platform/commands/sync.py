@@ -8,9 +8,9 @@ import click
 
 from supclap.document import read_document
 from supclap.errors import InputError, nearest
-from supclap_platform.commands.options import storage_option
+from supclap_platform.commands.options import command_ledger, storage_option
 from supclap_platform.ledger.history import Parent, Parents
-from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger, open_ledger
+from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger
 from supclap_platform.mirror.mirror import Mirror
 from supclap_platform.mirror.store import choose_store
 from supclap_platform.mirror.tracking import reason
@@ -29,7 +29,7 @@ def sync(files: tuple[Path, ...], storage: str, tracking_uri: str | None) -> Non
     Nothing is trained and nothing is shown twice: run it as often as you like. An empty store ends
     with the same content as one that was there from the start.
     """
-    ledger = open_ledger(storage)
+    ledger = command_ledger(storage)
     store = choose_store(tracking_uri, ledger.storage)
     if store is None:
         raise InputError(

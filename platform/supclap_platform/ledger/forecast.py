@@ -163,7 +163,8 @@ def remaining(plan: Plan, cell: Cell, ledger: Ledger) -> float:
     """The share of a cell's epochs that it still lacks, 0 to 1."""
     if plan.status(cell) is not Status.RESUMABLE:
         return 1.0
-    ended = [e.epoch for e in ledger.events(cell.signature) if isinstance(e, EpochEnded)]
+    events = ledger.spared(lambda: ledger.events(cell.signature)) or []
+    ended = [event.epoch for event in events if isinstance(event, EpochEnded)]
     return 1.0 - min(max(ended, default=0), cell.config.epochs) / cell.config.epochs
 
 

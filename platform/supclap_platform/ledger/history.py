@@ -10,16 +10,15 @@ There is one parent for each experiment file and profile (with its ``--set`` cha
 from __future__ import annotations
 
 import hashlib
-import json
 import posixpath
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 import pyarrow.fs as pafs
 
 from supclap.storage import Folder
+from supclap.stored import Count, Damaged, as_kind, read_values, sealed
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.leases import Lease, LeaseName, alive, leases_in
@@ -38,8 +37,8 @@ class Parent:
     profile: str  # with the changes of the command line
     about: str
     file: str  # name of the experiment file
-    began: int
-    ended: int | None = None  # of its last run; None while that goes on, or where it died
+    began: Count
+    ended: Count | None = None  # of its last run; None while that goes on, or where it died
     status: str | None = None
     cells: tuple[Known, ...] = ()  # of its last run
     tags: dict[str, str] = field(default_factory=dict)
@@ -103,14 +102,19 @@ class Parents:
         return {name: folder.read(name) for name in names}
 
     def read(self, experiment: str, key: str) -> Parent | None:
-        """A parent by its key, or None."""
+        """A parent by its key, or None: there is none, or it is damaged (`Ledger.damage`)."""
+        return self._ledger.spared(lambda: self._read(experiment, key))
+
+    def _read(self, experiment: str, key: str) -> Parent | None:
+        folder = self._at(experiment, key)
+        where = f"{folder.uri}/{RECORD}"
         try:
-            content = self._at(experiment, key).read(RECORD)
+            parent = as_kind(read_values(folder, RECORD), Parent, where)
         except FileNotFoundError:
             return None
-        values: dict[str, Any] = json.loads(content)
-        cells = tuple(Known(**cell) for cell in values.pop("cells"))
-        return Parent(**values, cells=cells)
+        if (parent.experiment, parent.key) != (experiment, key):
+            raise Damaged(where, f"of {parent.experiment}, {parent.profile}")
+        return parent
 
     def of(self, experiment: str) -> list[Parent]:
         """All parents of an experiment."""
@@ -157,8 +161,7 @@ class Parents:
         return self._ledger.experiment_folder(experiment).below(f"{PARENTS}/{key}")
 
     def _write(self, parent: Parent) -> None:
-        text = json.dumps(asdict(parent), ensure_ascii=False, indent=1, sort_keys=True)
-        self.folder(parent).write(RECORD, text.encode())
+        self.folder(parent).write(RECORD, sealed(asdict(parent), indent=1))
 
 
 def _tags(experiment: Experiment) -> dict[str, str]:

@@ -176,6 +176,8 @@ def _born(pid: int) -> int | None:
     """When a process of this host started, in milliseconds; None where there is no such process."""
     import psutil
 
+    if pid >= 2**31:  # no process's: the name of a file that nobody here wrote
+        return None
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:

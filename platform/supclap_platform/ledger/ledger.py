@@ -15,22 +15,35 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow.fs as pafs
 
 from supclap.errors import InputError
-from supclap.events import Event, from_line
-from supclap.run_files import CONFIG, EVENTS, POINTER, RANKS, RESULT
+from supclap.events import Event, from_lines
+from supclap.run_files import ANEW, CONFIG, EVENTS, POINTER, RANKS, RESULT, parse_ranks, read_kept
 from supclap.storage import Folder
+from supclap.stored import (
+    AGAIN,
+    Count,
+    Damaged,
+    Duration,
+    Positive,
+    as_kind,
+    check_percentages,
+    parse_values,
+    read_content,
+    read_values,
+    sealed,
+)
 from supclap.wording import one_line
 from supclap_platform.experiment.metrics import full_name
 from supclap_platform.ledger.leases import Lease, LeaseName, acquire, alive, parse_lease
@@ -40,6 +53,7 @@ EXPERIMENTS = "experiments"
 EARLIER = "earlier"
 FAILURE = "failure.json"
 EARLY = "stopped-early"  # left by a search that has seen enough of the cell
+Found = TypeVar("Found")
 _READERS = 16  # files read at once: an object store answers each in tens of milliseconds
 
 
@@ -51,6 +65,7 @@ class State(StrEnum):
     FAILED = "failed"
     RESUMABLE = "resumable"
     TO_RUN = "to run"
+    DAMAGED = "damaged"  # done, and its result is no longer what was written (`Ledger.examine`)
 
 
 @dataclass(frozen=True)
@@ -59,7 +74,7 @@ class Failure:
 
     error: str
     log: tuple[str, ...] = ()
-    attempts: int = 1
+    attempts: Positive = 1
     configuration: bool = False  # a mistake in the input: trying again cannot help
 
 
@@ -73,16 +88,17 @@ class Result:
 
     signature: str
     metrics: dict[str, float]
-    seconds: float
-    best_epoch: int
-    step: int
-    epochs: int
-    workers: int
+    seconds: Duration
+    best_epoch: Positive
+    step: Count
+    epochs: Positive
+    workers: Positive
     code: str
     data: str
     peak_MB: float | None = None  # most memory held; None where the system did not say
     made_with: dict[str, str] = field(default_factory=dict)  # versions below it, and the device
     setup_seconds: float = 0.0  # before the first step; not part of `seconds`
+    files: dict[str, str] = field(default_factory=dict)  # hashes of what belongs to it
 
     def value(self, column: str) -> float | None:
         """What the run reports under a column's name, or None."""
@@ -97,9 +113,6 @@ class Result:
             "steps": float(self.step),
         }
         return whole.get(name)
-
-
-_REPORTED = tuple(one for one in fields(Result) if one.name != "signature")
 
 
 @dataclass(frozen=True)
@@ -153,6 +166,7 @@ class Ledger:
 
     def __init__(self, storage: Folder) -> None:
         self.storage = storage
+        self.damage: dict[str, Damaged] = {}  # by file: what was met and passed over
         self._cells = storage.below(CELLS)
 
     def folder(self, signature: str) -> Folder:
@@ -175,7 +189,7 @@ class Ledger:
         beats: dict[str, dict[LeaseName, Any]] = {}
         start = len(self._cells.base) + 1
         for info in self.storage.filesystem.get_file_info(selector):
-            if info.type == pafs.FileType.Directory:
+            if info.type == pafs.FileType.Directory and info.base_name != RESULT:
                 continue
             signature, _, name = info.path.lstrip("/")[start - self._lead :].partition("/")
             if wanted is not None and signature not in wanted:
@@ -221,18 +235,18 @@ class Ledger:
         before = self.failure(signature)
         total = (before.attempts if before else 0) + attempts
         failure = Failure(error, tuple(log), total, configuration)
-        text = json.dumps(asdict(failure), ensure_ascii=False, indent=1, sort_keys=True)
-        self.folder(signature).write(FAILURE, text.encode())
+        self.folder(signature).write(FAILURE, sealed(asdict(failure), indent=1))
         return failure
 
     def failure(self, signature: str) -> Failure | None:
-        """What `record_failure` noted last, or None."""
-        values = self._json(self.folder(signature), FAILURE)
-        if values is None:
+        """What `record_failure` noted last, or None. Where that is damaged, it says so itself."""
+        folder = self.folder(signature)
+        try:
+            return as_kind(read_values(folder, FAILURE), Failure, f"{folder.uri}/{FAILURE}")
+        except FileNotFoundError:
             return None
-        return Failure(
-            values["error"], tuple(values["log"]), values["attempts"], values["configuration"]
-        )
+        except Damaged as error:
+            return Failure(f"its reason is lost: {error}")
 
     def clear_failure(self, signature: str) -> None:
         """Forgets failed attempts, so that the cell counts as to run (or resumable) again."""
@@ -256,7 +270,8 @@ class Ledger:
         place = f"{EARLIER}/{signature}"
         found: dict[str, Result] = {}
         for code in self.storage.names(place):
-            result = self._result(self.storage.below(f"{place}/{code}"), signature)
+            kept = self.storage.below(f"{place}/{code}")
+            result = self.spared(partial(self._result, kept, signature))
             if result is not None:
                 found[code] = result
         return found
@@ -267,52 +282,90 @@ class Ledger:
         self._cells.delete(signature)
 
     def result(self, signature: str) -> Result | None:
-        """What a finished cell reports, or None where it is not done."""
+        """What a finished cell reports, or None where it is not done. Raises Damaged."""
         return self._result(self.folder(signature), signature)
 
     def _result(self, folder: Folder, signature: str) -> Result | None:
-        values = self._json(folder, RESULT)
-        if values is None:
-            return None
+        where = f"{folder.uri}/{RESULT}"
         try:
-            reported = {
-                one.name: values[one.name]
-                for one in _REPORTED
-                if one.name in values or _is_required(one)
-            }
-            return Result(signature, **reported)
-        except KeyError as error:
-            raise _damaged(f"{folder.uri}/{RESULT}", f"no {error}") from None
+            values = read_values(folder, RESULT)
+        except FileNotFoundError:
+            return None
+        result = as_kind({**values, "signature": signature}, Result, where)
+        if result.best_epoch > result.epochs:
+            raise Damaged(where, f"best_epoch {result.best_epoch} of {result.epochs}")
+        check_percentages(result.metrics, where)
+        return result
 
     def results(self, signatures: Iterable[str]) -> dict[str, Result]:
-        """The results of those that are done."""
+        """The results of those that are done; `damage` names those that are damaged."""
         wanted = list(dict.fromkeys(signatures))
         with ThreadPoolExecutor(_READERS) as readers:
-            found = zip(wanted, readers.map(self.result, wanted), strict=True)
+            read = readers.map(lambda s: self.spared(partial(self.result, s)), wanted)
+            found = zip(wanted, read, strict=True)
             return {signature: result for signature, result in found if result is not None}
 
-    def events(self, signature: str) -> list[Event]:
-        """What a cell has reported so far, in order; a line that is being written is left out."""
+    def examine(self, signatures: Iterable[str]) -> tuple[Overview, dict[str, Result]]:
+        """The states of cells, and the results of those that are done. A cell whose result is
+        damaged counts as damaged, not as done."""
+        wanted = list(dict.fromkeys(signatures))
+        overview = self.overview(wanted)
+        done = [s for s in wanted if overview.of(s) is State.DONE]
+        results = self.results(done)
+        states = {
+            s: State.TO_RUN if self.damage_of(s) is None else State.DAMAGED
+            for s in done
+            if s not in results
+        }
+        return replace(overview, states=overview.states | states), results
+
+    def damage_of(self, signature: str) -> Damaged | None:
+        """What is wrong with the result of a cell that counts as damaged."""
+        return self.damage.get(f"{self.folder(signature).uri}/{RESULT}")
+
+    def spared(self, read: Callable[[], Found]) -> Found | None:
+        """What ``read`` returns; None where it meets a damaged file, which `damage` then names."""
         try:
-            text = self.folder(signature).read(EVENTS).decode("utf-8", errors="replace")
+            return read()
+        except Damaged as error:
+            self.damage[error.where] = error
+            return None
+
+    def events(self, signature: str, result: Result | None = None) -> list[Event]:
+        """What a cell has reported so far, in order; a line that is being written is left out.
+
+        Args:
+            result: of a finished cell: its events must be those that belong to it.
+
+        Raises:
+            Damaged: they are not what was written.
+        """
+        folder = self.folder(signature)
+        remedy = ANEW if result else AGAIN
+        try:
+            if result is not None:
+                content = read_kept(folder, EVENTS, result.files)
+            else:
+                content = read_content(folder, EVENTS)
         except FileNotFoundError:
             return []
-        return [from_line(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        return from_lines(content, f"{folder.uri}/{EVENTS}", remedy)
 
-    def ranks(self, signature: str, only: str | None = None) -> dict[str, Any]:
+    def ranks(self, result: Result, only: str | None = None) -> dict[str, Any]:
         """The arrays of per-query ranks that a finished cell keeps: name -> (queries,).
 
         Args:
             only: read just the array of that name, where there is one.
-        """
-        import numpy as np
 
+        Raises:
+            Damaged: they are not what was written.
+        """
+        folder = self.folder(result.signature)
         try:
-            content = self.folder(signature).read(RANKS)
+            content = read_kept(folder, RANKS, result.files)
         except FileNotFoundError:
             return {}
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files if only in (None, name)}
+        return parse_ranks(content, f"{folder.uri}/{RANKS}", only)
 
     def remember(self, experiment: str, profile: str, cells: Sequence[Known]) -> None:
         """Notes which cells a run of an experiment asks for. Cells no longer asked for stay known.
@@ -346,23 +399,30 @@ class Ledger:
         folder = self.experiment_folder(experiment)
         for name in folder.names():
             if name.startswith("cells-") and name.endswith(".json"):
-                values = _parsed(folder.read(name), f"{folder.uri}/{name}")
-                for cell in values["cells"]:
-                    yield values["profile"], Known(**cell)
+                asked = self.spared(partial(_asked, folder, name))
+                if asked is not None:
+                    yield from ((asked.profile, cell) for cell in asked.cells)
 
     def experiment_folder(self, experiment: str) -> Folder:
         """Where an experiment's own files go: its cells, tables, figures, report."""
         return self.storage.below(f"{EXPERIMENTS}/{experiment}")
 
-    def _json(self, folder: Folder, name: str) -> dict[str, Any] | None:
-        try:
-            return _parsed(folder.read(name), f"{folder.uri}/{name}")
-        except FileNotFoundError:
-            return None
+
+@dataclass(frozen=True)
+class _Asked:
+    """The cells that a run of an experiment has asked for, under a profile."""
+
+    profile: str
+    cells: tuple[Known, ...]
 
 
-def _is_required(one: Field[Any]) -> bool:
-    return one.default is MISSING and one.default_factory is MISSING
+def _asked(folder: Folder, name: str) -> _Asked:
+    """Raises Damaged where it is not the content that the file is named by."""
+    where = f"{folder.uri}/{name}"
+    content = read_content(folder, name)
+    if name != f"cells-{hashlib.sha256(content).hexdigest()[:16]}.json":
+        raise Damaged(where, "altered: its content is not the one that it is named by")
+    return as_kind(parse_values(content, where), _Asked, where)
 
 
 def _state(names: set[str], leased: bool) -> State:
@@ -373,18 +433,3 @@ def _state(names: set[str], leased: bool) -> State:
     if FAILURE in names:
         return State.FAILED
     return State.RESUMABLE if POINTER in names else State.TO_RUN
-
-
-def _parsed(content: bytes, where: str) -> dict[str, Any]:
-    try:
-        values: Any = json.loads(content)
-    except ValueError as error:
-        raise _damaged(where, str(error)) from None
-    if not isinstance(values, dict):
-        raise _damaged(where, "not a mapping")
-    return values
-
-
-def _damaged(where: str, how: str) -> InputError:
-    """Nothing here leaves such a file: all are written atomically. Someone else's hand did."""
-    return InputError(f"{where}: damaged ({how}); remove it and run again")

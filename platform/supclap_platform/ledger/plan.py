@@ -25,6 +25,7 @@ class Status(StrEnum):
     STALE = "stale"  # done, by another version of the code
     RUNNING = "running"  # by another process, right now
     FAILED = "failed"
+    DAMAGED = "damaged"  # done, and its result is no longer what was written
     RESUMABLE = "resumable"
     TO_RUN = "to run"
     REMOVED = "removed"  # an earlier run asked for it, the file no longer does
@@ -76,9 +77,8 @@ def make_plan(
         cells: by default those of the experiment.
     """
     cells = cells_of(experiment) if cells is None else cells
-    overview = ledger.overview(cell.signature for cell in cells)
+    overview, results = ledger.examine(cell.signature for cell in cells)
     wanted = dict.fromkeys(cell.signature for cell in cells)
-    results = ledger.results(s for s in wanted if overview.of(s) is State.DONE)
     stale = stale_cells(cells, results, ledger, code_of)
     old = {cell.signature for one in stale for cell in one.cells}
     statuses = {s: _status(s in old, overview.of(s), results.get(s)) for s in wanted}

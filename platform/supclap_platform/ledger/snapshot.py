@@ -12,6 +12,7 @@ class Snapshot(Ledger):
 
     def __init__(self, ledger: Ledger) -> None:
         super().__init__(ledger.storage)
+        self.damage = ledger.damage
         self._seen: Overview | None = None
         self._results: dict[str, Result] = {}
 

@@ -94,7 +94,8 @@ def mixture(
             continue
         today = result.code == code_of(cell.config)
         noted = own_code().modules(cell.config) if today else _noted(ledger, cell)
-        of_code[result.code] = noted
+        if noted is not None:
+            of_code[result.code] = noted
     for cell in to_run:
         of_code.setdefault(code_of(cell.config), own_code().modules(cell.config))
     silent = sorted(code for code, modules in of_code.items() if not modules)
@@ -137,7 +138,10 @@ def _changed(cells: list[Cell], ledger: Ledger) -> tuple[str, ...] | None:
     return tuple(n for n in sorted(before.keys() | now.keys()) if before.get(n) != now.get(n))
 
 
-def _noted(ledger: Ledger, cell: Cell) -> dict[str, str]:
-    """The modules that a finished cell has noted; none of an earlier version's."""
-    events = ledger.events(cell.signature)
+def _noted(ledger: Ledger, cell: Cell) -> dict[str, str] | None:
+    """The modules that a finished cell has noted; none of an earlier version's. None where its
+    events are damaged."""
+    events = ledger.spared(lambda: ledger.events(cell.signature, ledger.result(cell.signature)))
+    if events is None:
+        return None
     return events[0].modules if events and isinstance(events[0], Started) else {}

@@ -140,8 +140,14 @@ def mirrored(mark: str | None, events: list[Event]) -> int | None:
     """
     if mark is None:
         return 0
-    count = int(mark.partition(":")[0])
+    count = marked(mark)
     return count if count <= len(events) and cursor(events[:count]) == mark else None
+
+
+def marked(mark: str) -> int:
+    """How many events a mark is of; more than there can be where it is no mark of ours."""
+    count = mark.partition(":")[0]
+    return int(count) if count.isdecimal() and len(count) < 16 else 2**53
 
 
 def status_of(state: State, expected: bool) -> str:

@@ -8,9 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from supclap.errors import InputError
+from supclap.model.folder import read_model
+from supclap.run_files import ANEW
 from supclap.storage import Folder
+from supclap.stored import Damaged
 
 NAME = "model"
+NO_MODEL = f"MLflow shows the run without it; {ANEW}"
 CODE = Path(__file__).with_name("pyfunc_model.py")
 REQUIREMENTS = ("mlflow", "pandas")  # besides supclap[train], with which all else comes
 
@@ -50,10 +55,15 @@ def log_model(client: Any, run: Any, folder: Folder, step: int) -> str:
     if ready is None:
         with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
             place = Path(scratch, "logged")
+            local = _local(folder, Path(scratch))
+            try:
+                read_model(local)
+            except InputError as error:
+                raise Damaged(folder.uri, str(error), NO_MODEL) from None
             created = client.create_logged_model(
                 experiment, name=NAME, source_run_id=run_id, model_type="dual encoder"
             )
-            save_flavor(_local(folder, Path(scratch)), place, run_id, created)
+            save_flavor(local, place, run_id, created)
             client.log_model_artifacts(created.model_id, str(place))
             ready = client.finalize_logged_model(created.model_id, "READY")
     identity = str(ready.model_id)

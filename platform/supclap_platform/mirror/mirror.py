@@ -15,13 +15,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import pyarrow.fs as pafs
 
 from supclap.events import Finished
-from supclap.run_files import EVENTS, RESULT
+from supclap.run_files import ANEW, EVENTS, RESULT
+from supclap.stored import Damaged
 from supclap_platform.ledger.history import Parent, Parents
 from supclap_platform.ledger.leases import acquire
 from supclap_platform.ledger.ledger import (
@@ -88,7 +90,8 @@ class Mirror:
                     runs.show_artifacts(self.parent, self._parents.artifacts(self.parent))
                 # Models are large: all else is there first, however long they take.
                 for signature, step in finished:
-                    runs.show_model(signature, self._ledger.folder(signature), step)
+                    folder = self._ledger.folder(signature)
+                    self._ledger.spared(partial(runs.show_model, signature, folder, step))
                 runs.show_parent(self.parent, self._parent_status(), self._parent_end(runs))
                 runs.fresh = False
                 self._stamps |= {cell.signature: stamps[cell.signature] for cell in changed}
@@ -145,11 +148,18 @@ class Mirror:
         left = iter(cells)
         with ThreadPoolExecutor(_READERS) as readers:
             while some := list(islice(left, _AT_ONCE)):
-                yield from readers.map(lambda cell: self._snapshot(cell, stamps), some)
+                read = readers.map(
+                    lambda cell: self._ledger.spared(lambda: self._snapshot(cell, stamps)), some
+                )
+                yield from (one for one in read if one is not None)
 
     def _snapshot(self, cell: Known, stamps: dict[str, Stamp]) -> Snapshot:
+        """Raises Damaged: such a cell stays as it is shown already, and `Ledger.damage` has it."""
         _, failed, result, early = stamps[cell.signature]
-        events = self._ledger.events(cell.signature)
+        finished = self._ledger.result(cell.signature) if result is not None else None
+        events = self._ledger.events(cell.signature, finished)
+        if finished is not None and not events:
+            raise Damaged(f"{self._ledger.folder(cell.signature).uri}/{EVENTS}", "empty", ANEW)
         if result is None:  # its end counts only when the ledger says so
             events = [event for event in events if not isinstance(event, Finished)]
         failure = self._ledger.failure(cell.signature) if failed and not result else None

@@ -26,6 +26,7 @@ from supclap_platform.mirror.content import (
     Point,
     Snapshot,
     cursor,
+    marked,
     mirrored,
     params_of,
     points_of,
@@ -205,9 +206,7 @@ class Runs:
 
     def _only_one(self, runs: list[_Run]) -> _Run | None:
         """The run that shows most; the others are deleted."""
-        runs = sorted(
-            runs, key=lambda run: (-int(run.tags.get(MIRRORED, "0:").split(":")[0]), run.id)
-        )
+        runs = sorted(runs, key=lambda run: (-marked(run.tags.get(MIRRORED, "0:")), run.id))
         for other in runs[1:]:
             self._client.delete_run(other.id)
         return runs[0] if runs else None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from supclap.run_files import RESULT
+from supclap.stored import AGAIN
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.columns import Column, in_group
 from supclap_platform.experiment.published import PublishedTable, source
 from supclap_platform.experiment.reader import Experiment
-from supclap_platform.ledger.ledger import Result, State
+from supclap_platform.ledger.ledger import CELLS, Result, State
 from supclap_platform.ledger.staleness import Stale, code_of_today
 from supclap_platform.results.table import Row
 
@@ -114,12 +116,19 @@ def gaps_of(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
         for group, runs in row.runs_of_groups():
             name = in_group(row.variant, group)
             failed = [run.seed for run in runs if run.state is State.FAILED]
-            open_ = [run.seed for run in runs if run.state not in (State.FAILED, State.DONE)]
+            damaged = [run for run in runs if run.state is State.DAMAGED]
+            over = (State.FAILED, State.DONE, State.DAMAGED)
+            open_ = [run.seed for run in runs if run.state not in over]
             if failed:
                 yield f"{name}: failed for {_seeds(failed)}."
+            for run in damaged:
+                yield (
+                    f"{name}: damaged for {_seeds([run.seed])}: {CELLS}/{run.signature}/{RESULT}; "
+                    f"{AGAIN}."
+                )
             if open_:
                 yield f"{name}: not finished for {_seeds(open_)}."
-            done = len(runs) - len(failed) - len(open_)
+            done = len(runs) - len(failed) - len(damaged) - len(open_)
             for column, entry in zip(columns, row.entries, strict=True):
                 if column.group == group and len(entry.values) < done:
                     yield f"{name}: {done - len(entry.values)} finished run(s) lack {column}."

@@ -115,7 +115,11 @@ def _slopes(claim: Trend, evidence: Evidence) -> Case:
     from scipy.stats import kendalltau  # here: its import takes long, and few claims are on trends
 
     taus, lacking, broken = [], [], []
-    for seed, curve in evidence.curves(claim.variant, claim.metric).items():
+    curves = evidence.curves(claim.variant, claim.metric)
+    lost = [seed for seed in evidence.results(claim.variant) if seed not in curves]
+    if lost:
+        case.reasons.append(f"the epochs of {claim.variant} are damaged for {_seeds(lost)}")
+    for seed, curve in curves.items():
         epochs, values = list(curve), list(curve.values())
         if len(epochs) < LEAST:
             lacking.append(seed)
@@ -151,9 +155,13 @@ def _gaps(claim: Claim, evidence: Evidence) -> list[str]:
     for name in claim.variants:
         runs = evidence.runs(name)
         failed = [run.seed for run in runs if run.state is State.FAILED]
-        open_ = [run.seed for run in runs if run.state not in (State.FAILED, State.DONE)]
+        damaged = [run.seed for run in runs if run.state is State.DAMAGED]
+        over = (State.FAILED, State.DONE, State.DAMAGED)
+        open_ = [run.seed for run in runs if run.state not in over]
         if failed:
             found.append(f"{name} failed for {_seeds(failed)}")
+        if damaged:
+            found.append(f"the result of {name} is damaged for {_seeds(damaged)}")
         if open_:
             found.append(f"{name} is not finished for {_seeds(open_)}")
         if isinstance(claim, Trend):
@@ -177,6 +185,12 @@ def _over_queries(
     found: list[list[Queries]] = []
     for name in claim.variants:
         ranks, values = evidence.ranks(name), evidence.values(name, claim.metric)
+        lost = [seed for seed in seeds if seed not in ranks]
+        if lost:
+            case.remarks.append(
+                f"the ranks of {name} are damaged for {_seeds(lost)}: no interval over queries"
+            )
+            return
         kept = [queries_of(claim.metric, ranks[seed]) for seed in seeds]
         usable = [queries for queries in kept if queries is not None]
         if len(usable) < len(kept):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from supclap.events import EpochEnded
 from supclap_platform.experiment.cells import INIT, Cell, cells_of
 from supclap_platform.experiment.reader import Experiment
-from supclap_platform.ledger.ledger import Ledger, Result, State
+from supclap_platform.ledger.ledger import Ledger, Result
 from supclap_platform.ledger.staleness import stale_cells
 from supclap_platform.results.table import Run
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class Evidence:
     """The finished cells of an experiment as the ledger holds them now.
 
-    Cells that are not finished are never read: what they have so far is not their result.
+    Cells that are not finished are never read: what they have so far is not their result. Of a
+    finished one whose events or ranks are damaged these are absent, and `Ledger.damage` names them.
     ``cells``: all that the experiment declares, the stage of ``init`` included.
     """
 
@@ -32,12 +33,11 @@ class Evidence:
         for cell in cells:
             self._cells.setdefault(cell.variant, []).append(cell)
         signatures = [cell.signature for cell in cells]
-        overview = ledger.overview(signatures)
+        overview, self._results = ledger.examine(signatures)
         self._states = {signature: overview.of(signature) for signature in signatures}
-        self._results = ledger.results(s for s in signatures if overview.of(s) is State.DONE)
         self._finished: dict[str, dict[int, Result]] = {}
-        self._events: dict[str, list[EpochEnded]] = {}
-        self._ranks: dict[str, dict[str, Any]] = {}
+        self._events: dict[str, list[EpochEnded] | None] = {}
+        self._ranks: dict[str, dict[str, Any] | None] = {}
 
     def runs(self, variant: str) -> list[Run]:
         """The runs that the experiment declares of a variant, in the order of its seeds."""
@@ -64,13 +64,11 @@ class Evidence:
 
     def curves(self, variant: str, metric: str) -> dict[int, dict[int, float]]:
         """seed -> epoch -> value, of the finished runs; an epoch without the metric is left out."""
+        found = ((seed, self._epochs(result)) for seed, result in self.results(variant).items())
         return {
-            seed: {
-                event.epoch: event.metrics[metric]
-                for event in self._epochs(result.signature)
-                if metric in event.metrics
-            }
-            for seed, result in self.results(variant).items()
+            seed: {e.epoch: e.metrics[metric] for e in epochs if metric in e.metrics}
+            for seed, epochs in found
+            if epochs is not None
         }
 
     def ranks(self, variant: str) -> dict[int, Mapping[str, Any]]:
@@ -78,23 +76,29 @@ class Evidence:
         found: dict[int, Mapping[str, Any]] = {}
         for seed, result in self.results(variant).items():
             if result.signature not in self._ranks:
-                self._ranks[result.signature] = self._ledger.ranks(result.signature)
-            found[seed] = self._ranks[result.signature]
+                read = partial(self._ledger.ranks, result)
+                self._ranks[result.signature] = self._ledger.spared(read)
+            kept = self._ranks[result.signature]
+            if kept is not None:
+                found[seed] = kept
         return found
 
     def kept(self, variant: str, name: str) -> dict[int, np.ndarray]:
         """seed -> one array that its finished runs keep beside their ranks; absent where not."""
         found = (
-            (seed, self._ledger.ranks(result.signature, only=name))
+            (seed, self._ledger.spared(partial(self._ledger.ranks, result, only=name)))
             for seed, result in self.results(variant).items()
         )
-        return {seed: arrays[name] for seed, arrays in found if name in arrays}
+        return {seed: arrays[name] for seed, arrays in found if arrays and name in arrays}
 
     def _of(self, variant: str) -> list[Cell]:
         return self._cells.get(variant, [])
 
-    def _epochs(self, signature: str) -> Sequence[EpochEnded]:
+    def _epochs(self, result: Result) -> Sequence[EpochEnded] | None:
+        signature = result.signature
         if signature not in self._events:
-            ended = (e for e in self._ledger.events(signature) if isinstance(e, EpochEnded))
-            self._events[signature] = list({e.epoch: e for e in ended}.values())
+            events = self._ledger.spared(lambda: self._ledger.events(signature, result))
+            ended = [e for e in events or () if isinstance(e, EpochEnded)]
+            once = None if events is None else list({e.epoch: e for e in ended}.values())
+            self._events[signature] = once
         return self._events[signature]

@@ -86,9 +86,7 @@ def gather_facts(
         cells: of the experiment.
         tracked: signature -> its run in MLflow, as far as known.
     """
-    overview = ledger.overview(cell.signature for cell in cells)
-    done = [c.signature for c in cells if overview.of(c.signature) is State.DONE]
-    results = ledger.results(done)
+    overview, results = ledger.examine(cell.signature for cell in cells)
     groups = {variant.name: (variant.row, variant.group) for variant in experiment.variants}
     runs = []
     for cell in cells:

@@ -7,9 +7,12 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from xml.etree import ElementTree
 
+from supclap.storage import Folder
+from supclap.stored import Damaged, as_kind, read_content, read_values, sealed
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
 
@@ -32,15 +35,48 @@ def search_figures(experiment: Experiment, ledger: Ledger) -> tuple[SearchFigure
     a search, or before its end."""
     if experiment.search is None:
         return ()
-    folder = ledger.experiment_folder(experiment.name)
+    return ledger.spared(lambda: _figures(ledger.experiment_folder(experiment.name))) or ()
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A figure as the index lists it."""
+
+    name: str
+    title: str
+    caption: str
+    file: str
+
+
+@dataclass(frozen=True)
+class _Index:
+    figures: tuple[_Listed, ...]
+
+
+def index_file(figures: Sequence[Mapping[str, str]]) -> bytes:
+    """The index's content, of figures with name, title, caption and file."""
+    return sealed({"figures": list(figures)}, indent=1)
+
+
+def _figures(folder: Folder) -> tuple[SearchFigure, ...]:
+    where = f"{folder.uri}/{INDEX}"
     try:
-        index = json.loads(folder.read(INDEX))
+        index = as_kind(read_values(folder, INDEX), _Index, where)
     except FileNotFoundError:
         return ()
-    return tuple(
-        SearchFigure(one["name"], one["title"], one["caption"], folder.read(one["file"]))
-        for one in index
-    )
+    found = []
+    for one in index.figures:
+        if one.file != f"figures/search-{one.name}.svg":
+            raise Damaged(where, f"names the file {one.file!r}")
+        try:
+            svg = read_content(folder, one.file)
+            ElementTree.fromstring(svg)
+        except FileNotFoundError:
+            raise Damaged(where, f"{one.file} is absent") from None
+        except ElementTree.ParseError as error:
+            raise Damaged(f"{folder.uri}/{one.file}", f"not SVG: {error}") from None
+        found.append(SearchFigure(one.name, one.title, one.caption, svg))
+    return tuple(found)
 
 
 def search_files(experiment: Experiment, ledger: Ledger) -> dict[str, bytes]:

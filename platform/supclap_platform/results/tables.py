@@ -16,7 +16,7 @@ from supclap_platform.experiment.identity import digest
 from supclap_platform.experiment.metrics import decimals, has_a_best, lower_is_better
 from supclap_platform.experiment.published import PublishedTable, published_table
 from supclap_platform.experiment.reader import Experiment
-from supclap_platform.ledger.ledger import Ledger, Result, State
+from supclap_platform.ledger.ledger import Ledger, Result
 from supclap_platform.ledger.staleness import mixture, stale_cells
 from supclap_platform.results.caption import gaps_of, notes_of
 from supclap_platform.results.statistics import summarise
@@ -37,8 +37,7 @@ def build_table(
     """
     cells = cells_of(experiment) if cells is None else cells
     signatures = [cell.signature for cell in cells]
-    overview = ledger.overview(signatures)
-    results = ledger.results(s for s in signatures if overview.of(s) is State.DONE)
+    overview, results = ledger.examine(signatures)
     own = [cell for cell in cells if cell.variant != INIT]
     stale = stale_cells(cells, results, ledger)
     mixed_up = _mixture(cells, results, ledger)

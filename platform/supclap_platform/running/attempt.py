@@ -24,6 +24,7 @@ from supclap.errors import InputError
 from supclap.events import Event
 from supclap.run_files import MODEL
 from supclap.storage import Folder
+from supclap.stored import as_kind, read_values
 from supclap.wording import gist
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.identity import CELL
@@ -159,6 +160,14 @@ class _Stopped(RuntimeError):
 
 class _Fatal(RuntimeError):
     """A worker under Ray Train ended in a TrainingError."""
+
+
+@dataclass(frozen=True)
+class _Left:
+    """What a worker leaves in `FATAL`."""
+
+    error: str
+    input: bool
 
 
 class _WorkersLost(RuntimeError):
@@ -356,11 +365,11 @@ def _end_with(lease: str, folder: Folder) -> None:
 
 def _raise_fatal(folder: Folder) -> None:
     try:
-        values = json.loads(folder.read(FATAL))
+        left = as_kind(read_values(folder, FATAL), _Left, f"{folder.uri}/{FATAL}")
     except FileNotFoundError:
         return
     folder.delete(FATAL)
-    raise (InputError if values["input"] else _Fatal)(values["error"])
+    raise (InputError if left.input else _Fatal)(left.error)
 
 
 def _root(error: BaseException) -> str:

@@ -82,6 +82,9 @@ class Grid:
             cell.signature: Standing(cell, _phase(plan.status(cell)))
             for cell in reversed(plan.cells)  # of cells that share a run the first gives its name
         }
+        for signature, status in plan.statuses.items():
+            if status is Status.DAMAGED:
+                self.standings[signature].error = str(ledger.damage_of(signature))
         self._ledger = ledger
         self._executor = executor
         self._clock = clock
@@ -206,4 +209,6 @@ class Grid:
 def _phase(status: Status) -> Phase:
     if status in (Status.DONE, Status.STALE):
         return Phase.DONE
+    if status is Status.DAMAGED:
+        return Phase.FAILED
     return Phase.ELSEWHERE if status is Status.RUNNING else Phase.WAITING

@@ -81,7 +81,8 @@ class Reader:
         if now - at >= self._every:
             # Where the storage is away for a moment, what was read before is shown.
             with contextlib.suppress(OSError):
-                events = self._ledger.events(signature)
+                read = self._ledger.spared(lambda: self._ledger.events(signature))
+                events = events if read is None else read
             self._read[signature] = (now, events)
         return events
 

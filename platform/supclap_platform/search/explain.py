@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.results.search_figures import INDEX, TRIALS
+from supclap_platform.results.search_figures import INDEX, TRIALS, index_file
 
 if TYPE_CHECKING:
     from supclap_platform.search.study import Book
@@ -66,5 +65,5 @@ def explain(book: Book, ledger: Ledger) -> list[str]:
         folder.write(file, content)
         index.append({"name": name, "title": title, "caption": caption, "file": file})
     folder.write(TRIALS, as_csv(shown))
-    folder.write(INDEX, json.dumps(index, indent=1).encode())
+    folder.write(INDEX, index_file(index))
     return [str(one["file"]) for one in index]

@@ -10,6 +10,7 @@ from supclap.code import code_version
 from supclap.config import parse_stored
 from supclap.errors import InputError
 from supclap.run_files import CONFIG
+from supclap.stored import read_values
 from supclap_platform.experiment.search import value_at
 from supclap_platform.experiment.search_space import Params
 from supclap_platform.ledger.ledger import Ledger, Result, State
@@ -50,7 +51,7 @@ def finished(
 def _setting(trials: Trials, ledger: Ledger, signature: str) -> tuple[Params, int] | None:
     """A cell's setting and seed, or None where it lies outside the space."""
     try:
-        config = parse_stored(json.loads(ledger.folder(signature).read(CONFIG)), CONFIG)
+        config = parse_stored(read_values(ledger.folder(signature), CONFIG), CONFIG)
         space = trials.search.space
         values: dict[str, Any] = {name: value_at(config, name) for name in space.parameters}
         return space.setting(values), config.seed

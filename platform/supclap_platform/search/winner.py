@@ -6,9 +6,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from supclap.errors import InputError
 from supclap.later_keys import identity_of
+from supclap.stored import Count, Damaged, as_kind, read_values, sealed
 from supclap_platform.experiment.identity import digest
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.search import Objective, Search
@@ -23,9 +27,9 @@ SO_FAR = "-so-far"
 class Ranked:
     """A finished trial as it was judged."""
 
-    number: int
+    number: Count
     params: dict[str, Any]
-    values: list[float]
+    values: list[Annotated[float, Field(allow_inf_nan=False)]]
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class Outcome:
     search: str  # digest of the search it is of
     objectives: list[str]
     best: list[Ranked]  # the winner first; with several objectives the Pareto front
-    trials: int  # over when it was written
-    left: int
+    trials: Count  # over when it was written
+    left: Count
 
 
 def rank(trials: Sequence[Ranked], objectives: Sequence[Objective]) -> list[Ranked]:
@@ -95,25 +99,37 @@ def keep_outcome(book: Any, ledger: Ledger, ended: bool = True) -> Outcome:
         trials=len(book.over()),
         left=book.left,
     )
-    text = json.dumps(asdict(outcome), ensure_ascii=False, indent=1)
+    content = sealed(asdict(outcome), indent=1)
     folder = ledger.experiment_folder(experiment.name)
-    folder.write(_file(experiment, SO_FAR), text.encode())
+    folder.write(_file(experiment, SO_FAR), content)
     if ended:
-        folder.write(_file(experiment), text.encode())
+        folder.write(_file(experiment), content)
     return outcome
 
 
 def read_outcome(experiment: Experiment, ledger: Ledger, so_far: bool = False) -> Outcome | None:
-    """What the file's search has found, or None: it has not ended yet, or was another one."""
+    """What the file's search has found, or None: it has not ended yet, or was another one.
+
+    Raises Damaged.
+    """
     name = _file(experiment, SO_FAR if so_far else "")
+    folder = ledger.experiment_folder(experiment.name)
+    where = f"{folder.uri}/{name}"
     try:
-        content = ledger.experiment_folder(experiment.name).read(name)
+        outcome = as_kind(read_values(folder, name), Outcome, where)
     except FileNotFoundError:
         return None
-    values = json.loads(content)
-    best = [Ranked(**one) for one in values.pop("best")]
-    outcome = Outcome(**values, best=best)
-    return outcome if outcome.search == _digest(experiment) else None
+    if outcome.search != _digest(experiment):
+        return None
+    assert experiment.search is not None
+    for one in outcome.best:
+        if len(one.values) != len(experiment.search.objectives):
+            raise Damaged(where, f"trial {one.number} has {len(one.values)} values")
+        try:
+            variant_of(experiment, experiment.search.winner, one.params)
+        except InputError as error:
+            raise Damaged(where, f"trial {one.number}: {error}") from None
+    return outcome
 
 
 def with_winner(experiment: Experiment, ledger: Ledger) -> Experiment:
@@ -124,7 +140,7 @@ def with_winner(experiment: Experiment, ledger: Ledger) -> Experiment:
     search = experiment.search
     if search is None:
         return experiment
-    outcome = read_outcome(experiment, ledger)
+    outcome = ledger.spared(lambda: read_outcome(experiment, ledger))
     if outcome is None or not outcome.best:
         absent = set(search.rows)
         return replace(
@@ -148,7 +164,7 @@ def search_line(experiment: Experiment, ledger: Ledger) -> str:
     assert search is not None
     goal = ", ".join(str(objective) for objective in search.objectives)
     head = f"{experiment.name}: search for {goal}: {search.trials} trials"
-    outcome = read_outcome(experiment, ledger, so_far=True)
+    outcome = ledger.spared(lambda: read_outcome(experiment, ledger, so_far=True))
     if outcome is None:
         return f"{head}, none over yet"
     text = f"{head}, {outcome.trials} over, {outcome.left} left"
