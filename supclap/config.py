@@ -32,7 +32,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from supclap.document import read_document, read_value
-from supclap.errors import InputError, nearest
+from supclap.errors import InputError, closest, nearest
 from supclap.later_keys import as_written
 from supclap.scalars import read_number
 from supclap.wording import one_line, shown
@@ -510,10 +510,55 @@ def explain(error: ValidationError, model: type[BaseModel], unsettable: Iterable
     if first["type"] == "extra_forbidden":
         section = _section(model, path[:-1])
         valid = sorted(section.model_fields.keys() - set(() if path[:-1] else unsettable))
-        return f"unknown key '{dotted}'{nearest(path[-1], valid)} (valid: {', '.join(valid)}){more}"
+        settable = [key for key in keys_of(model) if key not in set(unsettable)]
+        meant = [key for key in nearest_keys(path[-1], settable) if key != dotted]
+        elsewhere = " or ".join(f"'{key}'" for key in meant)
+        hint = nearest(path[-1], valid, 0.75 if meant else 0.5)
+        hint = hint or (f"; did you mean {elsewhere}?" if meant else "")
+        return f"unknown key '{dotted}'{hint} (valid: {', '.join(valid)}){more}"
     message = first["msg"].removeprefix("Value error, ")
     problem = f"{message[0].lower()}{message[1:]}, got {shown(first['input'])}{more}"
     return f"{dotted or 'top level'}: {problem}"
+
+
+# What others call a setting, by the last part of its key.
+_ALIASES = {
+    "learning_rate": "optimizer.lr",
+    "wd": "optimizer.weight_decay",
+    "bs": "batch_size",
+    "batch": "batch_size",
+    "tau": "loss.temperature",
+    "num_epochs": "epochs",
+    "max_epochs": "epochs",
+    "num_workers": "workers",
+}
+
+
+def keys_of(model: type[BaseModel], above: str = "") -> list[str]:
+    """The dotted keys of a configuration: its settings and its sections."""
+    found = []
+    for name, field in model.model_fields.items():
+        found.append(f"{above}{name}")
+        below = _model_of(field.annotation)
+        if below is not None and get_origin(field.annotation) is not dict:
+            found += keys_of(below, f"{above}{name}.")
+    return found
+
+
+def nearest_keys(name: str, keys: Iterable[str]) -> list[str]:
+    """The keys that somebody may mean by a name: ``lr`` is ``optimizer.lr``; none where it is none.
+
+    Those that it names, or whose last parts it names; else those whose last part is spelled much
+    alike.
+    """
+    keys = list(keys)
+    name = _ALIASES.get(name, name)
+    named = [key for key in keys if key == name or f".{key}".endswith(f".{name}")]
+    if named:
+        return [name] if name in named else named
+    last = {key.rpartition(".")[2] for key in keys}
+    close = closest(name, last, 0.8)
+    return nearest_keys(close, keys) if close else []
 
 
 def _section(model: type[BaseModel], path: list[str]) -> type[BaseModel]:

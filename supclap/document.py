@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from supclap.errors import InputError
+from supclap.errors import InputError, closest
 from supclap.scalars import AMBIGUOUS, Loader, two_readings
 from supclap.wording import one_line
 
@@ -19,6 +19,7 @@ Key = tuple[str, ...]  # ("variants", "InfoNCE", "loss.svr"): keys from the top,
 # bytes of text and ten thousand million values: a file may be large, an expansion may not.
 MOST_VALUES = 50_000
 MOST_DEPTH = 50
+EXPERIMENTS = Path("experiments")  # where a clone has the shipped files
 MOST_BYTES = 2_000_000
 # What PyYAML raises for a scalar that looks like a date or has a tag, and cannot be read as one.
 _UNREADABLE = (ValueError, AttributeError, TypeError, OverflowError, KeyError)
@@ -118,6 +119,13 @@ def read_value(where: str, text: str) -> Any:
         loader.dispose()
 
 
+def _file_like(path: Path) -> str:
+    """A hint at the YAML file beside a missing one, or in `EXPERIMENTS`, of the nearest name."""
+    files = [*sorted(EXPERIMENTS.glob("*.yaml")), *sorted(path.parent.glob("*.yaml"))]
+    found = closest(path.stem, (file.stem for file in files), 0.7)
+    return "".join(f"; did you mean {file}?" for file in files if file.stem == found)[:200]
+
+
 def read_document(path: Path, empty: bool = False) -> Document:
     """Reads a YAML mapping.
 
@@ -134,7 +142,8 @@ def read_document(path: Path, empty: bool = False) -> Document:
             raise InputError(f"{path}: larger than {MOST_BYTES} bytes: no configuration")
         text = content.decode("utf-8")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        hint = _file_like(path) if isinstance(error, FileNotFoundError) else ""
+        raise InputError(f"{path}: cannot be read: {error.strerror}{hint}") from None
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}:{line}: is not UTF-8 text") from None

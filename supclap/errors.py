@@ -37,9 +37,15 @@ class SettingError(InputError):
         return type(self), (self.key, str(self))  # to another process and back
 
 
-def nearest(word: str, valid: Iterable[str]) -> str:
-    """A hint at the valid name closest to ``word``: ``"; did you mean 'epochs'?"`` or ``""``."""
+def closest(word: str, valid: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """The valid name that is spelled most like ``word``, of those that share ``cutoff`` with it."""
     if len(word) > 200:  # no name is so long, and the comparison takes the square of it
-        return ""
-    found = get_close_matches(word, list(valid), n=1, cutoff=0.5)
-    return f"; did you mean '{found[0]}'?" if found else ""
+        return None
+    found = get_close_matches(word, list(valid), n=1, cutoff=cutoff)
+    return found[0] if found else None
+
+
+def nearest(word: str, valid: Iterable[str], cutoff: float = 0.5) -> str:
+    """A hint at the valid name closest to ``word``: ``"; did you mean 'epochs'?"`` or ``""``."""
+    found = closest(word, valid, cutoff)
+    return f"; did you mean '{found}'?" if found else ""
