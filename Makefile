@@ -2,7 +2,8 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 # pip compiles nothing: of the 21,000 modules that it installs a run imports a fifth, and Python keeps
-# what it has compiled for those, unless the shell forbids it.
+# what it has compiled for those, unless the shell forbids it. The pip that Python brings takes twice as
+# long as a new one.
 PIP := $(PY) -m pip install -q --no-compile --disable-pip-version-check -c constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 # Thread pools of PyTorch, OpenBLAS and Ray workers would otherwise fight for the same cores.
@@ -14,12 +15,14 @@ export OMP_NUM_THREADS ?= 1
 $(VENV)/.run: pyproject.toml constraints.txt
 	@echo "installing what a run needs into $(VENV) (2 GB): about a minute"
 	@python3 -m venv $(VENV)
+	@$(PIP) --upgrade pip
 	@$(PIP) -e '.[platform]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt
 	@echo "installing what runs and tests need into $(VENV) (2.3 GB): about a minute"
 	@python3 -m venv $(VENV)
+	@$(PIP) --upgrade pip
 	@$(PIP) -e '.[dev]'
 	@touch $(VENV)/.run $@
 
