@@ -5,6 +5,7 @@ The drawing in CONTRIBUTING.md is held to the same list.
 
 import ast
 import graphlib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -93,6 +94,48 @@ def test_arrows_between_the_folders_go_one_way(platform: dict[str, str]) -> None
 def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
     root = PLATFORM if package == "supclap_platform" else ROOT / "supclap"
     assert circle(modules(root, package)) == []
+
+
+def drawn(page: str) -> set[tuple[str, str]]:
+    """The arrows of a page's drawing: from folder, to folder."""
+    (drawing,) = re.findall(r"^```mermaid\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    return set(re.findall(r"^ *(\w+) --> (\w+)$", drawing, re.MULTILINE))
+
+
+def reached(arrows: set[tuple[str, str]], start: str) -> set[str]:
+    """Where one comes to from ``start`` over any number of arrows."""
+    found: set[str] = set()
+    ahead = {start}
+    while ahead:
+        ahead = {to for at, to in arrows if at in ahead} - found
+        found |= ahead
+    return found
+
+
+def test_the_drawing_in_contributing_shows_these_arrows(platform: dict[str, str]) -> None:
+    """Each is drawn or follows from those that are; none is drawn that no import bears out."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    arrows = drawn(page)
+    folders = {folder for arrow in arrows for folder in arrow}
+    assert folders == {*ARROWS, "supclap"}
+    for folder, below in ARROWS.items():
+        assert reached(arrows, folder) == below | {"supclap"}
+        assert f"| `{folder}` |" in page
+    borne_out = {
+        (module.split(".")[1], target.split(".")[1])
+        for module, source in platform.items()
+        for target in imports(source, platform)
+        if module.count(".") > 1 and target.count(".") > 1
+    }
+    assert arrows - {("experiment", "supclap")} <= borne_out
+
+
+def test_an_arrow_drawn_the_other_way_or_left_out_is_seen() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    turned = page.replace("mirror --> ledger", "ledger --> mirror")
+    assert reached(drawn(turned), "mirror") != ARROWS["mirror"] | {"supclap"}
+    left_out = page.replace("    search --> results\n", "")
+    assert reached(drawn(left_out), "search") != ARROWS["search"] | {"supclap"}
 
 
 def test_the_arrows_themselves_have_no_circle() -> None:

@@ -61,7 +61,7 @@ def test_a_plan_needs_neither_torch_nor_ray() -> None:
 
 
 def test_the_losses_need_nothing_but_pytorch() -> None:
-    """What `pip install supclap` brings, without extras."""
+    """What an installation without extras brings."""
     code = """
 import sys
 extras = {

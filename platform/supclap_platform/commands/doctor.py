@@ -64,7 +64,9 @@ def _packages() -> str:
         except PackageNotFoundError:
             missing.append(name)
     if missing:
-        raise RuntimeError(f"not installed: {', '.join(missing)}; pip install 'supclap[platform]'")
+        raise RuntimeError(
+            f"not installed: {', '.join(missing)}; in the clone: pip install '.[platform]'"
+        )
     return ", ".join(found)
 
 
