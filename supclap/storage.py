@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 
 from supclap.errors import InputError
+from supclap.secrets import masked, without_password
 from supclap.wording import is_text, spelled
 
 
@@ -21,12 +22,17 @@ class Folder:
     """A folder of small and large files, addressed by relative names such as ``a/b.json``.
 
     ``write`` is atomic: a reader sees the old content or the new, whenever the writer is killed.
+
+    Attributes:
+        place: the path or URI that `at` opens it by; it may hold a password, and is never shown.
+        uri: the same as it may be shown.
     """
 
-    def __init__(self, filesystem: pafs.FileSystem, base: str, uri: str) -> None:
+    def __init__(self, filesystem: pafs.FileSystem, base: str, place: str) -> None:
         self.filesystem = filesystem
         self.base = base.rstrip("/")
-        self.uri = uri.rstrip("/")
+        self.place = place.rstrip("/")
+        self.uri = without_password(self.place).rstrip("/")
 
     @classmethod
     def at(cls, place: str | Path) -> Folder:
@@ -44,7 +50,10 @@ class Folder:
         try:
             filesystem, base = pafs.FileSystem.from_uri(text)
         except (ValueError, OSError) as error:
-            raise InputError(f"storage '{text}': not a usable place: {error}") from None
+            raise InputError(
+                f"storage '{without_password(text)}': not a usable place: "
+                f"{masked(str(error), text)}"
+            ) from None
         return cls(filesystem, base, text)
 
     @property
@@ -54,7 +63,10 @@ class Folder:
 
     def below(self, name: str) -> Folder:
         """A folder inside this one."""
-        return Folder(self.filesystem, self._path(name), f"{self.uri}/{name}")
+        place, sign, options = self.place, "", ""
+        if "://" in place:
+            place, sign, options = place.partition("?")
+        return Folder(self.filesystem, self._path(name), f"{place}/{name}{sign}{options}")
 
     def write(self, name: str, content: bytes) -> None:
         """Replaces the file atomically and durably. Raises OSError (a full disk, no rights)."""

@@ -166,7 +166,7 @@ def _events(run: RunConfig, folder: Folder, workers: int) -> Iterator[Event]:
         from supclap.launcher import WorkerLost, launch
 
         try:
-            yield from launch(run, folder.uri, workers)
+            yield from launch(run, folder.place, workers)
         except WorkerLost as error:
             raise click.ClickException(str(error)) from None
     else:

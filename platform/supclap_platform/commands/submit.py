@@ -10,6 +10,7 @@ import click
 
 from supclap.config import parse_changes
 from supclap.errors import INTERRUPTED, InputError
+from supclap.secrets import has_secret, without_password
 from supclap_platform.commands.options import file_options
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.running.submit import Request, connect, follow
@@ -41,19 +42,27 @@ def submit(
     others = load_experiment(file, profile, parse_changes(changes)).files[1:]
     options = ["--profile", profile]
     options += [word for change in changes for word in ("--set", change)]
-    options += ["--storage", storage] if storage else []
-    options += ["--tracking-uri", tracking_uri] if tracking_uri else []
+    # The cluster shows a job's command line to everyone, and so does the head's list of processes.
+    for option, variable, uri in (
+        ("--storage", "SUPCLAP_STORAGE", storage),
+        ("--tracking-uri", "MLFLOW_TRACKING_URI", tracking_uri),
+    ):
+        if uri and has_secret(uri):
+            env[variable] = uri
+        elif uri:
+            options += [option, uri]
     client = connect(address)
     with tempfile.TemporaryDirectory(prefix="supclap-submit-") as scratch:
         job = submit_job(client, Request(file, options, env, others), Path(scratch))
-    click.echo(f"job {job} at {address}")
+    shown = without_password(address)
+    click.echo(f"job {job} at {shown}")
     if no_wait:
-        click.echo(f"its output: ray job logs {job} --follow --address {address}")
+        click.echo(f"its output: ray job logs {job} --follow --address {shown}")
         return
     try:
         code = follow(client, job, lambda text: click.echo(text, nl=False))
     except KeyboardInterrupt:
-        click.echo(f"\nthe job goes on; to end it: ray job stop {job} --address {address}")
+        click.echo(f"\nthe job goes on; to end it: ray job stop {job} --address {shown}")
         raise SystemExit(INTERRUPTED) from None
     raise SystemExit(code)
 

@@ -8,6 +8,7 @@ import click
 
 from supclap.document import read_document
 from supclap.errors import InputError, nearest
+from supclap.secrets import masked
 from supclap_platform.commands.options import command_ledger, storage_option
 from supclap_platform.ledger.history import Parent, Parents
 from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger
@@ -33,8 +34,8 @@ def sync(files: tuple[Path, ...], storage: str, tracking_uri: str | None) -> Non
     store = choose_store(tracking_uri, ledger.storage)
     if store is None:
         raise InputError(
-            f"storage '{storage}' is not on this machine, so MLflow's store cannot lie in it: "
-            "give --tracking-uri"
+            f"storage '{ledger.storage.uri}' is not on this machine, so MLflow's store "
+            "cannot lie in it: give --tracking-uri"
         )
     parents = _wanted(files, ledger)
     if not parents:
@@ -47,7 +48,9 @@ def sync(files: tuple[Path, ...], storage: str, tracking_uri: str | None) -> Non
         except InputError:
             raise
         except Exception as error:
-            raise InputError(f"MLflow at {store.shown} cannot be used: {reason(error)}") from error
+            raise InputError(
+                f"MLflow at {store.shown} cannot be used: {masked(reason(error), store.uri)}"
+            ) from error
         if not done:
             raise InputError(f"{parent.experiment}: another process is mirroring it; try again")
         cells = len(Parents(ledger).cells(parent))

@@ -33,8 +33,8 @@ def ui(storage: str, tracking_uri: str | None, port: int) -> None:
     store = choose_store(tracking_uri, folder)
     if store is None:
         raise InputError(
-            f"storage '{storage}' is not on this machine: give --tracking-uri sqlite:///FILE, and "
-            "fill it with `supclap sync`"
+            f"storage '{folder.uri}' is not on this machine: give --tracking-uri "
+            "sqlite:///FILE, and fill it with `supclap sync`"
         )
     if store.uri.startswith(("http://", "https://")):
         raise InputError(f"{store.shown} is an MLflow server already: open it in a browser")

@@ -30,6 +30,7 @@ import pyarrow.fs as pafs
 from supclap.errors import InputError
 from supclap.events import Event, from_lines
 from supclap.run_files import ANEW, CONFIG, EVENTS, POINTER, RANKS, RESULT, parse_ranks, read_kept
+from supclap.secrets import masked
 from supclap.storage import Folder
 from supclap.stored import (
     AGAIN,
@@ -150,14 +151,15 @@ def open_ledger(place: str | Path, writing: bool = False) -> Ledger:
     try:
         found = storage.filesystem.get_file_info(storage.base)
         if found.type == pafs.FileType.File:
-            raise InputError(f"storage '{place}': is a file, not a folder")
+            raise InputError(f"storage '{storage.uri}': is a file, not a folder")
         if writing:
             probe = f"probe-{secrets.token_hex(4)}"
             storage.write(probe, b"")
             storage.delete(probe)
     except OSError as error:
         reason = one_line(str(error.strerror or error))
-        raise InputError(f"storage '{place}': cannot be used: {reason}") from None
+        reason = masked(reason, storage.place)
+        raise InputError(f"storage '{storage.uri}': cannot be used: {reason}") from None
     return Ledger(storage)
 
 

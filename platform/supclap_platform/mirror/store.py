@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from supclap.data.cache import build_once, cache_folder
 from supclap.errors import InputError
+from supclap.secrets import without_password
 from supclap.storage import Folder
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
@@ -89,13 +90,6 @@ def choose_store(uri: str | None, storage: Folder) -> Store | None:
     path = sqlite_path(uri)
     # MLflow's own default is relative to wherever a process happens to stand.
     return Store(uri, None if path is None else (path.absolute().parent / ARTIFACTS).as_uri())
-
-
-def without_password(uri: str) -> str:
-    """A URI as it may be shown: without a password, and without what stands behind a ``?``."""
-    head, sign, rest = uri.partition("?")[0].partition("://")
-    user, at, place = rest.rpartition("@")
-    return f"{head}{sign}{user.partition(':')[0]}{at}{place}"
 
 
 def default_store(folder: Path) -> Store:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import click
 
+from supclap.secrets import masked
 from supclap.wording import gist
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
@@ -158,9 +159,10 @@ class Tracker:
             done = mirror.catch_up()
         except Exception as error:  # a view must never stop what it shows
             if not self._trouble:
+                why = masked(reason(error), self.store.uri if self.store else "")
                 self._say(
-                    f"MLflow at {self._place()} cannot be used now ({reason(error)}); the run goes "
-                    "on and catches up when it is back"
+                    f"MLflow at {self._place()} cannot be used now ({why}); the run goes on and "
+                    "catches up when it is back"
                 )
             self._trouble = True
             return False

@@ -23,6 +23,7 @@ from supclap.data.cache import build_once, cache_folder
 from supclap.errors import InputError
 from supclap.events import Event
 from supclap.run_files import MODEL
+from supclap.secrets import masked, without_password
 from supclap.storage import Folder
 from supclap.stored import as_kind, read_values
 from supclap.wording import gist
@@ -77,7 +78,7 @@ def task_of(cell: Cell, ledger: Ledger, experiment: str) -> Task:
         signature=cell.signature,
         config=cell.config,
         resources=cell.resources,
-        storage=ledger.storage.uri,
+        storage=ledger.storage.place,
         experiment=experiment,
         code=own_code().under(PACKAGE),
         host=os.uname().nodename,
@@ -116,7 +117,10 @@ def run_cell(task: Task, report: Report | None = None) -> Outcome:
     except InputError as error:
         return Outcome("failed", str(error), configuration=True)
     except OSError as error:
-        return Outcome("crashed", f"storage {task.storage}: {error}")
+        return Outcome(
+            "crashed",
+            f"storage {without_password(task.storage)}: {masked(str(error), task.storage)}",
+        )
     if lease is None:
         done = ledger.state(task.signature) is State.DONE
         return Outcome("done" if done else "busy")
@@ -196,7 +200,7 @@ def _checked_ledger(task: Task) -> Ledger:
     ledger = open_ledger(task.storage)
     if not ledger.storage.exists(f"{EXPERIMENTS}/{task.experiment}"):
         raise InputError(
-            f"the node {here} does not see the driver's storage {task.storage}: "
+            f"the node {here} does not see the driver's storage {without_password(task.storage)}: "
             "give --storage a place that all nodes share (s3://, gs://, a network folder)"
         )
     return ledger

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from supclap.errors import InputError
+from supclap.secrets import masked, without_password
 from supclap.wording import gist
 
 CODE = ("*.py", "*.yaml", "*.json", "*.html", "*.css", "py.typed")
@@ -75,11 +76,15 @@ def connect(address: str) -> Any:
     from ray.job_submission import JobSubmissionClient
 
     if not address.startswith(("http://", "https://")):
-        raise InputError(f"--address {address}: expected http://HOST:8265, the cluster's dashboard")
+        raise InputError(
+            f"--address {without_password(address)}: expected http://HOST:8265, the "
+            "cluster's dashboard"
+        )
     try:
         return JobSubmissionClient(address)
     except Exception as error:  # Ray raises many kinds, among them bare RuntimeErrors
-        raise InputError(f"--address {address}: {_reason(error)}") from error
+        shown = without_password(address)
+        raise InputError(f"--address {shown}: {masked(_reason(error), address)}") from error
 
 
 def submit(client: Any, request: Request, folder: Path) -> str:

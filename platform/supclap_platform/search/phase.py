@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from supclap.errors import INTERRUPTED, InputError
+from supclap.secrets import without_password
 from supclap.wording import duration
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
@@ -19,7 +20,6 @@ from supclap_platform.ledger.leases import acquire
 from supclap_platform.ledger.ledger import Ledger, State
 from supclap_platform.ledger.plan import make_plan
 from supclap_platform.ledger.staleness import stale_cells
-from supclap_platform.mirror.store import without_password
 from supclap_platform.mirror.tracking import Tracker, open_tracker
 from supclap_platform.results.table_files import tables_of
 from supclap_platform.running.attempt import task_of

@@ -19,12 +19,12 @@ from optuna.trial import TrialState
 from supclap.config import flat
 from supclap.errors import InputError
 from supclap.later_keys import identity_of
+from supclap.secrets import masked, without_password
 from supclap.wording import one_line
 from supclap_platform.experiment.identity import NO_PART_OF_A_RESULT
 from supclap_platform.experiment.search_space import Params
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import profile_key
-from supclap_platform.mirror.store import without_password
 from supclap_platform.search.pruning import build_pruner
 from supclap_platform.search.sampling import build_sampler
 from supclap_platform.search.trials import Trials
@@ -291,7 +291,7 @@ def open_storage(url: str, ledger: Ledger, experiment: str) -> Any:
     except Exception as error:  # of the database's driver, whichever it is
         reason = one_line(str(error).strip().partition("\n")[0]) or repr(error)
         raise InputError(
-            f"--study-storage {without_password(url)}: cannot be used: {reason}"
+            f"--study-storage {without_password(url)}: cannot be used: {masked(reason, url)}"
         ) from None
 
 
