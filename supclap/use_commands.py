@@ -13,7 +13,7 @@ import click
 
 from supclap.errors import InputError
 from supclap.progress import Doing, relay, stage
-from supclap.wording import spelled
+from supclap.wording import counted, spelled
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import; `supclap --help` must not wait for it
     from rich.table import Table
@@ -111,9 +111,10 @@ def embed_command(folder: Path, model: Path, out: Path) -> None:
                 opened, folder, out, lambda done, of: relay(Doing("embedding", done, of, "files"))
             )
     click.echo(
-        f"{spelled(str(out))}: {report.files:,} files in {report.windows:,} windows of "
-        f"{opened.seconds:g} s; {len(report.skipped):,} files skipped, "
-        f"{len(report.others):,} others passed over"
+        f"{spelled(str(out))}: {counted(report.files, 'file')} in "
+        f"{counted(report.windows, 'window')} of {opened.seconds:g} s; "
+        f"{counted(len(report.skipped), 'file')} skipped, "
+        f"{counted(len(report.others), 'other')} passed over"
     )
     listing = skipped_file(out)
     left_out = [(spelled(path), reason) for path, reason in (*report.skipped, *report.others)]

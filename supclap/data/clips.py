@@ -16,7 +16,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ import numpy as np
 import pyarrow as pa
 
 from supclap.errors import InputError
+from supclap.storage import Folder
+from supclap.stored import Count, as_kind, read_values
+from supclap.wording import shown
 
 SAMPLE_RATE = 16_000
 FORMAT = 1
@@ -123,6 +126,21 @@ def _captions(column: pa.ListArray) -> list[tuple[Caption, ...]]:
     return [tuple(said[first:last]) for first, last in pairwise(bounds)]
 
 
+@dataclass(frozen=True)
+class _Split:
+    """What the index says of a split: how many clips it has, and the hash of their content."""
+
+    clips: Count
+    hash: str
+
+
+@dataclass(frozen=True)
+class _Index:
+    format: int
+    name: str
+    splits: dict[str, _Split | None]
+
+
 class Collection:
     """A folder of splits. Raises InputError where it is none, or of another format."""
 
@@ -133,17 +151,10 @@ class Collection:
             raise InputError(
                 f"{folder}: not a prepared collection (no {INDEX}); `supclap prepare` makes one"
             )
-        try:
-            self._index: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{index}: not valid JSON: {error}") from None
-        if self._index.get("format") != FORMAT:
-            raise InputError(
-                f"{index}: format {self._index.get('format')} is not {FORMAT}; prepare it again"
-            )
-        self.name: str = self._index["name"]
+        found = _read_index(folder)
+        self.name = found.name
         # None: its writer was stopped between the split's file and its entry.
-        self._splits = {name: e for name, e in self._index["splits"].items() if e is not None}
+        self._splits = {name: entry for name, entry in found.splits.items() if entry is not None}
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -152,7 +163,7 @@ class Collection:
     def content_hash(self, *splits: str) -> str:
         """One hash over the content of the named splits (all, where none is named)."""
         entries = self._splits
-        chosen = [f"{name}:{entries[name]['hash']}" for name in sorted(splits or entries)]
+        chosen = [f"{name}:{entries[name].hash}" for name in sorted(splits or entries)]
         return hashlib.sha256("\n".join(chosen).encode()).hexdigest()[:16]
 
     def split(self, name: str) -> Clips:
@@ -162,7 +173,16 @@ class Collection:
             raise InputError(
                 f"{self.folder}: no split '{name}'; it has {', '.join(self.splits) or 'none'}"
             )
-        return Clips(self.folder / f"{name}.arrow", entry["hash"])
+        return Clips(self.folder / f"{name}.arrow", entry.hash)
+
+
+def _read_index(folder: Path) -> _Index:
+    """A collection's index. Raises InputError where it is damaged or of another format."""
+    where, remedy = str(folder / INDEX), "prepare it again"
+    values = read_values(Folder.at(folder), INDEX, remedy)
+    if values.get("format", FORMAT) != FORMAT:
+        raise InputError(f"{where}: format {shown(values['format'])} is not {FORMAT}; {remedy}")
+    return as_kind(values, _Index, where, remedy)
 
 
 def write_split(folder: Path, name: str, split: str, clips: Iterable[Clip]) -> int:
@@ -244,8 +264,9 @@ def _record_batch(rows: list[Clip]) -> pa.RecordBatch:
 
 def _enter(folder: Path, name: str, split: str, entry: dict[str, Any] | None) -> None:
     index = folder / INDEX
-    known = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
-    splits = {**known.get("splits", {}), split: entry}
+    known = _read_index(folder).splits if index.is_file() else {}
+    others = {name: one and asdict(one) for name, one in known.items()}
+    splits = {**others, split: entry}
     text = json.dumps({"name": name, "format": FORMAT, "splits": splits}, indent=1) + "\n"
     scratch = folder / f".{INDEX}.{os.getpid()}"
     scratch.write_text(text, encoding="utf-8")

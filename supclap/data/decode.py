@@ -124,7 +124,7 @@ def _blocks(
                 yield rate, downmix.mean(block)
             # mpg123 may keep the last two frames of an MP3 back.
             slack = 2304 if source.format in ("MP3", "MPEG") else 0
-            if done + slack < wanted < _BOUNDLESS:
+            if done + slack < wanted and source.frames < _BOUNDLESS:
                 there, promised = used + done / rate, used + source.frames / rate
                 raise Unreadable(f"truncated: {there:.2f} of {promised:.2f} s are there")
             used += done / rate
@@ -148,8 +148,8 @@ def _sound_file(path: Path, file: int, stream: Stream) -> Iterator[soundfile.Sou
     elif list(stream.parts) == [range(os.fstat(file).st_size)]:
         os.lseek(file, 0, os.SEEK_SET)
         # Sound Designer II keeps its header in a second file, which is found by name alone.
-        fork = path.with_name(f"._{path.name}")
-        place = os.fsencode(path) if fork.is_file() else file
+        fork = path.with_name(f"._{path.name}").is_file() and path.suffix.lower() != ".raw"
+        place = os.fsencode(path) if fork else file
         with _Sequential(place, closefd=False) as source:
             yield source
     else:

@@ -20,10 +20,11 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass, field, fields, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from supclap.data import shards
 from supclap.data.clips import INDEX, SAMPLE_RATE, Clip, Collection, write_split
@@ -44,6 +45,7 @@ from supclap.data.sources.listing import (
 )
 from supclap.errors import InputError, nearest
 from supclap.storage import Folder
+from supclap.stored import Damaged, as_kind, read_values
 from supclap.wording import spelled
 
 SKIPPED = "skipped.csv"
@@ -233,30 +235,45 @@ def _run(
     return report
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What a split was made of: a hash of it, the content it gave, and what was lost."""
+
+    key: str
+    content: str
+    report: SplitReport
+    skipped: list[tuple[str, str, str, str, str, str]]
+
+
 class _Record:
     """prepared.json: what each split of the collection was made of."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        path = out / RECORD
-        self.entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        self.entries: dict[str, Any] = {}
+        with suppress(FileNotFoundError, Damaged):  # damaged: the splits are made anew
+            self.entries = read_values(Folder.at(out), RECORD)
 
     def recall(self, part: _Part) -> bool:
         """Whether the split is there already, as this call would make it; then its report too."""
-        known = self.entries.get(part.split)
-        if known is None or known["key"] != part.key or not (self.out / INDEX).is_file():
+        if part.split not in self.entries or not (self.out / INDEX).is_file():
+            return False
+        try:
+            known = as_kind(self.entries[part.split], _Made, str(self.out / RECORD))
+        except Damaged:
             return False
         collection = Collection(self.out)
         if (
-            part.split not in collection.splits
-            or collection.content_hash(part.split) != known["content"]
+            known.key != part.key
+            or part.split not in collection.splits
+            or collection.content_hash(part.split) != known.content
             or not (self.out / f"{part.split}.arrow").is_file()
         ):
             return False
-        report = known["report"]
-        part.report.read, part.report.seconds = report["read"], report["seconds"]
-        part.report.lost = report["lost"]
-        part.skipped[:] = [Skipped(*line) for line in known["skipped"]]
+        report = known.report
+        part.report.read, part.report.seconds = report.read, report.seconds
+        part.report.lost = report.lost
+        part.skipped[:] = [Skipped(*line) for line in known.skipped]
         return True
 
     def enter(self, part: _Part) -> None:

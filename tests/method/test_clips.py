@@ -149,7 +149,7 @@ def test_what_is_no_collection_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="format 99 is not 1"):
         Collection(tmp_path)
     index.write_text("{")
-    with pytest.raises(InputError, match=r"collection.json: not valid JSON"):
+    with pytest.raises(InputError, match=r"collection.json: damaged .not JSON"):
         Collection(tmp_path)
 
 
@@ -184,3 +184,22 @@ def test_opening_a_big_collection_loads_none_of_its_sound(tmp_path: Path) -> Non
     assert (count, total) == (128, 8 * 16000)
     assert opened < 8
     assert read < 16
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[]", "{}", "null", '"x"', '{"format": 1}', "[" * 50_000, "1" * 5000),
+        '{"format": 1, "name": 3, "splits": {}}',
+        '{"format": 1, "name": "x", "splits": []}',
+        '{"format": 1, "name": "x", "splits": {"train": 7}}',
+        '{"format": 1, "name": "x", "splits": {"train": {"clips": 1}}}',
+        '{"format": 2, "name": "x", "splits": {}}',
+    ],
+)
+def test_a_damaged_index_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "collection.json").write_text(content)
+    with pytest.raises(InputError, match=r"collection.json: .*; prepare it again") as fault:
+        Collection(tmp_path)
+    assert "\n" not in str(fault.value)
+    assert len(str(fault.value)) < 500

@@ -141,6 +141,8 @@ def test_the_frames_of_an_mp3_are_its_length(tmp_path: Path, rate: int, mode: st
     assert len(read(path, whole + whole)) == 160_000
     with pytest.raises(Unreadable, match=r"truncated: [\d,]+ of the [\d,]+ frames"):
         read(path, tag + b"".join(frames[: len(frames) // 2]))
+    with pytest.raises(Unreadable, match=r"truncated: [\d,]+ of the [\d,]+ frames"):
+        read(path, whole[:-3])
     with pytest.raises(Unreadable, match=r"of the 4,294,967,295 frames"):
         read(path, promising(tag, 2**32 - 1) + bare)
 

@@ -390,7 +390,7 @@ def test_broken_rows_that_tell_no_split_count_against_all(tmp_path: Path) -> Non
     with pytest.raises(InputError) as fault:
         prepare("captions", source, out)
     assert str(fault.value).startswith(
-        "2 of 30 rows of the index are broken and tell no split, more than the 5.0% allowed; "
+        "2 of 30 rows of the index are broken and name no split, more than the 5.0% allowed; "
         "the first: captions.csv:4: 1 field, expected 3 (file, caption, split)"
     )
     assert "--max-loss 0.067 accepts it" in str(fault.value)
@@ -466,6 +466,21 @@ def test_places_and_numbers_that_cannot_be(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"expected workers >= 1, max-loss from 0 to 1"):
             prepare("captions", source, tmp_path / "new", **wrong)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_record_makes_the_splits_anew(
+    source: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    prepare("captions", source, tmp_path)
+    record = json.loads((tmp_path / "prepared.json").read_text())
+    short = {**record, "train": {**record["train"], "report": {"read": "1"}}}
+    lines = {**record, "train": {**record["train"], "skipped": [["x"]]}}
+    for damaged in ["", "[1]", '{"train": 7}', "[" * 50_000, json.dumps(short), json.dumps(lines)]:
+        (tmp_path / "prepared.json").write_text(damaged)
+        assert prepare("captions", source, tmp_path).decoded >= 46
+        found = content(tmp_path)
+        assert json.loads(found.pop("prepared.json")) == record
+        assert found == {k: v for k, v in undisturbed.items() if k != "prepared.json"}
 
 
 def test_a_place_whose_name_is_not_utf_8(tmp_path: Path) -> None:

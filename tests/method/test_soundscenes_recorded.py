@@ -209,6 +209,21 @@ def test_broken_collections_are_refused_with_their_row(tmp_path: Path) -> None:
     refused(tmp_path, r"neither meta/esc50\.csv nor metadata/UrbanSound8K\.csv")
 
 
+def test_recordings_that_are_no_files_are_refused_at_once(tmp_path: Path) -> None:
+    """The fingerprint opens every file before anything is decoded; a pipe would hold it up."""
+    esc(tmp_path)
+    recording = tmp_path / "audio" / "1-dog.wav"
+    for make, reason in [
+        (os.mkfifo, "is a named pipe, not a file"),
+        (lambda path: path.symlink_to("/dev/zero"), "is a device, not a file"),
+        (lambda path: path.symlink_to("nowhere"), "is a link to a file that is not there"),
+    ]:
+        recording.unlink()
+        make(recording)
+        with pytest.raises(InputError, match=f"esc50.csv:2: audio/1-dog.wav {reason}; mend the"):
+            find_recordings([str(tmp_path)])
+
+
 def test_one_folder_or_a_list_of_them_can_be_named() -> None:
     one = parse_config({"data": {"events": "a, b"}}).data
     assert one.events == ("a, b",)

@@ -480,6 +480,10 @@ def test_plain_folder_with_captions_json(tmp_path: Path) -> None:
     one, two = read_source("captions", tmp_path).entries
     assert (one.clip_id, one.split, one.captions) == ("a", "test", (Caption("x"), Caption("y")))
     assert (two.clip_id, two.captions, two.labels) == ("B", (Caption("z", "deu"),), ("dog",))
+    for content in ("[" * 50_000, "1" * 5000, '{"file": "a.wav"}'):
+        (tmp_path / "captions.json").write_text(content)
+        with pytest.raises(InputError, match=r"captions.json: (not usable JSON|expected a list)"):
+            read_source("captions", tmp_path)
     (tmp_path / "captions.json").write_text("[\n{'file'}]")
     with pytest.raises(InputError, match=r"captions.json:2: not valid JSON"):
         read_source("captions", tmp_path)

@@ -166,7 +166,7 @@ def test_embed_and_search(model_folder: str, tmp_path: Path) -> None:
     out = tmp_path / "x.parquet"
     embedded = run(embed_command, sounds, "--model", model_folder, "--out", out)
     assert embedded.exit_code == 0
-    assert "3 files in 6 windows of 0.5 s; 1 files skipped" in embedded.output
+    assert "3 files in 6 windows of 0.5 s; 1 file skipped, 0 others passed over" in embedded.output
     assert "cut.wav: " in embedded.output
     assert (tmp_path / "x.parquet.skipped.csv").read_text().startswith("path,reason\ncut.wav,")
     found = run(search_command, out, "a dog barks", "-k", 2)
@@ -189,7 +189,7 @@ def test_names_that_break_a_line_break_no_output(model_folder: str, tmp_path: Pa
     os.link(sounds / "a.wav", sounds / "two\nlines.wav")
     (sounds / "notes.txt").write_text("no sound")
     embedded = run(embed_command, sounds, "--model", model_folder, "--out", out)
-    assert "2 files skipped, 1 others passed over" in embedded.output
+    assert "2 files skipped, 1 other passed over" in embedded.output
     with open(tmp_path / "x.parquet.skipped.csv", encoding="utf-8", newline="") as file:
         lines = file.read().splitlines()
     assert [line.split(",")[0] for line in lines] == [

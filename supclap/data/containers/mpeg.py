@@ -42,7 +42,7 @@ class Run:
     """Frames of one kind that belong together.
 
     ``frames``: how many are whole; ``promised``: how many its tag promises; ``sound``: their
-    bytes, without ``tag``, those of the tag.
+    bytes, without ``tag``, those of the tag; ``cut``: whether one more is cut off.
     """
 
     kind: tuple[int, int, int, bool]
@@ -50,6 +50,7 @@ class Run:
     promised: int | None = None
     frames: int = 0
     sound: list[range] = field(default_factory=list)
+    cut: bool = False
 
     def take(self, span: range) -> None:
         self.frames += 1
@@ -79,10 +80,13 @@ def runs(file: int, span: range) -> list[Run]:
             continue
         if not found or found[-1].kind != frame.kind:
             found.append(Run(frame.kind))
-        found[-1].take(place)
+        if place.stop > span.stop:
+            found[-1].cut = True
+        else:
+            found[-1].take(place)
     for run in found:
-        # Some writers count the tag's own frame too.
-        if run.promised is not None and run.frames + 1 < run.promised:
+        own = 0 if run.cut else 1  # some writers count the tag's own frame too
+        if run.promised is not None and run.frames + own < run.promised:
             raise Unreadable(
                 f"truncated: {run.frames:,} of the {run.promised:,} frames that its header counts "
                 f"are there"
@@ -99,10 +103,10 @@ def _walk(file: int, span: range) -> Iterator[tuple[_Frame, range]]:
             if frame is None:
                 at = _next(file, range(at + 1, span.stop))
                 continue
-            if at + frame.size > span.stop:
-                return
             yield frame, range(at, at + frame.size)
             at += frame.size
+            if at >= span.stop:
+                return
 
 
 def _next(file: int, span: range) -> int | None:

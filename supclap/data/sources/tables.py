@@ -11,7 +11,7 @@ from typing import Any
 
 from supclap.data.sources.files import no_file
 from supclap.errors import InputError, nearest
-from supclap.wording import is_text
+from supclap.wording import counted, gist, is_text
 
 Row = dict[str, str]
 Broken = Callable[[str, str], None]  # takes a row that cannot be read: where it is, and the reason
@@ -76,8 +76,7 @@ def bare_rows(
 
 
 def _wrong_number(fields: Sequence[str], columns: Sequence[str]) -> str:
-    plural = "" if len(fields) == 1 else "s"
-    return f"{len(fields)} field{plural}, expected {len(columns)} ({', '.join(columns)})"
+    return f"{counted(len(fields), 'field')}, expected {len(columns)} ({', '.join(columns)})"
 
 
 def number(text: str, where: str, column: str) -> float:
@@ -100,6 +99,8 @@ def load_json(path: Path) -> Any:
         raise InputError(f"{path}:{error.lineno}: not valid JSON: {error.msg}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not UTF-8 text") from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, lists in lists
+        raise InputError(f"{path}: not usable JSON: {gist(error)}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
