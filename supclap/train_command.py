@@ -46,15 +46,6 @@ def train_command(
 ) -> None:
     """Train one model and measure it. The same command again goes on where it was, or only shows
     the figures of a run that is finished."""
-    from supclap.waiting import shown
-
-    with shown():
-        _train(config, changes, data, out, workers)
-
-
-def _train(
-    config: Path | None, changes: tuple[str, ...], data: str | None, out: str | None, workers: int
-) -> None:
     with stage("loading PyTorch"):
         run = _configuration(config, changes, data)
         from supclap.divergence import TrainingError

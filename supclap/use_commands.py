@@ -66,29 +66,26 @@ def evaluate_command(
 
     Retrieval where the split has captions, else zero-shot classification of its labels.
     """
-    from supclap.waiting import shown
-
     found: dict[str, Any]
-    with shown():
-        opened = _opened(model)
-        from supclap.evaluation.collection import evaluate_retrieval, evaluate_zero_shot
-        from supclap.evaluation.zero_shot import TEMPLATES
+    opened = _opened(model)
+    from supclap.evaluation.collection import evaluate_retrieval, evaluate_zero_shot
+    from supclap.evaluation.zero_shot import TEMPLATES
 
-        with stage("opening the data"):
-            clips = _clips(data, split, languages, seed, events)
-        spoken = languages.split(",") if languages else None
-        if (task or ("retrieval" if any(clips.captions) else "zero-shot")) == "retrieval":
-            with stage("measuring retrieval"):
-                retrieved = evaluate_retrieval(opened, clips, spoken)
-            _print(*_retrieval_view(retrieved, split))
-            found = _retrieval_figures(retrieved)
-        else:
-            with stage("measuring zero-shot classification"):
-                classified = evaluate_zero_shot(
-                    opened, clips, templates or TEMPLATES, spoken[0] if spoken else "eng"
-                )
-            _print(*_zero_shot_view(classified, split))
-            found = _zero_shot_figures(classified)
+    with stage("opening the data"):
+        clips = _clips(data, split, languages, seed, events)
+    spoken = languages.split(",") if languages else None
+    if (task or ("retrieval" if any(clips.captions) else "zero-shot")) == "retrieval":
+        with stage("measuring retrieval"):
+            retrieved = evaluate_retrieval(opened, clips, spoken)
+        _print(*_retrieval_view(retrieved, split))
+        found = _retrieval_figures(retrieved)
+    else:
+        with stage("measuring zero-shot classification"):
+            classified = evaluate_zero_shot(
+                opened, clips, templates or TEMPLATES, spoken[0] if spoken else "eng"
+            )
+        _print(*_zero_shot_view(classified, split))
+        found = _zero_shot_figures(classified)
     if out:
         about = {"model": opened.content_hash(), "data": clips.content_hash, "split": split}
         _write(out, json.dumps(about | found, indent=1) + "\n")
@@ -100,16 +97,13 @@ def evaluate_command(
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Parquet to write.")
 def embed_command(folder: Path, model: Path, out: Path) -> None:
     """Embed the sounds below FOLDER, to search them."""
-    from supclap.waiting import shown
+    opened = _opened(model)
+    from supclap.embedding import embed_folder, skipped_file
 
-    with shown():
-        opened = _opened(model)
-        from supclap.embedding import embed_folder, skipped_file
-
-        with stage("looking for sounds"):
-            report = embed_folder(
-                opened, folder, out, lambda done, of: relay(Doing("embedding", done, of, "files"))
-            )
+    with stage("looking for sounds"):
+        report = embed_folder(
+            opened, folder, out, lambda done, of: relay(Doing("embedding", done, of, "files"))
+        )
     click.echo(
         f"{spelled(str(out))}: {counted(report.files, 'file')} in "
         f"{counted(report.windows, 'window')} of {opened.seconds:g} s; "
@@ -139,14 +133,11 @@ def embed_command(folder: Path, model: Path, out: Path) -> None:
 @click.option("--language", default="eng", show_default=True, help="Of the query.")
 def search_command(index: Path, query: str, model: Path | None, k: int, language: str) -> None:
     """Print the sounds that fit QUERY best."""
-    from supclap.waiting import shown
-
-    with shown():
-        with stage("loading PyTorch"):
-            from supclap.embedding import model_folder, search_index
-        opened = _opened(model or model_folder(index))
-        with stage("searching"):
-            hits = search_index(opened, index, query, k, language)
+    with stage("loading PyTorch"):
+        from supclap.embedding import model_folder, search_index
+    opened = _opened(model or model_folder(index))
+    with stage("searching"):
+        hits = search_index(opened, index, query, k, language)
     for hit in hits:
         click.echo(f"{hit.score:6.3f}  {spelled(hit.path)}  {hit.start:.1f}-{hit.end:.1f} s")
 

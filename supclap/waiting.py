@@ -33,6 +33,7 @@ def shown(out: TextIO | None = None) -> Iterator[None]:
         while not ended.wait(DRAWN_EVERY):
             display.look()
 
+    _shown.append(display)
     thread = threading.Thread(target=look, name="display", daemon=True)
     with listening(display.take):
         thread.start()
@@ -42,6 +43,16 @@ def shown(out: TextIO | None = None) -> Iterator[None]:
             ended.set()
             thread.join()
             display.take(None)
+            _shown.remove(display)
+
+
+_shown: list[Display] = []
+
+
+def clear() -> None:
+    """Takes off the terminal what is drawn of a wait, so that a line can be printed there."""
+    for display in _shown:
+        display.clear()
 
 
 class Display:
@@ -61,6 +72,11 @@ class Display:
             if before is None or doing is None or before.what != doing.what:
                 self._since = self._clock()
                 self._changed()
+
+    def clear(self) -> None:
+        """Takes off what is drawn; the next look draws it anew."""
+        with self._lock:
+            self._changed()
 
     def look(self) -> None:
         """Shows it, where that is due."""

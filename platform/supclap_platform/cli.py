@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from supclap.errors import INTERRUPTED, InputError
+from supclap.waiting import shown
 
 COMPLETION = 'eval "$(_SUPCLAP_COMPLETE=bash_source supclap)"'
 
@@ -125,7 +126,7 @@ COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.it
 
 
 class Group(click.Group):
-    """Commands by name; a mistake in the input is one line and exit code 2."""
+    """Commands by name; a mistake in the input is one line and exit code 2, and a wait is shown."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -151,7 +152,8 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         given = list(ctx.args)
         try:
-            return super().invoke(ctx)
+            with shown():
+                return super().invoke(ctx)
         except InputError as error:
             _refuse(ctx, str(error))
         except click.NoSuchOption as error:

@@ -13,7 +13,6 @@ from supclap.data.prepare import PrepareReport, prepare
 from supclap.data.sources.listing import BROKEN, LOSSES
 from supclap.errors import InputError
 from supclap.progress import Doing, relay, stage
-from supclap.waiting import shown
 
 
 @click.command("prepare")
@@ -55,7 +54,7 @@ def prepare_command(
     with captions.csv. Sound in any format that libsndfile reads becomes 16 kHz mono. After an
     interruption the same command goes on where it was.
     """
-    with shown(), stage("reading the index"):
+    with stage("reading the index"):
         report = prepare(
             name,
             source,

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.text import Text
 
 from supclap.progress import stage
-from supclap.waiting import shown
 from supclap.wording import counted, duration
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.experiment.cells import cells_of
@@ -41,11 +40,10 @@ _STYLES = {
 )
 def plan(asked: Asked, at_once: int | None, no_timing: bool) -> None:
     """Show what FILE would run, what is done, and a forecast; start nothing."""
-    with shown():
-        with stage("reading the experiment and its results"):
-            experiment, ledger = asked.open()
-            made = make_plan(experiment, ledger)
-        first = None if no_timing else time_shapes(made, ledger)
+    with stage("reading the experiment and its results"):
+        experiment, ledger = asked.open()
+        made = make_plan(experiment, ledger)
+    first = None if no_timing else time_shapes(made, ledger)
     console = Console(soft_wrap=True, highlight=False)
     if experiment.search is not None:
         console.print(Text(search_line(experiment, ledger)))

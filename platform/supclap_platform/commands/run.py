@@ -11,6 +11,9 @@ import click
 from rich.console import Console
 
 from supclap.errors import INTERRUPTED, STALE, InputError
+from supclap.progress import stage
+from supclap.waiting import clear
+from supclap.wording import counted
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.commands.stale import RerunCommand, rerun_stale_option, with_reruns
 from supclap_platform.experiment.cells import cells_of
@@ -106,7 +109,8 @@ def _executor(
     stack: ExitStack, plan: Plan, ledger: Ledger, address: str | None, cpus: int | None
 ) -> RayExecutor:
     """Ray, for as long as ``stack`` is open."""
-    from supclap_platform.running.executor import RayExecutor
+    with stage("loading Ray"):
+        from supclap_platform.running.executor import RayExecutor
 
     cluster = stack.enter_context(connected(address, cpus))
     executor = RayExecutor(cluster, ledger, plan.experiment.name)
@@ -115,7 +119,11 @@ def _executor(
 
 
 def _sayer(console: Console) -> Callable[[str], None]:
-    return lambda line: console.print(line, style="yellow", markup=False, soft_wrap=True)
+    def say(line: str) -> None:
+        clear()  # it comes from another thread, maybe while a wait is drawn
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
+
+    return say
 
 
 def _refuse_mixture(plan: Plan, ledger: Ledger, mixed: bool) -> None:
@@ -138,7 +146,8 @@ def _head(plan: Plan, ledger: Ledger, console: Console) -> None:
     experiment = plan.experiment
     old = plan.count(Status.STALE)
     console.print(
-        f"{experiment.name}, profile {experiment.profile}: {len(plan.statuses)} cells, "
+        f"{experiment.name}, profile {experiment.profile}: "
+        f"{counted(len(plan.statuses), 'cell')}, "
         f"{plan.count(Status.DONE)} done, {f'{old} stale, ' if old else ''}{len(plan.to_run)} to "
         f"run; results in {ledger.storage.uri}",
         soft_wrap=True,

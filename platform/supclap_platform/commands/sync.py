@@ -8,7 +8,9 @@ import click
 
 from supclap.document import read_document
 from supclap.errors import InputError, nearest
+from supclap.progress import stage
 from supclap.secrets import masked
+from supclap.wording import counted
 from supclap_platform.commands.options import command_ledger, storage_option
 from supclap_platform.ledger.history import Parent, Parents
 from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger
@@ -43,8 +45,12 @@ def sync(files: tuple[Path, ...], storage: str, tracking_uri: str | None) -> Non
         return
     for parent in parents:
         mirror = Mirror(ledger, store, parent)
+        what = f"bringing MLflow up to date on {parent.experiment}"
+        cells = len(Parents(ledger).cells(parent))
         try:
-            done = mirror.wait_and_catch_up()
+            with stage(what, cells, "cells") as shown:
+                mirror.shown = shown
+                done = mirror.wait_and_catch_up()
         except InputError:
             raise
         except Exception as error:
@@ -53,8 +59,7 @@ def sync(files: tuple[Path, ...], storage: str, tracking_uri: str | None) -> Non
             ) from error
         if not done:
             raise InputError(f"{parent.experiment}: another process is mirroring it; try again")
-        cells = len(Parents(ledger).cells(parent))
-        click.echo(f"{parent.experiment}, {parent.profile}: {cells} cells, up to date")
+        click.echo(f"{parent.experiment}, {parent.profile}: {counted(cells, 'cell')}, up to date")
     click.echo(f"MLflow: {store.shown}")
 
 

@@ -13,7 +13,7 @@ is removed at the next full look.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -62,6 +62,7 @@ class Mirror:
         self._runs: Runs | None = None
         self._stamps: dict[str, Stamp] = {}
         self._wanted = {cell.signature for cell in parent.cells}
+        self.shown: Callable[[int], object] = lambda number: None  # is given the cells sent so far
 
     def catch_up(self) -> bool:
         """Sends what is new. False: another process is mirroring this experiment; ask again.
@@ -82,8 +83,9 @@ class Mirror:
                 whole = runs.fresh or not self.driving
                 runs.show_parent(self.parent, self._parent_status(), None)
                 finished: list[tuple[str, int]] = []  # signature, last step
-                for snapshot in self._snapshots(changed, stamps):
+                for number, snapshot in enumerate(self._snapshots(changed, stamps), 1):
                     runs.show(snapshot)
+                    self.shown(number)
                     if snapshot.status == FINISHED:
                         finished.append((snapshot.cell.signature, snapshot.events[-1].step))
                 if whole:

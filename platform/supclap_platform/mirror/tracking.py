@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import click
 
+from supclap.progress import stage
 from supclap.secrets import masked
 from supclap.wording import gist
 from supclap_platform.experiment.cells import Cell
@@ -94,6 +95,7 @@ class Tracker:
         """Says that cells may have reported something. Returns at once; call it often."""
         self._wake.set()
 
+    @stage("bringing MLflow up to date")
     def close(
         self,
         status: str = "FINISHED",

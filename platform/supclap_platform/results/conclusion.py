@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from supclap.progress import stage
 from supclap.storage import Folder
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
@@ -53,6 +54,7 @@ class Conclusion:
         return [f"{folder.uri}/{name}" for name in files]
 
 
+@stage("making the table and the verdicts")
 def conclude(
     experiment: Experiment,
     ledger: Ledger,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from supclap.progress import stage
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.variants import Variant
 from supclap_platform.ledger.ledger import Ledger
@@ -52,6 +53,7 @@ class Drawing:
         return draw_single(self.name, panel, group, self.lines, self.styles)
 
 
+@stage("drawing the figures")
 def draw_figures(
     experiment: Experiment,
     ledger: Ledger,
@@ -70,6 +72,7 @@ def draw_figures(
     return tuple(_drawing(name, experiment, evidence, endings) for name in experiment.figures)
 
 
+@stage("writing the figures")
 def figure_files(drawings: Iterable[Drawing]) -> dict[str, bytes]:
     """The files of all figures, by name below the experiment's folder."""
     return {

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from supclap.progress import stage
 from supclap.storage import Folder
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
@@ -83,6 +84,7 @@ class Summary:
         return [f"{folder.uri}/{name}" for name in self.files()]
 
 
+@stage("making the tables and the verdicts")
 def summarise_parts(experiment: Experiment, ledger: Ledger, mixed: bool = False) -> Summary:
     """All parts from what the ledger holds now. Raises InputError as `build_table` does."""
     parts = tuple(Part(part, conclude(part, ledger, mixed)) for part in experiment.parts)

@@ -16,6 +16,7 @@ from typing import Any
 
 from supclap.environment import environment
 from supclap.errors import InputError
+from supclap.progress import stage
 from supclap_platform.running.ray_internals import hush, sparing
 
 OBJECT_STORE = 100 * 2**20  # bytes; results travel through the ledger, not through Ray
@@ -91,6 +92,7 @@ def _own(cpus: int) -> Iterator[Cluster]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@stage("starting Ray")
 def _start(cpus: int, **private: Any) -> None:
     import ray
 
@@ -121,12 +123,13 @@ def _attached(address: str) -> Iterator[Cluster]:
     if address != "auto":
         _reachable(address)
     try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level="ERROR",
-            runtime_env={"env_vars": {**_SETTINGS, "OMP_NUM_THREADS": "1"}},
-        )
+        with stage(f"joining the Ray cluster at {address}"):
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level="ERROR",
+                runtime_env={"env_vars": {**_SETTINGS, "OMP_NUM_THREADS": "1"}},
+            )
     except Exception as error:
         raise InputError(
             f"--address {address}: no Ray cluster can be joined there: {_first_line(error)}"
