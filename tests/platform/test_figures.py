@@ -15,7 +15,7 @@ from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import Experiment, load_experiment
 from supclap_platform.experiment.schema import FIGURES
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.results import curves, panels
+from supclap_platform.results import curves, fonts, panels
 from supclap_platform.results.figures import CAPTIONS, draw_figures, figure_files
 from supclap_platform.results.panels import PANELS
 from supclap_platform.results.styles import PAPER, styles_of
@@ -298,3 +298,66 @@ def test_more_rows_than_an_eye_tells_apart_are_not_drawn_and_that_is_told(
     drawn = [line.row for line in drawing.lines["val.t2a.R@1"]]
     assert drawn == [*(f"row {n}" for n in range(23)), "row 29"]
     assert "convergence: 24 of 30 rows are drawn, baselines and the first" in drawing.notes
+
+
+def test_no_band_reaches_where_its_quantity_cannot_be(tmp_path: Path, ledger: Ledger) -> None:
+    (tmp_path / "e.yaml").write_text(
+        TEXT.replace("[radius, convergence]", "[convergence, similarity]"), encoding="utf-8"
+    )
+    chosen = load_experiment(tmp_path / "e.yaml")
+    for cell in cells_of(chosen):
+        # Seeds so far apart that mean - std of recall is below 0, and of most densities too.
+        value = {0: 0.0, 1: 0.0, 2: 99.0}[cell.seed]
+        epochs = [{"val.t2a.R@1": value, "val.a2t.R@1": 100.0 - value} for _ in range(3)]
+        finish(ledger, cell, {}, epochs)
+        kept = io.BytesIO()
+        cosines = np.random.default_rng(cell.seed).normal(0.4 * cell.seed - 0.4, 0.05, 300)
+        np.savez(kept, t2a_similarity=cosines.astype(np.float32))
+        ledger.folder(cell.signature).write("ranks.npz", kept.getvalue())
+    for drawing in draw_figures(chosen, ledger, endings=()):
+        shown = panels.whole_figure(drawing.panels, (None,), drawing.lines, drawing.styles)
+        for axes, panel in zip(shown.axes, drawing.panels, strict=True):
+            line = drawing.lines[panel.metric][0]
+            raw = [m - s for m, s in zip(line.means, line.stds, strict=True)]
+            above = [m + s for m, s in zip(line.means, line.stds, strict=True)]
+            assert min(raw) < panel.least or max(above) > panel.most  # else it shows nothing
+            for band in axes.collections:
+                heights = np.asarray(band.get_paths()[0].vertices)[:, 1]
+                assert heights.min() >= panel.least
+                assert heights.max() <= panel.most
+            low, high = axes.get_ylim()
+            assert low >= panel.least
+            assert high <= panel.most
+
+
+def test_a_font_is_found_for_signs_that_the_own_one_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    owned = {fonts.OWN: frozenset("abc é"), "Han": frozenset("a支持"), "Kana": frozenset("の支")}
+    monkeypatch.setattr(fonts, "_signs", lambda family: owned[family])
+    monkeypatch.setattr(fonts, "_others", lambda: ("Han", "Kana"))
+    assert fonts.families_for(["a b", "c é"]) == ([fonts.OWN], "")
+    assert fonts.families_for(["a支", "持"]) == ([fonts.OWN, "Han"], "")
+    assert fonts.families_for(["支の"]) == ([fonts.OWN, "Han", "Kana"], "")
+    assert fonts.families_for(["支 한\n"]) == ([fonts.OWN, "Han"], "한")
+
+
+def test_what_no_font_has_is_text_in_the_svg_and_noted(
+    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fonts, "_others", lambda: ())
+    text = TEXT.replace("a $cheap_ one", "支持 row").replace("[radius, convergence]", "[radius]")
+    (tmp_path / "e.yaml").write_text(text, encoding="utf-8")
+    chosen = load_experiment(tmp_path / "e.yaml")
+    for cell in cells_of(chosen):
+        finish(ledger, cell, {}, [{"radius.text.mean": 0.5}] * 3)
+    (drawing,) = draw_figures(chosen, ledger, endings=("svg", "png"))
+    assert "支持 row" in drawing.files["radius.svg"].decode()
+    (note,) = [note for note in drawing.notes if "no font" in note]
+    assert note.startswith("radius: no font of this machine has the signs 持 支: ")
+
+
+def test_names_in_the_own_font_draw_the_same_bytes_as_ever(
+    experiment: Experiment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish_all(experiment, ledger)
+    monkeypatch.setattr(fonts, "_others", lambda: pytest.fail("no other font is looked for"))
+    draw_figures(experiment, ledger, endings=("svg",))

@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
+from supclap_platform.experiment.claims import Greater
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import State, open_ledger
 from supclap_platform.mirror.store import default_store
@@ -180,6 +181,13 @@ def test_the_best_settings_become_the_variants_of_a_file(whole: tuple[Path, Path
     assert [v.name for v in experiment.variants][:2] == ["InfoNCE", f"trial {best[0].number}"]
     assert experiment.variants[1].config.optimizer.lr == best[0].params["optimizer.lr"]
     assert len(experiment.variants) == 3
+    asked = load_experiment(path).search
+    assert asked is not None
+    (objective,) = asked.objectives
+    judged = objective.metric.replace("val.", "test.")  # on val it was chosen
+    assert {(c.greater, c.metric) for c in experiment.claims if isinstance(c, Greater)} == {
+        (variant.name, judged) for variant in experiment.variants[1:]
+    }
     code, output = supclap(*arguments)
     assert code == 2
     assert "exists already" in output

@@ -127,7 +127,8 @@ def test_nothing_of_mlflow_itself_reaches_the_terminal(lived: Path, tmp_path: Pa
         [*command, *map(str, options)], capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0
-    assert done.stderr == ""
+    waits = done.stderr.splitlines()  # what lasts above 2 s is said
+    assert all(line.startswith("bringing MLflow up to date on ") for line in waits)
     assert len(done.stdout.splitlines()) == 4
 
 

@@ -15,6 +15,7 @@ from supclap_platform.experiment.variants import Variant
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.curves import DISTRIBUTION, Line, line_of
 from supclap_platform.results.evidence import Evidence
+from supclap_platform.results.fonts import families_for
 from supclap_platform.results.panels import ENDINGS, PANELS, Panel, draw_single, draw_whole
 from supclap_platform.results.styles import Style, styles_of
 
@@ -106,6 +107,12 @@ def _drawing(
     if len(rows) < len(experiment.rows):
         notes.append(
             f"{name}: {len(rows)} of {len(experiment.rows)} rows are drawn, baselines and the first"
+        )
+    _, missing = families_for([*rows, *experiment.groups])
+    if missing:
+        notes.append(
+            f"{name}: no font of this machine has the signs {' '.join(missing)}: PDF and PNG show "
+            "boxes in their place; install one (such as Noto Sans CJK), or give the row a label"
         )
     panels = tuple(panel for panel in PANELS[name] if lines[panel.metric])
     met = {line.group for found in lines.values() for line in found}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from supclap_platform.results.curves import DISTRIBUTION, Line
+from supclap_platform.results.fonts import families_for
 from supclap_platform.results.styles import Style
 
 ENDINGS = ("svg", "pdf", "png")
@@ -29,33 +32,38 @@ MARKED = 12  # markers on a line, at most
 
 @dataclass(frozen=True)
 class Panel:
+    """What a panel shows; ``least`` and ``most`` bound what its quantity can be."""
+
     metric: str
     title: str
     unit: str
     below: str = "epoch"
+    least: float = -math.inf
+    most: float = math.inf
 
 
+COSINE: dict[str, Any] = {"least": -1.0, "most": 1.0}
+PERCENT: dict[str, Any] = {"least": 0.0, "most": 100.0}
 PANELS = {
     "drift": (
-        Panel("drift.text", "Drift, text anchors", "cosine of update and pull"),
-        Panel("drift.audio", "Drift, audio anchors", "cosine of update and pull"),
+        Panel("drift.text", "Drift, text anchors", "cosine of update and pull", **COSINE),
+        Panel("drift.audio", "Drift, audio anchors", "cosine of update and pull", **COSINE),
     ),
     "radius": (
         Panel("radius.text.mean", "Semantic radius, text anchors", "radius R"),
         Panel("radius.audio.mean", "Semantic radius, audio anchors", "radius R"),
     ),
     "similarity": (
-        Panel(DISTRIBUTION, "Captions and their clips, test", "density", "cosine similarity"),
-        Panel("similarity.positive", "Mean over training batches", "cosine similarity"),
+        Panel(DISTRIBUTION, "Captions and their clips, test", "density", "cosine similarity", 0.0),
+        Panel("similarity.positive", "Mean over training batches", "cosine similarity", **COSINE),
     ),
     "convergence": (
-        Panel("val.t2a.R@1", "Text to audio, validation", "R@1 (%)"),
-        Panel("val.a2t.R@1", "Audio to text, validation", "R@1 (%)"),
+        Panel("val.t2a.R@1", "Text to audio, validation", "R@1 (%)", **PERCENT),
+        Panel("val.a2t.R@1", "Audio to text, validation", "R@1 (%)", **PERCENT),
     ),
 }
 
 _SETTINGS: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": 8,
     "axes.titlesize": 9,
     "pdf.fonttype": 42,
@@ -83,7 +91,7 @@ def draw_whole(
         name: of the figure; it seeds the names inside an SVG.
         lines: metric -> its lines; ``styles``: row -> its style.
     """
-    with matplotlib.rc_context(_SETTINGS | {"svg.hashsalt": name}):
+    with matplotlib.rc_context(_settings(name, [*styles, *filter(None, groups)])):
         figure = whole_figure(panels, groups, lines, styles)
         return {ending: _saved(figure, ending) for ending in endings}
 
@@ -97,20 +105,37 @@ def draw_single(
 ) -> bytes:
     """One panel as an SVG of its own: no legend, no background; axes as in the whole figure."""
     salt = f"{name} {group} {panel.metric}"
-    with matplotlib.rc_context(_SETTINGS | {"svg.hashsalt": salt}):
+    with matplotlib.rc_context(_settings(salt, [group or ""])):
         figure = Figure(figsize=SINGLE)
         figure.subplots_adjust(**MARGINS)
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         for line in lines[panel.metric]:  # other groups' too, unseen: the axes are shared
-            _draw_line(axes, line, styles[line.row], seen=line.group == group)
+            _draw_line(axes, panel, line, styles[line.row], seen=line.group == group)
         _dress(axes, panel, group)
+        _bound(axes, panel)
         return _saved(figure, "svg", transparent=True)
+
+
+def _settings(salt: str, words: Sequence[str]) -> dict[Any, Any]:
+    """matplotlib's, for a figure with these words. Where no font here has their signs, an SVG keeps
+    its words as text: whoever opens it may have one."""
+    families, missing = families_for(words)
+    chosen: dict[Any, Any] = {"font.family": families, "svg.hashsalt": salt}
+    if len(families) > 1:
+        chosen["pdf.fonttype"] = 3  # the usual kind cannot hold the outlines of such fonts
+    if missing:
+        chosen["svg.fonttype"] = "none"
+    return _SETTINGS | chosen
 
 
 def _saved(figure: Figure, ending: str, transparent: bool = False) -> bytes:
     out = io.BytesIO()
-    figure.savefig(out, format=ending, dpi=DOTS, metadata=_UNDATED[ending], transparent=transparent)
+    with warnings.catch_warnings():  # of signs that no font has: `figures` notes them
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(
+            out, format=ending, dpi=DOTS, metadata=_UNDATED[ending], transparent=transparent
+        )
     return out.getvalue()
 
 
@@ -136,10 +161,13 @@ def whole_figure(
         for axes, panel in zip(across, panels, strict=True):
             for line in lines[panel.metric]:
                 if line.group == group:
-                    handles[line.row] = _draw_line(axes, line, styles[line.row])
+                    handles[line.row] = _draw_line(axes, panel, line, styles[line.row])
             _dress(axes, panel, group)
     for axes in places[:-1].flat:
         axes.set_xlabel("")
+    for across in places:  # when all is drawn: the rows share their axes
+        for axes, panel in zip(across, panels, strict=True):
+            _bound(axes, panel)
     figure.legend(
         [handles[row] for row in labels],
         [plain(text) for text in labels.values()],
@@ -159,7 +187,7 @@ def on_bands(lines: Sequence[Line]) -> str:
     if counts == [1]:
         return "One seed: no band."
     number = " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
-    return f"Mean over {number} seeds; bands: ± one sample standard deviation."
+    return f"Mean over {number} seeds; bands: ± one sample standard deviation, where that can be."
 
 
 def label(row: str, lines: Sequence[Line]) -> str:
@@ -187,10 +215,19 @@ def _dress(axes: Axes, panel: Panel, group: str | None) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_line(axes: Axes, line: Line, style: Style, seen: bool = True) -> Line2D:
+def _bound(axes: Axes, panel: Panel) -> None:
+    """Keeps the margin of the axis from going where the quantity cannot be."""
+    low, high = axes.get_ylim()
+    if low < panel.least or high > panel.most:
+        axes.set_ylim(max(low, panel.least), min(high, panel.most))
+
+
+def _draw_line(axes: Axes, panel: Panel, line: Line, style: Style, seen: bool = True) -> Line2D:
     if line.seeds > 1:
-        lows = [mean - std for mean, std in zip(line.means, line.stds, strict=True)]
-        highs = [mean + std for mean, std in zip(line.means, line.stds, strict=True)]
+        # No density is negative and no recall above 100 %, however far a deviation reaches.
+        spread = list(zip(line.means, line.stds, strict=True))
+        lows = [max(panel.least, mean - std) for mean, std in spread]
+        highs = [min(panel.most, mean + std) for mean, std in spread]
         band = axes.fill_between(line.places, lows, highs, color=style.colour, alpha=0.15)
         band.set(linewidth=0, visible=seen)
     (handle,) = axes.plot(

@@ -9,7 +9,9 @@ import yaml
 
 from supclap.config import override
 from supclap.scalars import Dumper
+from supclap_platform.experiment.metrics import full_name
 from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.search import Objective
 from supclap_platform.ledger.plan import TRIAL
 from supclap_platform.search.winner import Ranked
 
@@ -74,13 +76,32 @@ def _rest(experiment: Experiment, best: Sequence[Ranked]) -> dict[str, Any]:
         resources |= layer.model_dump(exclude_unset=True)
     if resources:
         rest["resources"] = resources
-    rest["table"] = {"columns": [column.name for column in experiment.columns]}
+    columns = [column.name for column in experiment.columns]
+    judged = [(judged_on(objective.metric), objective) for objective in search.objectives]
+    known = {full_name(column.metric) for column in experiment.columns}
+    columns += [metric for metric, _ in judged if full_name(metric) not in known]
+    rest["table"] = {"columns": columns}
     if baseline is not None:
-        metric = experiment.columns[0].name
-        rest["claims"] = [f"{TRIAL}{one.number} > {baseline} on {metric}" for one in best]
+        rest["claims"] = [
+            f"{TRIAL}{one.number} {sign_of(objective)} {baseline} on {metric}"
+            for one in best
+            for metric, objective in judged
+        ]
     if experiment.figures:
         rest["figures"] = list(experiment.figures)
     return _plain(rest)
+
+
+def judged_on(metric: str) -> str:
+    """The metric that a promoted setting is judged on: the objective's, on the test split. On val
+    it was chosen, which flatters."""
+    head, _, rest = metric.partition(".")
+    return rest if head in ("val", "test") else metric
+
+
+def sign_of(objective: Objective) -> str:
+    """The sign of a claim that the objective's better value is the setting's."""
+    return ">" if objective.direction == "maximize" else "<"
 
 
 def _row(name: str, changes: Mapping[str, Any]) -> str:
