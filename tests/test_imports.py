@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from supclap_platform.cli import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,6 +51,17 @@ def test_every_module_of_the_method_is_free_of_them() -> None:
             if code.startswith(("import ", "from ")):
                 assert not any(word in code for word in words), f"{path}: {code}"
                 assert "supclap_platform" not in code, f"{path}: {code}"
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_a_commands_options_are_known_without_torch_or_ray(name: str) -> None:
+    """Its help, a mistake in its options and completion must not take seconds."""
+    module = COMMANDS[name].place.partition(":")[0]
+    heavy = "{'ray', 'mlflow', 'torch', 'optuna', 'matplotlib', 'transformers'}"
+    code = (
+        f"import sys, {module}\nprint(*sorted({{m.split('.')[0] for m in sys.modules}} & {heavy}))"
+    )
+    assert run(code, ROOT) == ""
 
 
 def test_a_plan_needs_neither_torch_nor_ray() -> None:

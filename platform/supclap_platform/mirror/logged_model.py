@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from supclap.errors import InputError
-from supclap.model.folder import read_model
 from supclap.run_files import ANEW
 from supclap.storage import Folder
 from supclap.stored import Damaged
@@ -56,6 +55,8 @@ def log_model(client: Any, run: Any, folder: Folder, step: int) -> str:
         with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
             place = Path(scratch, "logged")
             local = _local(folder, Path(scratch))
+            from supclap.model.folder import read_model  # PyTorch: seconds, for each command
+
             try:
                 read_model(local)
             except InputError as error:
