@@ -28,7 +28,7 @@ def has_secret(uri: str) -> bool:
 
 
 def _secrets(uri: str) -> set[str]:
-    head, sign, rest = uri.partition("://")
+    _, sign, rest = uri.partition("://")
     if not sign:
         return set()
     place, _, query = rest.partition("?")
