@@ -30,7 +30,7 @@ from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.ledger.plan import make_plan
-from supclap_platform.running.attempt import Outcome, Task
+from supclap_platform.running.attempt import Ending, Task
 from supclap_platform.running.cluster import connected
 from supclap_platform.running.executor import RayExecutor
 from supclap_platform.running.grid import Grid, Phase
@@ -141,9 +141,9 @@ def driver(at_once: int) -> None:
     print_table(["empty cells", "s", "ms a cell", "MB more", "MB in all"], rows)
 
 
-def nothing(task: Task) -> Outcome:
+def nothing(task: Task) -> Ending:
     """An empty cell."""
-    return Outcome("done")
+    return Ending("done")
 
 
 def _timed(arguments: list[str], place: Path, folders: str) -> Side:

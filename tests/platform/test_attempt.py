@@ -11,7 +11,7 @@ from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import Ledger, State, open_ledger
 from supclap_platform.ledger.plan import make_plan, remember
-from supclap_platform.running.attempt import Outcome, run_cell, task_of
+from supclap_platform.running.attempt import Ending, run_cell, task_of
 from tiny_grid import write_experiment
 
 
@@ -27,7 +27,7 @@ def ledger(tmp_path: Path) -> Ledger:
     return ledger
 
 
-def attempt(cell: Cell, ledger: Ledger) -> Outcome:
+def attempt(cell: Cell, ledger: Ledger) -> Ending:
     return run_cell(task_of(cell, ledger, "tiny"))
 
 
@@ -37,9 +37,9 @@ def test_a_refused_cell_leaves_its_log_alone_and_runs_once_the_data_are_there(
     """The same signature: where a collection lies is no part of it."""
     elsewhere = cell.config.data.model_copy(update={"folder": str(tmp_path / "nowhere")})
     wrong = replace(cell, config=cell.config.model_copy(update={"data": elsewhere}))
-    outcome = attempt(wrong, ledger)
-    assert (outcome.kind, outcome.configuration) == ("failed", True)
-    assert "nowhere: not a prepared collection" in outcome.error
+    ending = attempt(wrong, ledger)
+    assert (ending.kind, ending.configuration) == ("failed", True)
+    assert "nowhere: not a prepared collection" in ending.error
     assert ledger.folder(cell.signature).names() == ["log.txt"]
     assert ledger.state(cell.signature) is State.TO_RUN
     assert attempt(cell, ledger).kind == "done"

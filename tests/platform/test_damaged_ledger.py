@@ -19,10 +19,8 @@ from supclap_platform.ledger.history import Parents
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.results.search_figures import INDEX, index_file
-from supclap_platform.search.winner import Outcome, Ranked, _digest, _file
+from supclap_platform.search.winner import Findings, Ranked, search_digest, write_findings
 from supclap_platform.testing import finish, interrupt
-
-from supclap.stored import sealed
 
 FILE = """
 experiment: shown
@@ -51,17 +49,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.write_text(FILE)
     ledger = open_ledger(folder / "storage")
     experiment = load_experiment(path)
-    outcome = Outcome(
-        search=_digest(experiment),
+    findings = Findings(
+        search=search_digest(experiment),
         objectives=["val.t2a.R@1"],
         best=[Ranked(1, {"optimizer.lr": 0.002}, [31.5])],
         trials=3,
         left=0,
     )  # fmt: skip
+    write_findings(experiment, findings, ledger)
     own = ledger.experiment_folder("shown")
-    for kind in ("", "-so-far"):
-        own.write(_file(experiment, kind), sealed(outcome.__dict__ | {"best": [
-            one.__dict__ for one in outcome.best]}))  # fmt: skip
     own.write("figures/search-history.svg", PICTURE)
     own.write(INDEX, index_file([{
         "name": "history", "title": "History", "caption": "By trial.",

@@ -12,7 +12,7 @@ import pytest
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.ledger.plan import make_plan
-from supclap_platform.running.attempt import ask_to_stop
+from supclap_platform.running.attempt import ask_workers_to_end
 from tiny_grid import attempts, claimed, start, supclap, write_experiment
 from tiny_run import everything
 from waiting import PATIENCE
@@ -92,7 +92,7 @@ def test_under_ray_train_a_relative_folder_and_an_old_wish_to_stop_keep_no_cell_
     monkeypatch.chdir(tmp_path)
     ledger = open_ledger(tmp_path / "storage", writing=True)
     (cell,) = make_plan(load_experiment(path), ledger).cells
-    ask_to_stop(ledger, cell.signature)  # as a search's driver leaves it that is killed then
+    ask_workers_to_end(ledger, cell.signature)  # as a search's driver leaves it that is killed then
     code, output = supclap("run", path, "--storage", tmp_path / "storage", "--cpus", "1")
     assert code == 0, output
     assert ledger.result(cell.signature) is not None

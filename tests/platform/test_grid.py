@@ -10,7 +10,7 @@ from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import Ledger, State, open_ledger
 from supclap_platform.ledger.plan import Plan, make_plan
-from supclap_platform.running.attempt import Outcome
+from supclap_platform.running.attempt import Ending
 from supclap_platform.running.grid import BACK_OFF, Grid, Phase
 from supclap_platform.testing import finish
 
@@ -25,7 +25,7 @@ seeds: 2
 """
 STAGED = FILE + "init: {base: {epochs: 1}}\n"
 
-Act = Callable[[Cell, int], Outcome]  # a cell and the number of its attempt
+Act = Callable[[Cell, int], Ending]  # a cell and the number of its attempt
 
 
 class Fake:
@@ -49,23 +49,23 @@ class Fake:
         self.most = max(self.most, len(self.running))
         self.attempts.append((cell.signature, self.now))
 
-    def wait(self, seconds: float) -> list[tuple[str, Outcome]]:
+    def wait(self, seconds: float) -> list[tuple[str, Ending]]:
         self.now += seconds
         if not self.running:
             return []
         cell = self.running.pop(0)
         number = sum(signature == cell.signature for signature, _ in self.attempts)
-        outcome = self.act(cell, number)
-        if outcome.kind == "done" and self.ledger.state(cell.signature) is not State.DONE:
+        ending = self.act(cell, number)
+        if ending.kind == "done" and self.ledger.state(cell.signature) is not State.DONE:
             finish(self.ledger, cell, {}, code=CODE)
-        return [(cell.signature, outcome)]
+        return [(cell.signature, ending)]
 
     def cancel(self) -> None:
         self.cancelled = True
 
 
-def done(cell: Cell, number: int) -> Outcome:
-    return Outcome("done")
+def done(cell: Cell, number: int) -> Ending:
+    return Ending("done")
 
 
 def planned(tmp_path: Path, text: str = FILE) -> tuple[Plan, Ledger]:
@@ -108,9 +108,9 @@ def test_a_crash_is_retried_after_growing_pauses_and_forgotten_when_it_works(
     plan, ledger = planned(tmp_path)
     unlucky = plan.cells[0].signature
 
-    def act(cell: Cell, number: int) -> Outcome:
+    def act(cell: Cell, number: int) -> Ending:
         crash = cell.signature == unlucky and number <= 2
-        return Outcome("crashed", "killed") if crash else Outcome("done")
+        return Ending("crashed", "killed") if crash else Ending("done")
 
     fake = Fake(ledger, act)
     grid = finished(plan, ledger, fake)
@@ -129,11 +129,11 @@ def test_a_cell_that_always_crashes_fails_after_max_failures_and_stops_no_other(
     plan, ledger = planned(tmp_path)
     unlucky = plan.cells[0]
 
-    def act(cell: Cell, number: int) -> Outcome:
+    def act(cell: Cell, number: int) -> Ending:
         if cell is unlucky:
             ledger.folder(cell.signature).write("log.txt", b"first line\nlast line\n")
-            return Outcome("crashed", "the process of the cell ended")
-        return Outcome("done")
+            return Ending("crashed", "the process of the cell ended")
+        return Ending("done")
 
     fake = Fake(ledger, act)
     grid = finished(plan, ledger, fake)
@@ -150,10 +150,10 @@ def test_a_cell_that_always_crashes_fails_after_max_failures_and_stops_no_other(
 def test_a_mistake_in_the_configuration_is_not_tried_again(tmp_path: Path) -> None:
     plan, ledger = planned(tmp_path)
 
-    def act(cell: Cell, number: int) -> Outcome:
+    def act(cell: Cell, number: int) -> Ending:
         if cell is plan.cells[0]:
-            return Outcome("failed", "data.folder: no such folder", configuration=True)
-        return Outcome("done")
+            return Ending("failed", "data.folder: no such folder", configuration=True)
+        return Ending("done")
 
     fake = Fake(ledger, act)
     finished(plan, ledger, fake)
@@ -188,9 +188,9 @@ def test_a_failed_cell_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
 def test_a_crash_after_the_result_was_written_is_no_crash(tmp_path: Path) -> None:
     plan, ledger = planned(tmp_path)
 
-    def act(cell: Cell, number: int) -> Outcome:
+    def act(cell: Cell, number: int) -> Ending:
         finish(ledger, cell, {}, code=CODE)
-        return Outcome("crashed", "killed")
+        return Ending("crashed", "killed")
 
     fake = Fake(ledger, act)
     grid = finished(plan, ledger, fake)
@@ -210,7 +210,7 @@ def test_cells_wait_for_their_stage_and_are_not_run_when_it_fails(tmp_path: Path
     ledger.discard(stage.signature)
     for cell in plan.cells:
         ledger.discard(cell.signature)
-    fake = Fake(ledger, lambda cell, number: Outcome("failed", "diverged"))
+    fake = Fake(ledger, lambda cell, number: Ending("failed", "diverged"))
     grid = finished(plan, ledger, fake)
     assert [signature for signature, _ in fake.attempts] == [stage.signature]
     assert len(grid.of(Phase.BLOCKED)) == 4
@@ -226,12 +226,12 @@ def test_a_cell_of_another_process_is_waited_for_and_taken_over_when_that_is_gon
     assert lease is not None
     assert other is not None
 
-    def act(cell: Cell, number: int) -> Outcome:
+    def act(cell: Cell, number: int) -> Ending:
         if cell is plan.cells[3]:  # meanwhile the other process finishes one and leaves the other
             finish(ledger, theirs, {}, code=CODE)
             lease.release()
             other.release()
-        return Outcome("done")
+        return Ending("done")
 
     plan, ledger = planned(tmp_path)
     theirs, abandoned = plan.cells[:2]
@@ -246,11 +246,11 @@ def test_a_cell_of_another_process_is_waited_for_and_taken_over_when_that_is_gon
 def test_a_cell_that_turns_out_to_be_taken_is_left_to_the_other(tmp_path: Path) -> None:
     plan, ledger = planned(tmp_path)
 
-    def act(cell: Cell, number: int) -> Outcome:
+    def act(cell: Cell, number: int) -> Ending:
         if cell is plan.cells[0]:
             finish(ledger, cell, {}, code=CODE)
-            return Outcome("busy")
-        return Outcome("done")
+            return Ending("busy")
+        return Ending("done")
 
     fake = Fake(ledger, act)
     grid = finished(plan, ledger, fake)

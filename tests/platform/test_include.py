@@ -17,7 +17,7 @@ from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.mirror.tracking import Tracker
 from supclap_platform.results.summary import summarise_parts
 from supclap_platform.results.table_files import tables_of
-from supclap_platform.running.submit import Request, entrypoint, stage
+from supclap_platform.running.submit import Request, entrypoint, lay_out
 from supclap_platform.testing import finish
 from tiny_grid import attempts, supclap, write_experiment
 
@@ -94,7 +94,7 @@ def test_the_cells_are_those_of_the_parts_and_shared_ones_stand_once(path: Path)
     assert [part.name for part in whole.parts] == ["first", "second"]
     ours, theirs = cells_of(first), cells_of(second)
     shared = {c.signature for c in ours} & {c.signature for c in theirs}
-    assert len(shared) == 1 + 3  # the stage, and A with each seed
+    assert len(shared) == 1 + 3  # the init, and A with each seed
     cells = cells_of(whole)
     assert [c.signature for c in cells] == list(
         dict.fromkeys(c.signature for c in (*ours, *theirs))
@@ -308,7 +308,7 @@ def test_a_part_is_told_of_the_run_that_it_belongs_to(path: Path, ledger: Ledger
 def test_a_job_takes_the_included_files_along(path: Path, tmp_path: Path) -> None:
     request = Request(path, others=load_experiment(path).files[1:])
     (tmp_path / "up").mkdir()
-    folder = stage(request, tmp_path / "up")
+    folder = lay_out(request, tmp_path / "up")
     assert " run experiments/whole.yaml " in entrypoint(request)
     staged = load_experiment(folder / "experiments" / "whole.yaml")
     assert [part.name for part in staged.parts] == ["first", "second"]

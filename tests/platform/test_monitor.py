@@ -19,7 +19,7 @@ from supclap_platform.ledger.drivers import announce
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan
 from supclap_platform.running import doing as doing_module
-from supclap_platform.running.attempt import Outcome
+from supclap_platform.running.attempt import Ending
 from supclap_platform.running.doing import FILE, doing_in, noted
 from supclap_platform.running.grid import Grid, Phase
 from supclap_platform.running.monitor import Monitor
@@ -59,12 +59,12 @@ class Simulated:
     def cancel(self) -> None:
         raise AssertionError
 
-    def wait(self, seconds: float) -> list[tuple[str, Outcome]]:
+    def wait(self, seconds: float) -> list[tuple[str, Ending]]:
         self.now += max(seconds, self.epoch / 10)
         over = [s for s in self.began if self._report(s, self.now - self.began[s])]
         for signature in over:
             del self.began[signature]
-        return [(signature, Outcome("done")) for signature in over]
+        return [(signature, Ending("done")) for signature in over]
 
     def _report(self, signature: str, age: float) -> bool:
         """Writes what a cell of that age has reported; whether it is finished."""
@@ -102,7 +102,7 @@ def simulate(
     path = tmp_path / "small.yaml"
     path.write_text(text, encoding="utf-8")
     ledger = open_ledger(tmp_path / "storage")
-    plan = make_plan(load_experiment(path), ledger, "code")
+    plan = make_plan(load_experiment(path), ledger, lambda _: "code")
     executor = Simulated(ledger, setup, epoch, end, places)
     grid = Grid(plan, ledger, executor, clock=lambda: executor.now)
     monitor = Monitor(plan, grid, ledger, places)
@@ -154,14 +154,14 @@ def test_a_resumed_cell_counts_for_the_epochs_that_it_lacks(tmp_path: Path) -> N
     path = tmp_path / "small.yaml"
     path.write_text(EXPERIMENT.replace("seeds: 4", "seeds: 1"), encoding="utf-8")
     ledger = open_ledger(tmp_path / "storage")
-    first, second = make_plan(load_experiment(path), ledger, "code").cells
+    first, second = make_plan(load_experiment(path), ledger, lambda _: "code").cells
     executor = Simulated(ledger, 0.0, 5.0, 0.0, 1)
     executor.submit(first)
     executor.wait(20.0)
     folder = ledger.folder(second.signature)
     folder.write("checkpoints/latest.json", b"{}")
     folder.write("events.jsonl", events_file([_line(EpochEnded(3, 0, 5.0))]))
-    plan = make_plan(load_experiment(path), ledger, "code")
+    plan = make_plan(load_experiment(path), ledger, lambda _: "code")
     grid = Grid(plan, ledger, executor)
     assert Monitor(plan, grid, ledger, 1).progress().seconds_left == pytest.approx(5.0)
 

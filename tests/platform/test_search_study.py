@@ -21,16 +21,15 @@ from supclap_platform.ledger.leases import acquire
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.results.search_figures import search_figures
 from supclap_platform.search.explain import explain
+from supclap_platform.search.judging import keep_findings, ranked
 from supclap_platform.search.pruning import Asha
 from supclap_platform.search.study import Book
 from supclap_platform.search.trials import Trials
 from supclap_platform.search.warm import finished
 from supclap_platform.search.winner import (
     Ranked,
-    keep_outcome,
     rank,
-    ranked,
-    read_outcome,
+    read_findings,
     with_winner,
 )
 from supclap_platform.testing import finish
@@ -282,19 +281,19 @@ def test_the_winner_is_a_row_only_when_the_search_has_ended(tmp_path: Path) -> N
     book, ledger = opened(tmp_path)
     book.prepare()
     experiment = book.trials.experiment
-    keep_outcome(book, ledger, ended=False)
+    keep_findings(book, ledger, ended=False)
     before = with_winner(experiment, ledger)
     assert [v.name for v in before.variants] == ["InfoNCE"]
     assert before.claims == ()
     assert drive(book)
-    keep_outcome(book, ledger)
+    keep_findings(book, ledger)
     after = with_winner(experiment, ledger)
     assert [v.name for v in after.variants] == ["InfoNCE", "winner"]
     assert [claim.text for claim in after.claims] == ["winner > InfoNCE on t2a.R@1"]
     best = max(book.over(), key=lambda trial: trial.values[0] if trial.values else -1)
     assert after.variants[1].config.loss.svr.alpha == best.params["loss.svr.alpha"]
     other = load_experiment(tmp_path / "e.yaml", changes={"epochs": 9})
-    assert read_outcome(other, ledger) is None
+    assert read_findings(other, ledger) is None
 
 
 def test_the_figures_are_the_same_bytes_from_the_same_study(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.history import Parents
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.running.submit import Request, entrypoint, stage
+from supclap_platform.running.submit import Request, entrypoint, lay_out
 
 from supclap.errors import InputError
 from supclap.storage import Folder
@@ -181,7 +181,7 @@ def test_a_file_that_is_included_brings_its_profiles(path: Path) -> None:
 
 def test_a_job_takes_the_profiles_along(path: Path, tmp_path: Path) -> None:
     request = Request(path, ["--profile", "paper"], others=load_experiment(path).files[1:])
-    staged = stage(request, tmp_path / "job")
+    staged = lay_out(request, tmp_path / "job")
     assert "run experiments/e.yaml" in entrypoint(request)
     there = load_experiment(staged / request.place, "paper")
     assert there.variants == load_experiment(path, "paper").variants

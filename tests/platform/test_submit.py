@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from supclap_platform.running.submit import Request, entrypoint, stage
+from supclap_platform.running.submit import Request, entrypoint, lay_out
 from tiny_grid import SUPCLAP, attempts, environment, write_experiment
 from waiting import PATIENCE, answers, until
 
@@ -36,7 +36,7 @@ def test_cluster_yaml_is_valid_by_rays_own_schema() -> None:
 def test_what_is_uploaded_is_code_and_runs_by_itself(tmp_path: Path) -> None:
     path = write_experiment(tmp_path)
     (tmp_path / "up").mkdir()
-    folder = stage(Request(path), tmp_path / "up")
+    folder = lay_out(Request(path), tmp_path / "up")
     kinds = {file.suffix for file in folder.rglob("*") if file.is_file()}
     assert kinds <= {".py", ".yaml", ".json", ".html", ".css", ".typed"}
     assert sorted(p.name for p in folder.iterdir()) == [

@@ -11,7 +11,7 @@ from supclap.errors import InputError
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.search.promotion import promoted
-from supclap_platform.search.winner import read_outcome
+from supclap_platform.search.winner import read_findings
 
 
 @click.command()
@@ -31,15 +31,15 @@ def promote(asked: Asked, top: int, target: Path) -> None:
     if experiment.search is None:
         raise InputError(f"{file}: declares no search, so that there is nothing to promote")
     ledger = asked.ledger()
-    outcome = read_outcome(experiment, ledger, so_far=True)
-    if outcome is None or not outcome.best:
+    findings = read_findings(experiment, ledger, so_far=True)
+    if findings is None or not findings.best:
         raise InputError(
             f"{file}: no trial of its search has finished in {ledger.storage.uri}; "
             f"run it first: supclap run {file}"
         )
     if target.exists():
         raise InputError(f"--as {target}: exists already; give another name, or remove it")
-    best = outcome.best[:top]
+    best = findings.best[:top]
     text = promoted(experiment, best, f"supclap promote {file} --top {top} --as {target}")
     try:
         target.write_text(text, encoding="utf-8")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from supclap.config import RunConfig
 from supclap.document import Document
 from supclap.errors import nearest
-from supclap_platform.experiment.rows import Row
+from supclap_platform.experiment.rows import DeclaredRow
 from supclap_platform.experiment.schema import InitSection, ProfileSection
 from supclap_platform.experiment.settings import Settings
 from supclap_platform.experiment.variants import Init, Variant
@@ -62,7 +62,7 @@ def read_init(
 
 
 def starting_from(
-    init: Init, variants: Sequence[Variant], rows: Sequence[Row], settings: Settings
+    init: Init, variants: Sequence[Variant], rows: Sequence[DeclaredRow], settings: Settings
 ) -> list[Variant]:
     """Which variants start from the stage: all but itself and those that name a start.
 

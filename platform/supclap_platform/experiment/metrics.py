@@ -126,7 +126,7 @@ def why_not_reported(metric: str, config: RunConfig) -> str | None:
     return None
 
 
-def check_selection(config: RunConfig) -> None:
+def check_select_metric(config: RunConfig) -> None:
     """Raises InputError unless the run reports the metric that its best epoch is chosen by."""
     metric = config.select.metric
     if metric not in _OF_TEST:

@@ -29,7 +29,7 @@ from supclap_platform.experiment.columns import AT, Column, check_columns, in_gr
 from supclap_platform.experiment.identity import NO_PART_OF_A_RESULT
 from supclap_platform.experiment.include import check_names, check_part, included
 from supclap_platform.experiment.init import read_init, starting_from
-from supclap_platform.experiment.rows import Row, rows_of
+from supclap_platform.experiment.rows import DeclaredRow, rows_of
 from supclap_platform.experiment.schema import (
     MOST_CELLS,
     ExperimentFile,
@@ -256,7 +256,7 @@ class _Reader:
             )
         return kept
 
-    def _in_group(self, row: Row, group: str | None) -> Row:
+    def _in_group(self, row: DeclaredRow, group: str | None) -> DeclaredRow:
         if group is None:
             return row
         if AT in row.name:
@@ -265,7 +265,7 @@ class _Reader:
             )
         place: Key = ("profiles", self.profile_name, "groups", group)
         layers = (self.file.groups.get(group) or {}, self.profile.groups.get(group) or {})
-        return Row(
+        return DeclaredRow(
             in_group(row.name, group),
             (*layers, *row.layers),
             (("groups", group), place, *row.places),
@@ -283,7 +283,7 @@ class _Reader:
             f"no profile '{name}'{nearest(name, valid)} (profiles: {', '.join(valid)})",
         )
 
-    def _variant(self, row: Row, group: str | None) -> Variant:
+    def _variant(self, row: DeclaredRow, group: str | None) -> Variant:
         config, resources = self.settings.build(row.name, row.layers, row.places)
         if row.places[-1] == ("grid",):
             self.settings.check_grid(row)
@@ -294,7 +294,7 @@ class _Reader:
                 changes[key] = value
         return Variant(row.name, config, resources, changes, group=group)
 
-    def _no_duplicates(self, variants: list[Variant], rows: list[Row]) -> None:
+    def _no_duplicates(self, variants: list[Variant], rows: list[DeclaredRow]) -> None:
         """Refuses rows that are one run. In two groups they may be: one that changes nothing."""
         seen: dict[str, str] = {}
         for variant, row in zip(variants, rows, strict=True):

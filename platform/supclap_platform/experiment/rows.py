@@ -19,7 +19,7 @@ MOST_NAME = 100
 
 
 @dataclass(frozen=True)
-class Row:
+class DeclaredRow:
     """A row before its configuration is built: layers of overrides, and where they stand."""
 
     name: str
@@ -27,20 +27,20 @@ class Row:
     places: tuple[Key, ...]
 
 
-def rows_of(file: ExperimentFile, document: Document, base: Overrides) -> list[Row]:
+def rows_of(file: ExperimentFile, document: Document, base: Overrides) -> list[DeclaredRow]:
     """The rows in the table's order: variants as written, ablated ones after their full row.
 
     ``base`` is only read, to find what a removed component is set to. Raises InputError.
     """
     rows = [
-        Row(name, (changes or {},), (("variants", name),))
+        DeclaredRow(name, (changes or {},), (("variants", name),))
         for name, changes in file.variants.items()
     ]
     if file.ablate is not None:
         rows = _with_ablated(rows, file, document, base)
     if file.grid is not None:
         rows = _with_grid(rows, file, document)
-    rows = rows or [Row(file.experiment, ({},), (("base",),))]
+    rows = rows or [DeclaredRow(file.experiment, ({},), (("base",),))]
     seen: set[str] = set()
     for row in rows:
         if not row.name.strip() or not row.name.isprintable() or len(row.name) > MOST_NAME:
@@ -57,8 +57,8 @@ def rows_of(file: ExperimentFile, document: Document, base: Overrides) -> list[R
 
 
 def _with_ablated(
-    rows: list[Row], file: ExperimentFile, document: Document, base: Overrides
-) -> list[Row]:
+    rows: list[DeclaredRow], file: ExperimentFile, document: Document, base: Overrides
+) -> list[DeclaredRow]:
     ablate = file.ablate
     assert ablate is not None
     place: Key = ("ablate",)
@@ -71,7 +71,7 @@ def _with_ablated(
                 f"(variants: {', '.join(file.variants) or 'none'})",
             )
     else:
-        full = Row("full", (ablate.full,), (("ablate", "full"),))
+        full = DeclaredRow("full", (ablate.full,), (("ablate", "full"),))
         rows = [*rows, full]
     added = []
     if isinstance(ablate.remove, dict):
@@ -101,9 +101,9 @@ def _with_defaults(values: Overrides) -> Overrides:
         return values
 
 
-def _without(full: Row, name: str, changes: Overrides, place: Key) -> Row:
+def _without(full: DeclaredRow, name: str, changes: Overrides, place: Key) -> DeclaredRow:
     words = name if name.startswith("w/o ") else f"w/o {name}"
-    return Row(f"{full.name} {words}", (*full.layers, changes), (*full.places, place))
+    return DeclaredRow(f"{full.name} {words}", (*full.layers, changes), (*full.places, place))
 
 
 def _off(values: Overrides, dotted: str, document: Document, place: Key) -> Any:
@@ -124,7 +124,9 @@ def _off(values: Overrides, dotted: str, document: Document, place: Key) -> Any:
     )
 
 
-def _with_grid(rows: list[Row], file: ExperimentFile, document: Document) -> list[Row]:
+def _with_grid(
+    rows: list[DeclaredRow], file: ExperimentFile, document: Document
+) -> list[DeclaredRow]:
     grid = dict(file.grid or {})
     chosen = grid.pop("variants", None)
     names = [row.name for row in rows]
@@ -143,11 +145,11 @@ def _with_grid(rows: list[Row], file: ExperimentFile, document: Document) -> lis
         size *= len(values)
         if size > MOST_CELLS:
             raise document.error(("grid", key), f"the product has more than {MOST_CELLS} rows")
-    labels = dict(zip(grid, _short(list(grid)), strict=True))
+    labels = dict(zip(grid, short_names(list(grid)), strict=True))
     combinations = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
     places: tuple[Key, ...] = (("grid",),)
     if not rows:
-        return [Row(_named(c, labels), (c,), places) for c in combinations]
+        return [DeclaredRow(_named(c, labels), (c,), places) for c in combinations]
     result = []
     for row in rows:
         if chosen is not None and row.name not in chosen:
@@ -177,7 +179,7 @@ def _shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _short(keys: list[str]) -> list[str]:
+def short_names(keys: list[str]) -> list[str]:
     """The shortest endings in which dotted keys still differ: ``loss.svr.alpha`` -> alpha."""
     parts = [key.split(".") for key in keys]
     count = 1

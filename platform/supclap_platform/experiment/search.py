@@ -34,6 +34,7 @@ from supclap_platform.experiment.search_space import (
     SpaceError,
     count_points,
 )
+from supclap_platform.experiment.settings import Settings
 
 SECTION = "search"
 
@@ -69,7 +70,7 @@ class Search:
     warm_start: bool
     winner: str
     controls: Mapping[str, Mapping[str, Any]]  # row -> what it changes of the winner
-    settings: Any  # `settings.Settings`: builds the configuration of a setting
+    settings: Settings  # builds the configuration of a setting
 
     @property
     def single(self) -> bool:
@@ -102,7 +103,7 @@ def read_search(
     section: SearchSection | None,
     profile: Mapping[str, Any],
     profile_name: str,
-    settings: Any,
+    settings: Settings,
     name: str,
     seeds: tuple[int, ...],
     rows: tuple[str, ...],
@@ -111,7 +112,7 @@ def read_search(
 
     Args:
         profile: what the profile says of the search, in the place of what the file says.
-        settings: builds configurations (`settings.Settings`).
+        settings: builds configurations.
         name: of the experiment.
         seeds: of the experiment: the winner and what it is compared with.
         rows: names of the experiment's rows.
@@ -156,7 +157,7 @@ def read_search(
 
 
 class _Reader:
-    def __init__(self, document: Document, section: SearchSection, settings: Any) -> None:
+    def __init__(self, document: Document, section: SearchSection, settings: Settings) -> None:
         self.document = document
         self.section = section
         self.settings = settings

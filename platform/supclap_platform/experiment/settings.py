@@ -13,8 +13,8 @@ from supclap.config import RunConfig, check_batch, covers, override
 from supclap.document import Document, Key
 from supclap.errors import InputError
 from supclap.wording import one_line
-from supclap_platform.experiment.metrics import check_selection
-from supclap_platform.experiment.rows import Row
+from supclap_platform.experiment.metrics import check_select_metric
+from supclap_platform.experiment.rows import DeclaredRow
 from supclap_platform.experiment.schema import (
     ExperimentFile,
     Overrides,
@@ -45,7 +45,7 @@ class Settings:
         for layer in (file.base, profile.base, changes):
             self.base = override(self.base, layer)
         self.places: tuple[Key, ...] = (("base",), ("profiles", profile_name, "base"))
-        self._resource_layers = [file.resources, profile.resources]
+        self.resource_layers = [file.resources, profile.resources]
         self._resource_places: tuple[Key, ...] = (
             ("resources",),
             ("profiles", profile_name, "resources"),
@@ -76,7 +76,7 @@ class Settings:
             problem = fault(error, RunConfig, unsettable=("seed",))
             raise self.error(places, _location(error), f"{name}: {problem}") from None
         try:
-            check_selection(config)
+            check_select_metric(config)
         except InputError as error:
             raise self.error(places, "select.metric", f"{name}: {error}") from None
         try:
@@ -85,7 +85,7 @@ class Settings:
             raise self.error(places, "batch_size", f"{name}: {error}") from None
         return config, resources
 
-    def check_grid(self, row: Row) -> None:
+    def check_grid(self, row: DeclaredRow) -> None:
         """Refuses a grid that would give a variant a part it does not have (InfoNCE an alpha)."""
         try:
             before, _ = self.build(row.name, row.layers[:-1], row.places)
@@ -113,7 +113,7 @@ class Settings:
 
     def _resources(self, name: str, own: Any, places: tuple[Key, ...]) -> Resources:
         try:
-            layers = list(self._resource_layers)
+            layers = list(self.resource_layers)
             if own is not None:
                 layers.append(ResourceChanges.model_validate(own))
             merged: dict[str, Any] = {}

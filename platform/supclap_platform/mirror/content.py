@@ -31,7 +31,7 @@ EARLY = "stopped_early"  # tag: by a search
 
 
 @dataclass(frozen=True)
-class Point:
+class MetricPoint:
     """A value of a metric. ``time`` in milliseconds since 1970."""
 
     name: str
@@ -41,7 +41,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class CellRecord:
     """What the ledger says of a cell at one moment."""
 
     cell: Known
@@ -69,7 +69,7 @@ def event_name(name: str) -> str:
     return name.replace("/", ".").replace("_at_", "@")
 
 
-def points_of(event: Event) -> list[Point]:
+def points_of(event: Event) -> list[MetricPoint]:
     """What is logged to MLflow of one event."""
     time = milliseconds(event)
     if isinstance(event, EpochEnded):
@@ -84,7 +84,7 @@ def points_of(event: Event) -> list[Point]:
     else:
         return []
     step = 0 if isinstance(event, Finished) else event.step
-    return [Point(name, float(value), time, step) for name, value in sorted(values.items())]
+    return [MetricPoint(name, float(value), time, step) for name, value in sorted(values.items())]
 
 
 def milliseconds(event: Event) -> int:

@@ -98,12 +98,12 @@ def save_flavor(model: Path, place: Path, run_id: str | None = None, logged: Any
             f"supclap[train]=={version('supclap')}",
             *(f"{name}=={version(name)}" for name in REQUIREMENTS),
         ],
-        signature=signature(),
+        signature=model_signature(),
         mlflow_model=described,
     )
 
 
-def signature() -> Any:
+def model_signature() -> Any:
     """What the model takes and gives; columns are optional, as a row fills one of two."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema

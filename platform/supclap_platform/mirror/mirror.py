@@ -33,7 +33,7 @@ from supclap_platform.ledger.ledger import (
     Ledger,
     State,
 )
-from supclap_platform.mirror.content import FINISHED, Snapshot, status_of
+from supclap_platform.mirror.content import FINISHED, CellRecord, status_of
 from supclap_platform.mirror.runs import Runs
 from supclap_platform.mirror.store import Store
 
@@ -83,11 +83,11 @@ class Mirror:
                 whole = runs.fresh or not self.driving
                 runs.show_parent(self.parent, self._parent_status(), None)
                 finished: list[tuple[str, int]] = []  # signature, last step
-                for number, snapshot in enumerate(self._snapshots(changed, stamps), 1):
-                    runs.show(snapshot)
+                for number, record in enumerate(self._records(changed, stamps), 1):
+                    runs.show(record)
                     self.shown(number)
-                    if snapshot.status == FINISHED:
-                        finished.append((snapshot.cell.signature, snapshot.events[-1].step))
+                    if record.status == FINISHED:
+                        finished.append((record.cell.signature, record.events[-1].step))
                 if whole:
                     runs.show_artifacts(self.parent, self._parents.artifacts(self.parent))
                 # Models are large: all else is there first, however long they take.
@@ -146,16 +146,16 @@ class Mirror:
         # When the driver ends, what it left unfinished is no longer about to go on.
         return not self.driving and self._runs is not None and self._runs.is_running(signature)
 
-    def _snapshots(self, cells: Iterable[Known], stamps: dict[str, Stamp]) -> Iterator[Snapshot]:
+    def _records(self, cells: Iterable[Known], stamps: dict[str, Stamp]) -> Iterator[CellRecord]:
         left = iter(cells)
         with ThreadPoolExecutor(_READERS) as readers:
             while some := list(islice(left, _AT_ONCE)):
                 read = readers.map(
-                    lambda cell: self._ledger.spared(lambda: self._snapshot(cell, stamps)), some
+                    lambda cell: self._ledger.spared(lambda: self._record(cell, stamps)), some
                 )
                 yield from (one for one in read if one is not None)
 
-    def _snapshot(self, cell: Known, stamps: dict[str, Stamp]) -> Snapshot:
+    def _record(self, cell: Known, stamps: dict[str, Stamp]) -> CellRecord:
         """Raises Damaged: such a cell stays as it is shown already, and `Ledger.damage` has it."""
         _, failed, result, early = stamps[cell.signature]
         finished = self._ledger.result(cell.signature) if result is not None else None
@@ -176,7 +176,7 @@ class Mirror:
         failed_at = failed[0] // 1_000_000 if failed else 0
         began = round(events[0].time * 1000) if events else failed_at
         ended = round(events[-1].time * 1000) if events else failed_at
-        return Snapshot(cell, events, failure, bool(early and not result), status, began, ended)
+        return CellRecord(cell, events, failure, bool(early and not result), status, began, ended)
 
     def _parent_status(self) -> str:
         if self.driving or self._parents.attended(self.parent):

@@ -23,8 +23,8 @@ from supclap_platform.mirror.content import (
     MIRRORED,
     MODEL,
     RUNNING,
-    Point,
-    Snapshot,
+    CellRecord,
+    MetricPoint,
     cursor,
     marked,
     mirrored,
@@ -122,12 +122,12 @@ class Runs:
         tables = [{"path": name, "type": "table"} for name in files if _is_table(name)]
         self._set_tags(self._parent, {_TABLES: json.dumps(tables), ARTIFACTS: found})
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show(self, record: CellRecord) -> None:
         """Brings a cell's child run up to what the ledger says of it."""
-        events = snapshot.events
-        child, done = self._child(snapshot)
+        events = record.events
+        child, done = self._child(record)
         started = events[0] if events and isinstance(events[0], Started) else None
-        tags = tags_of(snapshot.cell, started, snapshot.failure, snapshot.early)
+        tags = tags_of(record.cell, started, record.failure, record.early)
         if MIRRORED not in child.tags and started is not None:
             data_sets = [_data_set(started)]
             shared(lambda: self._client.log_inputs(child.id, data_sets))
@@ -140,7 +140,7 @@ class Runs:
         for name in {ERROR, EARLY} & child.tags.keys() - tags.keys():  # it goes on now
             self._client.delete_tag(child.id, name)
             del child.tags[name]
-        self._set_status(child, snapshot.status, snapshot.ended)
+        self._set_status(child, record.status, record.ended)
 
     def show_model(self, signature: str, folder: Folder, step: int) -> None:
         """Logs a finished cell's model, where `show` has shown the rest."""
@@ -150,25 +150,25 @@ class Runs:
             model = log_model(self._client, run, folder.below(MODEL_FOLDER), step)
             self._set_tags(child, {MODEL: model})
 
-    def _child(self, snapshot: Snapshot) -> tuple[_Run, int]:
+    def _child(self, record: CellRecord) -> tuple[_Run, int]:
         """The run of a cell and how many of its events it shows; a new one where need be."""
-        signature = snapshot.cell.signature
-        name = f"{snapshot.cell.variant}, seed {snapshot.cell.seed}"
+        signature = record.cell.signature
+        name = f"{record.cell.variant}, seed {record.cell.seed}"
         child = self._children.get(signature)
         if child is None and not self.fresh:
             child = self._find_child(signature)
         if child is not None:
             mark = child.tags.get(MIRRORED)
-            done = mirrored(mark, snapshot.events)
-            if done is not None and (mark or child.began == snapshot.began):
+            done = mirrored(mark, record.events)
+            if done is not None and (mark or child.began == record.began):
                 if child.name != name:
                     self._client.update_run(child.id, name=name)
                     child.name = name
                 self._children[signature] = child
                 return child, done
             self._client.delete_run(child.id)  # of a cell that was discarded and began anew
-        tags = tags_of(snapshot.cell, None, None) | {_OF_PARENT: self._parent.id}
-        run = self._client.create_run(self._experiment, snapshot.began, tags, name)
+        tags = tags_of(record.cell, None, None) | {_OF_PARENT: self._parent.id}
+        run = self._client.create_run(self._experiment, record.began, tags, name)
         child = self._children[signature] = _Run.of(run)
         return child, 0
 
@@ -226,7 +226,7 @@ class Runs:
     def _log(
         self,
         run: _Run,
-        points: list[Point] | None = None,
+        points: list[MetricPoint] | None = None,
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
@@ -255,10 +255,10 @@ class Runs:
         run.status = status
 
 
-def _batches(events: list[Event], done: int) -> Iterator[tuple[list[Point], str | None]]:
+def _batches(events: list[Event], done: int) -> Iterator[tuple[list[MetricPoint], str | None]]:
     """The points of the events after the first ``done``, in calls that MLflow takes, each with the
     mark that is true once it is logged (None: in the midst of an event)."""
-    points: list[Point] = []
+    points: list[MetricPoint] = []
     for at in range(done, len(events)):
         new = points_of(events[at])
         if points and len(points) + len(new) > _METRICS:

@@ -39,9 +39,9 @@ from supclap_platform.results.pictures import Figure, pictures_of
 from supclap_platform.results.verdict_formats import (
     HEADS,
     account_of,
-    cells_of,
     legend_of,
     seeds_to_decide,
+    words_of,
 )
 from supclap_platform.results.verdicts import Outcome, Verdict
 
@@ -50,7 +50,7 @@ SIGNS = {Outcome.SUPPORTED: "✓", Outcome.CONTRADICTED: "✗", Outcome.UNDECIDE
 
 
 @dataclass(frozen=True)
-class Part:
+class Chapter:
     """What the page shows of one experiment: a gathering file has several, others one."""
 
     experiment: Experiment
@@ -161,9 +161,11 @@ def anchor(part: str) -> str:
     return f"part:{part}"
 
 
-def _part(experiment: Experiment, ledger: Ledger, mixed: bool, tracked: dict[str, Tracked]) -> Part:
+def _part(
+    experiment: Experiment, ledger: Ledger, mixed: bool, tracked: dict[str, Tracked]
+) -> Chapter:
     evidence = Evidence(experiment, ledger)
-    return Part(
+    return Chapter(
         experiment,
         conclude(experiment, ledger, mixed, evidence),
         pictures_of(experiment, ledger, evidence),
@@ -173,7 +175,7 @@ def _part(experiment: Experiment, ledger: Ledger, mixed: bool, tracked: dict[str
 
 def _verdict(place: int, one: Verdict) -> dict[str, Any]:
     """What the page shows of a verdict, in the words and numbers of verdicts.txt."""
-    cells = dict(zip(HEADS, cells_of(place, one), strict=True))
+    cells = dict(zip(HEADS, words_of(place, one), strict=True))
     return {
         "place": place,
         "claim": one.claim.text,
@@ -191,7 +193,7 @@ def _verdict(place: int, one: Verdict) -> dict[str, Any]:
     }
 
 
-def _counts(parts: Iterable[Part]) -> list[tuple[str, str, int]]:
+def _counts(parts: Iterable[Chapter]) -> list[tuple[str, str, int]]:
     """Sign, word and number of each outcome, over all parts."""
     every = [one for part in parts for one in part.conclusion.verdicts]
     return [(SIGNS[o], str(o), sum(one.outcome is o for one in every)) for o in Outcome]
@@ -203,7 +205,7 @@ def _parent(experiment: Experiment, ledger: Ledger) -> Parent | None:
     return next((parent for parent in found if parent.profile == key), None)
 
 
-def _cost(parts: Iterable[Part], parent: Parent | None) -> list[tuple[str, str]]:
+def _cost(parts: Iterable[Chapter], parent: Parent | None) -> list[tuple[str, str]]:
     """What it took; runs that several parts share count once."""
     runs = {run.signature: run for part in parts for run in part.facts.runs}
     results = [run.result for run in runs.values() if run.result is not None]
@@ -225,7 +227,7 @@ def _cost(parts: Iterable[Part], parent: Parent | None) -> list[tuple[str, str]]
     return facts
 
 
-def _versions(parts: Iterable[Part]) -> dict[str, str]:
+def _versions(parts: Iterable[Chapter]) -> dict[str, str]:
     """What the finished runs were made with; several values side by side."""
     found: dict[str, set[str]] = {"code": set(), "data": set()}
     for result in (run.result for part in parts for run in part.facts.runs):

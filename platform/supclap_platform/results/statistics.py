@@ -8,7 +8,7 @@ from math import fsum, isfinite, sqrt
 
 
 @dataclass(frozen=True)
-class Summary:
+class SeedSummary:
     """Mean and sample standard deviation of ``n`` values; ``std`` is None where n is 1."""
 
     mean: float
@@ -16,7 +16,7 @@ class Summary:
     n: int
 
 
-def summarise(values: Sequence[float]) -> Summary:
+def summarise(values: Sequence[float]) -> SeedSummary:
     """Mean and sample standard deviation (n - 1 below the line) of one value for each seed.
 
     The sums are exact before rounding, so the order of the seeds changes no digit. A value that is
@@ -26,11 +26,11 @@ def summarise(values: Sequence[float]) -> Summary:
         raise ValueError("summarise: expected at least one value, got none")
     n = len(values)
     if not all(isfinite(value) for value in values):
-        return Summary(float("nan"), float("nan") if n > 1 else None, n)
+        return SeedSummary(float("nan"), float("nan") if n > 1 else None, n)
     mean = fsum(values) / n
     if n == 1:
-        return Summary(mean, None, 1)
-    return Summary(mean, sqrt(fsum((value - mean) ** 2 for value in values) / (n - 1)), n)
+        return SeedSummary(mean, None, 1)
+    return SeedSummary(mean, sqrt(fsum((value - mean) ** 2 for value in values) / (n - 1)), n)
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -18,14 +18,14 @@ from supclap_platform.results.text import aligned, escaped, pipes
 from supclap_platform.results.verdict_formats import (
     COLUMNS,
     HEADS,
-    cells_of,
     values_of,
+    words_of,
 )
 from supclap_platform.results.verdicts import Outcome, Verdict
 
 
 @dataclass(frozen=True)
-class Part:
+class ConcludedPart:
     """One of the gathered experiments, concluded as if it had been run by itself."""
 
     experiment: Experiment
@@ -56,7 +56,7 @@ class Summary:
     """The parts in the file's order."""
 
     title: str
-    parts: tuple[Part, ...]
+    parts: tuple[ConcludedPart, ...]
 
     @property
     def gaps(self) -> list[str]:
@@ -87,7 +87,7 @@ class Summary:
 @stage("making the tables and the verdicts")
 def summarise_parts(experiment: Experiment, ledger: Ledger, mixed: bool = False) -> Summary:
     """All parts from what the ledger holds now. Raises InputError as `build_table` does."""
-    parts = tuple(Part(part, conclude(part, ledger, mixed)) for part in experiment.parts)
+    parts = tuple(ConcludedPart(part, conclude(part, ledger, mixed)) for part in experiment.parts)
     return Summary(experiment.about or experiment.name, parts)
 
 
@@ -152,7 +152,7 @@ def _counts(summary: Summary) -> list[list[str]]:
     return [*rows, ["all", *totals, _distinct(summary.parts)]]
 
 
-def _distinct(parts: Sequence[Part]) -> str:
+def _distinct(parts: Sequence[ConcludedPart]) -> str:
     """Runs that several parts share count once."""
     states = {
         run.signature: run.state
@@ -168,6 +168,6 @@ def _claims(summary: Summary) -> list[list[str]]:
     lines = []
     for part in summary.parts:
         for place, one in enumerate(part.verdicts, 1):
-            own = dict(zip(HEADS, cells_of(place, one), strict=True))
+            own = dict(zip(HEADS, words_of(place, one), strict=True))
             lines.append([part.name if place == 1 else "", *(own[head] for head in _HEADS[1:])])
     return lines

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from supclap_platform.experiment.columns import Column
 from supclap_platform.ledger.ledger import State
-from supclap_platform.results.statistics import Summary
+from supclap_platform.results.statistics import SeedSummary
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Entry:
 
     values: tuple[tuple[int, float], ...]  # seed, value: of the runs that report one
     wanted: int  # runs that the experiment declares
-    summary: Summary | None  # None where no run reports a value
+    summary: SeedSummary | None  # None where no run reports a value
     best: bool = False
     published: float | None = None
     difference: Difference | None = None  # None: its row is compared with no other

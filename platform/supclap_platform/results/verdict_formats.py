@@ -29,7 +29,7 @@ def verdicts_as_text(verdicts: Sequence[Verdict]) -> str:
     """Aligned columns for a terminal, then a paragraph on each claim."""
     if not verdicts:
         return ""
-    grid = [list(HEADS), *(cells_of(place, one) for place, one in enumerate(verdicts, 1))]
+    grid = [list(HEADS), *(words_of(place, one) for place, one in enumerate(verdicts, 1))]
     notes: list[str] = []
     for place, one in enumerate(verdicts, 1):
         notes += textwrap.wrap(f"{place}. {account_of(one)}", WIDTH, subsequent_indent="   ")
@@ -43,7 +43,7 @@ def verdicts_as_markdown(verdicts: Sequence[Verdict]) -> str:
         return ""
     lines = [f"**{escaped(counts_of(verdicts))}**", "", pipes(HEADS), pipes(["---"] * len(HEADS))]
     for place, one in enumerate(verdicts, 1):
-        cells = [escaped(cell) for cell in cells_of(place, one)]
+        cells = [escaped(cell) for cell in words_of(place, one)]
         cells[1] = f"**{cells[1]}**" if one.outcome is not Outcome.UNDECIDED else cells[1]
         lines.append(pipes(cells))
     lines += ["", *(f"{at}. {escaped(account_of(one))}" for at, one in enumerate(verdicts, 1)), ""]
@@ -98,7 +98,7 @@ def verdict_files(verdicts: Sequence[Verdict]) -> dict[str, bytes]:
     """Every format by file name, and JSON in the form that MLflow shows as a table."""
     if not verdicts:
         return {}
-    rows = [cells_of(place, one) for place, one in enumerate(verdicts, 1)]
+    rows = [words_of(place, one) for place, one in enumerate(verdicts, 1)]
     shape = {"columns": ["claim no.", *HEADS[1:]], "data": rows}
     files = {f"verdicts.{end}": render(verdicts) for end, render in VERDICT_FORMATS.items()}
     files["verdicts-table.json"] = json.dumps(shape, ensure_ascii=False)
@@ -111,7 +111,7 @@ def counts_of(verdicts: Sequence[Verdict]) -> str:
     return f"Claims: {', '.join(counts)}"
 
 
-def cells_of(place: int, one: Verdict) -> list[str]:
+def words_of(place: int, one: Verdict) -> list[str]:
     """What a verdict shows under each of `HEADS`."""
     return [
         str(place),

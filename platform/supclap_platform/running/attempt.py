@@ -57,12 +57,12 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Ending:
     """How an attempt at a cell ended.
 
     done: the result is in the ledger. busy: a live process elsewhere works on it.
     failed: for a reason that another attempt would meet again. crashed: worth another attempt.
-    stopped: as `ask_to_stop` asked.
+    stopped: as `ask_workers_to_end` asked.
     """
 
     kind: Literal["done", "busy", "failed", "crashed", "stopped"]
@@ -90,7 +90,7 @@ def nested(resources: Resources) -> bool:
     return resources.workers > 1 or resources.ray_train
 
 
-def ask_to_stop(ledger: Ledger, signature: str) -> None:
+def ask_workers_to_end(ledger: Ledger, signature: str) -> None:
     """Asks the workers of a cell under Ray Train, which reports to a search, to end."""
     ledger.folder(signature).write(STOP, b"")
 
@@ -104,7 +104,7 @@ def threads(resources: Resources) -> int:
 Report = Callable[[Event], None]
 
 
-def run_cell(task: Task, report: Report | None = None) -> Outcome:
+def run_cell(task: Task, report: Report | None = None) -> Ending:
     """Trains one cell to its end, or says why not; an exception leaves it only on Ctrl-C.
 
     Args:
@@ -115,43 +115,43 @@ def run_cell(task: Task, report: Report | None = None) -> Outcome:
         ledger = _checked_ledger(task)
         lease = ledger.take(task.signature)
     except InputError as error:
-        return Outcome("failed", str(error), configuration=True)
+        return Ending("failed", str(error), configuration=True)
     except OSError as error:
-        return Outcome(
+        return Ending(
             "crashed",
             f"storage {without_password(task.storage)}: {masked(str(error), task.storage)}",
         )
     if lease is None:
         done = ledger.state(task.signature) is State.DONE
-        return Outcome("done" if done else "busy")
+        return Ending("done" if done else "busy")
     folder = ledger.folder(task.signature)
     with _released(lease), captured(folder, task.label) as log:
         try:
             _train(task, ledger, lease, report)
             if ledger.result(task.signature) is None:
-                return Outcome("crashed", "its workers ended without a result", last_lines(log))
+                return Ending("crashed", "its workers ended without a result", last_lines(log))
             ledger.clear_failure(task.signature)
-            return Outcome("done")
+            return Ending("done")
         except _TakenOver:
-            return Outcome("busy")
+            return Ending("busy")
         except _Stopped:
-            return Outcome("stopped")
+            return Ending("stopped")
         except Exception as error:
             return _explained(error, log)
 
 
-def _explained(error: Exception, log: Path) -> Outcome:
+def _explained(error: Exception, log: Path) -> Ending:
     from supclap.training import TrainingError
 
     traceback.print_exception(error)  # into the cell's log
     text = gist(error, None)
     if isinstance(error, InputError | _Fatal):
-        return Outcome("failed", text, last_lines(log), isinstance(error, InputError))
+        return Ending("failed", text, last_lines(log), isinstance(error, InputError))
     if isinstance(error, TrainingError):
-        return Outcome("failed", text, last_lines(log))
+        return Ending("failed", text, last_lines(log))
     if isinstance(error, _WorkersLost):  # Ray Train has used up its own restarts
-        return Outcome("failed", text, last_lines(log))
-    return Outcome("crashed", f"{type(error).__name__}: {text}", last_lines(log))
+        return Ending("failed", text, last_lines(log))
+    return Ending("crashed", f"{type(error).__name__}: {text}", last_lines(log))
 
 
 class _TakenOver(RuntimeError):
@@ -243,8 +243,8 @@ def _train_here(task: Task, ledger: Ledger, lease: Lease, report: Report | None)
 def _watch_workers(task: Task, ledger: Ledger, lease: Lease, report: Report) -> None:
     """Waits for the workers in a thread of its own, and reports what they note in the ledger.
 
-    When `ask_to_stop` asks for it, the workers end first and Ray Train gives back what it had
-    reserved. Ended from outside, its placement group would stay behind, and hold the cores.
+    When `ask_workers_to_end` asks for it, the workers end first and Ray Train gives back what it
+    had reserved. Ended from outside, its placement group would stay behind, and hold the cores.
     """
     folder = ledger.folder(task.signature)
     folder.delete(STOP)

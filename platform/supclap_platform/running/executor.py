@@ -13,7 +13,7 @@ from supclap.errors import InputError
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.schema import Resources
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.running.attempt import Outcome, Task, nested, run_cell, task_of
+from supclap_platform.running.attempt import Ending, Task, nested, run_cell, task_of
 from supclap_platform.running.cluster import Cluster
 
 MB = 2**20
@@ -34,7 +34,7 @@ class RayExecutor:
         cluster: Cluster,
         ledger: Ledger,
         experiment: str,
-        work: Callable[[Task], Outcome] = run_cell,
+        work: Callable[[Task], Ending] = run_cell,
     ) -> None:
         self._cluster = cluster
         self._ledger = ledger
@@ -97,7 +97,7 @@ class RayExecutor:
             bundles = [bundle for cell in cells for bundle in _bundles(cell.resources)]
             request_resources(bundles=bundles[:MOST_BUNDLES])
 
-    def wait(self, seconds: float) -> list[tuple[str, Outcome]]:
+    def wait(self, seconds: float) -> list[tuple[str, Ending]]:
         if not self._running:
             time.sleep(seconds)
             return []
@@ -105,7 +105,7 @@ class RayExecutor:
         ended, _ = ray.wait(running, num_returns=1, timeout=seconds)
         if ended:  # and whatever has ended with it
             ended, _ = ray.wait(running, num_returns=len(running), timeout=0)
-        return [(self._running.pop(ref).signature, _outcome(ref)) for ref in ended]
+        return [(self._running.pop(ref).signature, _ending(ref)) for ref in ended]
 
     def cancel(self) -> None:
         running = list(self._running)
@@ -159,16 +159,16 @@ def _bundles(resources: Resources) -> list[dict[str, float]]:
     return [one] * resources.workers
 
 
-def _outcome(reference: Any) -> Outcome:
+def _ending(reference: Any) -> Ending:
     try:
-        outcome: Outcome = ray.get(reference)
+        ending: Ending = ray.get(reference)
     except ray.exceptions.TaskCancelledError:
-        return Outcome("crashed", "cancelled")
+        return Ending("crashed", "cancelled")
     except ray.exceptions.RayError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         text = lines[0] if lines else type(error).__name__
-        return Outcome("crashed", f"the process of the cell ended: {text[:300]}")
-    return outcome
+        return Ending("crashed", f"the process of the cell ended: {text[:300]}")
+    return ending
 
 
 def imported_on_a_worker() -> str:

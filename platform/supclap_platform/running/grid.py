@@ -17,7 +17,7 @@ from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.ledger import Ledger, State
 from supclap_platform.ledger.logs import stored_lines
 from supclap_platform.ledger.plan import Plan, Status
-from supclap_platform.running.attempt import Outcome
+from supclap_platform.running.attempt import Ending
 
 TICK = 0.5  # seconds without news after which the view is shown anew
 LOOK_ELSEWHERE = 5.0  # seconds between looks at cells that other processes run
@@ -32,7 +32,7 @@ class Executor(Protocol):
 
     def submit(self, cell: Cell) -> None: ...
 
-    def wait(self, seconds: float) -> list[tuple[str, Outcome]]:
+    def wait(self, seconds: float) -> list[tuple[str, Ending]]:
         """Attempts that have ended, by signature; waits so long for the first."""
 
     def cancel(self) -> None:
@@ -105,7 +105,7 @@ class Grid:
             if all(standing.over for standing in self.standings.values()):
                 return
             ended = self._executor.wait(TICK)
-            news = [self._end(self.standings[s], outcome) for s, outcome in ended]
+            news = [self._end(self.standings[s], ending) for s, ending in ended]
             if news:
                 yield news
 
@@ -142,22 +142,22 @@ class Grid:
             started.append(standing)
         return started
 
-    def _end(self, standing: Standing, outcome: Outcome) -> Standing:
+    def _end(self, standing: Standing, ending: Ending) -> Standing:
         signature = standing.cell.signature
         standing.seconds = self._clock() - standing.since
-        if outcome.kind == "crashed" and self._ledger.state(signature) is State.DONE:
-            outcome = Outcome("done")  # it died after its result was written
-        if outcome.kind == "done":
+        if ending.kind == "crashed" and self._ledger.state(signature) is State.DONE:
+            ending = Ending("done")  # it died after its result was written
+        if ending.kind == "done":
             standing.phase, standing.error = Phase.DONE, ""
             return standing
-        if outcome.kind == "busy":
+        if ending.kind == "busy":
             standing.phase = Phase.ELSEWHERE
             return standing
         standing.attempts += 1
-        standing.error = outcome.error
+        standing.error = ending.error
         # A process that was killed could not say what its log ends with.
-        standing.log = outcome.log or stored_lines(self._ledger.folder(signature))
-        allowed = standing.cell.resources.max_failures if outcome.kind == "crashed" else 0
+        standing.log = ending.log or stored_lines(self._ledger.folder(signature))
+        allowed = standing.cell.resources.max_failures if ending.kind == "crashed" else 0
         if standing.attempts <= allowed:
             first, most = BACK_OFF
             standing.phase = Phase.WAITING
@@ -166,7 +166,7 @@ class Grid:
         # Noted only now: another driver must not take a cell for given up that is to be retried.
         standing.phase = Phase.FAILED
         self._ledger.record_failure(
-            signature, standing.error, standing.log, outcome.configuration, standing.attempts
+            signature, standing.error, standing.log, ending.configuration, standing.attempts
         )
         return standing
 

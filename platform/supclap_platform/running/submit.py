@@ -41,7 +41,7 @@ class Request:
         return f"{TOGETHER}/{self.file.name}" if self.others else FILE
 
 
-def stage(request: Request, folder: Path) -> Path:
+def lay_out(request: Request, folder: Path) -> Path:
     """The working directory to upload, laid out in ``folder``."""
     import supclap
     import supclap_platform
@@ -89,7 +89,10 @@ def connect(address: str) -> Any:
 
 def submit(client: Any, request: Request, folder: Path) -> str:
     """Uploads and starts; the job's id. Raises InputError where the cluster refuses it."""
-    environment = {"working_dir": str(stage(request, folder)), "env_vars": dict(request.env or {})}
+    environment = {
+        "working_dir": str(lay_out(request, folder)),
+        "env_vars": dict(request.env or {}),
+    }
     try:
         job: str = client.submit_job(entrypoint=entrypoint(request), runtime_env=environment)
     except Exception as error:

@@ -42,7 +42,7 @@ TITLES = {
 def explain(book: Book, ledger: Ledger) -> list[str]:
     """Draws what the study has to show into the experiment's folder; the files' names."""
     from supclap_platform.search import drawing  # Optuna and matplotlib: not for every command
-    from supclap_platform.search.points import as_csv, picture
+    from supclap_platform.search.points import picture, trials_csv
 
     shown = picture(book)
     draw = {
@@ -64,6 +64,6 @@ def explain(book: Book, ledger: Ledger) -> list[str]:
         file = f"figures/search-{name}.svg"
         folder.write(file, content)
         index.append({"name": name, "title": title, "caption": caption, "file": file})
-    folder.write(TRIALS, as_csv(shown))
+    folder.write(TRIALS, trials_csv(shown))
     folder.write(INDEX, index_file(index))
     return [str(one["file"]) for one in index]

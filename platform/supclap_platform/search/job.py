@@ -12,7 +12,7 @@ from supclap.config import RunConfig
 from supclap.events import EpochEnded, Event, Started
 from supclap_platform.experiment.search import Objective
 from supclap_platform.ledger.ledger import Ledger, Result, State, open_ledger
-from supclap_platform.running.attempt import Outcome, Task, run_cell
+from supclap_platform.running.attempt import Ending, Task, run_cell
 from supclap_platform.search.trials import Trial, mean_values
 
 BUSY_SECONDS = 2.0  # between looks at a cell that another process works on
@@ -73,11 +73,11 @@ def run_trial(config: dict[str, Any], common: Common | None = None) -> None:
         if ledger.state(task.signature) is State.DONE:  # trained before: its events are read
             for event in ledger.events(task.signature):
                 report(event)
-        outcome = _finished(task, ledger, report)
-        if outcome.kind == "stopped":
+        ending = _finished(task, ledger, report)
+        if ending.kind == "stopped":
             return
-        if outcome.kind != "done":
-            tune.report({"kind": "failed", "step": -1, "value": None, **asdict(outcome)})
+        if ending.kind != "done":
+            tune.report({"kind": "failed", "step": -1, "value": None, **asdict(ending)})
             return
         result = ledger.result(task.signature)
         assert result is not None
@@ -85,20 +85,20 @@ def run_trial(config: dict[str, Any], common: Common | None = None) -> None:
     tune.report({"kind": "finished", "step": -1, "value": None})
 
 
-def _finished(task: Task, ledger: Ledger, report: Callable[[Event], None]) -> Outcome:
+def _finished(task: Task, ledger: Ledger, report: Callable[[Event], None]) -> Ending:
     """Runs a cell until it is done or given up; waits where another process works on it."""
     attempts = 0
     while True:
-        outcome = run_cell(task, report)
-        if outcome.kind == "busy":
+        ending = run_cell(task, report)
+        if ending.kind == "busy":
             while ledger.state(task.signature) is State.RUNNING:
                 time.sleep(BUSY_SECONDS)
             continue
-        if outcome.kind == "crashed" and attempts < task.resources.max_failures:
+        if ending.kind == "crashed" and attempts < task.resources.max_failures:
             time.sleep(BACK_OFF * 2**attempts)
             attempts += 1
             continue
-        return outcome
+        return ending
 
 
 class Meter:

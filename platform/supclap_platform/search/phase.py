@@ -30,12 +30,13 @@ from supclap_platform.running.progress import Progress
 from supclap_platform.running.view import View
 from supclap_platform.search.explain import explain
 from supclap_platform.search.job import Common
+from supclap_platform.search.judging import keep_findings
 from supclap_platform.search.searcher import StudySearch
 from supclap_platform.search.study import Book
 from supclap_platform.search.trials import Trials
 from supclap_platform.search.tuning import tune_search
 from supclap_platform.search.warm import finished
-from supclap_platform.search.winner import keep_outcome, with_winner
+from supclap_platform.search.winner import with_winner
 
 LOCK = "search"  # in the experiment's folder: held by the search's one driver
 LAST_LOOK = 10.0
@@ -191,7 +192,7 @@ def _told(
     console: Console,
 ) -> int:
     """Writes down and says how the search ended; the exit code."""
-    outcome = keep_outcome(book, ledger)
+    findings = keep_findings(book, ledger)
     over = book.over()
     names = [trial.state.name for trial in over]
     wall, workers = book.spent()
@@ -209,12 +210,12 @@ def _told(
             markup=False,
             soft_wrap=True,
         )
-    if not outcome.best:
+    if not findings.best:
         console.print("no trial has finished: there is no winner", style="bold red", markup=False)
         return 1
-    best = outcome.best[0]
+    best = findings.best[0]
     values = ", ".join(
-        f"{name} {value:.4g}" for name, value in zip(outcome.objectives, best.values, strict=True)
+        f"{name} {value:.4g}" for name, value in zip(findings.objectives, best.values, strict=True)
     )
     console.print(f"best: trial {best.number}: {values}", markup=False, soft_wrap=True)
     shown = ", ".join(f"{key}={_number(value)}" for key, value in best.params.items())

@@ -9,8 +9,9 @@ from typing import Any
 from supclap_platform.experiment.search import Objective
 from supclap_platform.experiment.search_section import ParameterSection
 from supclap_platform.experiment.search_space import Space
+from supclap_platform.search.judging import ranked
 from supclap_platform.search.study import WARM, Book
-from supclap_platform.search.winner import Ranked, ranked
+from supclap_platform.search.winner import Ranked
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def importances(book: Book, objective: int) -> dict[str, tuple[float, int]]:
     return {name: (share / whole, count) for name, (share, count) in found.items()}
 
 
-def as_csv(shown: Picture) -> bytes:
+def trials_csv(shown: Picture) -> bytes:
     """Every trial with a value: a line each, for other programs."""
     import csv
     import io
@@ -143,6 +144,6 @@ def logarithmic(parameter: ParameterSection) -> bool:
 
 def short(names: Sequence[str]) -> dict[str, str]:
     """Endings of dotted names, as short as they still differ."""
-    from supclap_platform.experiment.rows import _short
+    from supclap_platform.experiment.rows import short_names
 
-    return dict(zip(names, _short(list(names)), strict=True))
+    return dict(zip(names, short_names(list(names)), strict=True))

@@ -72,7 +72,7 @@ def _rest(experiment: Experiment, best: Sequence[Ranked]) -> dict[str, Any]:
             init = {**init, "base": override(init["base"], profile.get("init", {}))}
         rest["init"] = init
     resources: dict[str, Any] = {}
-    for layer in settings._resource_layers:
+    for layer in settings.resource_layers:
         resources |= layer.model_dump(exclude_unset=True)
     if resources:
         rest["resources"] = resources

@@ -20,7 +20,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from supclap_platform.ledger.ledger import Known, Ledger, State
 from supclap_platform.ledger.plan import profile_key, shape
-from supclap_platform.running.attempt import ask_to_stop, nested
+from supclap_platform.running.attempt import ask_workers_to_end, nested
 from supclap_platform.search.job import config_of, curve
 from supclap_platform.search.study import CELLS, Book
 from supclap_platform.search.trials import Trial, all_done
@@ -111,7 +111,7 @@ class StudySearch(OptunaSearch):
                 self._ending.add(trial_id)
                 for signature in live.trial.signatures:
                     if self._ledger.state(signature) is State.RUNNING:
-                        ask_to_stop(self._ledger, signature)
+                        ask_workers_to_end(self._ledger, signature)
         elif result["kind"] == "finished":
             self._end(live.own, live.trial)
         else:

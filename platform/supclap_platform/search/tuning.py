@@ -17,9 +17,9 @@ from supclap_platform.running.attempt import nested
 from supclap_platform.running.executor import demand
 from supclap_platform.running.progress import Progress, Reader, Running, running
 from supclap_platform.search.job import Common, run_trial
+from supclap_platform.search.judging import keep_findings
 from supclap_platform.search.searcher import StudyScheduler, StudySearch
 from supclap_platform.search.study import Book
-from supclap_platform.search.winner import keep_outcome
 
 RAY_TUNE = "ray-tune"  # below the experiment's folder, while Tune works there
 NOTE_SECONDS = 5.0  # between notes of what the search has cost
@@ -130,7 +130,7 @@ class _Keeper:
         """Writes down what the search has cost."""
         now = time.monotonic()
         self._book.spend(now - self._noted, self._worked)
-        keep_outcome(self._book, self._ledger, ended=False)
+        keep_findings(self._book, self._ledger, ended=False)
         self._noted, self._worked = now, 0.0
 
     def progress(self) -> Progress:

@@ -33,7 +33,7 @@ class Ranked:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Findings:
     """What a search has found, as the ledger keeps it."""
 
     search: str  # digest of the search it is of
@@ -71,43 +71,27 @@ def rank(trials: Sequence[Ranked], objectives: Sequence[Objective]) -> list[Rank
     return sorted(front, key=lambda trial: (distance(trial), trial.number))
 
 
-def ranked(book: Any) -> list[Ranked]:
-    """The finished trials of a study (`study.Book`), best first."""
-    found = [
-        Ranked(trial.number, whole_setting(book.search, trial.params), list(trial.values))
-        for trial in book.finished()
-    ]
-    return rank(found, book.search.objectives)
-
-
 def whole_setting(search: Search, sampled: Mapping[str, Any]) -> dict[str, Any]:
     """A trial's setting with the fixed parameters, which Optuna does not know."""
     fixed = {n: p.fixed for n, p in search.space.parameters.items() if p.kind == "fixed"}
     return search.space.setting({**fixed, **sampled})
 
 
-def keep_outcome(book: Any, ledger: Ledger, ended: bool = True) -> Outcome:
-    """Writes down what a study has found, for the table, the plan and other commands.
+def write_findings(
+    experiment: Experiment, findings: Findings, ledger: Ledger, ended: bool = True
+) -> None:
+    """Writes down what a search has found, for the table, the plan and other commands.
 
     Only a search that has ended has a winner; before that, only how far it is can be shown.
     """
-    experiment = book.trials.experiment
-    outcome = Outcome(
-        search=_digest(experiment),
-        objectives=[str(objective) for objective in book.search.objectives],
-        best=ranked(book),
-        trials=len(book.over()),
-        left=book.left,
-    )
-    content = sealed(asdict(outcome), indent=1)
+    content = sealed(asdict(findings), indent=1)
     folder = ledger.experiment_folder(experiment.name)
     folder.write(_file(experiment, SO_FAR), content)
     if ended:
         folder.write(_file(experiment), content)
-    return outcome
 
 
-def read_outcome(experiment: Experiment, ledger: Ledger, so_far: bool = False) -> Outcome | None:
+def read_findings(experiment: Experiment, ledger: Ledger, so_far: bool = False) -> Findings | None:
     """What the file's search has found, or None: it has not ended yet, or was another one.
 
     Raises Damaged.
@@ -116,20 +100,20 @@ def read_outcome(experiment: Experiment, ledger: Ledger, so_far: bool = False) -
     folder = ledger.experiment_folder(experiment.name)
     where = f"{folder.uri}/{name}"
     try:
-        outcome = as_kind(read_values(folder, name), Outcome, where)
+        findings = as_kind(read_values(folder, name), Findings, where)
     except FileNotFoundError:
         return None
-    if outcome.search != _digest(experiment):
+    if findings.search != search_digest(experiment):
         return None
     assert experiment.search is not None
-    for one in outcome.best:
+    for one in findings.best:
         if len(one.values) != len(experiment.search.objectives):
             raise Damaged(where, f"trial {one.number} has {len(one.values)} values")
         try:
             variant_of(experiment, experiment.search.winner, one.params)
         except InputError as error:
             raise Damaged(where, f"trial {one.number}: {error}") from None
-    return outcome
+    return findings
 
 
 def with_winner(experiment: Experiment, ledger: Ledger) -> Experiment:
@@ -140,8 +124,8 @@ def with_winner(experiment: Experiment, ledger: Ledger) -> Experiment:
     search = experiment.search
     if search is None:
         return experiment
-    outcome = ledger.spared(lambda: read_outcome(experiment, ledger))
-    if outcome is None or not outcome.best:
+    findings = ledger.spared(lambda: read_findings(experiment, ledger))
+    if findings is None or not findings.best:
         absent = set(search.rows)
         return replace(
             experiment,
@@ -152,7 +136,7 @@ def with_winner(experiment: Experiment, ledger: Ledger) -> Experiment:
                 if absent.isdisjoint((row, base))
             },
         )
-    params = outcome.best[0].params
+    params = findings.best[0].params
     rows = [variant_of(experiment, search.winner, params)]
     rows += [variant_of(experiment, name, params, name) for name in search.controls]
     return replace(experiment, variants=(*experiment.variants, *rows))
@@ -164,13 +148,13 @@ def search_line(experiment: Experiment, ledger: Ledger) -> str:
     assert search is not None
     goal = ", ".join(str(objective) for objective in search.objectives)
     head = f"{experiment.name}: search for {goal}: {search.trials} trials"
-    outcome = ledger.spared(lambda: read_outcome(experiment, ledger, so_far=True))
-    if outcome is None:
+    findings = ledger.spared(lambda: read_findings(experiment, ledger, so_far=True))
+    if findings is None:
         return f"{head}, none over yet"
-    text = f"{head}, {outcome.trials} over, {outcome.left} left"
-    if outcome.best:
-        values = ", ".join(f"{value:.4g}" for value in outcome.best[0].values)
-        text += f"; best so far: trial {outcome.best[0].number} with {values}"
+    text = f"{head}, {findings.trials} over, {findings.left} left"
+    if findings.best:
+        values = ", ".join(f"{value:.4g}" for value in findings.best[0].values)
+        text += f"; best so far: trial {findings.best[0].number} with {values}"
     return text
 
 
@@ -180,7 +164,7 @@ def _file(experiment: Experiment, kind: str = "") -> str:
     return f"search-{digest(key)}{kind}.json"
 
 
-def _digest(experiment: Experiment) -> str:
+def search_digest(experiment: Experiment) -> str:
     """Of what the winner's meaning depends on. More trials make a better winner, not another."""
     search = experiment.search
     assert search is not None
