@@ -12,7 +12,11 @@ support vectors, which are mixtures of three products (METHOD.md, "SVR from simi
     text side   T_sup A' = (1 - rho_t) X + rho_t Y      row-wise rho, softmax of rows
     audio side  T A_sup' = (1 - rho_a) X + rho_a W      column-wise rho, softmax of columns
 
-so that no support vector is ever built, and everything is computed in blocks of rows of T: a block
+of which the passes take X and the steps Y - X and W - X, each as one product: (A - T) A' and
+T (T - A)'. As a difference of two cosines near 1 a step would have few digits left in float32 where
+a pair is close, and R / delta then magnifies what is wrong with it.
+
+Thus no support vector is ever built, and everything is computed in blocks of rows of T: a block
 fits the processor's cache, and the chain of element-wise operations costs one pass over memory
 instead of a dozen. The same engine serves three uses, which differ in the block's origin alone:
 
@@ -32,7 +36,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from supclap.losses.passes import Inputs, Layout, Partition, Pass, Terms
-from supclap.losses.products import gram
 from supclap.losses.small import fits_small, small_losses
 
 # Below this distance of a pair the pulling direction u = (a - t) / delta is numerically nothing.
@@ -64,6 +67,7 @@ def row_losses(
     row_clips: Tensor | None = None,
     clips: Tensor | None = None,
     similarities: Tensor | None = None,
+    pull: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """This worker's rows of the whole batch's losses; summed over the workers they are the loss.
 
@@ -74,11 +78,12 @@ def row_losses(
         rho_audio: (N,) of the whole batch, as the audio side's anchors are columns.
         row_clips, clips: (n,) and (N,) clip ids.
         similarities: (n, N), text_rows audio', where the caller has it already; no gradient.
+        pull: (n, d), audio_rows - text_rows, with an SVR term.
     """
     scale = base.scale().to(text.dtype)
     special = layout.tile is not None or layout.distributed or clips is not None
     if fits_small(layout.pairs, base.partition, special):
-        return small_losses(text, audio, scale, rho_text, rho_audio)
+        return small_losses(text, audio, pull, scale, rho_text, rho_audio)
     bias = base.bias().to(text.dtype)
     terms = Terms(base.partition, base.same_clip, row_clips, clips)
     base_loss, svr_loss = _PairLoss.apply(
@@ -128,13 +133,12 @@ class _PairLoss(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         kept: tuple[Tensor | None, ...] = (None, None, None)
         if layout.tile is None:
-            alone = text_rows is text
             x = text_rows @ audio.T if similarities is None else similarities
             y = w = None
             if rho_text is not None:
-                y = gram(audio) if alone else audio_rows @ audio.T
+                y = (audio_rows - text_rows) @ audio.T
             if rho_audio is not None:
-                w = gram(text) if alone else text_rows @ text.T
+                w = text_rows @ (text - audio).T
             kept = (x, y, w)
         inputs = Inputs(text_rows, audio_rows, text, audio, scale, bias, rho_text, rho_audio)
         base_loss, svr_loss, statistics = Pass(inputs, kept, layout, terms).losses()

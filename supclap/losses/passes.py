@@ -56,6 +56,8 @@ class Inputs(NamedTuple):
 class Block:
     """Rows ``first`` to ``last`` (within this call's rows) of the three products.
 
+    x: T A'. y, w: the steps (A - T) A' and T (T - A)' from it to A A' and T T'; None where that
+        side has no SVR term.
     same: (b, N) bool, pairs of one clip; without the diagonal for "mask". None: no clip ids.
     target: (b, N), soft targets of same-clip positives. None: the identity.
     """
@@ -97,8 +99,8 @@ class Pass:
         t, a = self.text_rows[first:last], self.audio_rows[first:last]
         if x is None:
             x = t @ self.audio.T
-            y = None if self.rho_text is None else a @ self.audio.T
-            w = None if self.rho_audio is None else t @ self.text.T
+            y = None if self.rho_text is None else (a - t) @ self.audio.T
+            w = None if self.rho_audio is None else t @ (self.text - self.audio).T
         same = self.same_clip(first, last)
         return Block(first, last, x, y, w, same, self.targets(same))
 
@@ -116,13 +118,13 @@ class Pass:
         assert self.rho_text is not None
         assert block.y is not None
         rho = self.rho_text[block.first : block.last, None]
-        return torch.addcmul(block.x, rho, block.y - block.x)
+        return torch.addcmul(block.x, rho, block.y)
 
     def audio_side(self, block: Block) -> Tensor:
         """Cosines of the texts with all audio support vectors: (b, N)."""
         assert self.rho_audio is not None
         assert block.w is not None
-        return torch.addcmul(block.x, self.rho_audio[None, :], block.w - block.x)
+        return torch.addcmul(block.x, self.rho_audio[None, :], block.w)
 
     def same_clip(self, first: int, last: int) -> Tensor | None:
         """`Block.same` of some rows."""
@@ -242,8 +244,7 @@ class Pass:
                 assert block.y is not None
                 cosines, partition = self.text_side(block), sup_rows[first:last, None]
                 d = self.support_side(block, cosines, partition, w1, (g_scale, g_bias))
-                step = block.y - block.x
-                g_rho_text[first:last] = step.mul_(d).sum(1)
+                g_rho_text[first:last] = (block.y * d).sum(1)
                 dy = d * self.rho_text[first:last, None]
                 dx += d.sub_(dy)
             if self.rho_audio is not None:
@@ -251,8 +252,7 @@ class Pass:
                 assert block.w is not None
                 cosines, partition = self.audio_side(block), sup_cols[None, :]
                 d = self.support_side(block, cosines, partition, w1, (g_scale, g_bias))
-                step = block.w - block.x
-                g_rho_audio += step.mul_(d).sum(0)
+                g_rho_audio += (block.w * d).sum(0)
                 dw = d * self.rho_audio[None, :]
                 dx += d.sub_(dw)
             products.add(first, last, dx, dy, dw)

@@ -1,25 +1,12 @@
-"""Products of embeddings that use symmetry, and the way back from their gradients."""
+"""The way back from the gradients of the products to those of the embeddings."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-# Rows per panel of a symmetric product; below it, a saved product is not worth the smaller panels.
+# Rows and columns of a panel; below it, reading a panel twice is not worth the smaller ones.
 PANEL = 256
-
-
-def gram(x: Tensor) -> Tensor:
-    """x x': (N, N). Computes the upper panels only and mirrors them: about half the products."""
-    n = len(x)
-    if n < 2 * PANEL:
-        return x @ x.T
-    out = x.new_empty(n, n)
-    for first in range(0, n, PANEL):
-        last = min(first + PANEL, n)
-        out[first:last, first:] = x[first:last] @ x[first:].T
-        out[last:, first:last] = out[first:last, last:].T
-    return out
 
 
 def symmetric_sum(m: Tensor) -> Tensor:

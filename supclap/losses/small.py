@@ -21,6 +21,7 @@ def fits_small(pairs: int, partition: str, special: bool) -> bool:
 def small_losses(
     text: Tensor,
     audio: Tensor,
+    pull: Tensor | None,
     scale: Tensor,
     rho_text: Tensor | None,
     rho_audio: Tensor | None,
@@ -29,6 +30,7 @@ def small_losses(
 
     Args:
         text, audio: (N, d), L2-normalised.
+        pull: (N, d), audio - text; needed with an SVR term.
         scale: (), 1 / temperature.
         rho_text, rho_audio: (N,), R / delta of each side that has an SVR term.
     """
@@ -38,9 +40,11 @@ def small_losses(
     base = F.cross_entropy(logits, positives) + F.cross_entropy(logits.T, positives)
     svr = torch.zeros_like(base)
     if rho_text is not None:
-        mixed = torch.addcmul(x, rho_text[:, None], audio @ audio.T - x)
+        assert pull is not None
+        mixed = torch.addcmul(x, rho_text[:, None], pull @ audio.T)
         svr = svr + F.cross_entropy(mixed * scale, positives)
     if rho_audio is not None:
-        mixed = torch.addcmul(x, rho_audio[None, :], text @ text.T - x)
+        assert pull is not None
+        mixed = torch.addcmul(x, rho_audio[None, :], text @ pull.T, value=-1)
         svr = svr + F.cross_entropy((mixed * scale).T, positives)
     return base, svr

@@ -82,7 +82,8 @@ class SupportVectorRegularization(nn.Module):
             if layout.tile is None:
                 with torch.set_grad_enabled(torch.is_grad_enabled() and not self.radius.detach):
                     products = text_rows @ audio.T
-        delta = torch.linalg.vector_norm(audio_rows - text_rows, dim=1)
+        pull = audio_rows - text_rows
+        delta = torch.linalg.vector_norm(pull, dim=1)
         inverse = 1 / delta.clamp(min=DELTA_MIN)
         radii = {"text": self._radius(layout, text_rows, audio, scale, products)}
         if self.sides == "both":
@@ -102,6 +103,7 @@ class SupportVectorRegularization(nn.Module):
             row_clips,
             clips,
             None if products is None else products.detach(),
+            pull,
         )
         value = base_value if own is None else own
         total = value + self.alpha * term

@@ -110,6 +110,7 @@ def batch(with_clips: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | 
 def worker(rank: int, counts: list[int], meeting: Path) -> None:
     failures = []
     torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)  # what differs is then a fault, not another order
     world = len(counts)
     # A file, not a port: between finding a free one and using it, another test may take it.
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
@@ -145,7 +146,7 @@ def worker(rank: int, counts: list[int], meeting: Path) -> None:
         for name, (got, expected) in compared.items():
             error = (got - expected).detach().abs().max().item() if got.numel() else 0.0
             size = max(1.0, expected.detach().abs().max().item() if expected.numel() else 0.0)
-            if not error <= 1e-6 * size:
+            if not error <= 1e-12 * size:
                 failures.append(f"{case}, {inside}, worker {rank}: {name} is off by {error:g}")
     dist.destroy_process_group()
     assert not failures, failures

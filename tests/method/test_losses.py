@@ -491,3 +491,58 @@ def test_subclasses_that_could_not_do_what_they_say_are_refused() -> None:
     audio, text = (F.normalize(x, dim=1) for x in embeddings(6))
     with pytest.raises(ValueError, match=r"Vector\.forward: expected .* shape \(\), got \(6,\)"):
         SupCLAPLoss(Vector())(audio, text)
+
+
+def close_pairs(pairs: int, delta: float, width: int = 256) -> tuple[torch.Tensor, torch.Tensor]:
+    """Float32 rows, all of them near each other, and each pair at ``delta``."""
+    numbers = torch.Generator().manual_seed(1)
+
+    def rows(count: int) -> torch.Tensor:
+        return torch.randn(count, width, generator=numbers, dtype=torch.float64)
+
+    audio = F.normalize(2 * F.normalize(rows(1), dim=1) + F.normalize(rows(pairs), dim=1), dim=1)
+    aside = rows(pairs)
+    aside = F.normalize(aside - (aside * audio).sum(1, keepdim=True) * audio, dim=1)
+    cosine = 1 - delta**2 / 2
+    text = cosine * audio + math.sqrt(1 - cosine**2) * aside
+    return audio.float(), text.float()
+
+
+@pytest.mark.parametrize("delta", [0.002, 0.01, 0.05])
+@pytest.mark.parametrize(("pairs", "tile"), [(24, None), (90, None), (90, 32), (600, None)])
+def test_in_float32_a_close_pair_has_the_digits_of_the_literal_form(
+    pairs: int, tile: int | None, delta: float
+) -> None:
+    """R / delta, up to 250 here, magnifies whatever a step of a cosine is wrong by."""
+
+    def gradients(literal: bool, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        raw = [x.to(dtype).requires_grad_() for x in close_pairs(pairs, delta)]
+        svr = SupportVectorRegularization(StaticRadius(0.5), "both")
+        loss = SupCLAPLoss(InfoNCE(0.07), svr, tile).to(dtype)
+        output = literal_loss(loss, *raw) if literal else loss(*raw)
+        found = torch.autograd.grad(output.total, [*raw, *loss.parameters()])
+        return torch.cat([x.double().flatten() for x in found[:2]]), found[2].double()
+
+    truth, radius = gradients(True, torch.float64)
+    theirs, _ = gradients(True, torch.float32)
+    ours, own_radius = gradients(False, torch.float32)
+    allowed = 6 * ((theirs - truth).norm() / truth.norm()).item() + 2e-6
+    assert ((ours - truth).norm() / truth.norm()).item() < allowed
+    assert own_radius.item() == pytest.approx(radius.item(), rel=2e-5)
+
+
+def test_a_learned_temperature_is_as_wide_as_the_loss_not_as_the_embeddings() -> None:
+    """As docs/method.md says of float64."""
+    raw = embeddings(9)
+    audio, text = (F.normalize(x, dim=1) for x in raw)
+    loss = SupCLAPLoss(InfoNCE(0.07, learn_temperature=True))
+    exact = F.cross_entropy(text @ audio.T / 0.07, torch.arange(9))
+    exact = exact + F.cross_entropy(audio @ text.T / 0.07, torch.arange(9))
+    narrow = abs(loss(audio, text).total / exact - 1).item()
+    assert loss(audio, text).total.dtype == torch.float64
+    assert 1e-10 < narrow < 1e-6
+    assert loss.base.log_scale.dtype == torch.float32
+    loss.double()
+    with torch.no_grad():
+        loss.base.log_scale.fill_(-math.log(0.07))
+    assert abs(loss(audio, text).total / exact - 1).item() < 1e-14
