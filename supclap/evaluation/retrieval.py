@@ -13,9 +13,11 @@ from supclap.errors import InputError
 
 CUTS = (1, 5, 10, 50)
 TOP = 10  # of mAP10
-# Scores are computed in float64. Two that differ by less than this are equal: it is far above the
-# rounding of a product of unit vectors and far below any difference between float32 embeddings.
-TIE = 1e-9
+# Scores are computed in float64, where the products of float32 numbers are exact and their sum, for
+# unit vectors, is off by at most d * 1.2e-16. Two scores that differ by less than TIE are equal: it
+# is above twice that rounding up to d = 4,000. Embeddings that differ can score as near each other
+# by chance (in 1e8 pairs of float32 embeddings one rival lay 7e-10 below), but seldom.
+TIE = 1e-12
 BLOCK = 2048  # clips, and captions, whose scores are in memory at once (32 MiB)
 NO_CAPTION = -1
 
@@ -28,7 +30,9 @@ class RetrievalResult:
 
     Attributes:
         metrics: ``t2a.R@1`` ... ``a2t.R@50`` and ``t2a.mAP10``, ``a2t.mAP10`` in percent;
-            ``t2a.medR``, ``a2t.medR``, ``t2a.meanR``, ``a2t.meanR``, the best rank being 1.
+            ``t2a.medR``, ``a2t.medR``, ``t2a.meanR``, ``a2t.meanR``, the best rank being 1. Of an
+            even number of queries medR is the mean of the two middle ranks: 12.5 where WavCaps'
+            code says 12.
         t2a_ranks: (Q,) int64; how many clips stand before a caption's own clip, 0 is best.
         a2t_ranks: (M,) int64; how many captions stand before the best of a clip's own captions, 0
             is best, -1 for a clip without captions, which is a candidate but asks nothing.

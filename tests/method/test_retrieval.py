@@ -122,6 +122,40 @@ def test_a_collapsed_model_ranks_last(dtype: type[np.floating]) -> None:
     assert result.metrics["t2a.R@1"] == result.metrics["a2t.mAP10"] == 0
 
 
+@pytest.mark.parametrize(("below", "rank"), [(7e-10, 0), (1e-11, 0), (1e-13, 1), (0.0, 1)])
+def test_only_what_rounding_can_make_is_a_tie(below: float, rank: int) -> None:
+    """Of 1e8 pairs of float32 embeddings the nearest rival lay 7e-10 below: it is no tie."""
+    cosine = 1 - below
+    audio = np.array([[1.0, 0.0], [cosine, (1 - cosine**2) ** 0.5]])
+    assert retrieval(audio, audio[:1], [0]).t2a_ranks.tolist() == [rank]
+
+
+@pytest.mark.parametrize("width", [64, 768, 4000])
+def test_the_order_of_summation_makes_ties_not_ranks(width: int) -> None:
+    """One clip many times: whatever way its product is added up, no copy beats another."""
+    rng = np.random.default_rng(width)
+    vectors = rng.normal(size=(2, width)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    sound, text = vectors.astype(np.float64)
+    scores = []
+    for _ in range(50):
+        order = rng.permutation(width)
+        scores.append(np.cumsum(sound[order] * text[order])[-1])
+    assert np.ptp(scores) < module.TIE
+    result = retrieval(vectors[:1].repeat(7, 0), vectors[1:], [3])
+    assert result.t2a_ranks.tolist() == [6]
+
+
+def test_the_median_of_an_even_number_of_queries_lies_between_ranks() -> None:
+    """12.5 of the ranks 12 and 13, where WavCaps' code has floor(median) + 1 of 0-based ranks."""
+    scores = np.linspace(1, 0, 20)
+    texts = np.stack([np.roll(scores, -11), np.roll(scores, -12)])
+    result = retrieval(np.eye(20), texts, [0, 0])
+    assert result.t2a_ranks.tolist() == [11, 12]
+    assert result.metrics["t2a.medR"] == 12.5
+    assert np.floor(np.median(result.t2a_ranks)) + 1 == 12
+
+
 def test_a_perfect_model() -> None:
     result = retrieval(np.eye(60), np.eye(60).repeat(5, 0), np.arange(300) // 5)
     for name, value in result.metrics.items():
