@@ -95,7 +95,8 @@ def alone(folder: Folder) -> Iterator[None]:
 def _make(folder: Path) -> list[Path]:
     """Makes a folder and those above it; those that were not there, from the top."""
     absent = [path for path in (*reversed(folder.parents), folder) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):  # another run has just removed one; `_locked` tries again
+        folder.mkdir(parents=True, exist_ok=True)
     return absent
 
 
@@ -104,7 +105,11 @@ def _locked(folder: Folder) -> IO[str]:
     assert folder.local is not None
     path = folder.local / LOCK
     while True:
-        lock = open(path, "w")  # noqa: SIM115
+        try:
+            lock = open(path, "w")  # noqa: SIM115
+        except FileNotFoundError:  # the holder before has just removed the folder
+            _make(folder.local)
+            continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
@@ -112,9 +117,9 @@ def _locked(folder: Folder) -> IO[str]:
         except BlockingIOError:
             lock.close()
             raise InputError(f"{folder.uri}: another process is training here") from None
-        except FileNotFoundError:
-            folder.local.mkdir(parents=True, exist_ok=True)
-        lock.close()  # its holder has just removed it
+        except FileNotFoundError:  # it has removed the file since
+            pass
+        lock.close()
 
 
 def _configuration(config: Path | None, changes: tuple[str, ...], data: str | None) -> RunConfig:

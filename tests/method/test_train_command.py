@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -165,3 +166,27 @@ def test_a_lock_whose_file_was_removed_is_no_lock(
             pytest.fail("two hold the lock")
         assert (tmp_path / "run" / LOCK).exists()
     assert not (tmp_path / "run").exists()
+
+
+def test_of_many_that_come_and_go_one_holds_the_folder(tmp_path: Path) -> None:
+    """Each that ends removes folder and lock, while the others are just about to open them."""
+    inside: list[int] = []
+    most: list[int] = []
+
+    def come_and_go(number: int) -> int:
+        held = 0
+        for _ in range(200):
+            try:
+                with alone(Folder.at(tmp_path / "new" / "run")):
+                    inside.append(number)
+                    most.append(len(inside))
+                    inside.remove(number)
+                    held += 1
+            except InputError as error:
+                assert "another process is training here" in str(error)  # noqa: PT017
+        return held
+
+    with ThreadPoolExecutor(4) as threads:
+        held = list(threads.map(come_and_go, range(4)))
+    assert max(most) == 1
+    assert sum(held) == len(most) > 0
