@@ -116,9 +116,9 @@ def _blocks(
                 block = source.read(min(wanted - done, most), dtype="float32", always_2d=True)
                 if not len(block):
                     break
-                finite = np.isfinite(block).all(axis=1)
-                if not finite.all():
-                    at = used + (done + int(np.argmin(finite))) / rate
+                if not np.isfinite(block).all():
+                    bad = int(np.argmin(np.isfinite(block).all(axis=1)))
+                    at = used + (done + bad) / rate
                     raise Unreadable(f"NaN or infinite samples, the first at {at:.3f} s")
                 done += len(block)
                 yield rate, downmix.mean(block)
