@@ -11,6 +11,8 @@ def without_password(uri: str) -> str:
     head, sign, rest = uri.partition("?")[0].partition("://")
     if not sign:
         return uri
+    if head.startswith("sqlite"):  # a file's path: it has no user
+        return f"{head}{sign}{rest}"
     user, at, place = rest.rpartition("@")
     return f"{head}{sign}{user.partition(':')[0]}{at}{place}"
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import stat
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow.fs as pafs
 
 from supclap.errors import InputError
 from supclap.secrets import masked, without_password
-from supclap.wording import is_text, spelled
+from supclap.wording import gist, is_text, one_line, spelled
+
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")  # anything else is a path, whatever it holds
 
 
 class NotAFile(OSError):
@@ -31,29 +35,32 @@ class Folder:
     def __init__(self, filesystem: pafs.FileSystem, base: str, place: str) -> None:
         self.filesystem = filesystem
         self.base = base.rstrip("/")
-        self.place = place.rstrip("/")
-        self.uri = without_password(self.place).rstrip("/")
+        start, sign, options = place.partition("?") if _URI.match(place) else (place, "", "")
+        self.place = f"{start.rstrip('/')}{sign}{options}"
+        self.uri = without_password(self.place).rstrip("/") if _URI.match(place) else self.place
 
     @classmethod
     def at(cls, place: str | Path) -> Folder:
-        """The folder at a path or URI.
+        """The folder at a path, or at a URI: what begins with ``letters://``.
 
         Raises:
-            InputError: there is no such file system, or the name is not UTF-8 text.
+            InputError: there is no such file system, no bucket is named in it, or the name is not
+                UTF-8 text.
         """
         text = str(place)
-        if "://" not in text:
-            path = str(Path(text).expanduser().absolute())
+        if not _URI.match(text):
+            path = str(_expanded(text).absolute())
             if not is_text(path):  # pyarrow takes no other
                 raise InputError(f"{spelled(path)}: its name is not UTF-8 text; choose another")
             return cls(pafs.LocalFileSystem(), path, path)
+        named = one_line(without_password(text), 200)
         try:
             filesystem, base = pafs.FileSystem.from_uri(text)
-        except (ValueError, OSError) as error:
-            raise InputError(
-                f"storage '{without_password(text)}': not a usable place: "
-                f"{masked(str(error), text)}"
-            ) from None
+        except Exception as error:  # of pyarrow or of a file system's own library
+            told = masked(gist(error).replace(text, named), text)
+            raise InputError(f"storage '{named}': not a usable place: {told}") from None
+        if filesystem.type_name != "local" and not base.strip("/"):
+            raise InputError(f"storage '{named}': not a usable place: it names no bucket")
         return cls(filesystem, base, text)
 
     @property
@@ -63,10 +70,11 @@ class Folder:
 
     def below(self, name: str) -> Folder:
         """A folder inside this one."""
-        place, sign, options = self.place, "", ""
-        if "://" in place:
-            place, sign, options = place.partition("?")
-        return Folder(self.filesystem, self._path(name), f"{place}/{name}{sign}{options}")
+        path = self._path(name)
+        if not _URI.match(self.place):
+            return Folder(self.filesystem, path, f"{self.place}/{name}")
+        place, sign, options = self.place.partition("?")
+        return Folder(self.filesystem, path, f"{place}/{quote(name)}{sign}{options}")
 
     def write(self, name: str, content: bytes) -> None:
         """Replaces the file atomically and durably. Raises OSError (a full disk, no rights)."""
@@ -147,3 +155,10 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
     if most is not None and status.st_size > most:
         raise NotAFile(f"{status.st_size:,} bytes")
     return path.read_bytes()
+
+
+def _expanded(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # ~somebody who is not known here: a name like any other
+        return Path(text)

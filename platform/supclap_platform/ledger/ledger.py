@@ -45,7 +45,7 @@ from supclap.stored import (
     read_values,
     sealed,
 )
-from supclap.wording import one_line
+from supclap.wording import GIST, gist, one_line
 from supclap_platform.experiment.metrics import full_name
 from supclap_platform.ledger.leases import Lease, LeaseName, acquire, alive, parse_lease
 
@@ -156,10 +156,12 @@ def open_ledger(place: str | Path, writing: bool = False) -> Ledger:
             probe = f"probe-{secrets.token_hex(4)}"
             storage.write(probe, b"")
             storage.delete(probe)
-    except OSError as error:
-        reason = one_line(str(error.strerror or error))
-        reason = masked(reason, storage.place)
-        raise InputError(f"storage '{storage.uri}': cannot be used: {reason}") from None
+    except InputError:
+        raise
+    except Exception as error:  # of the file system's own library, whichever it is
+        reason = masked(gist(error), storage.place).replace(storage.base or storage.place, "it")
+        shown = one_line(storage.uri, GIST)
+        raise InputError(f"storage '{shown}': cannot be used: {reason}") from None
     return Ledger(storage)
 
 

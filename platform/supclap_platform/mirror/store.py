@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import shutil
 import threading
@@ -16,13 +17,15 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from supclap.data.cache import build_once, cache_folder
 from supclap.errors import InputError
 from supclap.secrets import without_password
 from supclap.storage import Folder
 
+_TO_QUOTE = re.compile(r"[%?{}\x00-\x1f\x7f]")
+_SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///")
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql", "oracle")
 _SERVERS = ("http", "https", "databricks")
@@ -95,14 +98,23 @@ def choose_store(uri: str | None, storage: Folder) -> Store | None:
 def default_store(folder: Path) -> Store:
     """The SQLite store of a local storage folder."""
     path = folder.absolute()
-    return Store(f"sqlite:///{path / DATABASE}", (path / ARTIFACTS).as_uri())
+    return Store(sqlite_uri(path / DATABASE), (path / ARTIFACTS).as_uri())
+
+
+def sqlite_uri(path: Path) -> str:
+    """The URI under which SQLAlchemy, Optuna and MLflow find an SQLite file of any name."""
+    text = str(path)
+    # SQLAlchemy decodes what stands before a "?", and Optuna fills in what stands in braces.
+    if not _TO_QUOTE.search(text):
+        return f"sqlite:///{text}"
+    # With its driver named: of a plain ``sqlite:///`` MLflow makes the folder without decoding it.
+    return f"sqlite+pysqlite:///{quote(text)}"
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The file of an ``sqlite:///`` URI, or None."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
+    """The file of an URI of SQLite, or None."""
+    found = _SQLITE.match(uri)
+    return None if found is None else Path(unquote(uri[found.end() :].partition("?")[0]))
 
 
 def preload() -> None:
@@ -131,7 +143,7 @@ def _prepare_database(path: Path) -> None:
     from mlflow.store.db import utils
 
     if path.exists():
-        engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+        engine = sqlalchemy.create_engine(sqlite_uri(path))
         try:
             if utils._get_schema_version(engine) != utils._get_latest_schema_revision():
                 utils._safe_initialize_tables(engine)
@@ -159,7 +171,7 @@ def _empty_store() -> Path:
     from mlflow.version import VERSION
 
     def build(scratch: Path) -> None:
-        engine = sqlalchemy.create_engine(f"sqlite:///{scratch / DATABASE}")
+        engine = sqlalchemy.create_engine(sqlite_uri(scratch / DATABASE))
         try:
             utils._initialize_tables(engine)
         finally:

@@ -25,6 +25,7 @@ from supclap_platform.experiment.identity import NO_PART_OF_A_RESULT
 from supclap_platform.experiment.search_space import Params
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import profile_key
+from supclap_platform.mirror.store import sqlite_uri
 from supclap_platform.search.pruning import build_pruner
 from supclap_platform.search.sampling import build_sampler
 from supclap_platform.search.trials import Trials
@@ -49,7 +50,7 @@ def study_url(ledger: Ledger, experiment: str, url: str | None) -> str:
             f"storage {ledger.storage.uri}: a study's database cannot lie there; give "
             "--study-storage URL, such as postgresql://USER@HOST/NAME"
         )
-    return f"sqlite:///{local}/{FILE}"
+    return sqlite_uri(local / FILE)
 
 
 class Book:
