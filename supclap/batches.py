@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from supclap.data.clips import Caption
-from supclap.errors import InputError
+from supclap.errors import SettingError
 from supclap.hard_negatives import Nearness, with_hard_negatives
 from supclap.noise import caption_givers
 
@@ -132,9 +132,10 @@ class Batches:
         self.steps_per_epoch, self.dropped = divmod(self.pairs, batch_size)
         if not self.steps_per_epoch:
             joined = (", " if multilingual is None else " and ").join(languages)
-            raise InputError(
+            raise SettingError(
+                "batch_size" if self.pairs else "data.languages",
                 f"{source}: batch_size is {batch_size}, but there are only {self.pairs} pairs with "
-                f"a caption in {joined}; lower batch_size"
+                f"a caption in {joined}; lower batch_size",
             )
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:

@@ -54,6 +54,7 @@ NO_EFFECT = {
     "supclap.data.cache",
     "supclap.document",
     "supclap.errors",
+    "supclap.feasibility",
     "supclap.later_keys",
     "supclap.progress",
     "supclap.scalars",

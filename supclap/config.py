@@ -7,6 +7,7 @@ Choices the paper leaves open are marked *our choice*; docs/method.md gives the 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
@@ -16,6 +17,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -40,10 +42,23 @@ from supclap.wording import one_line, shown
 # The paper's eight languages, as ISO 639-3 codes.
 LANGUAGES = ("eng", "fra", "deu", "spa", "nld", "cat", "jpn", "zho")
 Share = Annotated[float, Field(ge=0, lt=1)]
+Size = Annotated[int, Field(ge=1, lt=2**31)]  # of a part of a model
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # PyTorch's take less than 2**64
 # Of a clip: the log-mels' window reaches 256 samples (0.016 s) into a clip from both of its ends,
 # and mirrors them; an hour is beyond what fits in a batch.
 Seconds = Annotated[float, Field(ge=0.02, le=3600)]
+
+
+def _usable(path: str) -> str:
+    names = [os.fsencode(name) for name in path.split("/")]
+    if not path.strip() or "\0" in path:
+        raise ValueError("expected the path of a folder")
+    if len(path) > 4_000 or any(len(name) > 255 for name in names):
+        raise ValueError("a name in it is longer than a file system takes")
+    return path
+
+
+Place = Annotated[str, AfterValidator(_usable)]
 Language = Literal["eng", "fra", "deu", "spa", "nld", "cat", "jpn", "zho"]
 
 
@@ -109,7 +124,7 @@ class DataConfig(Section):
     """
 
     name: Literal["soundscenes", "collection"] = "soundscenes"
-    folder: str | None = None  # collection: where it lies
+    folder: Place | None = None  # collection: where it lies
     train: str = "train"  # names of the splits
     val: str | None = "val"  # measured after every epoch; null: there is none
     test: str | None = "test"  # measured at the end; null: there is none
@@ -119,10 +134,10 @@ class DataConfig(Section):
     noise: Share = 0.0  # share of the training clips that bear another clip's captions
     hard_negatives: NonNegativeInt = 0  # of each batch: its first pair's nearest neighbours
     seconds: Seconds | None = None  # crop or pad to; default 2 (collection: 10)
-    clips: PositiveInt = 4000  # soundscenes: clips of the train split
+    clips: Size = 4000  # soundscenes: clips of the train split
     seed: Seed = 0  # soundscenes: another seed, another world
     # soundscenes: folders of labelled collections to take the sounds from; one name or a list
-    events: Annotated[tuple[str, ...] | None, BeforeValidator(_one_or_more)] = None
+    events: Annotated[tuple[Place, ...] | None, BeforeValidator(_one_or_more)] = None
 
     @model_validator(mode="after")
     def _consistent(self) -> DataConfig:
@@ -187,9 +202,9 @@ class AudioConfig(Section):
 
     name: str = "cnn"
     # Channels of the first stage (cnn, default 32) or size of a token (transformer, default 128).
-    width: PositiveInt = 32
-    layers: PositiveInt = 4
-    folder: str | None = None  # ced: the pretrained model; its sizes are the folder's
+    width: Size = 32
+    layers: Size = 4
+    folder: Place | None = None  # ced: the pretrained model; its sizes are the folder's
     freeze: bool = False
 
     @model_validator(mode="before")
@@ -209,10 +224,10 @@ class TextConfig(Section):
     """The text encoder. ``name`` is looked up in `supclap.model.registry`."""
 
     name: str = "transformer"
-    width: PositiveInt = 128
-    layers: PositiveInt = 2
-    vocabulary: PositiveInt = 2000  # of the tokenizer trained on the captions
-    folder: str | None = None  # sonar: the pretrained model; its sizes are the folder's
+    width: Size = 128
+    layers: Size = 2
+    vocabulary: Size = 2000  # of the tokenizer trained on the captions
+    folder: Place | None = None  # sonar: the pretrained model; its sizes are the folder's
     freeze: bool = False
 
     @model_validator(mode="before")
@@ -231,9 +246,9 @@ class ModelConfig(Section):
 
     audio: Annotated[AudioConfig, BeforeValidator(_by_name)] = AudioConfig()
     text: Annotated[TextConfig, BeforeValidator(_by_name)] = TextConfig()
-    dim: PositiveInt = 256
+    dim: Size = 256
     dropout: Share = 0.0  # with any, runs of one and of two workers differ as two seeds do
-    start: str | None = None  # a model folder whose weights the run starts from
+    start: Place | None = None  # a model folder whose weights the run starts from
 
 
 class SVRConfig(Section):
@@ -244,8 +259,8 @@ class SVRConfig(Section):
     alpha: NonNegativeFloat = 1.0
     constraint: NonNegativeFloat = 0.01  # beta; of the dynamic radius only
     initial: float = 0.5  # radius at the start; our choice
-    width: PositiveInt = 128  # hidden width of the dynamic radius's predictor; our choice
-    depth: PositiveInt = 2  # its hidden layers
+    width: Size = 128  # hidden width of the dynamic radius's predictor; our choice
+    depth: Size = 2  # its hidden layers
     order: Literal["batch", "sorted", "pooled"] = (
         "sorted"  # of the negatives in its input; our choice
     )
@@ -399,27 +414,6 @@ def parse_config(values: Mapping[str, Any], source: str = "configuration") -> Ru
 def parse_stored(values: Any, source: str) -> RunConfig:
     """The RunConfig that an earlier version, or this one, has stored. Raises InputError."""
     return parse_config(as_written(RunConfig, values), source)
-
-
-def check_batch(config: RunConfig, workers: int = 1) -> None:
-    """Whether a batch can be filled and shared, as far as is known before data are made or opened;
-    they may have fewer pairs than a configuration lets expect (`supclap.batches`).
-
-    Raises:
-        InputError: a batch of more clips than there can be, or of fewer than there are workers.
-    """
-    if config.batch_size < workers:
-        raise InputError(f"batch_size: {config.batch_size} is too few for {workers} workers")
-    if config.data.pairs == "all":  # then a clip may stand in several pairs
-        return
-    known = {"data.limit": config.data.limit}
-    if config.data.name == "soundscenes":
-        known["data.clips"] = config.data.clips
-    for key, most in known.items():
-        if most is not None and most < config.batch_size:
-            raise InputError(
-                f"batch_size: {config.batch_size} is more than {key}, {most}; lower batch_size"
-            )
 
 
 def load_config(path: Path) -> RunConfig:

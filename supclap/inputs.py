@@ -9,38 +9,19 @@ import torch
 from torch import Tensor
 
 from supclap.batches import Batch, part_of
-from supclap.data.clips import Caption, Clips
+from supclap.data.clips import Clips
 from supclap.data.reading import RandomCrop, read_batch
-from supclap.errors import InputError
 from supclap.model.clap import CLAP, Level
 from supclap.model.frozen import frozen_outputs
 from supclap.model.tokens import Tokens
 from supclap.progress import stage
+from supclap.sets import captions_in
 
 # Features of a split that fit into this are kept in memory after their first use; beyond it they
 # are computed in every epoch.
 KEPT_BYTES = 2**30
 
 Fed = tuple[Tensor, Tokens | Tensor]  # audio and text of some pairs, on the model's device
-
-
-def captions_in(
-    name: str, clips: Clips, languages: Sequence[str]
-) -> list[tuple[int, int, Caption]]:
-    """A split's captions in ``languages``, each with its clip's row and its number there.
-
-    Raises:
-        InputError: the split, called ``name``, has none.
-    """
-    chosen = [
-        (row, number, caption)
-        for row, captions in enumerate(clips.captions)
-        for number, caption in enumerate(captions)
-        if caption.language in languages
-    ]
-    if not chosen:
-        raise InputError(f"split '{name}': no clip has a caption in {', '.join(languages)}")
-    return chosen
 
 
 class Inputs:

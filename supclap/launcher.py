@@ -21,10 +21,11 @@ from typing import Any
 
 import torch
 
-from supclap.config import RunConfig, check_batch, parse_config
+from supclap.config import RunConfig, parse_config
 from supclap.data import open_data
 from supclap.errors import InputError
 from supclap.events import Event
+from supclap.feasibility import check_run
 from supclap.progress import Doing, listening, relay, stage
 from supclap.storage import Folder
 from supclap.training import TrainingError, fit
@@ -49,7 +50,7 @@ def launch(config: RunConfig, place: str, workers: int) -> Generator[Event, None
         InputError, TrainingError: as `fit` does, from whichever worker.
         WorkerLost: a worker's process ended without a word; the others are stopped.
     """
-    check_batch(config, workers)
+    check_run(config, workers)
     with stage("opening the data"):
         open_data(config.data)  # faults show before anything starts; the workers find it made
     context = get_context("spawn")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,9 +16,10 @@ from supclap.evaluation.collection import encode_clips
 from supclap.evaluation.retrieval import MultilingualResult, retrieval_by_language
 from supclap.evaluation.zero_shot import class_embeddings, zero_shot
 from supclap.events import LOW
-from supclap.inputs import Inputs, captions_in
+from supclap.inputs import Inputs
 from supclap.model.clap import CLAP
 from supclap.progress import stage
+from supclap.sets import classifiable
 from supclap.workers import Workers
 
 # Rows of one forward pass. Their number must not depend on the workers: a product of matrices of
@@ -70,13 +71,6 @@ def measure_retrieval(split: str, model: CLAP, inputs: Inputs, workers: Workers)
     return workers.from_first(figures)
 
 
-def classifiable(clips: Clips) -> tuple[list[int], list[str], list[str]]:
-    """Of the clips with exactly one label: their rows, their labels, and the classes, sorted."""
-    rows = [row for row, labels in enumerate(clips.labels) if len(labels) == 1]
-    truth = [clips.labels[row][0] for row in rows]
-    return rows, truth, sorted(set(truth))
-
-
 def measure_zero_shot(
     model: CLAP, clips: Clips, workers: Workers, prefix: str = ""
 ) -> dict[str, float]:
@@ -126,30 +120,6 @@ def check_metric(metric: str, languages: tuple[str, ...]) -> None:
             f"select.metric: no metric '{metric}'{nearest(metric, known)} "
             f"(known: {', '.join(sorted(known))})"
         )
-
-
-def check_selection(metric: str, languages: Sequence[str], name: str, clips: Clips) -> None:
-    """Raises InputError unless the split ``name`` gives ``metric`` in ``languages``, so that it can
-    choose an epoch: one language's own figure needs captions in that one, a mean needs them in all,
-    and MRV needs a clip with a caption in each. A mean over those that happen to be there would be
-    another figure under the same name."""
-    first = metric.split(".")[0]
-    asked = [first] if first in languages else list(languages)
-    rows: dict[str, set[int]] = {}
-    for row, _, caption in captions_in(name, clips, languages):
-        rows.setdefault(caption.language, set()).add(row)
-    where = f"select.metric: '{metric}' cannot choose an epoch: split '{name}'"
-    advice = "change data.languages, select.metric or the split"
-    absent = [language for language in asked if language not in rows]
-    # The split's only language has no figures under its own name: they are those of all.
-    if absent or (first in languages and len(rows) == 1):
-        lacking = absent or [language for language in languages if language not in rows]
-        raise InputError(
-            f"{where} has no caption in {', '.join(lacking)} (it has {', '.join(rows)}); {advice}"
-        )
-    if metric.endswith("MRV") and not set.intersection(*rows.values()):
-        held = ", ".join(rows)
-        raise InputError(f"{where} has no clip with a caption in each of {held}; {advice}")
 
 
 def better(metric: str, new: float, old: float) -> bool:

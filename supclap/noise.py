@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from supclap.errors import InputError
+from supclap.bounds import noisy_clips
 
 # The noise's stream of numbers of a seed. Those of `supclap.batches` are [seed, epoch, 0] and
 # [seed, epoch, 1], so its third number keeps it apart from every epoch's. It must be given as the
@@ -32,12 +32,7 @@ def caption_givers(clips: int, share: float, seed: int) -> np.ndarray:
     givers = np.arange(clips, dtype=np.int64)
     if not share:
         return givers
-    noisy = round(share * clips)
-    if noisy < 2:
-        raise InputError(
-            f"data.noise: {share:g} of {clips} clips is {noisy}, and captions are exchanged among "
-            "two or more; raise it, or train on more clips"
-        )
+    noisy = noisy_clips(clips, share)
     ring = np.random.default_rng([seed, 0, _NOISE]).permutation(clips)[:noisy]
     givers[ring] = np.roll(ring, 1)
     return givers

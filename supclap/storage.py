@@ -162,3 +162,11 @@ def _expanded(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:  # ~somebody who is not known here: a name like any other
         return Path(text)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path names a folder; one that no file system could hold names none."""
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long
+        return False

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from supclap.bounds import SECONDS
 from supclap.config import LossConfig, RunConfig
 from supclap.data import open_data
 from supclap.errors import InputError
@@ -24,7 +25,6 @@ from supclap.losses import build_loss
 from supclap.model.clap import CLAP, Level, build_model
 from supclap.model.tokens import Tokens
 from supclap.optimization import build_optimizer
-from supclap.training import SECONDS
 
 BUDGET = 1.5  # seconds for the steps of one configuration
 FIRST_ROWS = 4  # of the first try
@@ -92,7 +92,7 @@ def sizes_of(config: RunConfig) -> Sizes:
     spoken = len(data.languages)
     counts: dict[str, tuple[int, int]] = {}
     if data.name == "soundscenes":
-        from supclap.data.soundscenes.scenes import split_sizes
+        from supclap.bounds import split_sizes
 
         for split, clips in split_sizes(data.clips).items():
             each = 1 if split in ("train", "pretrain") else 5

@@ -19,16 +19,18 @@ from typing import Any
 import torch
 
 from supclap.batches import Batches
+from supclap.bounds import SECONDS
 from supclap.checkpoint import Checkpoints, learned_state, restore
 from supclap.code import own_code, version_of
-from supclap.config import RunConfig, SelectConfig, check_batch
+from supclap.config import RunConfig, SelectConfig
 from supclap.data import cache, open_data
 from supclap.data.clips import Clips, Collection
 from supclap.data.reading import prefetch
 from supclap.divergence import TrainingError
 from supclap.errors import InputError
 from supclap.events import EpochEnded, Event, Finished, Started, from_line, to_line
-from supclap.held_out import choose_sets, measure_at_the_end, open_held_out
+from supclap.feasibility import check_run
+from supclap.held_out import measure_at_the_end, open_held_out
 from supclap.inputs import Inputs
 from supclap.losses import SupCLAPLoss, build_loss
 from supclap.measurement import better, check_metric, measure_retrieval
@@ -37,6 +39,7 @@ from supclap.model.frozen import frozen_hashes
 from supclap.optimization import build_optimizer, set_learning_rate
 from supclap.progress import STEPS, epoch_name, stage
 from supclap.record import Record, writing
+from supclap.sets import choose_sets
 from supclap.step import Step
 from supclap.storage import Folder
 from supclap.stored import as_kind
@@ -45,8 +48,6 @@ from supclap.version import made_with
 from supclap.workers import Workers
 
 __all__ = ["TrainingError", "fit"]
-
-SECONDS = {"soundscenes": 2.0, "collection": 10.0}  # of a clip, where the configuration is silent
 
 
 @dataclass
@@ -129,7 +130,7 @@ def fit(
 
     # The parts: first what takes a moment to refuse, then what reads, builds and computes.
     check_metric(config.select.metric, config.data.languages)
-    check_batch(config, workers.size)
+    check_run(config, workers.size)
     with _fitting("loss"):
         loss = _loss(config).to(workers.device)
     collection = collection or open_data(config.data)

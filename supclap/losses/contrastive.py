@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from supclap.bounds import TEMPERATURE_BOUNDS
 from supclap.losses.checks import check_clip_ids, check_embeddings, check_number
 from supclap.losses.pairs import full_precision, row_losses, widened
 from supclap.losses.passes import Layout, Partition
@@ -15,7 +16,6 @@ from supclap.losses.passes import Layout, Partition
 SameClip = Literal["mask", "target"]
 
 # CLIP's bound on a learned temperature: below 0.01 the softmax is an argmax and gradients explode.
-TEMPERATURE_BOUNDS = (0.01, 10.0)
 
 
 class ContrastiveLoss(nn.Module):

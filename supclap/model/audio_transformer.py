@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from supclap.bounds import BANDS, check_transformer
 from supclap.config import AudioConfig
 from supclap.errors import InputError
-from supclap.model.blocks import HEAD_WIDTH, SPREAD, Block
-from supclap.model.features import BANDS, SILENCE, LogMel
+from supclap.model.blocks import SPREAD, Block
+from supclap.model.features import SILENCE, LogMel
 from supclap.model.registry import Source, audio_encoder
 
 PATCH_BANDS, PATCH_FRAMES = 16, 8
@@ -26,10 +27,7 @@ class AudioTransformer(nn.Module):
 
     def __init__(self, config: AudioConfig, source: Source) -> None:
         super().__init__()
-        if config.width % HEAD_WIDTH:
-            raise InputError(
-                f"model.audio.width: {config.width} is no multiple of {HEAD_WIDTH} (transformer)"
-            )
+        check_transformer("audio", config.width)
         self.log_mel = LogMel(hop=320)
         self.width = config.width
         self.longest = -(-self.log_mel.frames(source.seconds) // PATCH_FRAMES)  # patches in time

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-HEAD_WIDTH = 32
+from supclap.bounds import HEAD_WIDTH
+
 # Standard deviation of embeddings at the start. A pre-norm block adds its output to its input:
 # beside embeddings of the usual 0.02 the first block's random output, ten times as large, would
 # hide which token it was, and a model of this size takes twice the epochs to undo that.

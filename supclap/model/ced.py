@@ -108,7 +108,8 @@ class CED(nn.Module):
             )
         inner = int(self.width * _ratio(values, where))
 
-        self.decibels = Decibels()
+        with torch.device("cpu"):  # computed, not learned: also where only shapes are looked at
+            self.decibels = Decibels()
         self.init_bn = FixedNorm(BANDS)
         convolution = nn.Conv2d(1, self.width, PATCH, stride=PATCH)
         self.patch_embed = nn.Sequential(OrderedDict(proj=convolution))

@@ -274,6 +274,11 @@ def _restored(saved: SavedModel, config: ModelConfig, seconds: float) -> CLAP:
 
 def _continued(config: ModelConfig, start: Path, seconds: float) -> CLAP:
     """A model with the weights of ``start``; dropout and freezing are the new configuration's."""
+    return _restored(check_start(config, start), config, seconds)
+
+
+def check_start(config: ModelConfig, start: Path) -> SavedModel:
+    """The model in the folder ``start``. Raises InputError where it has other shapes."""
     saved = read_model(start)
     for key in ("audio", "text", "dim"):
         wanted, found = (_shape(getattr(c, key)) for c in (config, saved.config))
@@ -281,7 +286,7 @@ def _continued(config: ModelConfig, start: Path, seconds: float) -> CLAP:
             raise InputError(
                 f"model.start: {start} has {key} {found}, the configuration asks for {wanted}"
             )
-    return _restored(saved, config, seconds)
+    return saved
 
 
 def _shape(section: Any) -> Any:

@@ -6,12 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from supclap.bounds import GRID, GROUP, check_cnn
 from supclap.config import AudioConfig
-from supclap.errors import InputError
-from supclap.model.features import BANDS, SILENCE, LogMel
+from supclap.model.features import SILENCE, LogMel
 from supclap.model.registry import Source, audio_encoder
-
-GROUP = 8  # channels that GroupNorm normalises together
 
 
 @audio_encoder("cnn")
@@ -24,17 +22,11 @@ class AudioCNN(nn.Module):
     the stages.
     """
 
-    GRID = 4
+    GRID = GRID
 
     def __init__(self, config: AudioConfig, source: Source) -> None:
         super().__init__()
-        if config.width % GROUP:
-            raise InputError(f"model.audio.width: {config.width} is no multiple of {GROUP} (cnn)")
-        if 2**config.layers > BANDS // self.GRID:
-            raise InputError(
-                f"model.audio.layers: {config.layers} halvings leave too few of {BANDS} bands "
-                f"(cnn); at most {(BANDS // self.GRID).bit_length() - 1}"
-            )
+        check_cnn(config.width, config.layers)
         self.log_mel = LogMel(hop=320)
         self.shortest = self.GRID * 2**config.layers  # frames; so that no cell of the grid is empty
         stages: list[nn.Module] = []

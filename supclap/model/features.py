@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from supclap.audio_library import torchaudio
+from supclap.bounds import BANDS
 from supclap.data.clips import SAMPLE_RATE
 
-BANDS = 64
 FLOOR = 1e-6  # added to the power before the logarithm: about the noise of a 16-bit recording
 # Log-mels of ordinary recordings lie between ln(FLOOR) and 8 or so. The fixed shift and scale bring
 # them near zero mean and unit variance. Nothing is taken from the clip or the batch itself, so that

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from torch import Tensor
 
 from supclap.config import AudioConfig, TextConfig
-from supclap.errors import InputError, nearest
+from supclap.errors import SettingError, nearest
 from supclap.model.tokens import Tokens
 
 
@@ -94,12 +94,12 @@ def text_encoder(name: str) -> Callable[[T], T]:
 
 def make_audio(config: AudioConfig, source: Source) -> Any:
     """The audio encoder that ``config.name`` names. Raises InputError for an unknown name."""
-    return _find(AUDIO_ENCODERS, "audio", config.name)(config, source)
+    return find(AUDIO_ENCODERS, "audio", config.name)(config, source)
 
 
 def make_text(config: TextConfig, source: Source) -> Any:
     """The text encoder that ``config.name`` names. Raises InputError for an unknown name."""
-    return _find(TEXT_ENCODERS, "text", config.name)(config, source)
+    return find(TEXT_ENCODERS, "text", config.name)(config, source)
 
 
 def _add(known: dict[str, Any], kind: str, name: str, factory: Any) -> None:
@@ -108,10 +108,12 @@ def _add(known: dict[str, Any], kind: str, name: str, factory: Any) -> None:
     known[name] = factory
 
 
-def _find(known: dict[str, Any], kind: str, name: str) -> Any:
+def find(known: Mapping[str, Any], kind: str, name: str) -> Any:
+    """The encoder of that name. Raises SettingError where nobody has registered one."""
     if name not in known:
-        raise InputError(
+        raise SettingError(
+            f"model.{kind}.name",
             f"model.{kind}.name: no {kind} encoder '{name}'{nearest(name, known)} "
-            f"(known: {', '.join(sorted(known))}); one of your own must be imported first"
+            f"(known: {', '.join(sorted(known))}); one of your own must be imported first",
         )
     return known[name]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from supclap.bounds import check_transformer
 from supclap.config import TextConfig
-from supclap.errors import InputError
-from supclap.model.blocks import HEAD_WIDTH, SPREAD, Block
+from supclap.model.blocks import SPREAD, Block
 from supclap.model.registry import Source, text_encoder
 from supclap.model.tokenizer import MAX_TOKENS, CaptionTokenizer
 from supclap.model.tokens import Tokens
@@ -20,10 +20,7 @@ class TextTransformer(nn.Module):
 
     def __init__(self, config: TextConfig, source: Source) -> None:
         super().__init__()
-        if config.width % HEAD_WIDTH:
-            raise InputError(
-                f"model.text.width: {config.width} is no multiple of {HEAD_WIDTH} (transformer)"
-            )
+        check_transformer("text", config.width)
         self.width = config.width
         self.tokenizer = (
             CaptionTokenizer.from_json(source.files["tokenizer.json"])

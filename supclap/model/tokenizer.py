@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from supclap.bounds import check_vocabulary
 from supclap.errors import InputError
 from supclap.model.tokens import Tokens
 from supclap.progress import stage
@@ -42,9 +43,7 @@ class CaptionTokenizer:
             InputError: no captions, or a vocabulary too small to hold the bytes.
         """
         alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-        least = len(alphabet) + 2
-        if vocabulary < least:
-            raise InputError(f"model.text.vocabulary: {vocabulary} is too small; at least {least}")
+        check_vocabulary(vocabulary)
         # Sorted: ties between equally frequent pairs must not depend on the order of the captions.
         lines = sorted(captions)
         if not lines:

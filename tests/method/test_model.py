@@ -20,10 +20,11 @@ from torch import nn
 
 import supclap
 from supclap.audio_library import torchaudio
+from supclap.bounds import BANDS
 from supclap.config import ModelConfig, parse_config
 from supclap.errors import InputError
 from supclap.model.clap import CLAP, build_model
-from supclap.model.features import BANDS, FLOOR, SCALE, SHIFT, SILENCE, LogMel
+from supclap.model.features import FLOOR, SCALE, SHIFT, SILENCE, LogMel
 
 CAPTIONS = ["a dog barks", "rain falls softly", "un chien aboie", "犬が吠える", "a bell rings"] * 2
 SMALL: dict[str, Any] = {

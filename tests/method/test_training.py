@@ -409,7 +409,7 @@ def test_a_clip_whose_input_is_not_finite_is_named(
         ({"batch_size": 25}, "batch_size is 25, but there are only 24 pairs"),
         ({"data__folder": "/nowhere"}, "/nowhere: not a prepared collection"),
         ({"model__audio__name": "cmm"}, "model.audio.name: no audio encoder 'cmm'"),
-        ({"loss": {"temperature": 20, "learn_temperature": True}}, "loss: temperature"),
+        ({"loss": {"temperature": 20, "learn_temperature": True}}, "loss.temperature: 20 cannot"),
         ({"data__limit": 7}, "batch_size: 8 is more than data.limit, 7"),
         ({"data__noise": 0.001}, "data.noise: 0.001 of 24 clips is 0"),
         ({"model__audio__layers": 9}, "model.audio.layers: 9 halvings leave too few"),

@@ -109,15 +109,15 @@ def test_a_grid_multiplies_the_variants_it_names(tmp_path: Path) -> None:
 
 def test_a_grid_alone_makes_rows_with_the_shortest_clear_names(tmp_path: Path) -> None:
     text = (
-        "experiment: g\ngrid:\n  model.audio.width: [8, 16]\n  model.text.width: [8]\n"
+        "experiment: g\ngrid:\n  model.audio.width: [8, 16]\n  model.text.width: [32]\n"
         "  loss: [infonce, {name: siglip, bias: -5.0}]\n"
     )
     names = [v.name for v in load(tmp_path, text).variants]
     assert names == [
-        "audio.width=8, text.width=8, loss=infonce",
-        "audio.width=8, text.width=8, loss=siglip",
-        "audio.width=16, text.width=8, loss=infonce",
-        "audio.width=16, text.width=8, loss=siglip",
+        "audio.width=8, text.width=32, loss=infonce",
+        "audio.width=8, text.width=32, loss=siglip",
+        "audio.width=16, text.width=32, loss=infonce",
+        "audio.width=16, text.width=32, loss=siglip",
     ]
 
 

@@ -1,6 +1,7 @@
 """Signatures of earlier versions: what names a user's results must not change under them."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ FOLDERS = ("AUDIOCAPS", "CED", "SONAR", "ESC50", "US8K", "VGGSOUND", "CLOTHO", "
 class Named(Contents):
     """Takes the name of a folder for its content: the real one is on no test's machine."""
 
-    def collection(self, folder: str, splits: tuple[str | None, ...]) -> str:
+    def collection(self, folder: str, splits: Mapping[str, str | None]) -> str:
         return f"content:{Path(folder).name}"
 
     def folder(self, path: str, key: str) -> str:

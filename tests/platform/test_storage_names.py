@@ -1,5 +1,7 @@
 """A storage folder of any name that a file system allows: everything lies in it, nothing beside."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,11 +17,14 @@ from supclap_platform.commands.ui import server_arguments
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.mirror.store import choose_store, default_store, sqlite_path, sqlite_uri
 from supclap_platform.search.study import open_storage, study_url
-from test_search_run import SEARCH, write_search
-from tiny_grid import supclap
+from tiny_grid import supclap, write_experiment
 
 from supclap.storage import Folder
 
+SEARCH = """
+figures: [convergence]
+search: {space: {optimizer.lr: {log_uniform: [1.0e-4, 1.0e-2]}}, trials: 2, pruner: none}
+"""
 ODD = "?%#&=+ '\"@:é"
 NAMES = [
     ODD,
@@ -92,21 +97,22 @@ def test_what_is_no_storage_is_one_short_line(tmp_path: Path, command: str, plac
     arguments = [command] if command in ("sync", "ui") else [command, str(path)]
     done = CliRunner().invoke(main, [*arguments, "--storage", place])
     assert done.exit_code == 2, done.output
-    assert done.stderr.startswith("supclap: ")
-    assert done.stderr.count("\n") == 1
-    assert len(done.stderr) < 700
-    assert "AK:x" not in done.stderr
-    assert "u:x@" not in done.stderr
-    assert "=x1" not in done.stderr
+    (line,) = [one for one in done.stderr.splitlines() if not one.endswith(" s)")]
+    assert line.startswith("supclap: ")
+    assert len(line) < 700
+    assert not any(secret in done.stderr for secret in ("AK:x", "u:x@", "=x1"))
 
 
+@pytest.mark.heavy
 def test_the_interface_serves_a_store_of_an_odd_name(tmp_path: Path) -> None:
     store = default_store(tmp_path / ODD)
     client = store.connect()
     client.create_experiment("here it is", f"{store.artifacts}/x")
     port = free_port()
     command = [sys.executable, "-m", "mlflow", *server_arguments(store, port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     asked = urllib.request.Request(
         f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name"
         "?experiment_name=here%20it%20is"
@@ -120,8 +126,8 @@ def test_the_interface_serves_a_store_of_an_odd_name(tmp_path: Path) -> None:
             except OSError:
                 time.sleep(0.5)
     finally:
-        process.terminate()
-        process.wait(timeout=30)
+        os.killpg(process.pid, signal.SIGKILL)  # of its own session: it and its workers
+        process.wait()
     assert b"here it is" in answer
     assert beside(tmp_path) == {ODD}
 
@@ -131,15 +137,17 @@ def test_every_command_works_on_a_storage_of_an_odd_name(tmp_path: Path) -> None
     """A search, for its study; the file, its data and the storage all lie in such folders."""
     home = tmp_path / f"home {ODD}"
     home.mkdir()
-    path = write_search(home, SEARCH.replace("trials: 6", "trials: 2"), epochs=1)
+    path = write_experiment(home, epochs=1, seeds=1, more=SEARCH)
     storage = tmp_path / ODD
     before = beside(tmp_path) | {ODD}
     code, output = supclap("run", path, "--storage", storage, "--cpus", "1", seconds=600)
     assert code == 0, output
     assert "MLflow" not in output, output  # no word of trouble with it
-    for words in (["plan"], ["status"], ["table"], ["report"], ["figures"], ["run"], ["promote"]):
+    for words in (["plan"], ["status"], ["table"], ["report"], ["figures"], ["run"]):
         code, output = supclap(*words, path, "--storage", storage)
         assert code == 0, (words, output)
+    code, output = supclap("promote", path, "--storage", storage, "--as", home / "best.yaml")
+    assert (code, (home / "best.yaml").is_file()) == (0, True), output
     code, output = supclap("sync", "--storage", storage)
     assert (code, "up to date" in output) == (0, True), output
     assert (storage / "experiments/tiny/study.db").is_file()

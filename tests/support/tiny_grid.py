@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -41,7 +42,8 @@ def write_experiment(
     if not collection.exists():
         make_collection(collection)
     path = folder / "tiny.yaml"
-    text = FILE.format(collection=collection, epochs=epochs, seeds=seeds, max_failures=max_failures)
+    quoted = json.dumps(str(collection), ensure_ascii=False)
+    text = FILE.format(collection=quoted, epochs=epochs, seeds=seeds, max_failures=max_failures)
     path.write_text(text + more, encoding="utf-8")
     return path
 

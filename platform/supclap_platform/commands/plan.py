@@ -13,6 +13,7 @@ from supclap.progress import stage
 from supclap.wording import counted, duration
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.folders import check_folders
 from supclap_platform.ledger.forecast import Forecast, forecast, time_shapes
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan
@@ -43,6 +44,8 @@ def plan(asked: Asked, at_once: int | None, no_timing: bool) -> None:
     with stage("reading the experiment and its results"):
         experiment, ledger = asked.open()
         made = make_plan(experiment, ledger)
+        if made.to_run or experiment.search is not None:
+            check_folders(experiment)
     first = None if no_timing else time_shapes(made, ledger)
     console = Console(soft_wrap=True, highlight=False)
     if experiment.search is not None:

@@ -17,6 +17,7 @@ from supclap.wording import counted
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.commands.stale import RerunCommand, rerun_stale_option, with_reruns
 from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.folders import check_folders
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan, remember
@@ -75,6 +76,7 @@ def run(
     if experiment.search is not None:
         from supclap_platform.search.phase import run_search
 
+        check_folders(experiment)
         place = (address, cpus, tracking_uri, study_storage)
         code = run_search(experiment, ledger, console, *place, mixed=mixed)
         if code:
@@ -82,6 +84,8 @@ def run(
     experiment = with_winner(experiment, ledger)
     plan = make_plan(experiment, ledger)
     plan, anew = with_reruns(plan, rerun_stale)
+    if plan.to_run:
+        check_folders(experiment)
     _refuse_mixture(plan, ledger, mixed)
     _head(plan, ledger, console)
     with ExitStack() as stack:

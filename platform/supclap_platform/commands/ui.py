@@ -9,8 +9,8 @@ import sys
 import click
 
 from supclap.errors import InputError
-from supclap.storage import Folder
 from supclap_platform.commands.options import storage_option
+from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.mirror.store import Store, choose_store, sqlite_path
 
 HOST = "127.0.0.1"
@@ -29,7 +29,7 @@ _ENVIRONMENT = {
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 def ui(storage: str, tracking_uri: str | None, port: int) -> None:
     """Open MLflow's interface on loopback; Ctrl-C ends it."""
-    folder = Folder.at(storage)
+    folder = open_ledger(storage).storage
     store = choose_store(tracking_uri, folder)
     if store is None:
         raise InputError(

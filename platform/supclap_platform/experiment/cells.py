@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from supclap.config import RunConfig
-from supclap.errors import InputError
+from supclap.errors import InputError, SettingError
 from supclap_platform.experiment.identity import CELL, Contents, signature
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.rows import RESERVED
@@ -53,7 +53,7 @@ def cells_of(experiment: Experiment, content: Contents | None = None) -> list[Ce
             stage = None
             if variant.from_init and experiment.init is not None:
                 stage = stages[seed if experiment.init.per_seed else None]
-            cells.append(_cell(variant, seed, stage, content))
+            cells.append(_cell(experiment, variant, seed, stage, content))
     _refuse_twins(experiment, cells)
     return cells
 
@@ -91,10 +91,10 @@ def _stages(experiment: Experiment, content: Contents) -> dict[int | None, Cell]
     if init.variant is not None:
         own = experiment.variant(init.variant)
     else:
-        own = Variant(INIT, init.config, init.resources, {})
+        own = Variant(INIT, init.config, init.resources, {}, places=init.places)
     if init.per_seed:
-        return {seed: _cell(own, seed, None, content) for seed in experiment.seeds}
-    return {None: _cell(own, _shared_seed(init, experiment), None, content)}
+        return {seed: _cell(experiment, own, seed, None, content) for seed in experiment.seeds}
+    return {None: _cell(experiment, own, _shared_seed(init, experiment), None, content)}
 
 
 def _shared_seed(init: Init, experiment: Experiment) -> int:
@@ -102,17 +102,26 @@ def _shared_seed(init: Init, experiment: Experiment) -> int:
     return experiment.seeds[0] if init.variant is not None else 0
 
 
-def _cell(variant: Variant, seed: int, stage: Cell | None, content: Contents) -> Cell:
+def _cell(
+    experiment: Experiment, variant: Variant, seed: int, stage: Cell | None, content: Contents
+) -> Cell:
     changes: dict[str, Any] = {"seed": seed}
     if stage is not None:
         start = {"start": f"{CELL}{stage.signature}"}
         changes["model"] = variant.config.model.model_copy(update=start)
     config = variant.config.model_copy(update=changes)
+    try:
+        named = signature(config, variant.resources.workers, content)
+    except SettingError as error:
+        if experiment.settings is None:
+            raise
+        told = f"{variant.name}: {error}"
+        raise experiment.settings.error(variant.places, error.key, told) from None
     return Cell(
         variant.name,
         seed,
         config,
-        signature(config, variant.resources.workers, content),
+        named,
         variant.resources,
         stage.signature if stage else None,
         variant.group,

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from supclap.bounds import check_split
 from supclap.config import DataConfig, RunConfig, missing_from
-from supclap.errors import InputError, nearest
+from supclap.errors import InputError, SettingError
 from supclap.later_keys import identity_of
+from supclap.storage import is_folder
+from supclap.wording import one_line
 
 CELL = "cell:"  # model.start of a cell that starts from another: "cell:<signature>"
 NO_PART_OF_A_RESULT = {"checkpoint_steps"}  # settings that cannot change what a run ends with
@@ -28,20 +31,28 @@ NO_PART_OF_A_RESULT = {"checkpoint_steps"}  # settings that cannot change what a
 def signature(config: RunConfig, workers: int = 1, content: Contents | None = None) -> str:
     """The signature of a run: 16 hexadecimal digits.
 
-    Raises InputError where a folder that the configuration names cannot be read.
+    Raises SettingError where a folder that the configuration names cannot be read.
     """
     values = identity_of(config)
     for key in NO_PART_OF_A_RESULT:
         values.pop(key, None)
     content = content or Contents()
-    content.fill_in(config.data, values["data"])
+    try:
+        roles = {f"data.{role}": getattr(config.data, role) for role in ("train", "val", "test")}
+        content.fill_in(config.data, values["data"], roles)
+    except SettingError:
+        raise
+    except InputError as error:
+        raise SettingError("data.folder", str(error)) from None
     for name, further in config.also.items():
         try:
             data = config.data if further.data is None else further.data
             filled = values["also"][name]["data"] if further.data is not None else {}
-            content.fill_in(data, filled, (further.split,))
+            content.fill_in(data, filled, {f"also.{name}.split": further.split})
+        except SettingError:
+            raise
         except InputError as error:
-            raise InputError(f"also.{name}: {error}") from None
+            raise SettingError(f"also.{name}", f"also.{name}: {error}") from None
     for side in ("audio", "text"):
         encoder = getattr(config.model, side)
         if encoder.folder is not None:
@@ -49,7 +60,7 @@ def signature(config: RunConfig, workers: int = 1, content: Contents | None = No
             values["model"][side]["folder"] = content.folder(encoder.folder, key)
             missing = missing_from(encoder.name, Path(encoder.folder))
             if missing is not None:
-                raise InputError(f"{key}: {missing}")
+                raise SettingError(key, f"{key}: {missing}")
     start = config.model.start
     if start is not None and not start.startswith(CELL):
         values["model"]["start"] = content.folder(start, "model.start")
@@ -75,28 +86,22 @@ class Contents:
         self._known: dict[tuple[str, ...], str] = {}
 
     def fill_in(
-        self, data: DataConfig, values: dict[str, Any], splits: tuple[str | None, ...] | None = None
+        self, data: DataConfig, values: dict[str, Any], splits: Mapping[str, str | None]
     ) -> None:
         """Puts content in the place of the folders among the values of ``data``.
 
         Args:
-            splits: those that must be there; by default the splits that ``data`` names.
+            splits: those that must be there, by the key that names each.
         """
-        needed = (data.train, data.val, data.test) if splits is None else splits
         if data.folder is not None:
-            values["folder"] = self.collection(str(data.folder), needed)
-        elif splits is not None:
-            from supclap.data.soundscenes import SPLITS  # numpy and more: only where it is asked
-
-            _refuse_unknown("soundscenes", needed, SPLITS)
+            values["folder"] = self.collection(str(data.folder), splits)
         if data.events is not None:
             values["events"] = [self.folder(f, "data.events") for f in data.events]
 
-    def collection(self, folder: str, splits: tuple[str | None, ...]) -> str:
+    def collection(self, folder: str, splits: Mapping[str, str | None]) -> str:
         """Of a prepared collection, all splits of it; its index holds their hashes."""
-        return self._once(
-            ("collection", folder, *map(str, splits)), lambda: _collection(folder, splits)
-        )
+        asked = [f"{key}={name}" for key, name in splits.items()]
+        return self._once(("collection", folder, *asked), lambda: _collection(folder, splits))
 
     def folder(self, path: str, key: str) -> str:
         """Of any folder: the names, sizes and small files' bytes of all that lies below it."""
@@ -108,26 +113,19 @@ class Contents:
         return self._known[key]
 
 
-def _collection(folder: str, splits: tuple[str | None, ...]) -> str:
+def _collection(folder: str, splits: Mapping[str, str | None]) -> str:
     from supclap.data.clips import Collection  # needs numpy and pyarrow: only where there is one
 
     collection = Collection(Path(folder))
-    _refuse_unknown(folder, splits, collection.splits)
+    for key, name in splits.items():
+        if name is not None:
+            check_split(name, collection.splits, folder, key)
     return "content:" + collection.content_hash()
 
 
-def _refuse_unknown(place: str, splits: Sequence[str | None], existing: Sequence[str]) -> None:
-    for name in splits:
-        if name is not None and name not in existing:
-            raise InputError(
-                f"{place}: no split '{name}'{nearest(name, existing)} (it has "
-                f"{', '.join(existing) or 'none'})"
-            )
-
-
 def _folder(path: Path, key: str) -> str:
-    if not path.is_dir():
-        raise InputError(f"{key}: {path} is not a folder")
+    if not is_folder(path):
+        raise SettingError(key, f"{key}: {one_line(str(path))} is not a folder")
     state = hashlib.sha256()
     for file in sorted(path.rglob("*"), key=lambda p: p.relative_to(path).as_posix()):
         # Hidden: a downloader's notes of when and whence.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from supclap.config import RunConfig
-from supclap.document import Document
+from supclap.document import Document, Key
 from supclap.errors import nearest
 from supclap_platform.experiment.rows import DeclaredRow
 from supclap_platform.experiment.schema import InitSection, ProfileSection
@@ -36,10 +36,10 @@ def read_init(
             raise document.error(place, "the file has no init stage to change")
         return None
     if section.variant is None:
-        places = (("init", "base"), place)
+        places: tuple[Key, ...] = (("init", "base"), place)
         layers = (section.base or {}, changes.init)
         config, resources = settings.build("init", layers, places)
-        return Init(config, resources, section.per_seed, None)
+        return Init(config, resources, section.per_seed, None, places)
     if groups:
         raise document.error(
             ("init", "variant"),
@@ -58,7 +58,7 @@ def read_init(
             f"(variants: {', '.join(names)})",
         )
     found = variants[names.index(section.variant)]
-    return Init(found.config, found.resources, section.per_seed, found.name)
+    return Init(found.config, found.resources, section.per_seed, found.name, found.places)
 
 
 def starting_from(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ class Experiment:
     groups: tuple[str, ...] = ()  # none: every variant is a row of its own
     parts: tuple[Experiment, ...] = ()  # of a file that only gathers others; all else is empty
     search: Search | None = None  # its winner becomes a row (`search.winner.with_winner`)
+    settings: Settings | None = field(default=None, repr=False, compare=False)  # knows the places
     shared: tuple[Path, ...] = ()  # the files of profiles that it names
 
     @property
@@ -215,6 +216,7 @@ class _Reader:
             figures=check_figures(self.document, file.figures),
             groups=groups,
             search=search,
+            settings=self.settings,
         )
 
     def _search(
@@ -292,7 +294,7 @@ class _Reader:
             for key, value in flat(layer).items():
                 changes = {k: v for k, v in changes.items() if not _undone(k, v, key, value)}
                 changes[key] = value
-        return Variant(row.name, config, resources, changes, group=group)
+        return Variant(row.name, config, resources, changes, group=group, places=row.places)
 
     def _no_duplicates(self, variants: list[Variant], rows: list[DeclaredRow]) -> None:
         """Refuses rows that are one run. In two groups they may be: one that changes nothing."""

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from supclap.config import Section, explain
+from supclap.config import Section, Seed, explain
 from supclap_platform.experiment.metrics import FIRST_WORDS
 from supclap_platform.experiment.search_section import SearchSection
 
@@ -73,7 +73,7 @@ def _distinct(value: tuple[int, ...]) -> tuple[int, ...]:
 
 
 Seeds = Annotated[
-    tuple[NonNegativeInt, ...],
+    tuple[Seed, ...],
     Field(min_length=1),
     BeforeValidator(_seed_list),
     AfterValidator(_distinct),

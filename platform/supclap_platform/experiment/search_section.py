@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from supclap.config import Section
+from supclap.config import Section, Seed
 
 Overrides = dict[str, Any]
 Scalar = bool | int | float | str | None
@@ -143,7 +143,7 @@ class SearchSection(Section):
     ] = Field(default={"val.t2a.R@1": None})
     trials: Annotated[PositiveInt, Field(le=MOST_TRIALS)] = 50
     seeds: Annotated[
-        tuple[NonNegativeInt, ...],
+        tuple[Seed, ...],
         Field(min_length=1, max_length=100, validate_default=True),
         BeforeValidator(_seed_list),
         AfterValidator(_distinct),

@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from supclap.config import RunConfig, check_batch, covers, override
+from supclap.config import RunConfig, covers, override
 from supclap.document import Document, Key
-from supclap.errors import InputError
+from supclap.errors import InputError, SettingError
+from supclap.feasibility import check_run
 from supclap.wording import one_line
 from supclap_platform.experiment.metrics import check_select_metric
 from supclap_platform.experiment.rows import DeclaredRow
@@ -80,9 +81,9 @@ class Settings:
         except InputError as error:
             raise self.error(places, "select.metric", f"{name}: {error}") from None
         try:
-            check_batch(config, resources.workers)
-        except InputError as error:
-            raise self.error(places, "batch_size", f"{name}: {error}") from None
+            check_run(config, resources.workers)
+        except SettingError as error:
+            raise self.error(places, error.key, f"{name}: {error}") from None
         return config, resources
 
     def check_grid(self, row: DeclaredRow) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from supclap.config import RunConfig
+from supclap.document import Key
 from supclap_platform.experiment.columns import AT
 from supclap_platform.experiment.schema import Resources
 
@@ -20,6 +21,7 @@ class Variant:
     changes: dict[str, Any]  # dotted key -> value: what it overrides of the base
     from_init: bool = False  # starts from the stage that `init` declares
     group: str | None = None
+    places: tuple[Key, ...] = field(default=(), compare=False)  # where in the file it is written
 
     @property
     def row(self) -> str:
@@ -35,3 +37,4 @@ class Init:
     resources: Resources
     per_seed: bool
     variant: str | None
+    places: tuple[Key, ...] = field(default=(), compare=False)

@@ -1,9 +1,10 @@
 """Sound scenes made on the spot, with captions in eight languages (docs/soundscenes.md)."""
 
-from supclap.data.soundscenes.build import soundscenes_collection
+from supclap.bounds import SPLITS
+from supclap.data.soundscenes.build import check_events, soundscenes_collection
 from supclap.data.soundscenes.captions import caption, captions, class_names
 from supclap.data.soundscenes.kinds import RECORDED, SYNTHETIC, Kind
-from supclap.data.soundscenes.scenes import SPLITS, Event, Scene
+from supclap.data.soundscenes.scenes import Event, Scene
 
 __all__ = [
     "RECORDED",
@@ -14,6 +15,7 @@ __all__ = [
     "Scene",
     "caption",
     "captions",
+    "check_events",
     "class_names",
     "soundscenes_collection",
 ]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from supclap.bounds import CAPTIONS, SECONDS, SPLITS, check_seconds, split_sizes
 from supclap.code import own_code, version_of
 from supclap.config import DataConfig
 from supclap.data.cache import build_once, cache_folder
@@ -28,16 +29,13 @@ from supclap.data.soundscenes.recordings import (
     usable_kinds,
     used_recordings,
 )
-from supclap.data.soundscenes.scenes import SPLITS, Event, plan, split_sizes
+from supclap.data.soundscenes.scenes import Event, plan
 from supclap.data.soundscenes.synthesis import synthesize
 from supclap.data.soundscenes.waves import Array
-from supclap.errors import InputError
 from supclap.progress import counting, stage
 
 NAME = "soundscenes"
 EVENTS = "events.json"  # beside the splits: how many recordings of each kind they were made from
-SECONDS = 2.0
-_SHORTEST = 1.0
 _TIMED = 24  # clips that an estimate makes
 _ITEMS_PER_WORKER = 200  # a process takes half a second to start: fewer are not worth one
 
@@ -59,11 +57,8 @@ def soundscenes_collection(
         InputError: a folder of events that cannot be used, too few kinds of events for the number
             of clips, clips shorter than a second, or a cache that cannot be written to.
     """
-    seconds = config.seconds or SECONDS
-    if seconds < _SHORTEST:
-        raise InputError(
-            f"data.seconds: {seconds:g} is too short for a scene; give {_SHORTEST:g} or more"
-        )
+    seconds = config.seconds or SECONDS[NAME]
+    check_seconds(seconds)
     recordings = find_recordings(config.events) if config.events else []
     folder = _place(config, seconds, recordings, cache)
     work = _Work(config.seed, config.clips, seconds, recordings, workers)
@@ -77,7 +72,7 @@ def seconds_to_make(config: DataConfig) -> float:
     Raises:
         InputError: as `soundscenes_collection`.
     """
-    seconds = config.seconds or SECONDS
+    seconds = config.seconds or SECONDS[NAME]
     recordings = find_recordings(config.events) if config.events else []
     if _place(config, seconds, recordings, None).is_dir():
         return 0.0
@@ -103,10 +98,20 @@ def _place(
         "seconds": seconds,
         "events": fingerprint(recordings) if recordings else None,
         "code": code_hash(),
+        "splits": [split_sizes(config.clips), CAPTIONS],
         "format": FORMAT,
     }
     key = hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()[:16]
     return (cache or cache_folder()) / f"{NAME}-{key}"
+
+
+def check_events(config: DataConfig) -> None:
+    """Whether the recordings that a configuration names can make its scenes; makes none.
+
+    Raises:
+        InputError: a folder of events that cannot be used, or too few kinds for the scenes.
+    """
+    plan(config.clips, config.seed, usable_kinds(find_recordings(config.events or ())))
 
 
 @remember

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from supclap.bounds import SPLITS
 from supclap.data.clips import SAMPLE_RATE, Clip
 from supclap.data.soundscenes.captions import captions, class_names
 from supclap.data.soundscenes.conditions import CONDITIONS, background, reverberate, shift
-from supclap.data.soundscenes.scenes import SPLITS, Event, PlannedClip, Scene
+from supclap.data.soundscenes.scenes import Event, PlannedClip, Scene
 from supclap.data.soundscenes.waves import Array
 
 # Levels of the sounding part of an event, in dBFS (root mean square).

@@ -16,12 +16,11 @@ from itertools import accumulate, combinations, product
 
 import numpy as np
 
+from supclap.bounds import CAPTIONS, SPLITS, split_sizes
 from supclap.data.soundscenes.kinds import ATTRIBUTES, Kind
 from supclap.errors import InputError
 
 ARRANGEMENTS = ("single", "then", "together")
-SPLITS = ("pretrain", "train", "val", "test", "shifted", "events")
-CLIPS_PER_KIND = 20  # of the events split
 # Shares of the scenes; single events are few, because few distinct ones exist.
 _ARRANGEMENT_SHARES = (0.06, 0.55, 0.39)
 _ATTRIBUTE_COUNT_SHARES = (0.25, 0.5, 0.25)  # none, one or two attributes for one event
@@ -131,22 +130,6 @@ def less_detailed(scene: Scene) -> set[Scene]:
     return {Scene(scene.arrangement, events) for events in product(*choices)}
 
 
-def split_sizes(clips: int) -> dict[str, int]:
-    """Clips per split; the measured ones reach their full size at 1,000 training clips.
-
-    The events split is given as clips per kind.
-    """
-    measured = min(1000, clips)
-    return {
-        "pretrain": clips,
-        "train": clips,
-        "val": max(1, measured // 2),
-        "test": measured,
-        "shifted": measured,
-        "events": max(1, measured * CLIPS_PER_KIND // 1000),
-    }
-
-
 def plan(
     clips: int, seed: int, kinds: Mapping[str, Mapping[str, Kind]]
 ) -> dict[str, list[PlannedClip]]:
@@ -174,16 +157,16 @@ def plan(
         Scene("single", (Event(name),)) for name in kinds["test"] for _ in range(sizes["events"])
     ]
     drawn = {
-        "pretrain": (pretrain, 1),
-        "train": (train, 1),
-        "val": (val, 5),
-        "test": (test, 5),
-        "shifted": (test, 5),
-        "events": (events, 0),
+        "pretrain": pretrain,
+        "train": train,
+        "val": val,
+        "test": test,
+        "shifted": test,
+        "events": events,
     }
     return {
-        split: [PlannedClip(split, i, scene, captions) for i, scene in enumerate(scenes)]
-        for split, (scenes, captions) in drawn.items()
+        split: [PlannedClip(split, i, scene, CAPTIONS[split]) for i, scene in enumerate(scenes)]
+        for split, scenes in drawn.items()
     }
 
 

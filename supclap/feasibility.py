@@ -1,0 +1,238 @@
+"""What can be refused before anything is trained: by `supclap train`, by a plan and by a driver.
+
+`check_run` knows a configuration alone and takes microseconds; `check_data` opens the folders that
+the configuration names. Neither makes data, and PyTorch is imported only for encoders whose sizes
+are not known without them: pretrained ones, and those that somebody else has registered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from supclap.bounds import (
+    CAPTIONS,
+    SECONDS,
+    SPLITS,
+    check_cnn,
+    check_pairs,
+    check_seconds,
+    check_share,
+    check_split,
+    check_temperature,
+    check_transformer,
+    check_vocabulary,
+    noisy_clips,
+    split_sizes,
+)
+from supclap.config import DataConfig, LossConfig, ModelConfig, RunConfig
+from supclap.errors import InputError, SettingError
+
+STAGE = "cell:"  # how `model.start` begins where it names no folder but a run that is to come
+
+
+def check_run(config: RunConfig, workers: int = 1) -> None:
+    """What the configuration of a run says of itself.
+
+    Raises:
+        SettingError: sizes that do not divide, splits or encoders that do not exist, a batch that
+            cannot be filled or shared, captions that cannot be exchanged.
+    """
+    check_share(config.batch_size, workers)
+    _check_loss(config.loss)
+    _check_encoders(config.model)
+    data = config.data
+    if data.name == "soundscenes":
+        _check_scenes(data, "data")
+    most = _most_clips(data)
+    for told, count in most.items():
+        if data.pairs == "one":
+            check_pairs(count, config.batch_size, f"{told}, {count}")
+    if data.name == "soundscenes":
+        clips = min(most.values())
+        noisy_clips(clips, data.noise)
+        if data.pairs == "all":
+            pairs = clips * CAPTIONS[data.train] * len(data.languages)
+            check_pairs(pairs, config.batch_size, f"the {pairs} pairs of split '{data.train}'")
+    for name, further in config.also.items():
+        place = data if further.data is None else further.data
+        if place.name != "soundscenes":
+            continue
+        key = f"also.{name}"
+        check_split(further.split, SPLITS, "soundscenes", f"{key}.split")
+        if further.data is not None:
+            check_seconds(place.seconds or SECONDS[place.name], f"{key}.data.seconds")
+
+
+def check_data(config: RunConfig, seen: set[Any] | None = None) -> None:
+    """What the folders of a configuration hold: collections, recorded events, models.
+
+    Scenes that are still to be made are taken on trust: `check_run` knows what they will be.
+
+    Args:
+        seen: what has been looked at before and is in order, and is not looked at again.
+
+    Raises:
+        SettingError: no such folder or split, too few pairs in it, nothing to measure, or a model
+            that cannot be built from it.
+    """
+    seen = set() if seen is None else seen
+    data = config.data
+    loss = config.loss.multilingual
+    asked = (data, config.batch_size, loss, config.select, *sorted(config.also.items()))
+    if asked not in seen and (_has_folder(data) or any(a.data for a in config.also.values())):
+        _check_collections(config)
+    seen.add(asked)
+    seconds = data.seconds or SECONDS[data.name]
+    model = (config.model, seconds)
+    if model not in seen:
+        _check_folders(config.model, seconds)
+    seen.add(model)
+
+
+def _has_folder(data: DataConfig) -> bool:
+    return data.name == "collection" or data.events is not None
+
+
+def _most_clips(data: DataConfig) -> dict[str, int]:
+    """How many clips a run trains on at most, by what says so."""
+    most = {} if data.limit is None else {"data.limit": data.limit}
+    if data.name == "soundscenes":
+        size = split_sizes(data.clips)[data.train]
+        named = "data.clips" if size == data.clips else f"the clips of split '{data.train}'"
+        most[named] = size
+    return most
+
+
+def _check_scenes(data: DataConfig, key: str) -> None:
+    check_seconds(data.seconds or SECONDS[data.name], f"{key}.seconds")
+    for role in ("train", "val", "test"):
+        split = getattr(data, role)
+        if split is None:
+            continue
+        check_split(split, SPLITS, "soundscenes", f"{key}.{role}")
+        if not CAPTIONS[split]:
+            raise SettingError(
+                f"{key}.{role}",
+                f"{key}.{role}: the clips of soundscenes' split '{split}' have no captions",
+            )
+
+
+def _check_loss(loss: LossConfig) -> None:
+    learned = loss.learn_temperature
+    learned = loss.name == "siglip" if learned is None else learned
+    if loss.temperature is not None:
+        check_temperature(loss.temperature, learned)
+
+
+def _check_encoders(model: ModelConfig) -> None:
+    """Sizes of this package's own encoders that are trained from scratch, and all names."""
+    audio, text = model.audio, model.text
+    if audio.name == "cnn":
+        check_cnn(audio.width, audio.layers)
+    elif audio.name == "transformer":
+        check_transformer("audio", audio.width)
+    if text.name == "transformer":
+        check_transformer("text", text.width)
+        check_vocabulary(text.vocabulary)
+    for side, name, known in (
+        ("audio", audio.name, ("cnn", "transformer", "ced")),
+        ("text", text.name, ("transformer", "sonar")),
+    ):
+        if name in known:
+            continue
+        from supclap.model import clap, registry  # with them come PyTorch and all registrations
+
+        assert clap is not None
+        encoders = registry.AUDIO_ENCODERS if side == "audio" else registry.TEXT_ENCODERS
+        with _about(f"model.{side}.name"):
+            registry.find(encoders, side, name)
+        _build(model, side, SECONDS["soundscenes"])
+
+
+def _check_folders(model: ModelConfig, seconds: float) -> None:
+    """Models that lie in folders: described as this package reads them, and of the right sizes."""
+    for side in ("audio", "text"):
+        if getattr(model, side).folder is not None:
+            with _about(f"model.{side}.folder"):
+                _build(model, side, seconds)
+    if model.start is not None and not model.start.startswith(STAGE):
+        from supclap.model.clap import check_start
+
+        with _about("model.start"):
+            check_start(model, Path(model.start))
+
+
+def _build(model: ModelConfig, side: str, seconds: float) -> None:
+    """Builds an encoder on the meta device: its shapes are checked, and no number is computed."""
+    import torch
+
+    from supclap.model import clap, registry
+
+    assert clap is not None
+    source = registry.Source(seconds, model.dropout, captions=("a sound",))
+    make = registry.make_audio if side == "audio" else registry.make_text
+    try:
+        with torch.device("meta"):
+            make(getattr(model, side), source)
+    except InputError:
+        raise
+    except (NotImplementedError, RuntimeError):
+        return  # it looks at its own numbers, which are none here; so this cannot judge it
+
+
+def _check_collections(config: RunConfig) -> None:
+    from supclap.batches import Batches
+    from supclap.data import open_data
+    from supclap.data.clips import Collection
+    from supclap.sets import choose_sets, further_set
+
+    data = config.data
+
+    def opened(place: DataConfig) -> Collection | None:
+        if place.name == "collection":
+            return open_data(place)
+        if place.events is not None:
+            from supclap.data.soundscenes import check_events
+
+            check_events(place)
+        return None
+
+    with _about("data.folder" if data.events is None else "data.events"):
+        collection = opened(data)
+    if collection is None:
+        for name, also in config.also.items():
+            with _about(f"also.{name}"):
+                further_set(name, also, None, data.languages, opened)
+        return
+    for role in ("train", "val", "test"):
+        split = getattr(data, role)
+        if split is not None:
+            check_split(split, collection.splits, str(data.folder), f"data.{role}")
+    with _about("data.train"):
+        Batches(
+            collection.split(data.train).captions,
+            data.languages,
+            config.batch_size,
+            config.seed,
+            pairs=data.pairs,
+            multilingual=config.loss.multilingual,
+            limit=data.limit,
+            noise=data.noise,
+            source=f"split '{data.train}'",
+        )
+    with _about("data"):
+        choose_sets(config, collection, opened)
+
+
+@contextmanager
+def _about(key: str) -> Iterator[None]:
+    """Names the setting of an InputError that does not say which one it is about."""
+    try:
+        yield
+    except SettingError:
+        raise
+    except InputError as error:
+        raise SettingError(key, str(error)) from None
