@@ -17,6 +17,7 @@ from supclap.data.faults import Unreadable
 
 # A length of so much, or the double, or the greatest of its field, stands where none was known.
 _UNKNOWN = 2**31 - 2**16
+_MOST = 100_000  # chunks: what would have more is no list of chunks
 _W64_RIFF = b"riff\x2e\x91\xcf\x11"
 _W64_HEAD = 24  # bytes of a chunk's mark and size, which its size includes
 
@@ -174,9 +175,11 @@ def _layout(head: bytes) -> _Layout | None:
 
 
 def _chunks(file: int, span: range, layout: _Layout, start: int) -> Iterator[_Chunk]:
-    """The chunks from ``start`` on as far as they lie in ``span``."""
+    """The chunks from ``start`` on as far as they lie in ``span``, `_MOST` of them at most."""
     at = start
-    while at + layout.mark + layout.size <= span.stop:
+    for _ in range(_MOST):
+        if at + layout.mark + layout.size > span.stop:
+            return
         mark = os.pread(file, layout.mark, at)[:4]
         field = _Field(at + layout.mark, layout.size, layout.order, layout.own, layout.signed)
         body = at + layout.mark + layout.size

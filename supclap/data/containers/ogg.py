@@ -36,16 +36,27 @@ class _Page:
 
 @dataclass
 class _Logical:
-    """The pages of one serial number in one link of the chain."""
+    """One serial number in one link of the chain: the bytes of its pages, and the last of them.
+
+    Of FLAC it is the pages' content, which is native FLAC.
+    """
 
     codec: str
-    pages: list[_Page] = field(default_factory=list)
+    last: _Page
+    spans: list[range] = field(default_factory=list)
+
+    def take(self, page: _Page) -> None:
+        self.last = page
+        span = page.body if self.codec == "FLAC" else page.span
+        if self.spans and self.spans[-1].stop == span.start:  # neighbours as one
+            span = range(self.spans.pop().start, span.stop)
+        self.spans.append(span)
 
 
 def streams(file: int, span: range) -> list[list[Part]]:
     """The streams of sound in a part of a file, each as the parts of a file of its own.
 
-    Vorbis and Opus stay in Ogg; FLAC in Ogg becomes native FLAC, which is its pages' content.
+    Vorbis and Opus stay in Ogg; FLAC in Ogg becomes native FLAC.
 
     Raises:
         Unreadable: the last page is cut off, a page is damaged or missing, or there is no sound
@@ -58,19 +69,21 @@ def streams(file: int, span: range) -> list[list[Part]]:
             if begun or not links:
                 links.append({})
                 begun = False
-            links[-1][page.serial] = _Logical(_codec(os.pread(file, 8, page.body.start)), [page])
+            logical = _Logical(_codec(os.pread(file, 8, page.body.start)), page)
+            links[-1][page.serial] = logical
+            logical.take(page)
             continue
         begun = True
-        logical = links[-1].get(page.serial) if links else None
-        if logical is None:
+        if not links or page.serial not in links[-1]:
             raise Unreadable("damaged: the beginning of the Ogg stream is missing")
-        last = logical.pages[-1]
+        logical = links[-1][page.serial]
+        last = logical.last
         # Who tunes in to a broadcast gets the headers and then the pages of that moment.
         if page.number != last.number + 1 and last.position > 0:
             raise Unreadable(
                 f"damaged: the Ogg stream goes from page {last.number:,} to {page.number:,}"
             )
-        logical.pages.append(page)
+        logical.take(page)
     sounds = [[s for s in link.values() if s.codec in _CODECS.values()] for link in links]
     if not any(sounds):
         codecs = ", ".join(dict.fromkeys(s.codec for link in links for s in link.values()))
@@ -80,10 +93,14 @@ def streams(file: int, span: range) -> list[list[Part]]:
 
 def _parts(file: int, logical: _Logical) -> list[Part]:
     if logical.codec == "FLAC":
-        first, *others = (page.body for page in logical.pages)
-        return _joined([range(first.start + _FLAC_MAPPING, first.stop), *others])
-    *others, last = (page.span for page in logical.pages)
-    return [*_joined(others), _ending(os.pread(file, len(last), last.start))]
+        first, *others = logical.spans
+        return [range(first.start + _FLAC_MAPPING, first.stop), *others]
+    *others, end = logical.spans
+    last = logical.last.span
+    page = os.pread(file, len(last), last.start)
+    if page[5] & _LAST:
+        return [*others, end]
+    return [*others, range(end.start, last.start), _ending(page)]
 
 
 def _ending(page: bytes) -> bytes:
@@ -93,16 +110,6 @@ def _ending(page: bytes) -> bytes:
     """
     head = page[:5] + bytes([page[5] | _LAST])
     return head + page[6:22] + _checksum(head + page[6:22] + bytes(4) + page[26:]) + page[26:]
-
-
-def _joined(spans: list[range]) -> list[Part]:
-    """Neighbouring ranges as one."""
-    joined: list[range] = []
-    for span in spans:
-        if joined and joined[-1].stop == span.start:
-            span = range(joined.pop().start, span.stop)
-        joined.append(span)
-    return list(joined)
 
 
 def _codec(head: bytes) -> str:
