@@ -11,7 +11,7 @@ from supclap_platform.experiment.claims import Claim, parse_claim
 from supclap_platform.experiment.columns import Column
 from supclap_platform.experiment.metrics import why_not_reported
 from supclap_platform.experiment.published import published_table
-from supclap_platform.experiment.schema import FIGURES, PublishedSection
+from supclap_platform.experiment.schema import PublishedSection
 
 
 def check_baselines(
@@ -90,13 +90,6 @@ def check_claims(
             raise document.error(key, f"the claim '{claim.text}' stands twice")
         result.append(claim)
     return tuple(result)
-
-
-def check_figures(document: Document, figures: Iterable[str]) -> tuple[str, ...]:
-    """The figures, each of a known kind, none twice. Raises InputError."""
-    for position, name in enumerate(figures):
-        _known(document, ("figures", str(position)), "no figure", name, FIGURES)
-    return tuple(dict.fromkeys(figures))
 
 
 def _known(document: Document, key: Key, what: str, name: str, valid: Iterable[str]) -> None:

@@ -20,6 +20,19 @@ class Column:
     name: str  # as a table calls it: "t2a.R@1", with groups "24.t2a.R@1"
     metric: str  # as declared, without the group; `metrics.full_name` gives what a run reports
     group: str | None = None
+    label: str = ""  # what stands at its head; nothing: its name
+
+    @property
+    def heading(self) -> str:
+        """What stands at its head below its group's."""
+        return self.label or self.metric
+
+    @property
+    def head(self) -> str:
+        """What stands at its head where the headings are of one line."""
+        if not self.label:
+            return self.name
+        return self.label if self.group is None else f"{self.group}: {self.label}"
 
     @property
     def short_name(self) -> str:
@@ -55,7 +68,7 @@ def split_group(name: str, groups: Sequence[str]) -> tuple[str | None, str]:
 def check_columns(
     document: Document,
     place: Key,
-    declared: Sequence[str],
+    declared: Sequence[tuple[str, str]],
     groups: Sequence[str],
     configs: Mapping[str, Mapping[str, RunConfig]],
 ) -> tuple[Column, ...]:
@@ -63,12 +76,13 @@ def check_columns(
 
     Args:
         place: where they stand in the document.
+        declared: name and label of each.
         configs: group ("" where the file has none) -> row -> configuration.
 
     Raises InputError at the column that is wrong.
     """
     found: list[Column] = []
-    for position, text in enumerate(declared):
+    for position, (text, label) in enumerate(declared):
         key: Key = (*place, str(position))
         try:
             own, metric = split_group(text, groups)
@@ -84,6 +98,6 @@ def check_columns(
                 row = in_group(next(iter(reasons)), group or None)
                 reason = next(iter(reasons.values()))
                 raise document.error(key, f"no variant reports '{name}': {row}: {reason}")
-            found.append(Column(name, metric, group or None))
+            found.append(Column(name, metric, group or None, label))
     order = list(configs)
     return tuple(sorted(found, key=lambda column: order.index(column.group or "")))

@@ -21,7 +21,6 @@ from supclap.errors import nearest
 from supclap_platform.experiment.checks import (
     check_baselines,
     check_claims,
-    check_figures,
     check_published,
 )
 from supclap_platform.experiment.claims import Claim
@@ -29,6 +28,7 @@ from supclap_platform.experiment.columns import AT, Column, check_columns, in_gr
 from supclap_platform.experiment.identity import NO_PART_OF_A_RESULT
 from supclap_platform.experiment.include import check_names, check_part, included
 from supclap_platform.experiment.init import read_init, starting_from
+from supclap_platform.experiment.layout import Layout, check_layout
 from supclap_platform.experiment.rows import DeclaredRow, rows_of
 from supclap_platform.experiment.schema import (
     MOST_CELLS,
@@ -68,6 +68,7 @@ class Experiment:
     search: Search | None = None  # its winner becomes a row (`search.winner.with_winner`)
     settings: Settings | None = field(default=None, repr=False, compare=False)  # knows the places
     shared: tuple[Path, ...] = ()  # the files of profiles that it names
+    layout: Layout = field(default_factory=Layout)  # of its table and figures
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -198,7 +199,9 @@ class _Reader:
             names += search.rows
             configs |= placeholders(search)
             of_groups[""] |= placeholders(search)
-        columns = check_columns(self.document, (*at, "columns"), table.columns, groups, of_groups)
+        declared = [(column.metric, column.label or "") for column in table.columns]
+        columns = check_columns(self.document, (*at, "columns"), declared, groups, of_groups)
+        layout = check_layout(self.document, at, table, file.figures, names)
         return Experiment(
             name=file.experiment,
             about=" ".join(file.about.split()),
@@ -213,7 +216,8 @@ class _Reader:
             columns=columns,
             published=check_published(self.document, at, table.published, names, columns),
             claims=check_claims(self.document, claimed, claims, configs, groups),
-            figures=check_figures(self.document, file.figures),
+            figures=tuple(layout.figures),
+            layout=layout,
             groups=groups,
             search=search,
             settings=self.settings,

@@ -154,9 +154,70 @@ def _published(value: object) -> object:
     return {"table": value} if isinstance(value, str) else value
 
 
+Label = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class ColumnSection(Section):
+    """A column: its metric, and what stands at its head in the metric's place."""
+
+    metric: str
+    label: Label | None = None
+
+
+class RowSection(Section):
+    """A row that the table shows, and what stands in its name's place."""
+
+    row: str
+    label: Label | None = None
+
+
+def _columns(value: object) -> object:
+    """A name alone is short for ``{metric: NAME}``."""
+    return _each(value, "metric")
+
+
+def _rows(value: object) -> object:
+    return _each(value, "row")
+
+
+def _each(value: object, key: str) -> object:
+    if not isinstance(value, list | tuple):
+        return value
+    return [{key: item} if isinstance(item, str) else item for item in value]
+
+
+def _latex_label(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9:._-]{0,100}", value):
+        raise ValueError("expected letters, digits, ':', '.', '_' and '-', such as tab:ablation")
+    return value
+
+
 class TableSection(Section):
-    columns: Annotated[tuple[str, ...], Field(min_length=1)] = ("t2a.R@1", "a2t.R@1")
+    columns: Annotated[
+        tuple[ColumnSection, ...], Field(min_length=1), BeforeValidator(_columns)
+    ] = (ColumnSection(metric="t2a.R@1"), ColumnSection(metric="a2t.R@1"))
+    # Those that the table shows, in its order; all, where there is no list.
+    rows: Annotated[tuple[RowSection, ...] | None, Field(min_length=1), BeforeValidator(_rows)] = (
+        None
+    )
+    label: Annotated[str, AfterValidator(_latex_label)] = ""  # LaTeX's \label
     published: Annotated[PublishedSection | None, BeforeValidator(_published)] = None
+
+
+Inches = Annotated[float, Field(ge=1.5, le=40)]
+
+
+class FigureSection(Section):
+    """A figure, the rows that it draws, and its size in inches."""
+
+    figure: str
+    rows: Annotated[tuple[str, ...] | None, Field(min_length=1)] = None
+    width: Inches | None = None
+    height: Inches | None = None
+
+
+def _figures(value: object) -> object:
+    return _each(value, "figure")
 
 
 class ProfileSection(Section):
@@ -199,7 +260,7 @@ class ExperimentFile(Section):
     resources: ResourceChanges = ResourceChanges()
     table: TableSection = TableSection()
     claims: tuple[str, ...] = ()
-    figures: tuple[str, ...] = ()
+    figures: Annotated[tuple[FigureSection, ...], BeforeValidator(_figures)] = ()
     profiles: dict[Name, ProfileSection] = Field(default={})
     # Files with profiles for several experiments, which these lie under (`shared_profiles`).
     profiles_from: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = ()

@@ -50,10 +50,13 @@ def notes_of(
             yield f"Rows without a published number: {', '.join(lacking)}."
     yield from (f"MIXED: {what}." for what in mixed_up)
     yield from (_stale(one, len(results)) for one in stale)
+
+
+def versions_of(cells: Sequence[Cell], results: dict[str, Result], stale: Sequence[Stale]) -> str:
+    """The last line: the code and the data that have made the numbers; empty without any."""
     data = sorted({result.data for result in results.values()})
-    if data:
-        finished = [cell for cell in cells if cell.signature in results]
-        yield f"Code {_code(finished, stale)}; data {', '.join(data)}."
+    finished = [cell for cell in cells if cell.signature in results]
+    return f"Code {_code(finished, stale)}; data {', '.join(data)}." if data else ""
 
 
 def _stale(one: Stale, finished: int) -> str:

@@ -41,6 +41,7 @@ class Drawing:
     panels: tuple[Panel, ...]  # those with anything to draw, left to right
     lines: dict[str, tuple[Line, ...]]  # metric -> one for each variant that reports it
     styles: dict[str, Style]  # row -> how it is drawn
+    labels: dict[str, str]  # row -> what stands for it, where that is not its name
     notes: tuple[str, ...]
     files: dict[str, bytes]  # empty where no finished run reports anything to draw
 
@@ -83,8 +84,12 @@ def figure_files(drawings: Iterable[Drawing]) -> dict[str, bytes]:
     }
 
 
-def rows_drawn(experiment: Experiment) -> tuple[str, ...]:
-    """The rows that figures show: all, or baselines and the first of the others."""
+def rows_drawn(experiment: Experiment, figure: str = "") -> tuple[str, ...]:
+    """The rows that a figure shows: those that the file names for it; else all, or baselines and
+    the first of the others."""
+    named = experiment.layout.of_figure(figure).rows
+    if named:
+        return tuple(row for row in experiment.rows if row in named)
     first = dict.fromkeys([*experiment.baselines.values(), *experiment.rows])
     kept = set(list(first)[:MOST])
     return tuple(row for row in experiment.rows if row in kept)
@@ -93,7 +98,8 @@ def rows_drawn(experiment: Experiment) -> tuple[str, ...]:
 def _drawing(
     name: str, experiment: Experiment, evidence: Evidence, endings: Sequence[str]
 ) -> Drawing:
-    rows = rows_drawn(experiment)
+    layout = experiment.layout.of_figure(name)
+    rows = rows_drawn(experiment, name)
     variants = [variant for variant in experiment.variants if variant.row in rows]
     lines = {
         panel.metric: tuple(
@@ -104,11 +110,13 @@ def _drawing(
         for panel in PANELS[name]
     }
     notes = [*_notes(name, variants, lines, evidence)]
-    if len(rows) < len(experiment.rows):
+    if len(rows) < len(experiment.rows) and not layout.rows:
         notes.append(
             f"{name}: {len(rows)} of {len(experiment.rows)} rows are drawn, baselines and the first"
         )
-    _, missing = families_for([*rows, *experiment.groups])
+    labels = {r: experiment.layout.labels[r] for r in rows if r in experiment.layout.labels}
+    shown = [labels.get(row, row) for row in rows]
+    _, missing = families_for([*shown, *experiment.groups])
     if missing:
         notes.append(
             f"{name}: no font of this machine has the signs {' '.join(missing)}: PDF and PNG show "
@@ -120,9 +128,11 @@ def _drawing(
     styles = styles_of(experiment.rows)
     files = {}
     if panels and endings:
-        drawn = draw_whole(name, panels, groups, lines, styles, endings)
+        drawn = draw_whole(
+            name, panels, groups, lines, styles, endings, labels, (layout.width, layout.height)
+        )
         files = {f"{name}.{ending}": content for ending, content in drawn.items()}
-    return Drawing(name, groups, panels, lines, styles, tuple(notes), files)
+    return Drawing(name, groups, panels, lines, styles, labels, tuple(notes), files)
 
 
 def _notes(

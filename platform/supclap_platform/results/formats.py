@@ -39,7 +39,7 @@ def as_markdown(table: Table) -> str:
     lines.append(pipes(["---", *["--:"] * len(slots)]))
     for row in table.rows:
         texts = (f"**{s.text(row)}**" if s.best(row) else s.text(row) for s in slots)
-        lines.append(pipes([escaped(row.variant), *texts]))
+        lines.append(pipes([escaped(row.name), *texts]))
     lines += [
         "",
         *(f"- {escaped(note)}" for note in table.notes),
@@ -50,7 +50,7 @@ def as_markdown(table: Table) -> str:
     for row in table.rows:
         for group, runs in row.runs_of_groups():
             listed = ", ".join(f"{run.seed}: `{run.signature}` {run.state}" for run in runs)
-            lines.append(f"- {escaped(in_group(row.variant, group))}: {listed}")
+            lines.append(f"- {escaped(in_group(row.name, group))}: {listed}")
     return "\n".join(lines) + "\n"
 
 
@@ -96,7 +96,7 @@ def _grids(table: Table) -> list[list[list[str]]]:
 def _grid(table: Table, columns: Sequence[Sequence[Slot]]) -> list[list[str]]:
     slots = [slot for column in columns for slot in column]
     lines = [
-        [row.variant, *(f"{s.text(row)} *" if s.best(row) else s.text(row) for s in slots)]
+        [row.name, *(f"{s.text(row)} *" if s.best(row) else s.text(row) for s in slots)]
         for row in table.rows
     ]
     return [["", *(slot.head for slot in slots)], *lines]

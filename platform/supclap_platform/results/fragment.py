@@ -32,7 +32,7 @@ def as_html(table: Table, href: Callable[[Run], str | None] | None = None) -> st
     ]
     for place, row in enumerate(table.rows):
         cells = "".join(_cell(table, place, row, slot) for slot in slots)
-        lines.append(f'<tr><th scope="row">{escape(row.variant)}</th>{cells}</tr>')
+        lines.append(f'<tr><th scope="row">{escape(row.name)}</th>{cells}</tr>')
     lines += ["</tbody>", "</table>", "</div>", '<ul class="notes">']
     lines += [f"<li>{escape(note)}</li>" for note in table.notes]
     lines += ["</ul>", '<div class="runs">']
@@ -46,7 +46,7 @@ def _heads(columns: list[list[Slot]]) -> list[str]:
     rows = []
     if blocks[0][0] is not None:
         rows.append([(str(name), sum(map(len, block)), "group") for name, block in blocks])
-    rows.append([(column[0].column.metric, len(column), "metric") for column in columns])
+    rows.append([(column[0].column.heading, len(column), "metric") for column in columns])
     if any(len(column) > 1 for column in columns):
         kinds = [slot.kind for column in columns for slot in column]
         rows.append([("Δ" if k is Kind.PAPER_DIFFERENCE else str(k), 1, "kind") for k in kinds])
@@ -84,7 +84,7 @@ def _runs(
 ) -> list[str]:
     lines = []
     for group, runs in row.runs_of_groups():
-        name = escape(in_group(row.variant, group))
+        name = escape(in_group(row.name, group))
         lines += [f"<details><summary>Runs of {name}</summary>"]
         lines += [f'<ul id="{_anchor(table, place, row, group)}">']
         for run in runs:

@@ -13,11 +13,15 @@ WIDEST = 10  # columns of figures in one tabular; what is wider is cut
 def as_latex(table: Table) -> str:
     """A booktabs table; the runs behind each row stand in comments."""
     pieces = parted(slots_of(table), lambda columns: sum(map(len, columns)) <= WIDEST)
+    # Code and data are for who makes the numbers again, not for who reads the paper.
+    notes = [note for note in table.notes if note != table.made_with]
     lines = [
+        *([f"% {table.made_with}"] if table.made_with else []),
         "% needs \\usepackage{booktabs}",
         "\\begin{table}",
         "\\centering",
-        f"\\caption{{{tex(' '.join([_sentence(table.title), *table.notes]))}}}",
+        f"\\caption{{{tex(' '.join([_sentence(table.title), *notes]))}}}",
+        *([f"\\label{{{table.label}}}"] if table.label else []),
     ]
     for place, piece in enumerate(pieces):
         lines += ["", "\\medskip"] if place else []
@@ -38,7 +42,7 @@ def _tabular(table: Table, columns: list[list[Slot]]) -> list[str]:
         marked = (
             f"\\textbf{{{t}}}" if s.best(row) else t for t, s in zip(texts, slots, strict=True)
         )
-        lines.append(" & ".join([tex(row.variant), *marked]) + f" \\\\ % {_runs(row, slots)}")
+        lines.append(" & ".join([tex(row.name), *marked]) + f" \\\\ % {_runs(row, slots)}")
     return [*lines, "\\bottomrule", "\\end{tabular}"]
 
 
@@ -48,7 +52,7 @@ def _heads(columns: list[list[Slot]]) -> list[str]:
     if blocks[0][0] is not None:
         spans = [(str(name), sum(map(len, block))) for name, block in blocks]
         lines += _spanning(spans)
-    metrics = [(column[0].column.metric, len(column)) for column in columns]
+    metrics = [(column[0].column.heading, len(column)) for column in columns]
     if all(span == 1 for _, span in metrics):
         return [*lines, _line([name for name, _ in metrics])]
     lines += _spanning(metrics)

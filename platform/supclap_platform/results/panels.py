@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,14 @@ from supclap_platform.results.curves import DISTRIBUTION, Line
 from supclap_platform.results.fonts import families_for
 from supclap_platform.results.styles import Style
 
+Size = tuple[float | None, float | None]  # inches: width and height
 ENDINGS = ("svg", "pdf", "png")
 DOTS = 200  # an inch, of PNG
 WIDTH, HEIGHT = 7.2, 2.9  # inches: the width of a page's text, the height of a row of panels
 LOW = 2.1  # height of each of several rows
+LOWEST = 1.0  # of a row of panels in a figure whose height is given
+# Inches: a letter of a legend or title, one of the sentence below; a legend's line before its name.
+LETTER, SMALL, HANDLE = 0.07, 0.055, 0.65
 SINGLE = (3.6, 2.7)  # inches, of a panel on its own: readable at the width of a phone
 MARGINS = {"left": 0.18, "right": 0.97, "bottom": 0.16, "top": 0.9}  # of it, fixed: 2 x as fast
 MARKED = 12  # markers on a line, at most
@@ -82,6 +87,8 @@ def draw_whole(
     lines: Mapping[str, Sequence[Line]],
     styles: Mapping[str, Style],
     endings: Sequence[str],
+    labels: Mapping[str, str] | None = None,
+    size: Size = (None, None),
 ) -> dict[str, bytes]:
     """A figure with its legend, ending -> content: a row of panels for each group.
 
@@ -90,9 +97,13 @@ def draw_whole(
     Args:
         name: of the figure; it seeds the names inside an SVG.
         lines: metric -> its lines; ``styles``: row -> its style.
+        labels: row -> what stands for it in the legend; its name, where there is none.
+        size: width and height in inches, of the whole; None: as is usual.
     """
-    with matplotlib.rc_context(_settings(name, [*styles, *filter(None, groups)])):
-        figure = whole_figure(panels, groups, lines, styles)
+    with matplotlib.rc_context(
+        _settings(name, [*styles, *(labels or {}).values(), *filter(None, groups)])
+    ):
+        figure = whole_figure(panels, groups, lines, styles, labels, size)
         return {ending: _saved(figure, ending) for ending in endings}
 
 
@@ -144,16 +155,27 @@ def whole_figure(
     groups: Sequence[str | None],
     lines: Mapping[str, Sequence[Line]],
     styles: Mapping[str, Style],
+    named: Mapping[str, str] | None = None,
+    size: Size = (None, None),
 ) -> Figure:
     """The figure that `draw_whole` saves."""
     drawn = [line for panel in panels for line in lines[panel.metric]]
-    labels = {row: label(row, drawn) for row in dict.fromkeys(line.row for line in drawn)}
-    columns = min(len(labels), 3 if max(map(len, labels.values())) < 32 else 2)
-    below = 0.17 * -(-len(labels) // columns) + 0.25  # inches: legend, and the line on bands
+    rows = dict.fromkeys(line.row for line in drawn)
+    labels = {row: label(row, drawn, (named or {}).get(row)) for row in rows}
+    width = size[0] or WIDTH
+    widest = max(map(len, labels.values()))
+    columns = min(len(labels), 3 if widest < 32 else 2)
+    if size[0] is not None:
+        columns = max(1, min(columns, int(width / (LETTER * widest + HANDLE))))
+    bands = textwrap.fill(on_bands(drawn), int(width / SMALL))
+    line_height = 0.12 * bands.count("\n")
+    below = 0.17 * -(-len(labels) // columns) + 0.25 + line_height  # legend, sentence on bands
     height = HEIGHT if len(groups) == 1 else LOW * len(groups)
+    if size[1] is not None:  # of the whole, but never less than something can be seen in
+        height = max(size[1] - below, LOWEST * len(groups))
     whole = height + below
     layout = ConstrainedLayoutEngine(rect=(0, below / whole, 1, height / whole))
-    figure = Figure(figsize=(WIDTH, whole), layout=layout)
+    figure = Figure(figsize=(width, whole), layout=layout)
     FigureCanvasAgg(figure)
     places = figure.subplots(len(groups), len(panels), sharex="col", sharey="col", squeeze=False)
     handles: dict[str, Line2D] = {}
@@ -163,6 +185,8 @@ def whole_figure(
                 if line.group == group:
                     handles[line.row] = _draw_line(axes, panel, line, styles[line.row])
             _dress(axes, panel, group)
+            room = int((width / len(panels) - 0.45) / LETTER)  # beside the axis and its numbers
+            axes.set_title(textwrap.fill(axes.get_title(), max(8, room)))
     for axes in places[:-1].flat:
         axes.set_xlabel("")
     for across in places:  # when all is drawn: the rows share their axes
@@ -172,12 +196,12 @@ def whole_figure(
         [handles[row] for row in labels],
         [plain(text) for text in labels.values()],
         loc="lower center",
-        bbox_to_anchor=(0.5, 0.18 / whole),
+        bbox_to_anchor=(0.5, (0.18 + line_height) / whole),
         ncols=columns,
         frameon=False,
         handlelength=4,
     )
-    figure.text(0.5, 0.05 / whole, on_bands(drawn), ha="center", fontsize=7)
+    figure.text(0.5, 0.05 / whole, bands, ha="center", fontsize=7)
     return figure
 
 
@@ -190,13 +214,15 @@ def on_bands(lines: Sequence[Line]) -> str:
     return f"Mean over {number} seeds; bands: ± one sample standard deviation, where that can be."
 
 
-def label(row: str, lines: Sequence[Line]) -> str:
-    """A row's name; where any of its lines lacks runs, with the fewest that one rests on."""
+def label(row: str, lines: Sequence[Line], name: str | None = None) -> str:
+    """A row's name, or the given one in its place; where any of its lines lacks runs, with the
+    fewest that one rests on."""
     own = [line for line in lines if line.row == row and line.seeds < line.wanted]
+    name = row if name is None else name
     if not own:
-        return row
+        return name
     least = min(own, key=lambda line: line.seeds / line.wanted)
-    return f"{row} ({least.seeds}/{least.wanted} runs)"
+    return f"{name} ({least.seeds}/{least.wanted} runs)"
 
 
 def plain(text: str) -> str:

@@ -64,7 +64,10 @@ def _drawn(drawing: Drawing) -> Figure:
         on_bands(drawing.drawn) if rows else "",
         tuple(panels),
         len(drawing.panels),
-        tuple((swatch(drawing.styles[row]), label(row, drawing.drawn)) for row in rows),
+        tuple(
+            (swatch(drawing.styles[row]), label(row, drawing.drawn, drawing.labels.get(row)))
+            for row in rows
+        ),
         drawing.notes,
     )
 

@@ -32,7 +32,7 @@ class Slot:
     @property
     def head(self) -> str:
         """Its heading where the headings are of one line."""
-        return self.column.name if self.kind is Kind.OURS else str(self.kind)
+        return self.column.head if self.kind is Kind.OURS else str(self.kind)
 
     def text(self, row: Row) -> str:
         """What it shows of a row: empty where there can be nothing."""

@@ -50,6 +50,12 @@ class Row:
     variant: str
     entries: tuple[Entry, ...]
     runs: tuple[Run, ...]
+    label: str = ""  # what stands in its name's place
+
+    @property
+    def name(self) -> str:
+        """What stands for it where a table is read by people."""
+        return self.label or self.variant
 
     def runs_of_groups(self) -> list[tuple[str | None, list[Run]]]:
         """Its runs, group by group; all of them under None where the file has no groups."""
@@ -68,3 +74,5 @@ class Table:
     experiment: str
     gaps: tuple[str, ...]  # of the notes, those on what is missing
     stale: bool = False  # holds numbers of other code than would run today
+    made_with: str = ""  # of the notes, that on code and data, which no paper's caption bears
+    label: str = ""  # what LaTeX's \ref finds it by

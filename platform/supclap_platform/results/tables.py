@@ -18,7 +18,7 @@ from supclap_platform.experiment.published import PublishedTable, published_tabl
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger, Result
 from supclap_platform.ledger.staleness import mixture, stale_cells
-from supclap_platform.results.caption import gaps_of, notes_of
+from supclap_platform.results.caption import gaps_of, notes_of, versions_of
 from supclap_platform.results.statistics import summarise
 from supclap_platform.results.table import Difference, Entry, Row, Run, Table
 
@@ -56,16 +56,24 @@ def build_table(
             _entry(experiment, published, name, mine, results, column)
             for column in experiment.columns
         ]
-        rows.append(Row(name, tuple(entries), runs))
-    rows = _with_best(_with_differences(rows, experiment.baselines), experiment.columns)
+        rows.append(Row(name, tuple(entries), runs, experiment.layout.labels.get(name, "")))
+    rows = _with_differences(rows, experiment.baselines)  # to a row that may not be shown itself
+    if experiment.layout.rows:
+        order = {name: place for place, name in enumerate(experiment.layout.rows)}
+        rows = sorted((r for r in rows if r.variant in order), key=lambda r: order[r.variant])
+    rows = _with_best(rows, experiment.columns)
+    notes = tuple(notes_of(experiment, own, rows, results, stale, mixed_up, published))
+    made_with = versions_of(own, results, stale)
     return Table(
         title=experiment.about or experiment.name,
         columns=experiment.columns,
         rows=tuple(rows),
-        notes=tuple(notes_of(experiment, own, rows, results, stale, mixed_up, published)),
+        notes=(*notes, made_with) if made_with else notes,
         experiment=experiment.name,
         gaps=tuple(gaps_of(rows, experiment.columns)),
         stale=bool(stale),
+        made_with=made_with,
+        label=experiment.layout.label,
     )
 
 
