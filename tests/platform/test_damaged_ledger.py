@@ -15,7 +15,7 @@ from ranks_of import t2a_ranks
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.reader import load_experiment
-from supclap_platform.ledger.history import Parents
+from supclap_platform.ledger.history import Histories
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.results.search_figures import INDEX, index_file
@@ -71,7 +71,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             interrupt(ledger, cell)
     remember(make_plan(experiment, ledger), ledger)
-    parents = Parents(ledger)
+    parents = Histories(ledger)
     parents.end(parents.begin(experiment, cells), "FAILED")
     return folder
 

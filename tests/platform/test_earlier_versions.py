@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment
-from supclap_platform.ledger.history import Parents
+from supclap_platform.ledger.history import Histories
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import Status, make_plan
 from supclap_platform.results.formats import FORMATS
@@ -109,9 +109,12 @@ def test_its_study_is_gone_on_with(place: Path, ledger: Ledger) -> None:
 
 
 def test_what_the_ledger_kept_for_mlflow_is_read(ledger: Ledger) -> None:
-    (parent,) = Parents(ledger).of("earlier")
+    (parent,) = Histories(ledger).of("earlier")
     assert (parent.status, len(parent.cells)) == ("FINISHED", 4)
-    assert {parent.experiment for parent in Parents(ledger).all()} == {"earlier", "earlier-search"}
+    assert {parent.experiment for parent in Histories(ledger).all()} == {
+        "earlier",
+        "earlier-search",
+    }
 
 
 def test_its_models_open(place: Path) -> None:

@@ -11,7 +11,7 @@ from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.reader import Experiment, load_experiment
 from supclap_platform.ledger.drivers import announce
-from supclap_platform.ledger.history import Parents
+from supclap_platform.ledger.history import Histories
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.mirror.tracking import Tracker
@@ -279,22 +279,22 @@ def test_the_parent_run_keeps_each_parts_files_below_its_name(path: Path, ledger
     tracker = Tracker(whole, cells, ledger, None, say=lambda line: None)
     files = tables_of(whole, ledger) | summarise_parts(whole, ledger).files()
     tracker.close("FAILED", files)
-    (parent,) = Parents(ledger).of("whole")
+    (parent,) = Histories(ledger).of("whole")
     assert parent.tags["parts"] == "first, second"
-    kept = Parents(ledger).artifacts(parent)
+    kept = Histories(ledger).artifacts(parent)
     assert {"whole.yaml", "verdicts.txt", "first/first.yaml", "second/second.yaml"} <= set(kept)
     assert {
         f"{part}/table.{end}" for part in ("first", "second") for end in ("txt", "json")
     } <= set(kept)
     assert kept["first/first.yaml"].decode() == FIRST
-    assert Parents(ledger).of("first") == []
+    assert Histories(ledger).of("first") == []
 
 
 def test_a_part_is_told_of_the_run_that_it_belongs_to(path: Path, ledger: Ledger) -> None:
     whole = load_experiment(path)
-    Parents(ledger).begin(whole, cells_of(whole))
-    assert Parents(ledger).gathering("second") == ["whole"]
-    assert Parents(ledger).gathering("whole") == Parents(ledger).gathering("sec") == []
+    Histories(ledger).begin(whole, cells_of(whole))
+    assert Histories(ledger).including("second") == ["whole"]
+    assert Histories(ledger).including("whole") == Histories(ledger).including("sec") == []
     first = path.with_name("first.yaml")
     with announce(ledger, "whole"):
         assert f"driven by process {os.getpid()} on" in command("status", first).output

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from supclap_platform.experiment.reader import load_experiment
-from supclap_platform.ledger.history import Parents
+from supclap_platform.ledger.history import Histories
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.running.submit import Request, entrypoint, lay_out
 
@@ -188,7 +188,7 @@ def test_a_job_takes_the_profiles_along(path: Path, tmp_path: Path) -> None:
 
 
 def test_the_experiments_record_keeps_the_profiles(path: Path, tmp_path: Path) -> None:
-    parents = Parents(Ledger(Folder.at(tmp_path / "storage")))
+    parents = Histories(Ledger(Folder.at(tmp_path / "storage")))
     kept = parents.artifacts(parents.begin(load_experiment(path, "paper"), ()))
     assert kept["shared/scale.yaml"] == SHARED.encode()
     assert kept["e.yaml"] == FILE.encode()

@@ -22,7 +22,7 @@ from reported_runs import histories, reported
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.metrics import CATALOGUE
 from supclap_platform.experiment.reader import Experiment, load_experiment
-from supclap_platform.ledger.history import Parents
+from supclap_platform.ledger.history import Histories
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.mirror.content import cursor, event_name, metric_name, mirrored, params_of
@@ -68,7 +68,7 @@ class Place:
         return experiment, cells_of(experiment)
 
     def begin(self) -> Any:
-        return Parents(self.ledger).begin(self.experiment, self.cells)
+        return Histories(self.ledger).begin(self.experiment, self.cells)
 
     def runs(self) -> dict[str, Run]:
         client = self.store.connect()
@@ -201,7 +201,7 @@ def test_cut_off_at_any_call_and_begun_again_the_store_is_the_same(
     for number, cell in enumerate(place.cells[:2]):
         leave(place.ledger, cell, reported(cell, 2, number, finished=number == 0))
     place.ledger.record_failure(place.cells[1].signature, "it broke")
-    parent = Parents(place.ledger).end(parent, "FAILED")
+    parent = Histories(place.ledger).end(parent, "FAILED")
     client = Unreliable(place.store.connect(), at=0, after=after)
     calls = mirror_with(place, parent, client)
     wanted = content_of(place.store.uri, tmp_path / "wanted")

@@ -11,7 +11,7 @@ from rich.live import Live
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.drivers import ask_to_stop, drivers_of
-from supclap_platform.ledger.history import Parents
+from supclap_platform.ledger.history import Histories
 from supclap_platform.ledger.leases import LeaseName
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Status, make_plan
@@ -67,7 +67,7 @@ def status(asked: Asked, watching: bool) -> None:
 
 def _drivers(experiment: Experiment, ledger: Ledger) -> list[tuple[str, LeaseName]]:
     """The live drivers of an experiment and of those that gather it, each with what it runs."""
-    names = (experiment.name, *Parents(ledger).gathering(experiment.name))
+    names = (experiment.name, *Histories(ledger).including(experiment.name))
     return [(name, driver) for name in names for driver in drivers_of(ledger, name)]
 
 
@@ -86,7 +86,7 @@ def stop(asked: Asked) -> None:
     drivers = ask_to_stop(ledger, experiment.name)
     if not drivers:
         click.echo(f"nothing runs {experiment.name} in {ledger.storage.uri}")
-        for name in Parents(ledger).gathering(experiment.name):
+        for name in Histories(ledger).including(experiment.name):
             for driver in drivers_of(ledger, name):
                 click.echo(
                     f"process {driver.pid} on {driver.host} runs it as a part of {name}; to stop "

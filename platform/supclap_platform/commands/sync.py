@@ -12,7 +12,7 @@ from supclap.progress import stage
 from supclap.secrets import masked
 from supclap.wording import counted
 from supclap_platform.commands.options import command_ledger, storage_option
-from supclap_platform.ledger.history import Parent, Parents
+from supclap_platform.ledger.history import Histories, History
 from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger
 from supclap_platform.mirror.mirror import Mirror
 from supclap_platform.mirror.store import choose_store
@@ -39,14 +39,14 @@ def sync(files: tuple[Path, ...], storage: str, tracking_uri: str | None) -> Non
             f"storage '{ledger.storage.uri}' is not on this machine, so MLflow's store "
             "cannot lie in it: give --tracking-uri"
         )
-    parents = _wanted(files, ledger)
-    if not parents:
+    histories = _wanted(files, ledger)
+    if not histories:
         click.echo(f"{ledger.storage.uri}: no experiment was run in this storage yet")
         return
-    for parent in parents:
-        mirror = Mirror(ledger, store, parent)
-        what = f"bringing MLflow up to date on {parent.experiment}"
-        cells = len(Parents(ledger).cells(parent))
+    for history in histories:
+        mirror = Mirror(ledger, store, history)
+        what = f"bringing MLflow up to date on {history.experiment}"
+        cells = len(Histories(ledger).cells(history))
         try:
             with stage(what, cells, "cells") as shown:
                 mirror.shown = shown
@@ -58,15 +58,15 @@ def sync(files: tuple[Path, ...], storage: str, tracking_uri: str | None) -> Non
                 f"MLflow at {store.shown} cannot be used: {masked(reason(error), store.uri)}"
             ) from error
         if not done:
-            raise InputError(f"{parent.experiment}: another process is mirroring it; try again")
-        click.echo(f"{parent.experiment}, {parent.profile}: {counted(cells, 'cell')}, up to date")
+            raise InputError(f"{history.experiment}: another process is mirroring it; try again")
+        click.echo(f"{history.experiment}, {history.profile}: {counted(cells, 'cell')}, up to date")
     click.echo(f"MLflow: {store.shown}")
 
 
-def _wanted(files: tuple[Path, ...], ledger: Ledger) -> list[Parent]:
-    parents = Parents(ledger)
+def _wanted(files: tuple[Path, ...], ledger: Ledger) -> list[History]:
+    histories = Histories(ledger)
     if not files:
-        return list(parents.all())
+        return list(histories.all())
     found = []
     known = ledger.storage.names(EXPERIMENTS)
     for file in files:
@@ -76,5 +76,5 @@ def _wanted(files: tuple[Path, ...], ledger: Ledger) -> list[Parent]:
                 f"{file}: the experiment '{name}' was not run in {ledger.storage.uri}"
                 f"{nearest(name, known)}"
             )
-        found += parents.of(name)
+        found += histories.of(name)
     return found

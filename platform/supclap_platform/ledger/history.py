@@ -4,7 +4,7 @@
     <storage>/experiments/<name>/parents/<digest>/artifacts/    tables, figures, the experiment file
     <storage>/experiments/<name>/parents/<digest>/lease~…       a driver is at work on it
 
-There is one parent for each experiment file and profile (with its ``--set`` changes).
+There is one history for each experiment file and profile (with its ``--set`` changes).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from supclap_platform.ledger.leases import Lease, LeaseName, alive, leases_in
 from supclap_platform.ledger.ledger import EXPERIMENTS, Known, Ledger
 from supclap_platform.ledger.plan import profile_key, shape
 
-PARENTS, RECORD, ARTIFACTS = "parents", "parent.json", "artifacts"
-PARTS = "parts"  # tag of a gathering experiment: the names of its parts
+HISTORIES, RECORD, ARTIFACTS = "parents", "parent.json", "artifacts"
+PARTS = "parts"  # tag of an experiment that includes others: the names of its parts
 
 
 @dataclass(frozen=True)
-class Parent:
+class History:
     """An experiment under one profile. Times in milliseconds since 1970."""
 
     experiment: str
@@ -48,16 +48,16 @@ class Parent:
         return hashlib.sha256(self.profile.encode()).hexdigest()[:16]
 
 
-class Parents:
-    """The parents in a ledger."""
+class Histories:
+    """The histories in a ledger: one for each experiment file and profile that was run."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def begin(self, experiment: Experiment, cells: Sequence[Cell]) -> Parent:
+    def begin(self, experiment: Experiment, cells: Sequence[Cell]) -> History:
         """Notes that a run of an experiment begins; the first one's time stays."""
         known = tuple(Known(c.variant, c.seed, c.signature, shape(c), c.group) for c in cells)
-        parent = Parent(
+        history = History(
             experiment=experiment.name,
             profile=profile_key(experiment),
             about=experiment.about,
@@ -66,32 +66,32 @@ class Parents:
             cells=known,
             tags={"profile": profile_key(experiment), **_tags(experiment)},
         )
-        before = self.read(parent.experiment, parent.key)
+        before = self.read(history.experiment, history.key)
         if before is not None:
-            parent = replace(parent, began=before.began)
-        self._write(parent)
+            history = replace(history, began=before.began)
+        self._write(history)
         for one in (experiment, *experiment.parts):
             above = "" if one is experiment else f"{one.name}/"
             for file in (one.path, *one.shared):
                 if file.is_file():
                     name = file.relative_to(one.path.parent).as_posix()
-                    self.keep(parent, {f"{above}{name}": file.read_bytes()})
-        return parent
+                    self.keep(history, {f"{above}{name}": file.read_bytes()})
+        return history
 
-    def end(self, parent: Parent, status: str) -> Parent:
+    def end(self, history: History, status: str) -> History:
         """Notes how a run ended."""
-        ended = replace(parent, status=status, ended=_now())
+        ended = replace(history, status=status, ended=_now())
         self._write(ended)
         return ended
 
-    def keep(self, parent: Parent, files: Mapping[str, bytes]) -> None:
+    def keep(self, history: History, files: Mapping[str, bytes]) -> None:
         """Keeps files that the parent run shows as its artifacts."""
         for name, content in files.items():
-            self.folder(parent).write(f"{ARTIFACTS}/{name}", content)
+            self.folder(history).write(f"{ARTIFACTS}/{name}", content)
 
-    def artifacts(self, parent: Parent) -> dict[str, bytes]:
+    def artifacts(self, history: History) -> dict[str, bytes]:
         """All files that `keep` has kept, by relative name."""
-        folder = self.folder(parent).below(ARTIFACTS)
+        folder = self.folder(history).below(ARTIFACTS)
         selector = pafs.FileSelector(folder.base, allow_not_found=True, recursive=True)
         infos = folder.filesystem.get_file_info(selector)
         names = sorted(
@@ -101,67 +101,67 @@ class Parents:
         )
         return {name: folder.read(name) for name in names}
 
-    def read(self, experiment: str, key: str) -> Parent | None:
-        """A parent by its key, or None: there is none, or it is damaged (`Ledger.damage`)."""
+    def read(self, experiment: str, key: str) -> History | None:
+        """A history by its key, or None: there is none, or it is damaged (`Ledger.damage`)."""
         return self._ledger.spared(lambda: self._read(experiment, key))
 
-    def _read(self, experiment: str, key: str) -> Parent | None:
+    def _read(self, experiment: str, key: str) -> History | None:
         folder = self._at(experiment, key)
         where = f"{folder.uri}/{RECORD}"
         try:
-            parent = as_kind(read_values(folder, RECORD), Parent, where)
+            history = as_kind(read_values(folder, RECORD), History, where)
         except FileNotFoundError:
             return None
-        if (parent.experiment, parent.key) != (experiment, key):
-            raise Damaged(where, f"of {parent.experiment}, {parent.profile}")
-        return parent
+        if (history.experiment, history.key) != (experiment, key):
+            raise Damaged(where, f"of {history.experiment}, {history.profile}")
+        return history
 
-    def of(self, experiment: str) -> list[Parent]:
-        """All parents of an experiment."""
-        keys = self._ledger.experiment_folder(experiment).names(PARENTS)
+    def of(self, experiment: str) -> list[History]:
+        """All histories of an experiment."""
+        keys = self._ledger.experiment_folder(experiment).names(HISTORIES)
         found = (self.read(experiment, key) for key in keys)
-        return [parent for parent in found if parent is not None]
+        return [history for history in found if history is not None]
 
-    def all(self) -> Iterator[Parent]:
-        """Every parent in the ledger."""
+    def all(self) -> Iterator[History]:
+        """Every history in the ledger."""
         for experiment in self._ledger.storage.names(EXPERIMENTS):
             yield from self.of(experiment)
 
-    def gathering(self, experiment: str) -> list[str]:
+    def including(self, experiment: str) -> list[str]:
         """The experiments that have been run with this one as a part."""
         names = (
-            parent.experiment
-            for parent in self.all()
-            if experiment in parent.tags.get(PARTS, "").split(", ")
+            history.experiment
+            for history in self.all()
+            if experiment in history.tags.get(PARTS, "").split(", ")
         )
         return list(dict.fromkeys(names))
 
-    def cells(self, parent: Parent) -> list[Known]:
+    def cells(self, history: History) -> list[Known]:
         """The cells of its last run, then those that only earlier ones asked for."""
-        found = {cell.signature: cell for cell in parent.cells}
-        for cell in self._ledger.known(parent.experiment, parent.profile):
+        found = {cell.signature: cell for cell in history.cells}
+        for cell in self._ledger.known(history.experiment, history.profile):
             found.setdefault(cell.signature, cell)
         return list(found.values())
 
-    def attend(self, parent: Parent) -> Lease:
-        """Shows to others that a driver is at work on the parent, until the lease is released."""
-        folder, name = self.folder(parent), LeaseName.own()
+    def attend(self, history: History) -> Lease:
+        """Shows to others that a driver is at work on the history, until the lease is released."""
+        folder, name = self.folder(history), LeaseName.own()
         folder.write(str(name), b"{}")
         return Lease(folder, name)
 
-    def attended(self, parent: Parent) -> bool:
+    def attended(self, history: History) -> bool:
         """Whether any living driver is at work on it."""
-        return any(alive(name, beat) for name, beat in leases_in(self.folder(parent)).items())
+        return any(alive(name, beat) for name, beat in leases_in(self.folder(history)).items())
 
-    def folder(self, parent: Parent) -> Folder:
-        """Where a parent's files lie."""
-        return self._at(parent.experiment, parent.key)
+    def folder(self, history: History) -> Folder:
+        """Where a history's files lie."""
+        return self._at(history.experiment, history.key)
 
     def _at(self, experiment: str, key: str) -> Folder:
-        return self._ledger.experiment_folder(experiment).below(f"{PARENTS}/{key}")
+        return self._ledger.experiment_folder(experiment).below(f"{HISTORIES}/{key}")
 
-    def _write(self, parent: Parent) -> None:
-        self.folder(parent).write(RECORD, sealed(asdict(parent), indent=1))
+    def _write(self, history: History) -> None:
+        self.folder(history).write(RECORD, sealed(asdict(history), indent=1))
 
 
 def _tags(experiment: Experiment) -> dict[str, str]:

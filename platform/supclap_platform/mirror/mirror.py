@@ -24,7 +24,7 @@ import pyarrow.fs as pafs
 from supclap.events import Finished
 from supclap.run_files import ANEW, EVENTS, RESULT
 from supclap.stored import Damaged
-from supclap_platform.ledger.history import Parent, Parents
+from supclap_platform.ledger.history import Histories, History
 from supclap_platform.ledger.leases import acquire
 from supclap_platform.ledger.ledger import (
     EARLY,
@@ -49,19 +49,21 @@ class Mirror:
     """One experiment and profile of a ledger, and its picture in a store. One thread uses it.
 
     Args:
-        driving: whether this process is the driver that runs the parent's cells.
+        driving: whether this process is the driver that runs the experiment's cells.
     """
 
-    def __init__(self, ledger: Ledger, store: Store, parent: Parent, driving: bool = False) -> None:
-        self.parent = parent
+    def __init__(
+        self, ledger: Ledger, store: Store, history: History, driving: bool = False
+    ) -> None:
+        self.history = history
         self.driving = driving
         self._ledger = ledger
-        self._parents = Parents(ledger)
+        self._histories = Histories(ledger)
         self._store = store
         self._client: Any = None
         self._runs: Runs | None = None
         self._stamps: dict[str, Stamp] = {}
-        self._wanted = {cell.signature for cell in parent.cells}
+        self._wanted = {cell.signature for cell in history.cells}
         self.shown: Callable[[int], object] = lambda number: None  # is given the cells sent so far
 
     def catch_up(self) -> bool:
@@ -69,19 +71,19 @@ class Mirror:
 
         Raises whatever MLflow raises where the store is away; the next call then looks at all anew.
         """
-        cells = self._parents.cells(self.parent)
+        cells = self._histories.cells(self.history)
         stamps = self._look(cells)
         changed = [cell for cell in cells if self._is_new(cell.signature, stamps)]
         if self._runs is not None and not changed and self._parent_is_shown():
             return True
-        lock = acquire(self._ledger.experiment_folder(self.parent.experiment).below(LOCK))
+        lock = acquire(self._ledger.experiment_folder(self.history.experiment).below(LOCK))
         if lock is None:
             return False
         with lock:
             try:
                 runs = self._opened()
                 whole = runs.fresh or not self.driving
-                runs.show_parent(self.parent, self._parent_status(), None)
+                runs.show_parent(self.history, self._parent_status(), None)
                 finished: list[tuple[str, int]] = []  # signature, last step
                 for number, record in enumerate(self._records(changed, stamps), 1):
                     runs.show(record)
@@ -89,12 +91,12 @@ class Mirror:
                     if record.status == FINISHED:
                         finished.append((record.cell.signature, record.events[-1].step))
                 if whole:
-                    runs.show_artifacts(self.parent, self._parents.artifacts(self.parent))
+                    runs.show_artifacts(self.history, self._histories.artifacts(self.history))
                 # Models are large: all else is there first, however long they take.
                 for signature, step in finished:
                     folder = self._ledger.folder(signature)
                     self._ledger.spared(partial(runs.show_model, signature, folder, step))
-                runs.show_parent(self.parent, self._parent_status(), self._parent_end(runs))
+                runs.show_parent(self.history, self._parent_status(), self._parent_end(runs))
                 runs.fresh = False
                 self._stamps |= {cell.signature: stamps[cell.signature] for cell in changed}
             except BaseException:
@@ -120,7 +122,7 @@ class Mirror:
         if self._client is None:
             self._client = self._store.connect()
         if self._runs is None:
-            self._runs = Runs(self._client, self.parent, self._store.artifacts)
+            self._runs = Runs(self._client, self.history, self._store.artifacts)
         return self._runs
 
     def _look(self, cells: list[Known]) -> dict[str, Stamp]:
@@ -179,12 +181,12 @@ class Mirror:
         return CellRecord(cell, events, failure, bool(early and not result), status, began, ended)
 
     def _parent_status(self) -> str:
-        if self.driving or self._parents.attended(self.parent):
+        if self.driving or self._histories.attended(self.history):
             return "RUNNING"
-        return self.parent.status or "KILLED"
+        return self.history.status or "KILLED"
 
     def _parent_end(self, runs: Runs) -> int:
-        return self.parent.ended or max(runs.last_end(), self.parent.began)
+        return self.history.ended or max(runs.last_end(), self.history.began)
 
     def _parent_is_shown(self) -> bool:
         return self._runs is not None and self._runs.parent_status == self._parent_status()

@@ -16,7 +16,7 @@ from typing import Any
 from supclap.events import Event, Started
 from supclap.run_files import MODEL as MODEL_FOLDER
 from supclap.storage import Folder
-from supclap_platform.ledger.history import Parent
+from supclap_platform.ledger.history import History
 from supclap_platform.mirror.content import (
     EARLY,
     ERROR,
@@ -73,11 +73,11 @@ class _Run:
 class Runs:
     """The parent and its children. Raises whatever MLflow raises where the store is away."""
 
-    def __init__(self, client: Any, parent: Parent, artifacts: str | None) -> None:
+    def __init__(self, client: Any, history: History, artifacts: str | None) -> None:
         self.fresh = True  # no other process can have created a child since they were listed
         self._client = client
-        self._experiment = self._open_experiment(parent.experiment, artifacts)
-        self._parent = self._open_parent(parent)
+        self._experiment = self._open_experiment(history.experiment, artifacts)
+        self._parent = self._open_parent(history)
         self._children = self._list_children()
 
     @property
@@ -93,19 +93,19 @@ class Runs:
         """When the last of the children ended, in milliseconds; 0 where none has."""
         return max((child.ended or 0 for child in self._children.values()), default=0)
 
-    def show_parent(self, parent: Parent, status: str, ended: int | None) -> None:
+    def show_parent(self, history: History, status: str, ended: int | None) -> None:
         """Sets the parent run's tags and status.
 
         A status that ends the run is set only where ``ended``, the time of its end, is given.
         """
-        tags = dict(parent.tags)
-        if parent.about:
-            tags[_NOTE] = parent.about
+        tags = dict(history.tags)
+        if history.about:
+            tags[_NOTE] = history.about
         self._set_tags(self._parent, tags)
         if status == RUNNING or ended is not None:
             self._set_status(self._parent, status, ended)
 
-    def show_artifacts(self, parent: Parent, files: Mapping[str, bytes]) -> None:
+    def show_artifacts(self, history: History, files: Mapping[str, bytes]) -> None:
         """Logs the parent's artifacts where they are not those that it shows already."""
         state = hashlib.sha256()
         for name, content in sorted(files.items()):
@@ -181,14 +181,14 @@ class Runs:
             self._client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
-    def _open_parent(self, parent: Parent) -> _Run:
-        found = self._search(f"tags.`{PARENT}` = '{parent.key}'")
+    def _open_parent(self, history: History) -> _Run:
+        found = self._search(f"tags.`{PARENT}` = '{history.key}'")
         kept = self._only_one(found)
         if kept is not None:
             return kept
-        name = f"{parent.experiment}, {parent.profile}"
+        name = f"{history.experiment}, {history.profile}"
         run = self._client.create_run(
-            self._experiment, parent.began, {PARENT: parent.key, **parent.tags}, name
+            self._experiment, history.began, {PARENT: history.key, **history.tags}, name
         )
         return _Run.of(run)
 

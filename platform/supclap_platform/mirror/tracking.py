@@ -18,7 +18,7 @@ from supclap.secrets import masked
 from supclap.wording import gist
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
-from supclap_platform.ledger.history import Parents
+from supclap_platform.ledger.history import Histories
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.mirror.mirror import Mirror
 from supclap_platform.mirror.store import Store, choose_store
@@ -72,9 +72,9 @@ class Tracker:
         self._say = say
         self._experiment = experiment
         self._ledger = ledger
-        self._parents = Parents(ledger)
-        self._parent = self._parents.begin(experiment, cells)
-        self._presence = self._parents.attend(self._parent)
+        self._histories = Histories(ledger)
+        self._history = self._histories.begin(experiment, cells)
+        self._presence = self._histories.attend(self._history)
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._idle = threading.Event()  # all that was new at the last look is in MLflow
@@ -86,7 +86,7 @@ class Tracker:
                 "(--tracking-uri); `supclap sync` can show the run later"
             )
             return
-        self._mirror = Mirror(ledger, store, self._parent, driving=True)
+        self._mirror = Mirror(ledger, store, self._history, driving=True)
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._wake.set()
         self._thread.start()
@@ -115,8 +115,8 @@ class Tracker:
         Returns:
             Whether MLflow shows all that the ledger has.
         """
-        self._parents.keep(self._parent, artifacts or {})
-        self._parent = self._parents.end(self._parent, status)
+        self._histories.keep(self._history, artifacts or {})
+        self._history = self._histories.end(self._history, status)
         self._presence.release()
         mirror = self._mirror
         if mirror is None:
@@ -157,7 +157,7 @@ class Tracker:
         try:
             if closing:
                 mirror.driving = False
-                mirror.parent = self._parent
+                mirror.history = self._history
             done = mirror.catch_up()
         except Exception as error:  # a view must never stop what it shows
             if not self._trouble:

@@ -24,7 +24,7 @@ from supclap.progress import stage
 from supclap.wording import duration
 from supclap_platform.experiment.columns import in_group
 from supclap_platform.experiment.reader import DEFAULT_PROFILE, Experiment
-from supclap_platform.ledger.history import Parent, Parents
+from supclap_platform.ledger.history import Histories, History
 from supclap_platform.ledger.ledger import Ledger, State
 from supclap_platform.ledger.plan import profile_key
 from supclap_platform.ledger.snapshot import Snapshot
@@ -128,9 +128,9 @@ def build_report(
     snapshot = Snapshot(ledger)
     tracked = tracked_runs(store, experiment.name)
     parts = [_part(part, snapshot, mixed, tracked) for part in experiment.parts or (experiment,)]
-    parent = _parent(experiment, ledger)
-    if parent is not None and ended is not None:
-        parent = replace(parent, ended=round(ended.timestamp() * 1000))
+    history = _history(experiment, ledger)
+    if history is not None and ended is not None:
+        history = replace(history, ended=round(ended.timestamp() * 1000))
     style = _resource("report.css")
     page = _template().render(
         experiment=experiment,
@@ -138,7 +138,7 @@ def build_report(
         parts=parts,
         gathered=bool(experiment.parts),
         counts=_counts(parts),
-        cost=_cost(parts, parent),
+        cost=_cost(parts, history),
         versions=_versions(parts),
         here=versions(),
         style=Markup(style),
@@ -199,13 +199,13 @@ def _counts(parts: Iterable[Chapter]) -> list[tuple[str, str, int]]:
     return [(SIGNS[o], str(o), sum(one.outcome is o for one in every)) for o in Outcome]
 
 
-def _parent(experiment: Experiment, ledger: Ledger) -> Parent | None:
+def _history(experiment: Experiment, ledger: Ledger) -> History | None:
     key = profile_key(experiment)
-    found = Parents(ledger).of(experiment.name)
-    return next((parent for parent in found if parent.profile == key), None)
+    found = Histories(ledger).of(experiment.name)
+    return next((history for history in found if history.profile == key), None)
 
 
-def _cost(parts: Iterable[Chapter], parent: Parent | None) -> list[tuple[str, str]]:
+def _cost(parts: Iterable[Chapter], history: History | None) -> list[tuple[str, str]]:
     """What it took; runs that several parts share count once."""
     runs = {run.signature: run for part in parts for run in part.facts.runs}
     results = [run.result for run in runs.values() if run.result is not None]
@@ -218,11 +218,11 @@ def _cost(parts: Iterable[Chapter], parent: Parent | None) -> list[tuple[str, st
         facts.append(
             ("A run, on average", duration(sum(r.seconds for r in results) / len(results)))
         )
-    if parent is not None:
-        facts.append(("First started", _moment(parent.began)))
-        if parent.ended is not None:
-            facts.append(("Last ended", _moment(parent.ended)))
-            span = duration((parent.ended - parent.began) / 1000)
+    if history is not None:
+        facts.append(("First started", _moment(history.began)))
+        if history.ended is not None:
+            facts.append(("Last ended", _moment(history.ended)))
+            span = duration((history.ended - history.began) / 1000)
             facts.append(("Wall time, from first start to last end, pauses included", span))
     return facts
 
