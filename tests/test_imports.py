@@ -27,6 +27,7 @@ def test_pythons_own_platform_is_imported_under_pytest() -> None:
     assert "supclap" not in str(platform.__file__)
 
 
+@pytest.mark.heavy
 def test_pythons_own_platform_is_imported_from_the_repository_root() -> None:
     code = "import platform, sys; sys.path.insert(0, ''); print(platform.python_version())"
     assert run(code, ROOT) == platform.python_version()
@@ -34,6 +35,7 @@ def test_pythons_own_platform_is_imported_from_the_repository_root() -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("module", ["supclap.config", "supclap.storage", "supclap.training"])
 def test_the_method_imports_neither_ray_nor_mlflow_nor_optuna(module: str) -> None:
     code = (
@@ -53,6 +55,7 @@ def test_every_module_of_the_method_is_free_of_them() -> None:
                 assert "supclap_platform" not in code, f"{path}: {code}"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_a_commands_options_are_known_without_torch_or_ray(name: str) -> None:
     """Its help, a mistake in its options and completion must not take seconds."""
@@ -64,6 +67,7 @@ def test_a_commands_options_are_known_without_torch_or_ray(name: str) -> None:
     assert run(code, ROOT) == ""
 
 
+@pytest.mark.heavy
 def test_a_plan_needs_neither_torch_nor_ray() -> None:
     code = (
         "import sys, supclap_platform.ledger.plan, supclap_platform.results.formats\n"
@@ -72,6 +76,7 @@ def test_a_plan_needs_neither_torch_nor_ray() -> None:
     assert run(code, ROOT) == ""
 
 
+@pytest.mark.heavy
 def test_the_losses_need_nothing_but_pytorch() -> None:
     """What an installation without extras brings."""
     code = """

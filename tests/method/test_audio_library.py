@@ -20,6 +20,7 @@ print(torchaudio.functional.resample(torch.ones(44100), 44100, 16000).shape[0])
 """
 
 
+@pytest.mark.heavy
 def test_a_fresh_process_computes_features() -> None:
     found = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
@@ -32,6 +33,7 @@ def probe(queue: Any) -> None:
     queue.put(torchaudio.functional.amplitude_to_DB(torch.tensor([[100.0]]), 10, 1e-10, 0).item())
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_child_processes_have_it(method: str) -> None:
     context: Any = multiprocessing.get_context(method)
@@ -43,6 +45,7 @@ def test_child_processes_have_it(method: str) -> None:
     assert queue.get() == pytest.approx(20.0)
 
 
+@pytest.mark.heavy
 def test_a_working_torchaudio_is_left_alone(tmp_path: Path) -> None:
     """The stub is for a failed import alone."""
     package = tmp_path / "torchaudio"

@@ -171,6 +171,7 @@ print(opened - before, resident() - before, len(clips), total)
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_opening_a_big_collection_loads_none_of_its_sound(tmp_path: Path) -> None:
     """256 MB of sound: opening it, and reading 1 MB of it, take a few MB of memory."""

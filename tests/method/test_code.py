@@ -193,6 +193,7 @@ TRACED: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("changes", TRACED, ids=lambda changes: next(iter(changes)))
 def test_a_run_executes_no_function_of_a_module_that_its_version_leaves_out(
     changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

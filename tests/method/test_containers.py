@@ -56,6 +56,7 @@ UNWRITABLE = {("AIFF", "DWVW_12"), ("MP3", "MPEG_LAYER_I"), ("MP3", "MPEG_LAYER_
 UNCOUNTED = ("PAF", "PVF", "SD2", "IRCAM", "XI")
 
 
+@pytest.mark.heavy
 def test_every_pair_of_format_and_subtype_is_read_to_its_end(tmp_path: Path) -> None:
     read_pairs = set()
     for kind, subtype in pairs():
@@ -112,6 +113,7 @@ def test_an_mp3_of_varying_rate_without_a_header_is_read_to_its_end(tmp_path: Pa
     assert not [one for one in threading.enumerate() if one.name == "decode"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("rate", [8000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000])
 @pytest.mark.parametrize("mode", ["CONSTANT", "AVERAGE", "VARIABLE"])
 def test_the_frames_of_an_mp3_are_its_length(tmp_path: Path, rate: int, mode: str) -> None:
@@ -179,6 +181,7 @@ def test_ogg_streams_that_were_joined_are_all_read(tmp_path: Path, subtype: str)
     assert len(decode(path, seconds=2.5)) == 40_000
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 def test_an_ogg_stream_that_was_stopped_is_read(tmp_path: Path, subtype: str) -> None:
     path = tmp_path / "x.ogg"

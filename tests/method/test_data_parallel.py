@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_run import everything, make_collection, tiny_config
+from tiny_run import everything, tiny_config
 from waiting import PATIENCE, until
 
 from supclap.config import RunConfig
@@ -25,11 +25,6 @@ from supclap.storage import Folder
 from supclap.training import TrainingError, fit
 
 pytestmark = pytest.mark.heavy
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_collection(tmp_path_factory.mktemp("tones") / "data")
 
 
 def figures(events: list[Event]) -> list[dict[str, float]]:

@@ -201,6 +201,7 @@ def measured(path: Path) -> tuple[str, int]:
     return said, int(memory)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("rate", [1, 99, 1_000_001, 100_000_000, 2**31 - 1, 2**32 - 1])
 def test_a_rate_that_cannot_be_is_refused_in_little_memory(tmp_path: Path, rate: int) -> None:
     noise = np.random.default_rng(0).integers(-9999, 9999, 16_000).astype("<i2").tobytes()
@@ -210,6 +211,7 @@ def test_a_rate_that_cannot_be_is_refused_in_little_memory(tmp_path: Path, rate:
     assert memory < 50
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("rate", [100, 384_000, 655_350, 1_000_000])
 def test_rates_at_the_bounds_are_read(tmp_path: Path, rate: int) -> None:
     sound = (8000 * np.sin(2 * np.pi * 20 * np.arange(2 * rate) / rate)).astype("<i2")
@@ -221,6 +223,7 @@ def test_rates_at_the_bounds_are_read(tmp_path: Path, rate: int) -> None:
     assert np.abs(np.fft.rfft(found)).argmax() == 40  # 20 Hz in two seconds
 
 
+@pytest.mark.heavy
 def test_a_thousand_channels_are_read_in_little_memory(tmp_path: Path) -> None:
     sound = np.random.default_rng(0).integers(-9999, 9999, 1024 * 4000).astype("<i2")
     (tmp_path / "x.wav").write_bytes(wav(16_000, 1024, sound.tobytes()))
@@ -233,6 +236,7 @@ def test_a_thousand_channels_are_read_in_little_memory(tmp_path: Path) -> None:
             decode(tmp_path / "x.wav")
 
 
+@pytest.mark.heavy
 def test_a_small_file_of_endless_sound_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +253,7 @@ def test_a_small_file_of_endless_sound_is_refused(
 # Channels that cancel
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("rate", [8000, 16_000, 22_050, 44_100, 48_000, 96_000])
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
 def test_inverted_channels_are_no_silence(tmp_path: Path, rate: int, subtype: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from supclap.environment import environment
 
 
+@pytest.mark.heavy
 def test_children_inherit_them_and_afterwards_all_is_as_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -165,6 +165,7 @@ def test_as_many_as_the_batch_is_refused() -> None:
         tiny_config(Path("x"), data__hard_negatives=8)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("pairs", ["one", "all"])
 def test_a_stopped_run_with_noise_and_hard_negatives_ends_as_an_undisturbed_one(
     tmp_path: Path, pairs: str

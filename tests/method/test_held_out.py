@@ -21,11 +21,6 @@ from supclap.usage import Usage, higher
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_collection(tmp_path_factory.mktemp("tones"))
-
-
-@pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another collection, with a split of its own name and nothing to train on."""
     folder = tmp_path_factory.mktemp("other")

@@ -240,6 +240,7 @@ def test_soft_targets_share_the_positive_among_captions_of_a_clip() -> None:
     torch.testing.assert_close(got, want, rtol=1e-6, atol=0)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("base", ["infonce-learned", "siglip"])
 @pytest.mark.parametrize("tile", [None, 3])
 def test_gradients_are_finite_differences(base: str, tile: int | None) -> None:
@@ -252,6 +253,7 @@ def test_gradients_are_finite_differences(base: str, tile: int | None) -> None:
     assert torch.autograd.gradcheck(total, raw, eps=1e-6, atol=1e-6)
 
 
+@pytest.mark.heavy
 def test_tiles_never_hold_all_pairs() -> None:
     """Every tensor that the tiled form makes stays far below N x N."""
     from torch.utils._python_dispatch import TorchDispatchMode

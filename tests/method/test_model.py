@@ -154,6 +154,7 @@ def test_equal_seeds_give_equal_weights_and_leave_the_global_generator_alone(
     assert one.content_hash() == same.content_hash() != other.content_hash()
 
 
+@pytest.mark.heavy
 @BOTH
 def test_training_fits_a_handful_of_pairs(values: dict[str, Any]) -> None:
     model = model_of({**values, "dropout": 0.0})
@@ -494,6 +495,7 @@ def test_a_start_of_another_shape_says_what_differs(saved: Path) -> None:
         model_of({**SMALL, "dim": 32, "start": str(saved)})
 
 
+@pytest.mark.heavy
 def test_importing_the_package_costs_nothing() -> None:
     code = (
         "import sys, supclap; assert 'torch' not in sys.modules; supclap.load; "

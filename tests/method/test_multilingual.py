@@ -127,6 +127,7 @@ def test_the_definitions_without_torch() -> None:
     assert cacl == pytest.approx(sum(cross_entropy(*pair, 0.2) for pair in three) / 3)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["kcl", "cacl"])
 @pytest.mark.parametrize("case", [("infonce", "attached", "both"), ("siglip", "static", "text")])
 def test_the_gradient_is_that_of_finite_differences(case: tuple[str, str, str], kind: str) -> None:

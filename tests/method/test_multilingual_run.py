@@ -14,7 +14,6 @@ from killed_run import run
 from tiny_run import everything, make_collection, tiny_config
 
 import supclap
-from supclap import training
 from supclap.batches import Batches
 from supclap.data.clips import Caption, Collection, write_split
 from supclap.drift import diagnose
@@ -25,6 +24,8 @@ from supclap.model.clap import TextTower, build_model
 from supclap.storage import Folder
 from supclap.training import TrainingError, fit
 
+pytestmark = pytest.mark.usefixtures("same_code")
+
 LANGUAGES = ("deu", "eng")
 KINDS = ("kcl", "cacl")
 
@@ -32,14 +33,6 @@ KINDS = ("kcl", "cacl")
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_collection(tmp_path_factory.mktemp("tones") / "data", captions=2)
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.setattr(
-        training, "version_of", lambda modules: "code"
-    )  # it may be edited meanwhile
 
 
 def config_of(data: Path, kind: str, **changes: Any) -> Any:
@@ -52,6 +45,7 @@ def epochs_of(events: Iterable[Event]) -> list[dict[str, float]]:
     return [event.metrics for event in events if isinstance(event, EpochEnded)]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_takes_the_steps_of_a_bare_loop(data: Path, tmp_path: Path, kind: str) -> None:
     """Every text encoded by itself, every term of the definition in its own call; plain Adam."""
@@ -127,6 +121,7 @@ def test_texts_are_encoded_once_a_step(
     assert lengths == [16, 16, 16]  # 8 clips of two captions
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_learns_and_is_measured_in_each_language(data: Path, tmp_path: Path, kind: str) -> None:
     for name, svr in (("plain", None), ("svr", {"radius": "static"})):
@@ -140,6 +135,7 @@ def test_it_learns_and_is_measured_in_each_language(data: Path, tmp_path: Path, 
         assert "test.MRV" in finished.metrics
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("radius", ["static", "dynamic"])
 def test_chunks_change_memory_and_not_the_result(
@@ -152,6 +148,7 @@ def test_chunks_change_memory_and_not_the_result(
         assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("base", ["infonce", "siglip"])
 def test_frozen_encoders_give_the_same_loss_from_kept_outputs(
@@ -175,6 +172,7 @@ def test_frozen_encoders_give_the_same_loss_from_kept_outputs(
         assert first[True][name] == pytest.approx(first[False][name], rel=1e-4), name
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", KINDS)
 def test_bf16_trains_to_about_the_same(data: Path, tmp_path: Path, kind: str) -> None:
     exact = epochs_of(fit(config_of(data, kind), Folder.at(tmp_path / "float32")))[0]
@@ -207,6 +205,7 @@ def test_a_rate_too_high_is_told_as_in_one_language(
         list(fit(config, Folder.at(tmp_path)))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", KINDS)
 def test_interrupted_after_any_event_it_ends_bit_identical(
     data: Path, tmp_path: Path, kind: str

@@ -130,6 +130,7 @@ def test_soundscenes_count_their_clips(tmp_path: Path) -> None:
     assert {one.total for one in heard} == {total}
 
 
+@pytest.mark.heavy
 def test_who_waits_for_another_process_says_so(tmp_path: Path) -> None:
     script = """
 import sys

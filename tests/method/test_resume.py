@@ -212,6 +212,7 @@ def test_other_data_are_refused_and_other_code_is_named(
         next(fit(config, Folder.at(tmp_path / "run")))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("side", ["audio", "text"])
 def test_another_frozen_encoder_is_refused(tmp_path: Path, side: str) -> None:
     data = make_collection(tmp_path / "data")

@@ -56,6 +56,7 @@ def brute_force(
     return expected, t2a, a2t
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("block", [1, 3, 7, 2048])
 def test_equals_the_literal_protocol_with_many_ties_and_any_number_of_captions(
     block: int, monkeypatch: pytest.MonkeyPatch
@@ -262,6 +263,7 @@ def test_chance_by_formula(captions: list[int], expected: dict[str, Any]) -> Non
     assert {name: chance[name] for name in expected} == pytest.approx(expected)
 
 
+@pytest.mark.heavy
 def test_chance_is_what_random_orders_score_on_average() -> None:
     rng = np.random.default_rng(0)
     amounts = [1, 2, 5, 0, 3, 3, 7]

@@ -112,6 +112,7 @@ def test_what_is_written_is_read_back() -> None:
     assert json.dumps(yaml.load(written, Loader=Loader)) == json.dumps(values)
 
 
+@pytest.mark.heavy
 def test_a_long_value_is_not_echoed() -> None:
     for items in ({"also": "x" * 100_000}, {"x" * 100_000: 1}, {"data": {"train": ["y" * 100_000]}},
                   {"also": {"z" * 100_000: {}}}, {"select": {"split": "v" * 100_000}}):  # fmt: skip

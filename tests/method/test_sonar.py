@@ -268,6 +268,7 @@ def test_the_tokenizer_is_sentencepieces_with_fairseqs_numbers() -> None:
     assert known == {"<pad>": 1, "ace_Arab": size + 1, "eng_Latn": size + 2, "<mask>": size + 3}
 
 
+@pytest.mark.heavy
 def test_the_printed_recipe_makes_the_tokenizer_that_was_missing(own: Path, folder: Path) -> None:
     expected = encoder_of(folder)
     (own / "tokenizer.json").unlink()

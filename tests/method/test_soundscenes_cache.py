@@ -152,6 +152,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path: Path) -> N
     assert left(tmp_path / "cache") == []
 
 
+@pytest.mark.heavy
 def test_an_exception_in_a_process_comes_out_as_it_is() -> None:
     from supclap.data.soundscenes.processes import ordered_map
 
@@ -160,6 +161,7 @@ def test_an_exception_in_a_process_comes_out_as_it_is() -> None:
         list(ordered_map(int, ["1"] * 40 + ["x"], 2))
 
 
+@pytest.mark.heavy
 def test_a_process_that_is_killed_is_told_of() -> None:
     from supclap.data.soundscenes.processes import ordered_map
 

@@ -76,6 +76,7 @@ def test_no_measured_description_is_a_less_detailed_one_of_another(
                 ), (one, other)
 
 
+@pytest.mark.heavy
 def test_fewer_training_clips_are_the_first_of_more_and_leave_the_test_as_it_is(
     plans: Plans,
 ) -> None:
@@ -111,6 +112,7 @@ def test_too_few_kinds_are_told_with_figures() -> None:
         plan(4000, 0, kinds)
 
 
+@pytest.mark.heavy
 def test_with_few_descriptions_training_comes_back_to_them_but_never_to_held_out_ones() -> None:
     kinds = {f"kind{number}": Kind(f"kind{number}", "noise", ("level",)) for number in range(16)}
     assert Space(kinds).size() == 16 * 3 + 240 * 9 + 120 * 9
@@ -125,6 +127,7 @@ def test_with_few_descriptions_training_comes_back_to_them_but_never_to_held_out
     }
 
 
+@pytest.mark.heavy
 def test_every_caption_of_the_test_split_belongs_to_one_description(
     plans: Plans,
 ) -> None:
@@ -180,6 +183,7 @@ WRONG = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_captions_are_whole_sentences_of_their_language(language: str) -> None:
     rng = np.random.default_rng(1)

@@ -230,6 +230,7 @@ def test_one_folder_or_a_list_of_them_can_be_named() -> None:
     assert parse_config({"data": {"events": ["a", "b"]}}).data.events == ("a", "b")
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif("SUPCLAP_TEST_DATA" not in os.environ, reason="SUPCLAP_TEST_DATA is not set")
 def test_scenes_of_real_recordings(tmp_path: Path) -> None:
     real = Path(os.environ["SUPCLAP_TEST_DATA"]) / "esc10"

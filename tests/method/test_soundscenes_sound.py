@@ -91,6 +91,7 @@ def test_high_is_higher_than_low(kind: str) -> None:
 NEVER_SILENT = ("helicopter", "flute", "guitar", "church_bells", "drum", "crow", "jackhammer")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", kinds_with("pace"))
 def test_fast_is_faster_than_slow(kind: str) -> None:
     if kind == "siren":  # its level is steady: the rate is that of its pitch
@@ -110,6 +111,7 @@ def test_fast_is_faster_than_slow(kind: str) -> None:
     assert fast > 1.6 * slow
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", kinds_with("level"))
 def test_loud_is_louder_than_quiet(kind: str) -> None:
     def decibels(word: str) -> float:
@@ -118,6 +120,7 @@ def test_loud_is_louder_than_quiet(kind: str) -> None:
     assert decibels("loud") > decibels("quiet") + 8
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", kinds_with("distance"))
 def test_far_is_duller_than_near(kind: str) -> None:
     near = np.median([centroid(sound) for sound in mixed(kind, "near")])
@@ -159,6 +162,7 @@ def test_the_collection_is_as_configured(tiny: Collection) -> None:
     assert len({label for (label,) in tiny.split("events").labels}) == len(SYNTHETIC)
 
 
+@pytest.mark.heavy
 def test_the_number_of_processes_changes_no_bit(tiny: Collection, tmp_path: Path) -> None:
     assert soundscenes_collection(TINY, tmp_path, workers=3).content_hash() == tiny.content_hash()
 

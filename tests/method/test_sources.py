@@ -602,6 +602,7 @@ def test_unknown_names_and_places(tmp_path: Path) -> None:
 # The official files
 
 
+@pytest.mark.heavy
 @real
 def test_the_official_audiocaps_tables() -> None:
     root = Path(str(REAL)) / "captions"

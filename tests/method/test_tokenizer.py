@@ -63,6 +63,7 @@ def test_training_shortens_text_and_learns_no_clauses(tokenizer: CaptionTokenize
     assert max(len(token) for token in merged if not token.startswith("<")) <= LONGEST_MERGE
 
 
+@pytest.mark.heavy
 def test_the_same_in_any_order_and_under_any_hash_seed(tokenizer: CaptionTokenizer) -> None:
     expected = tokenizer.to_json()
     for seed in ("0", "1", "12345"):

@@ -13,7 +13,6 @@ import torch
 from tiny_run import everything, make_collection, tiny_config
 
 import supclap
-from supclap import training
 from supclap.batches import Batches
 from supclap.config import RunConfig, SelectConfig
 from supclap.data.clips import Caption, Collection, write_split
@@ -28,18 +27,7 @@ from supclap.storage import Folder
 from supclap.training import Progress, TrainingError, fit
 from supclap.workers import Value, Workers
 
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_collection(tmp_path_factory.mktemp("tones") / "data")
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.setattr(
-        training, "version_of", lambda modules: "code"
-    )  # it may be edited meanwhile
+pytestmark = pytest.mark.usefixtures("same_code")
 
 
 def epochs_of(events: Iterable[Event]) -> list[EpochEnded]:
@@ -145,6 +133,7 @@ def _parts(config: RunConfig, collection: Collection) -> tuple[CLAP, torch.nn.Mo
     return model, build_loss(config.loss, config.batch_size)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("radius", ["static", "dynamic"])
 def test_chunks_change_memory_and_not_the_result(data: Path, tmp_path: Path, radius: str) -> None:
     base = {"model__dropout": 0.0, "loss": {"svr": {"radius": radius}}, "select__split": "last"}

@@ -70,6 +70,7 @@ def test_a_changed_default_changes_the_signature() -> None:
     assert signature(config.model_copy(update={"loss": Later()})) != signature(config)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("hash_seed", ["0", "1", "4242"])
 def test_signatures_are_the_same_in_every_process(hash_seed: str) -> None:
     code = (

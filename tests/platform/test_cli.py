@@ -178,6 +178,7 @@ def completed(words: str) -> tuple[list[str], set[str]]:
     return [line.partition(",")[2] for line in done.stdout.splitlines()], set(done.stderr.split())
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("words", "offered"),
     [

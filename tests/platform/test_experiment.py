@@ -420,6 +420,7 @@ def test_a_number_of_two_readings_is_refused_in_every_place(
     assert re.search("can be read as .* or as .*; write the decimal number", told)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "value", ["!!timestamp abc", "!!bool abc", "&a [*a]", "[" * 2000, "!!int 1:30", "{a: ["]
 )
@@ -480,6 +481,7 @@ def test_an_absent_file_and_a_folder_are_told(tmp_path: Path) -> None:
             load_experiment(path)
 
 
+@pytest.mark.heavy
 def test_aliases_that_expand_without_bound_are_refused(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     for level in range(1, 10):

@@ -21,8 +21,6 @@ from supclap_platform.results.panels import PANELS
 from supclap_platform.results.styles import PAPER, styles_of
 from supclap_platform.testing import finish, interrupt
 
-from supclap.storage import Folder
-
 TEXT = """\
 experiment: drawn
 base: {epochs: 3}
@@ -33,11 +31,6 @@ variants:
 seeds: 3
 figures: [radius, convergence]
 """
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(Folder.at(tmp_path / "storage"))
 
 
 @pytest.fixture
@@ -113,6 +106,7 @@ def test_nothing_finished_draws_nothing_and_says_so(experiment: Experiment, ledg
         assert any("no finished run of InfoNCE" in note for note in drawing.notes)
 
 
+@pytest.mark.heavy
 def test_files_are_whole_undated_and_the_same_each_time(
     experiment: Experiment, ledger: Ledger
 ) -> None:
@@ -175,6 +169,7 @@ def test_a_variant_of_the_paper_looks_the_same_in_every_file() -> None:
     assert len({*one.values()}) == 4
 
 
+@pytest.mark.heavy
 def test_the_command_writes_the_figures_and_refuses_where_none_are_asked_for(
     tmp_path: Path, experiment: Experiment, ledger: Ledger
 ) -> None:

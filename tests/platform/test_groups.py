@@ -19,7 +19,6 @@ from supclap_platform.results.verdicts import Outcome, judge
 from supclap_platform.testing import finish
 
 from supclap.errors import InputError
-from supclap.storage import Folder
 
 TEXT = """\
 experiment: grouped
@@ -60,11 +59,6 @@ def mistake(folder: Path, text: str, profile: str = "laptop") -> str:
         load(folder, text, profile)
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(Folder.at(tmp_path / "storage"))
 
 
 def test_every_row_is_a_variant_of_each_group_and_a_rows_own_settings_win(tmp_path: Path) -> None:

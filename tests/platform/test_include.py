@@ -22,7 +22,6 @@ from supclap_platform.testing import finish
 from tiny_grid import attempts, supclap, write_experiment
 
 from supclap.errors import STALE, InputError
-from supclap.storage import Folder
 
 FIRST = """\
 experiment: first
@@ -62,11 +61,6 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "whole.yaml"
     path.write_text(WHOLE, encoding="utf-8")
     return path
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(Folder.at(tmp_path / "storage"))
 
 
 def parts_of(path: Path) -> tuple[Experiment, Experiment]:

@@ -209,6 +209,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.heavy
 def test_a_killed_holder_is_taken_over_at_once(tmp_path: Path) -> None:
     ledger = Ledger(Folder.at(tmp_path))
     holder = subprocess.Popen(
@@ -251,6 +252,7 @@ while left:
 """
 
 
+@pytest.mark.heavy
 def test_processes_at_once_share_the_cells_and_never_one_cell(tmp_path: Path) -> None:
     crowd = [
         subprocess.Popen([sys.executable, "-c", SHARE, str(tmp_path), str(seed)])

@@ -46,11 +46,6 @@ def prepare(folder: Path) -> tuple[Experiment, list[Cell], Ledger]:
     return experiment, cells_of(experiment), ledger
 
 
-@pytest.fixture(autouse=True)
-def nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
 DRIVER = """
 import sys, time
 from pathlib import Path

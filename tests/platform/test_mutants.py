@@ -104,6 +104,7 @@ def mutant(text: str, chance: random.Random) -> bytes:
     return bytes(content)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_mutant_is_valid_or_gets_one_line(path: Path, tmp_path: Path) -> None:
     chance = random.Random(path.name)
@@ -127,6 +128,7 @@ def test_a_mutant_is_valid_or_gets_one_line(path: Path, tmp_path: Path) -> None:
     assert refused > valid > 0  # the changes are neither all harmless nor all fatal
 
 
+@pytest.mark.heavy
 def test_the_command_line_says_it_in_one_line_and_exits_with_2(tmp_path: Path) -> None:
     chance = random.Random(1)
     shutil.copytree(SHIPPED[0].parent / "profiles", tmp_path / "profiles")

@@ -24,7 +24,6 @@ from supclap_platform.testing import finish, interrupt
 
 from supclap.code import code_version
 from supclap.errors import InputError
-from supclap.storage import Folder
 
 TEXT = """\
 experiment: shown
@@ -79,11 +78,6 @@ class Page(HTMLParser):
 
     def values(self, name: str) -> list[str]:
         return [value for _, attrs in self.tags if (value := attrs.get(name)) is not None]
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(Folder.at(tmp_path / "storage"))
 
 
 @pytest.fixture

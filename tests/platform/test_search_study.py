@@ -81,6 +81,7 @@ def content(book: Book) -> list[tuple[Any, ...]]:
     ]
 
 
+@pytest.mark.heavy
 def test_a_study_killed_at_many_moments_ends_as_one_that_was_not(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
@@ -102,6 +103,7 @@ def test_a_study_killed_at_many_moments_ends_as_one_that_was_not(tmp_path: Path)
     assert content(whole)[0][3] == whole.search.space.free(whole.search.start[0])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "sampler",
     [
@@ -149,6 +151,7 @@ def test_drivers_that_die_after_each_value_leave_the_settings_of_one_that_lives(
     assert content(killed) == content(whole)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("value", "died", "stop"),
     [(30.0, "noted", False), (10.0, "noted", True), (10.0, "judged", True)],
@@ -177,6 +180,7 @@ def test_a_step_is_judged_once_whoever_has_come_to_the_rung_since(
     assert again.study.trials[judged.number].intermediate_values == {1: value}
 
 
+@pytest.mark.heavy
 def test_no_more_trials_than_declared_and_more_when_more_are(tmp_path: Path) -> None:
     book, _ = opened(tmp_path)
     book.prepare()
@@ -205,6 +209,7 @@ def test_a_grid_is_tried_once_whole(tmp_path: Path) -> None:
     assert book.left == 0
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
@@ -277,6 +282,7 @@ def test_the_best_of_several_objectives_is_the_front_from_its_middle() -> None:
     assert [t.number for t in rank(second, [down])] == [0, 2, 3, 1]
 
 
+@pytest.mark.heavy
 def test_the_winner_is_a_row_only_when_the_search_has_ended(tmp_path: Path) -> None:
     book, ledger = opened(tmp_path)
     book.prepare()
@@ -296,6 +302,7 @@ def test_the_winner_is_a_row_only_when_the_search_has_ended(tmp_path: Path) -> N
     assert read_findings(other, ledger) is None
 
 
+@pytest.mark.heavy
 def test_the_figures_are_the_same_bytes_from_the_same_study(tmp_path: Path) -> None:
     book, ledger = opened(tmp_path)
     book.prepare()
@@ -375,6 +382,7 @@ def test_a_password_is_never_shown(tmp_path: Path) -> None:
     assert "SECRET" not in str(caught.value)
 
 
+@pytest.mark.heavy
 def test_a_second_driver_of_a_search_is_refused(tmp_path: Path) -> None:
     _, ledger = opened(tmp_path)
     held = acquire(ledger.experiment_folder("small").below("search"))

@@ -33,6 +33,7 @@ def test_cluster_yaml_is_valid_by_rays_own_schema() -> None:
         validate_config(prepare_config(wrong))
 
 
+@pytest.mark.heavy
 def test_what_is_uploaded_is_code_and_runs_by_itself(tmp_path: Path) -> None:
     path = write_experiment(tmp_path)
     (tmp_path / "up").mkdir()
@@ -189,6 +190,7 @@ def test_a_run_attaches_to_a_cluster_that_is_there(head: Head, tmp_path: Path) -
     assert head.process.poll() is None  # whoever only attached must not stop the cluster
 
 
+@pytest.mark.heavy
 def test_an_address_where_nothing_answers_is_told_in_one_line(tmp_path: Path) -> None:
     path = write_experiment(tmp_path)
     found = subprocess.run(

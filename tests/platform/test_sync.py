@@ -32,11 +32,6 @@ profiles: {{wide: {{base: {{batch_size: 256}}}}}}
 """
 
 
-@pytest.fixture(autouse=True)
-def nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A storage with two experiments, one of them under two profiles; MLflow followed all of it."""
@@ -66,6 +61,7 @@ def sync(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["sync", *map(str, arguments)])
 
 
+@pytest.mark.heavy
 def test_an_empty_store_is_given_the_content_of_the_one_that_was_there(
     lived: Path, tmp_path: Path
 ) -> None:

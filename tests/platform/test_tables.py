@@ -49,11 +49,6 @@ NUMBERS = {  # variant -> one (R@1, medR) for each seed
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(Folder.at(tmp_path / "storage"))
-
-
-@pytest.fixture
 def experiment(tmp_path: Path) -> Experiment:
     path = tmp_path / "e.yaml"
     path.write_text(TEXT, encoding="utf-8")

@@ -21,11 +21,6 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Cell:
     return Cell("InfoNCE", 0, config, "a" * 16, Resources())
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(Folder.at(tmp_path / "storage"))
-
-
 def test_a_finished_run_leaves_the_files_and_the_keys_of_a_true_one(
     cell: Cell, ledger: Ledger, tmp_path: Path
 ) -> None:

@@ -98,11 +98,6 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "mlflow.db"
 
 
-@pytest.fixture(autouse=True)
-def nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
 @pytest.fixture
 def place(tmp_path: Path, empty_store: Path) -> Place:
     (tmp_path / "storage").mkdir()
@@ -137,6 +132,7 @@ def test_a_mark_covers_only_the_events_that_it_was_made_of(place: Place) -> None
     assert mirrored(cursor(events[:2]), reported(place.cells[0], 2, begin=BEGIN + 1)) is None
 
 
+@pytest.mark.heavy
 def test_a_run_is_shown_epoch_by_epoch_whoever_looks_and_however_often(place: Place) -> None:
     parent = place.begin()
     cell = place.cells[0]
@@ -240,6 +236,7 @@ def test_no_point_is_stored_twice_even_where_the_client_would_not_show_it(place:
     assert rows == points == 4 * (2 * 9 + 6)
 
 
+@pytest.mark.heavy
 def test_statuses_are_those_of_the_ledger(place: Place) -> None:
     first, second, third, fourth = place.cells
     parent = place.begin()
@@ -392,6 +389,7 @@ def test_two_processes_that_mirror_at_once_make_each_run_once(place: Place) -> N
     assert place.shows_the_ledger()
 
 
+@pytest.mark.heavy
 def test_duplicates_that_a_late_answer_left_are_removed(place: Place) -> None:
     parent, cell = place.begin(), place.cells[0]
     leave(place.ledger, cell, reported(cell, 2, finished=True))
@@ -565,6 +563,7 @@ def sounds(tmp_path: Path) -> list[str]:
     return [str(path) for path in paths]
 
 
+@pytest.mark.heavy
 def test_a_logged_model_embeds_and_retrieves(
     place: Place,
     model: tuple[CLAP, Path],

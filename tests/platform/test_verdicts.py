@@ -28,8 +28,6 @@ from supclap_platform.results.verdict_formats import (
 from supclap_platform.results.verdicts import Outcome, Verdict, judge
 from supclap_platform.testing import finish, interrupt
 
-from supclap.storage import Folder
-
 VARIANTS = """\
 experiment: claims
 base: {epochs: 4}
@@ -41,11 +39,6 @@ seeds: 3
 """
 R1 = "test.t2a.R@1"
 Make = Callable[..., Experiment]  # claims and ``seeds`` -> an experiment
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(Folder.at(tmp_path / "storage"))
 
 
 @pytest.fixture
