@@ -85,6 +85,9 @@ class Pass:
         self.scale, self.bias = inputs.scale, inputs.bias
         self.rho_text, self.rho_audio = inputs.rho_text, inputs.rho_audio
         self.kept, self.layout, self.terms = kept, layout, terms
+        # What every tile multiplies by: (N, d), once for all of them.
+        tiled = kept[0] is None and inputs.rho_audio is not None
+        self.push = inputs.text - inputs.audio if tiled else None
         self.softmax = terms.partition == "softmax"
 
     # ---- blocks -----------------------------------------------------------------------------
@@ -100,7 +103,7 @@ class Pass:
         if x is None:
             x = t @ self.audio.T
             y = None if self.rho_text is None else (a - t) @ self.audio.T
-            w = None if self.rho_audio is None else t @ (self.text - self.audio).T
+            w = None if self.push is None else t @ self.push.T
         same = self.same_clip(first, last)
         return Block(first, last, x, y, w, same, self.targets(same))
 

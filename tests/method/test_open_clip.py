@@ -126,8 +126,9 @@ def test_the_printed_lines_train_open_clips_model_as_the_paper_writes_the_loss()
     ("base", "bias"), [(lambda: SigLIP(learn_temperature=False), -9.0), (InfoNCE, None)]
 )
 @pytest.mark.parametrize("radius", [lambda: StaticRadius(0.4), lambda: DynamicRadius(PAIRS)])
+@pytest.mark.parametrize("wrapped", [lambda loss: loss, GlobalBatchLoss], ids=["bare", "global"])
 def test_terms_add_up_to_the_literal_loss_with_all_its_gradients(
-    base: Any, bias: float | None, radius: Callable[..., Any]
+    base: Any, bias: float | None, radius: Callable[..., Any], wrapped: Callable[..., Any]
 ) -> None:
     (images, texts), *_ = batches()
     found = []
@@ -137,8 +138,9 @@ def test_terms_add_up_to_the_literal_loss_with_all_its_gradients(
         if literal:
             total = literally(model, criterion, images, texts).total
         else:
-            total = sum(OpenClipLoss(criterion)(**model(images, texts), output_dict=True).values())
-            alone = OpenClipLoss(criterion)(**model(images, texts))
+            loss = OpenClipLoss(wrapped(criterion))
+            total = sum(loss(**model(images, texts), output_dict=True).values())
+            alone = loss(**model(images, texts))
             torch.testing.assert_close(alone, total)
         total.backward()
         found.append([total, *(p.grad for p in (*model.parameters(), *own))])
