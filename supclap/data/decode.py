@@ -99,6 +99,8 @@ def _blocks(
     """(rate, (samples,) float32) block by block. Raises Unreadable."""
     used = 0.0
     for stream in found:
+        if seconds is not None and used >= seconds:
+            return
         with _sound_file(path, file, stream) as source:
             rate, channels = source.samplerate, source.channels
             if not LOWEST_RATE <= rate <= HIGHEST_RATE:
