@@ -71,7 +71,7 @@ def parts_of(path: Path) -> tuple[Experiment, Experiment]:
 
 
 def finish_cell(ledger: Ledger, cell: Cell, code: str | None = None) -> None:
-    value = 10.0 * len(cell.config.loss.name) + cell.config.batch_size + cell.seed**2
+    value = (10.0 * len(cell.config.loss.name) + cell.config.batch_size + cell.seed**2) / 4
     metrics = {"test.t2a.R@1": value, "test.a2t.R@1": value / 2}
     finish(ledger, cell, metrics, code=code)
 
