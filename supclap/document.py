@@ -123,7 +123,7 @@ def _file_like(path: Path) -> str:
     """A hint at the YAML file beside a missing one, or in `EXPERIMENTS`, of the nearest name."""
     files = [*sorted(EXPERIMENTS.glob("*.yaml")), *sorted(path.parent.glob("*.yaml"))]
     found = closest(path.stem, (file.stem for file in files), 0.7)
-    return "".join(f"; did you mean {file}?" for file in files if file.stem == found)[:200]
+    return next((f"; did you mean {file}?" for file in files if file.stem == found), "")
 
 
 def read_document(path: Path, empty: bool = False) -> Document:

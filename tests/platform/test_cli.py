@@ -75,6 +75,12 @@ def test_every_help_ends_with_an_example_that_can_be_typed(name: str) -> None:
     [
         ("rnu", "no command 'rnu'; did you mean 'run'?"),
         ("tables FILE", "no command 'tables'; did you mean 'table'?"),
+        ("help", "no command 'help'; did you mean 'supclap --help'?"),
+        ("help run", "no command 'help'; did you mean 'supclap run --help'?"),
+        ("version", "no command 'version'; did you mean 'supclap --version'?"),
+        ("run FILE --resume", "no option --resume; the same command again goes on where it was"),
+        ("run FILE --cpu 2", "; did you mean '--cpus'?; give --set resources.cpu=2"),
+        ("plan experiments/quickstart.yml", "; did you mean experiments/quickstart.yaml?"),
         ("xyzzy", "no command 'xyzzy' (supclap --help lists them)"),
         ("a.yaml --set x=1", "no command 'a.yaml'; did you mean 'supclap run a.yaml --set x=1'?"),
         ("train --epochs 3", "supclap train has no option --epochs; give --set epochs=3"),

@@ -9,22 +9,32 @@ from collections.abc import Iterable, Sequence
 import click
 
 from supclap.config import RunConfig, keys_of, nearest_keys
-from supclap.errors import nearest
+from supclap.errors import closest, nearest
 from supclap.wording import one_line
 from supclap_platform.experiment.schema import ExperimentFile, Resources
 
 # What is declared in an experiment file and set by no option.
 FILE_KEYS = {name: f"'{name}'" for name in ExperimentFile.model_fields} | {"seed": "'seeds'"}
 VALUE = "VALUE"  # stands for what was not given
+# What other tools want to be told.
+HABITS = {
+    "resume": "the same command again goes on where it was",
+    "device": "a GPU is used where there is one",
+    "cuda": "a GPU is used where there is one",
+}
+VERY_CLOSE = 0.8
 CLOSE = 0.6  # what an option must share with another one to be taken for it
 
 
 def unknown_command(args: Sequence[str], known: Iterable[str]) -> str:
     """One line on a command that there is not; ``args`` are all words of the command line."""
     word = args[0]
+    if word in ("help", "version"):
+        of = f" {args[1]}" if word == "help" and len(args) > 1 and args[1] in set(known) else ""
+        return f"no command '{word}'; did you mean 'supclap{of} --{word}'?"
     if word.endswith((".yaml", ".yml")):
         return f"no command '{word}'; did you mean 'supclap run {shlex.join(args)}'?"
-    hint = nearest(word, known)
+    hint = nearest(word, known, CLOSE)
     return f"no command '{word}'{hint or ' (supclap --help lists them)'}"
 
 
@@ -50,19 +60,31 @@ def unknown_option(
         hints.append(f"it is a key of the experiment file: {FILE_KEYS[name]}")
     elif "--set" in own:
         hints += _settings(option, name, args, "file" in arguments)
-    head = f"supclap {command.name} has no option {option}"
+    if name in HABITS:
+        hints.append(HABITS[name])
     whole = next((word for word in args if f"-{word}" in own), option)  # -profile for --profile
-    close = nearest(whole.lstrip("-"), [one.lstrip("-") for one in own], CLOSE)
-    if not hints and close:
-        return head + close.replace("'", "'--", 1)
+    long = [one for one in own if one.startswith("--")]
+    close = closest(whole.lstrip("-"), [one[2:] for one in long], VERY_CLOSE if hints else CLOSE)
+    if close is not None:
+        hints.insert(0, f"did you mean '--{close}'?")
+    else:
+        hints += _elsewhere(option, group, context, known)
+    return (
+        f"supclap {command.name} has no option {option}"
+        f"{'; ' if hints else ''}{'; '.join(hints) or f' (supclap {command.name} --help)'}"
+    )
+
+
+def _elsewhere(
+    option: str, group: click.Group, context: click.Context, known: Iterable[str]
+) -> list[str]:
+    """Which other commands have the option, if any."""
     others = [
-        other
-        for other in known
-        if (found := group.get_command(context, other)) is not None and option in options_of(found)
+        name
+        for name in known
+        if (found := group.get_command(context, name)) is not None and option in options_of(found)
     ]
-    if others:
-        hints.append(f"{option} is an option of supclap {', '.join(others)}")
-    return f"{head}; {'; '.join(hints)}" if hints else f"{head} (supclap {command.name} --help)"
+    return [f"{option} is an option of supclap {', '.join(others)}"] if others else []
 
 
 def wrong_usage(error: click.UsageError, name: str | None) -> str:
