@@ -15,7 +15,7 @@ from supclap.document import read_document
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).with_name("golden")
-SHIPPED = sorted((ROOT / "experiments").glob("*.yaml"))
+SHIPPED = [*sorted((ROOT / "experiments").glob("*.yaml")), *sorted(GOLDEN.glob("*.yaml"))]
 FOLDERS = ("AUDIOCAPS", "CED", "SONAR", "ESC50", "US8K", "VGGSOUND", "CLOTHO", "TEST_DATA")
 
 
