@@ -14,6 +14,7 @@ from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.figures import draw_figures
 from supclap_platform.results.formats import FORMATS
+from supclap_platform.results.fragment import as_html
 from supclap_platform.results.panels import DOTS
 from supclap_platform.results.pictures import pictures_of
 from supclap_platform.results.tables import build_table
@@ -145,3 +146,19 @@ def test_a_mistake_is_one_line_with_its_place(
     assert f"e.yaml:{line}: " in str(error.value)
     assert told in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_table_wider_than_a_sheet_stands_there_in_pieces_that_lack_nothing(
+    tmp_path: Path,
+) -> None:
+    chosen = experiment(tmp_path, TABLE)
+    table = build_table(chosen, finished(chosen, tmp_path), mixed=True)
+    whole = as_html(table, sheet=4)  # two columns with a difference each
+    assert 'class="scroll"' in whole
+    assert "sheet" not in whole
+    cut = as_html(table, sheet=2)
+    assert cut.count('class="scroll sheet"') == 2
+    assert cut.count('class="scroll wide"') == 1
+    for piece, value in zip(cut.split('class="scroll sheet"')[1:], ("40.50", "20.25"), strict=True):
+        assert "SVR (text)" in piece
+        assert value in piece

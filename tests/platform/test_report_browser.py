@@ -152,3 +152,36 @@ def test_it_prints(browser: Browser, page: Path) -> None:
     browser.open(page, 1400)
     printed = browser.ask("Page.printToPDF")["data"]
     assert len(printed) > 10_000
+
+
+# Inner width of a sheet in CSS pixels, 96 an inch, with the browser's own margins of 0.4 inches.
+@pytest.mark.parametrize(("sheet", "wide"), [("A4", 8.27 - 0.8), ("Letter", 8.5 - 0.8)])
+def test_on_paper_every_column_of_the_table_is_there(
+    browser: Browser, page: Path, sheet: str, wide: float
+) -> None:
+    browser.open(page, int(96 * wide))
+    browser.ask("Emulation.setEmulatedMedia", media="print")
+    try:
+        edges = browser.value(
+            "[...document.querySelectorAll('table')].filter(t => t.offsetParent !== null)"
+            ".map(t => t.getBoundingClientRect().right)"
+        )
+        assert len(edges) > 2  # the table in pieces
+        assert max(edges) <= int(96 * wide)
+        heads = browser.value(
+            "[...document.querySelectorAll('.result thead th.metric')]"
+            ".filter(h => h.offsetParent !== null).map(h => h.innerText)"
+        )
+        ways = [f"{way}.{name}" for way in ("t2a", "a2t") for name in ("R@1", "R@5", "R@10")]
+        assert sorted(heads) == sorted([*ways, "t2a.mAP10", "a2t.mAP10"])
+    finally:
+        browser.ask("Emulation.setEmulatedMedia", media="")
+
+
+def test_on_a_screen_the_table_is_whole(browser: Browser, page: Path) -> None:
+    browser.open(page, 1400)
+    tables = browser.value(
+        "[...document.querySelectorAll('.result .table')]"
+        ".filter(t => t.offsetParent !== null).length"
+    )
+    assert tables == 1

@@ -6,23 +6,46 @@ from collections.abc import Callable
 from html import escape
 
 from supclap_platform.experiment.columns import in_group
-from supclap_platform.results.slots import Kind, Slot, blocks_of, slots_of
+from supclap_platform.results.slots import Kind, Slot, blocks_of, parted, slots_of
 from supclap_platform.results.table import Row, Run, Table
 
 
-def as_html(table: Table, href: Callable[[Run], str | None] | None = None) -> str:
+def as_html(
+    table: Table,
+    href: Callable[[Run], str | None] | None = None,
+    sheet: int | None = None,
+) -> str:
     """A ``<section class="result">``: the table, its notes, and the runs behind each row.
 
     Every number of ours links to the list of its runs, which opens.
 
     Args:
         href: where a run is shown in more detail; its signature links there.
+        sheet: columns of figures that fit a sheet of paper. A wider table stands there a second
+            time in pieces that fit, of the class "sheet", and the whole one is of the class "wide":
+            a style shows the one or the other.
     """
     columns = slots_of(table)
+    pieces = [columns]
+    if sheet is not None:
+        pieces = parted(columns, lambda some: sum(map(len, some)) <= sheet)
+    lines = ['<section class="result">', *_whole(table, columns, "wide" if pieces[1:] else "")]
+    if pieces[1:]:
+        for piece in pieces:
+            lines += _whole(table, piece, "sheet")
+    lines += ['<ul class="notes">']
+    lines += [f"<li>{escape(note)}</li>" for note in table.notes]
+    lines += ["</ul>", '<div class="runs">']
+    for place, row in enumerate(table.rows):
+        lines += _runs(table, place, row, href)
+    return "\n".join([*lines, "</div>", "</section>"]) + "\n"
+
+
+def _whole(table: Table, columns: list[list[Slot]], kind: str) -> list[str]:
+    """A table of some columns; ``kind``: a class of its frame."""
     slots = [slot for column in columns for slot in column]
     lines = [
-        '<section class="result">',
-        '<div class="scroll">',
+        f'<div class="scroll{f" {kind}" if kind else ""}">',
         '<table class="table">',
         f"<caption>{escape(table.title)}</caption>",
         "<thead>",
@@ -33,12 +56,7 @@ def as_html(table: Table, href: Callable[[Run], str | None] | None = None) -> st
     for place, row in enumerate(table.rows):
         cells = "".join(_cell(table, place, row, slot) for slot in slots)
         lines.append(f'<tr><th scope="row">{escape(row.name)}</th>{cells}</tr>')
-    lines += ["</tbody>", "</table>", "</div>", '<ul class="notes">']
-    lines += [f"<li>{escape(note)}</li>" for note in table.notes]
-    lines += ["</ul>", '<div class="runs">']
-    for place, row in enumerate(table.rows):
-        lines += _runs(table, place, row, href)
-    return "\n".join([*lines, "</div>", "</section>"]) + "\n"
+    return [*lines, "</tbody>", "</table>", "</div>"]
 
 
 def _heads(columns: list[list[Slot]]) -> list[str]:

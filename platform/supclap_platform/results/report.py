@@ -45,6 +45,7 @@ from supclap_platform.results.verdict_formats import (
 )
 from supclap_platform.results.verdicts import Outcome, Verdict
 
+SHEET = 6  # columns of figures beside the rows' names, on A4 and on Letter
 REPORT = "report.html"
 SIGNS = {Outcome.SUPPORTED: "✓", Outcome.CONTRADICTED: "✗", Outcome.UNDECIDED: "?"}
 
@@ -74,7 +75,9 @@ class Chapter:
     @property
     def table(self) -> Markup:
         own = anchor(self.name)
-        return Markup(as_html(self.conclusion.table, lambda run: f"#{own}:run:{run.signature}"))
+        return Markup(
+            as_html(self.conclusion.table, lambda run: f"#{own}:run:{run.signature}", SHEET)
+        )
 
     @property
     def setup(self) -> dict[str, str]:
