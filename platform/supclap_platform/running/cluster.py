@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from supclap.environment import environment
 from supclap.errors import InputError
 from supclap.progress import stage
+from supclap_platform.running.ray_folder import ray_folder, sweep
 from supclap_platform.running.ray_internals import hush, sparing
 
 OBJECT_STORE = 100 * 2**20  # bytes; results travel through the ledger, not through Ray
-# Sockets lie below Ray's folder, and the path of one may not exceed 107 bytes: /tmp, not $TMPDIR.
-_PARENT = Path("/tmp")
-_PREFIX = "supclap-ray-"
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # the default of 2 s outlasts short epochs
@@ -73,23 +68,21 @@ def cores() -> int:
 def _own(cpus: int) -> Iterator[Cluster]:
     import ray
 
-    _sweep()
-    folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_PARENT)
-    try:
+    sweep()
+    with ray_folder() as folder:
         try:
-            with sparing():
-                _start(cpus, _temp_dir=folder)
-        except Exception:  # perhaps of another Ray's inside: its public settings alone
+            try:
+                with sparing():
+                    _start(cpus, _temp_dir=folder)
+            except Exception:  # perhaps of another Ray's inside: its public settings alone
+                ray.shutdown()
+                _start(cpus)
+        except Exception as error:
+            raise InputError(f"Ray does not start on this machine: {_first_line(error)}") from error
+        try:
+            yield Cluster(ray.get_runtime_context().gcs_address, own=True)
+        finally:
             ray.shutdown()
-            _start(cpus)
-    except Exception as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise InputError(f"Ray does not start on this machine: {_first_line(error)}") from error
-    try:
-        yield Cluster(ray.get_runtime_context().gcs_address, own=True)
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @stage("starting Ray")
@@ -142,15 +135,21 @@ def _attached(address: str) -> Iterator[Cluster]:
 
 @contextlib.contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM does what Ctrl-C does. Ray's own handler, set when it starts, aborts the process."""
+    """SIGTERM does what Ctrl-C does, and so does SIGHUP, that of a terminal that is closed (where
+    nohup has not asked to ignore it). Ray's own handler of SIGTERM, set when it starts, aborts."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    before = {
+        number: signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _reachable(address: str) -> None:
@@ -163,14 +162,6 @@ def _reachable(address: str) -> None:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"--address {address}: nothing answers there: {reason}") from None
-
-
-def _sweep() -> None:
-    """Removes what drivers that were killed left in /tmp."""
-    for left in _PARENT.glob(f"{_PREFIX}*-*"):
-        pid = left.name.removeprefix(_PREFIX).partition("-")[0]
-        if pid.isdecimal() and not Path("/proc", pid).exists() and Path("/proc/self").exists():
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _first_line(error: Exception) -> str:
