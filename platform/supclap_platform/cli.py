@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,11 @@ import click
 from click.shell_completion import CompletionItem
 
 from supclap.errors import INTERRUPTED, InputError
+from supclap.output import lasting_output
 from supclap.waiting import shown
+from supclap.wording import one_line, spelled
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk
 COMPLETION = 'eval "$(_SUPCLAP_COMPLETE=bash_source supclap)"'
 
 
@@ -150,6 +154,10 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        with lasting_output():
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: click.Context) -> Any:
         given = list(ctx.args)
         try:
             with shown():
@@ -167,6 +175,8 @@ class Group(click.Group):
         except KeyboardInterrupt:
             click.echo("supclap: interrupted", err=True)
             ctx.exit(INTERRUPTED)
+        except OSError as error:  # the system's complaint: a full disk, no rights, a dead disk
+            _refuse(ctx, _complaint(error))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Groups, from the list alone: importing every command takes seconds."""
@@ -183,6 +193,12 @@ class Group(click.Group):
             if name.startswith(incomplete)
         ]
         return found + click.Command.shell_complete(self, ctx, incomplete)
+
+
+def _complaint(error: OSError) -> str:
+    place = f"{spelled(str(error.filename))}: " if error.filename else ""
+    more = "; make room, and the same command goes on" if error.errno in FULL else ""
+    return f"{place}{one_line(str(error.strerror or error))}{more}"
 
 
 def _refuse(ctx: click.Context, message: str) -> None:

@@ -98,11 +98,13 @@ def run(
         remember(plan, ledger)
         tracker = open_tracker(experiment, plan.cells, ledger, tracking_uri, _sayer(console))
         code = drive(plan, ledger, executor, tracker, console) if executor else 0
-    if code == INTERRUPTED:
+        stopped = code == INTERRUPTED or (executor is not None and executor.lost)
+    if stopped:
         tracker.close("KILLED", tables_of(experiment, ledger), patience=LAST_LOOK)
     else:
         files = tables_of(experiment, ledger) | _conclude(experiment, ledger, console, mixed, store)
         files |= search_files(experiment, ledger)
+        code = code or (1 if plan.count(Status.DAMAGED) else 0)
         tracker.close("FAILED" if code else "FINISHED", files)
         if not code and plan.stale and not mixed:
             code = _only_old(plan, console)

@@ -17,6 +17,7 @@ from supclap.progress import stage
 from supclap_platform.running.ray_folder import ray_folder, sweep
 from supclap_platform.running.ray_internals import hush, sparing
 
+DAEMONS = ("gcs_server", "raylet")
 OBJECT_STORE = 100 * 2**20  # bytes; results travel through the ledger, not through Ray
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -25,12 +26,23 @@ _SETTINGS = {
 }
 
 
+class RayLost(Exception):
+    """An own Ray has died. Its cells are not to blame, and can go on."""
+
+
 @dataclass(frozen=True)
 class Cluster:
     """The cluster that this process is connected to."""
 
     address: str
     own: bool  # started here, and stopped with this process
+    daemons: tuple[Any, ...] = ()  # of an own one: (process, name); without any it is dead
+
+    def check(self) -> None:
+        """Raises RayLost where an own Ray is dead. Ray itself notices after a minute, or aborts."""
+        dead = dead_of(self.daemons)
+        if dead:
+            raise RayLost(f"Ray died ({', '.join(dead)} ended)")
 
     def resources(self) -> dict[str, float]:
         """What all nodes have in total, at this moment: CPU, GPU, memory (bytes) ..."""
@@ -79,10 +91,50 @@ def _own(cpus: int) -> Iterator[Cluster]:
                 _start(cpus)
         except Exception as error:
             raise InputError(f"Ray does not start on this machine: {_first_line(error)}") from error
+        daemons = _daemons()
         try:
-            yield Cluster(ray.get_runtime_context().gcs_address, own=True)
+            yield Cluster(ray.get_runtime_context().gcs_address, own=True, daemons=daemons)
         finally:
-            ray.shutdown()
+            if dead_of(daemons):  # what is left of it; `ray.shutdown` would wait for the dead
+                _end(daemons)
+            else:
+                ray.shutdown()
+
+
+def _daemons() -> tuple[Any, ...]:
+    """The processes of the Ray that this process has just started."""
+    import psutil
+
+    found = ((p, p.name()) for p in psutil.Process().children())
+    return tuple((process, name) for process, name in found if name in DAEMONS)
+
+
+def dead_of(daemons: tuple[Any, ...]) -> list[str]:
+    """Which of some daemons have ended."""
+    import psutil
+
+    def ended(process: Any) -> bool:
+        try:
+            return bool(process.status() == psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return True
+
+    names = {process.pid: name for process, name in daemons}
+    return [names[process.pid] for process, _ in daemons if ended(process)]
+
+
+def _end(daemons: tuple[Any, ...]) -> None:
+    """Ends the daemons of a Ray of which one has died, and all that they have started."""
+    import psutil
+
+    left = []
+    for process, _ in daemons:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            left += [*process.children(recursive=True), process]
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=10)
 
 
 @stage("starting Ray")

@@ -12,6 +12,7 @@ from supclap_platform.ledger.drivers import announce, drivers_of
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan
 from supclap_platform.mirror.tracking import Tracker
+from supclap_platform.running.cluster import RayLost
 from supclap_platform.running.grid import Grid, Phase
 from supclap_platform.running.monitor import Monitor
 from supclap_platform.running.view import View
@@ -20,13 +21,16 @@ if TYPE_CHECKING:  # Ray: seconds, and a run with nothing to do needs none
     from supclap_platform.running.executor import RayExecutor
 
 
+LOST = 1  # exit code of a run whose own Ray has died
+
+
 def drive(
     plan: Plan, ledger: Ledger, executor: RayExecutor, tracker: Tracker, console: Console
 ) -> int:
     """Runs what a plan has left under the live view; the exit code.
 
-    Ctrl-C, SIGTERM and a request to stop end it with INTERRUPTED: running cells keep their last
-    checkpoint, and the same plan goes on from there.
+    Ctrl-C, SIGTERM, SIGHUP and a request to stop end it with INTERRUPTED, an own Ray that has died
+    with LOST: running cells keep their last checkpoint, and the same plan goes on from there.
     """
     name = plan.experiment.name
     others = drivers_of(ledger, name)
@@ -51,6 +55,10 @@ def drive(
             view.say("stopping: running cells keep their last checkpoint", "yellow")
             grid.stop()
             return _stopped(grid, console)
+        except RayLost as lost:
+            view.say(f"{lost}; running cells keep their last checkpoint", "bold red")
+            _stopped(grid, console)
+            return LOST
         finally:
             executor.want([])
     return _failures(grid, console)

@@ -14,7 +14,7 @@ from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.schema import Resources
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.running.attempt import Ending, Task, nested, run_cell, task_of
-from supclap_platform.running.cluster import Cluster
+from supclap_platform.running.cluster import Cluster, dead_of
 
 MB = 2**20
 MOST_BUNDLES = 1_000
@@ -98,6 +98,7 @@ class RayExecutor:
             request_resources(bundles=bundles[:MOST_BUNDLES])
 
     def wait(self, seconds: float) -> list[tuple[str, Ending]]:
+        self._cluster.check()
         if not self._running:
             time.sleep(seconds)
             return []
@@ -105,7 +106,14 @@ class RayExecutor:
         ended, _ = ray.wait(running, num_returns=1, timeout=seconds)
         if ended:  # and whatever has ended with it
             ended, _ = ray.wait(running, num_returns=len(running), timeout=0)
-        return [(self._running.pop(ref).signature, _ending(ref)) for ref in ended]
+        found = [(ref, _ending(ref)) for ref in ended]
+        self._cluster.check()  # of what ends with Ray nothing counts as an attempt
+        return [(self._running.pop(ref).signature, ending) for ref, ending in found]
+
+    @property
+    def lost(self) -> bool:
+        """Whether an own Ray has died."""
+        return bool(dead_of(self._cluster.daemons))
 
     def cancel(self) -> None:
         running = list(self._running)
