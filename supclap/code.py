@@ -46,8 +46,8 @@ PARTS: dict[str, Callable[[RunConfig], bool]] = {
     "supclap.model.text": lambda c: c.model.text.name == "transformer",
     "supclap.model.sonar": lambda c: c.model.text.name == "sonar",
 }
-# What they do cannot change a number: words, places, files as such, measuring, this module, and the
-# reading of a configuration, as a run is named by what it resolves to.
+# What they do cannot change a number: words, places, files as such, measuring, this module itself,
+# and the reading of a configuration, as a run is named by what it resolves to.
 NO_EFFECT = {
     "supclap.code",
     "supclap.config",
