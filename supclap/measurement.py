@@ -11,10 +11,10 @@ from torch import Tensor
 
 from supclap.data.clips import Clips
 from supclap.errors import InputError, nearest
-from supclap.evaluation.chance import retrieval_chance
+from supclap.evaluation.chance import chance_by_language
 from supclap.evaluation.collection import encode_clips
 from supclap.evaluation.retrieval import MultilingualResult, retrieval_by_language
-from supclap.evaluation.zero_shot import class_embeddings, zero_shot
+from supclap.evaluation.zero_shot import classify
 from supclap.events import LOW
 from supclap.inputs import Inputs
 from supclap.model.clap import CLAP
@@ -87,27 +87,17 @@ def measure_zero_shot(
     audio = workers.gather(torch.from_numpy(local).to(workers.device), len(rows)).cpu().numpy()
 
     def figures() -> dict[str, float]:
-        classes = class_embeddings(model.encode_text, labels)
-        truth = [labels.index(label) for label in named]
-        found = zero_shot(audio, truth, classes, labels).metrics
-        metrics = {f"{prefix}{name}": value for name, value in found.items()}
-        return metrics | {f"chance.{name}": 100 / len(labels) for name in metrics}
+        found, chances = classify(audio, named, labels, model.encode_text)
+        metrics = {f"{prefix}{name}": value for name, value in found.metrics.items()}
+        return metrics | {f"chance.{prefix}{name}": value for name, value in chances.items()}
 
     return workers.from_first(figures)
 
 
 def chance(inputs: Inputs, prefix: str = "") -> dict[str, float]:
     """What guessing scores on a split in retrieval: ``chance.<prefix>t2a.R@1`` and so on."""
-    spoken = np.array(inputs.caption_languages)
-    found = [
-        retrieval_chance(
-            np.bincount(inputs.caption_rows[spoken == one], minlength=len(inputs.clips))
-        )
-        for one in dict.fromkeys(inputs.caption_languages)
-    ]
-    return {
-        f"chance.{prefix}{name}": float(np.mean([one[name] for one in found])) for name in found[0]
-    }
+    found = chance_by_language(inputs.caption_rows, inputs.caption_languages, len(inputs.clips))
+    return {f"chance.{prefix}{name}": value for name, value in found.items()}
 
 
 def check_metric(metric: str, languages: tuple[str, ...]) -> None:

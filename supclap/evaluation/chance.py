@@ -35,6 +35,24 @@ def retrieval_chance(captions_per_clip: Sequence[int] | np.ndarray) -> dict[str,
     return chance
 
 
+def chance_by_language(
+    owners: np.ndarray, languages: Sequence[str], clips: int
+) -> dict[str, float]:
+    """`retrieval_chance` of each language's captions, and the mean of them, as of the metrics.
+
+    Args:
+        owners: (Q,) the clip of each caption.
+        languages: Q codes, one for each caption.
+        clips: M, those without a caption included.
+    """
+    spoken = np.array(languages)
+    found = [
+        retrieval_chance(np.bincount(owners[spoken == one], minlength=clips))
+        for one in dict.fromkeys(languages)
+    ]
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+
+
 def _missed(captions: int, own: int) -> np.ndarray:
     """(captions + 1,) for k = 0, 1, ...: chance that no own caption stands among the first k."""
     drawn = np.arange(captions)

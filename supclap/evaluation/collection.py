@@ -10,11 +10,12 @@ import numpy as np
 
 from supclap.data.clips import Clips
 from supclap.errors import InputError
-from supclap.evaluation.chance import retrieval_chance
+from supclap.evaluation.chance import chance_by_language
 from supclap.evaluation.retrieval import MultilingualResult, retrieval_by_language
-from supclap.evaluation.zero_shot import TEMPLATES, ZeroShotResult, class_embeddings, zero_shot
+from supclap.evaluation.zero_shot import TEMPLATES, ZeroShotResult, classify
 from supclap.model.clap import CLAP
 from supclap.progress import stage
+from supclap.sets import classifiable
 
 CLIPS_AT_ONCE = 256  # audio in memory at once, in clips
 
@@ -70,11 +71,7 @@ def evaluate_retrieval(
         texts = model.encode_text([asked[i][1].text for i in order], language_of)
     sounds = encode_clips(model, clips, range(len(clips)))
     result = retrieval_by_language(sounds, texts, owner, language_of)
-    chances = [
-        retrieval_chance(np.bincount(owner[np.array(language_of) == one], minlength=len(clips)))
-        for one in spoken
-    ]
-    chance = {name: float(np.mean([c[name] for c in chances])) for name in chances[0]}
+    chance = chance_by_language(owner, language_of, len(clips))
     silent = len(clips) - len(np.unique(owner))
     return RetrievalReport(result, chance, len(clips), len(owner), silent)
 
@@ -89,17 +86,15 @@ def evaluate_zero_shot(
     Raises:
         InputError: fewer than two classes.
     """
-    rows = [row for row, labels in enumerate(clips.labels) if len(labels) == 1]
-    labels = sorted({clips.labels[row][0] for row in rows})
+    rows, named, labels = classifiable(clips)
     if len(labels) < 2:
         raise InputError(
             f"{clips.path}: zero-shot classification needs clips of at least two classes with one "
             f"label each, found {len(rows)} clips of {len(labels)}"
         )
-    classes = class_embeddings(partial(model.encode_text, language=language), labels, templates)
-    truth = [labels.index(clips.labels[row][0]) for row in rows]
-    result = zero_shot(encode_clips(model, clips, rows), truth, classes, labels)
-    chance = dict.fromkeys(result.metrics, 100 / len(labels))
+    encode_text = partial(model.encode_text, language=language)
+    sounds = encode_clips(model, clips, rows)
+    result, chance = classify(sounds, named, labels, encode_text, templates)
     return ZeroShotReport(result, chance, len(rows), len(clips) - len(rows))
 
 

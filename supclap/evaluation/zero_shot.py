@@ -66,6 +66,30 @@ def class_embeddings(
     return unit
 
 
+def classify(
+    audio: np.ndarray,
+    named: Sequence[str],
+    labels: Sequence[str],
+    encode_text: Callable[[list[str]], np.ndarray],
+    templates: Sequence[str] = TEMPLATES,
+) -> tuple[ZeroShotResult, dict[str, float]]:
+    """Clips put into the classes that their labels name, and what guessing scores there.
+
+    Args:
+        audio: (N, d) embeddings.
+        named: N labels, those of the clips.
+        labels: the L classes.
+        encode_text: as `class_embeddings` takes it.
+
+    Returns:
+        the result, and chance under the names of its metrics.
+    """
+    classes = class_embeddings(encode_text, labels, templates)
+    truth = [labels.index(label) for label in named]
+    result = zero_shot(audio, truth, classes, labels)
+    return result, dict.fromkeys(result.metrics, 100 / len(labels))
+
+
 def zero_shot(
     audio: np.ndarray, truth: np.ndarray | Sequence[int], classes: np.ndarray, labels: Sequence[str]
 ) -> ZeroShotResult:
