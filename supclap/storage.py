@@ -149,7 +149,10 @@ class Folder:
 def read_regular(path: Path, most: int | None = None) -> bytes:
     """A regular file's content. Raises as `Folder.read` does, and OSError where it may not be
     read. A FIFO would be waited for, and a device may have no end."""
-    status = path.stat()
+    try:
+        status = path.stat()
+    except NotADirectoryError as error:  # a file stands on the way: there is none below it
+        raise FileNotFoundError(*error.args, str(path)) from None
     if not stat.S_ISREG(status.st_mode):
         raise NotAFile("not a regular file")
     if most is not None and status.st_size > most:

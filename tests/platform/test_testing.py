@@ -44,7 +44,7 @@ def test_a_finished_run_leaves_the_files_and_the_keys_of_a_true_one(
     assert result is not None
     assert result.metrics == {"test.t2a.R@1": 41.0}
     assert (result.code, result.seconds, result.epochs) == ("c", 8.0, cell.config.epochs)
-    assert ledger.ranks(cell.signature)["t2a_ranks"].tolist() == [0, 3]
+    assert ledger.ranks(result)["t2a_ranks"].tolist() == [0, 3]
 
 
 def test_interrupted_and_failed_runs_are_seen_as_such(cell: Cell, ledger: Ledger) -> None:
