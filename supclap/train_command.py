@@ -17,7 +17,7 @@ import click
 from supclap.errors import InputError
 from supclap.events import EpochEnded, Event, Finished, Started
 from supclap.progress import stage
-from supclap.wording import one_line
+from supclap.wording import counted, one_line
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import; `supclap --help` must not wait for it
     from supclap.config import RunConfig
@@ -191,18 +191,22 @@ class Show:
     def _start(self, event: Started) -> None:
         self._started = event
         click.echo(f"run      {self._folder.uri}")
-        workers = f"{event.workers} workers" if event.workers > 1 else "1 worker"
+        workers = counted(event.workers, "worker")
         click.echo(
-            f"training {event.parameters / 1e6:.1f} M parameters on {event.clips:,} clips, "
-            f"{event.epochs} epochs of {event.steps_per_epoch} steps, {workers}"
+            f"training {event.parameters / 1e6:.1f} M parameters on "
+            f"{counted(event.clips, 'clip')}, {counted(event.epochs, 'epoch')} of "
+            f"{counted(event.steps_per_epoch, 'step')}, {workers}"
         )
         if event.left_out:
-            click.echo(f"left out {event.left_out:,} clips without a caption in the languages")
+            click.echo(
+                f"left out {counted(event.left_out, 'clip')} without a caption in the languages"
+            )
         if event.noisy:
             click.echo(f"{event.noisy:,} of the clips bear another clip's captions (data.noise)")
         if event.dropped:
             click.echo(
-                f"each epoch leaves {event.dropped} pairs, others each time, to fill batches"
+                f"each epoch leaves {counted(event.dropped, 'pair')}, others each time, to fill "
+                "batches"
             )
         if event.step:
             click.echo(f"going on from step {event.step}")

@@ -178,7 +178,7 @@ def _retrieval_view(report: RetrievalReport, split: str) -> tuple[Table, str]:
         own = [one.metrics.get(name) for one in languages.values()]
         values = [*own, *(() if single else (mean,)), report.chance.get(name)]
         table.add_row(name, *("" if v is None else f"{v:.2f}" for v in values))
-    note = f"{report.clips:,} clips, {report.captions:,} captions"
+    note = f"{counted(report.clips, 'clip')}, {counted(report.captions, 'caption')}"
     if report.uncaptioned:
         note += f"; {report.uncaptioned:,} clips without a caption are candidates only"
     return table, note
@@ -203,7 +203,7 @@ def _zero_shot_view(report: ZeroShotReport, split: str) -> tuple[Table, str]:
     for name, value in result.metrics.items():
         table.add_row(name, f"{value:.2f}", f"{report.clips:,}", "")
     table.add_row("chance", f"{report.chance['zero_shot.accuracy']:.2f}", "", "")
-    note = f"{report.clips:,} clips of {len(result.labels)} classes"
+    note = f"{counted(report.clips, 'clip')} of {counted(len(result.labels), 'class', 'classes')}"
     if report.left_out:
         note += f"; {report.left_out:,} clips that do not have exactly one label are left out"
     return table, note

@@ -2,7 +2,7 @@
 
 import pytest
 
-from supclap.wording import duration, gist, one_line
+from supclap.wording import counted, duration, gist, one_line
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,18 @@ def test_a_line_that_is_cut_says_so() -> None:
     assert one_line("abcd", 4) == "abcd"
     assert gist(ValueError("x" * 500)) == "x" * 199 + "…"
     assert gist(ValueError("x" * 500), None) == "x" * 500
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "plural", "shown"),
+    [
+        (0, "cell", "", "0 cells"),
+        (1, "cell", "", "1 cell"),
+        (2, "cell", "", "2 cells"),
+        (1500, "clip", "", "1,500 clips"),
+        (1, "class", "classes", "1 class"),
+        (3, "class", "classes", "3 classes"),
+    ],
+)
+def test_a_count_bears_its_noun(number: int, noun: str, plural: str, shown: str) -> None:
+    assert counted(number, noun, plural) == shown

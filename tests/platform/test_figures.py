@@ -97,7 +97,7 @@ def test_an_epoch_that_is_no_number_in_one_run_is_left_out_and_told(
     _, convergence = draw_figures(experiment, ledger, endings=())
     line = convergence.lines["val.t2a.R@1"][0]
     assert (line.places, line.left_out) == ((1, 3), 1)
-    assert any("1 epoch(s) of InfoNCE left out" in note for note in convergence.notes)
+    assert any("1 epoch of InfoNCE left out" in note for note in convergence.notes)
 
 
 def test_nothing_finished_draws_nothing_and_says_so(experiment: Experiment, ledger: Ledger) -> None:

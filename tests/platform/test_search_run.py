@@ -259,5 +259,5 @@ def test_a_budget_ends_a_search_and_says_what_is_left(tmp_path: Path) -> None:
     code, output = supclap("run", path, "--storage", storage, "--cpus", "1")
     over = [t for t in trials_of(storage) if t.state.is_finished()]
     assert code == (0 if over else 1), output
-    assert f"{500 - len(over)} trials are left: raise search.budget" in output
+    assert f"{500 - len(over)} trials left: raise search.budget" in output
     assert claimed(storage) == []

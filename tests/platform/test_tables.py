@@ -175,7 +175,7 @@ def test_a_finished_run_without_the_metric_is_counted_as_missing(
     finish_all(ledger, cells)
     finish(ledger, cells[0], {"test.t2a.R@1": 40.0})
     text = as_text(build_table(experiment, ledger))
-    assert "InfoNCE: 1 finished run(s) lack a2t.medR." in text
+    assert "InfoNCE: 1 finished run lacks a2t.medR." in text
     assert "3.0 ± 1.4 (2/3)" in text
 
 

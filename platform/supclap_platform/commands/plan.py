@@ -71,7 +71,7 @@ def describe(plan: Plan, expected: Forecast, ledger: Ledger) -> Iterator[Text]:
     also = f" + {stages} init" if stages else ""
     changes = "".join(f", {key}={value}" for key, value in sorted(experiment.changes.items()))
     if experiment.parts:
-        count = f"{counted(len(experiment.parts), 'experiment')}, {len(plan.cells)} runs"
+        count = f"{counted(len(experiment.parts), 'experiment')}, {counted(len(plan.cells), 'run')}"
     yield Text(f"{experiment.name}, profile {experiment.profile}{changes}: {count}{also}")
     yield Text(f"storage {ledger.storage.uri}, code {code_of_today(plan.cells)}")
     yield Text()
@@ -99,7 +99,7 @@ def _grid(plan: Plan) -> Iterator[Text]:
         else:
             found = [status for _, status in cells]
             parts = (f"{found.count(s)} {s}" for s in Status if s in found)
-            line.append(f"  {len(cells)} seeds: {', '.join(parts)}")
+            line.append(f"  {counted(len(cells), 'seed')}: {', '.join(parts)}")
         line.rstrip()
         yield line
 
@@ -111,7 +111,7 @@ def _parts(plan: Plan) -> Iterator[Text]:
     for part in plan.experiment.parts:
         own = {cell.signature for cell in cells_of(part)}
         found = [plan.statuses[signature] for signature in own]
-        line = Text(f"{part.name:<{width}}  {len(own):>4} runs: ")
+        line = Text(f"{part.name:<{width}}  {counted(len(own), 'run'):>9}: ")
         counts = [(status, found.count(status)) for status in Status if status in found]
         for place, (status, n) in enumerate(counts):
             line.append(f"{', ' if place else ''}{n} {status}", style=_STYLES.get(status, ""))

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from supclap.errors import InputError
+from supclap.wording import counted
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.search.promotion import promoted
@@ -47,7 +48,9 @@ def promote(asked: Asked, top: int, target: Path) -> None:
         raise InputError(f"--as {target}: cannot be written: {error.strerror}") from None
     load_experiment(target)
     fewer = f" (no more have finished than {len(best)})" if len(best) < top else ""
-    click.echo(f"wrote {target}: {len(best)} settings{fewer}; next: supclap run {target}")
+    click.echo(
+        f"wrote {target}: {counted(len(best), 'setting')}{fewer}; next: supclap run {target}"
+    )
 
 
 def _found(file: Path) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from supclap.run_files import RESULT
 from supclap.stored import AGAIN
+from supclap.wording import counted
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.columns import Column, in_group
 from supclap_platform.experiment.published import PublishedTable, source
@@ -134,7 +135,11 @@ def gaps_of(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
             done = len(runs) - len(failed) - len(damaged) - len(open_)
             for column, entry in zip(columns, row.entries, strict=True):
                 if column.group == group and len(entry.values) < done:
-                    yield f"{name}: {done - len(entry.values)} finished run(s) lack {column}."
+                    yield f"{name}: {_lacking(done - len(entry.values))} {column}."
+
+
+def _lacking(runs: int) -> str:
+    return f"{counted(runs, 'finished run')} {'lacks' if runs == 1 else 'lack'}"
 
 
 def _seeds(seeds: Sequence[int]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from supclap.progress import stage
+from supclap.wording import counted
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.variants import Variant
 from supclap_platform.ledger.ledger import Ledger
@@ -156,7 +157,7 @@ def _notes(
                 yield f"{where}: {line.variant} rests on {line.seeds}/{line.wanted} runs"
             if line.left_out:
                 yield (
-                    f"{where}: {line.left_out} epoch(s) of {line.variant} left out, which "
+                    f"{where}: {counted(line.left_out, 'epoch')} of {line.variant} left out, which "
                     "not all its runs report as a number"
                 )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from supclap.errors import INTERRUPTED
+from supclap.wording import counted
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.drivers import announce, drivers_of
 from supclap_platform.ledger.ledger import Ledger
@@ -71,7 +72,8 @@ def _open(grid: Grid) -> list[Cell]:
 def _stopped(grid: Grid, console: Console) -> int:
     done = len(grid.of(Phase.DONE))
     console.print(
-        f"stopped with {done} of {len(grid.standings)} cells done; the same command goes on",
+        f"stopped with {done} of {counted(len(grid.standings), 'cell')} done; the same command "
+        "goes on",
         soft_wrap=True,
         markup=False,
     )

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from supclap.errors import INTERRUPTED, InputError
 from supclap.secrets import without_password
-from supclap.wording import duration
+from supclap.wording import counted, duration
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.drivers import announce, drivers_of
@@ -130,8 +130,8 @@ def _drive(
             if stopped == "interrupted":
                 done = len(book.over())
                 console.print(
-                    f"stopped with {done} of {done + book.left} trials over; the same command "
-                    "goes on",
+                    f"stopped with {done} of {counted(done + book.left, 'trial')} over; the same "
+                    "command goes on",
                     soft_wrap=True,
                 )
                 return INTERRUPTED
@@ -177,7 +177,7 @@ def _head(book: Book, ledger: Ledger, console: Console) -> None:
     goal = ", ".join(str(objective) for objective in book.search.objectives)
     console.print(
         f"{book.trials.experiment.name}, profile {book.trials.experiment.profile}: search for "
-        f"{goal}: {len(over)} trials over, {book.left} left; study '{book.name}' in "
+        f"{goal}: {counted(len(over), 'trial')} over, {book.left} left; study '{book.name}' in "
         f"{without_password(book.url)}; results in {ledger.storage.uri}",
         soft_wrap=True,
         markup=False,
@@ -196,7 +196,7 @@ def _told(
     over = book.over()
     names = [trial.state.name for trial in over]
     wall, workers = book.spent()
-    text = f"search: {len(over)} trials ({names.count('PRUNED')} stopped early"
+    text = f"search: {counted(len(over), 'trial')} ({names.count('PRUNED')} stopped early"
     text += f", {names.count('FAIL')} failed" if "FAIL" in names else ""
     text += f", {search.known} known from the ledger" if search and search.known else ""
     text += f"), {duration(3600 * wall)}, {workers:.2f} worker-hours"
@@ -204,8 +204,8 @@ def _told(
     stopped = stopped or (book.exhausted() if book.left else None)
     if book.left:
         console.print(
-            f"the budget is used up: {stopped}; {book.left} trials are left: raise search.budget "
-            "and run it again",
+            f"the budget is used up: {stopped}; {counted(book.left, 'trial')} left: raise "
+            "search.budget and run it again",
             style="yellow",
             markup=False,
             soft_wrap=True,
