@@ -13,6 +13,8 @@ import pytest
 from supclap_platform.running import ray_folder as module
 from supclap_platform.running.ray_folder import LOCK, PREFIX, ray_folder, sweep
 
+pytestmark = pytest.mark.heavy
+
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -79,7 +81,6 @@ def test_a_folder_is_removed_at_the_end(parent: Path) -> None:
     assert list(parent.iterdir()) == []
 
 
-@pytest.mark.heavy
 def test_a_driver_in_a_container_of_its_own_is_left_alone(parent: Path) -> None:
     alone = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
     if os.getuid() or subprocess.run([*alone, "true"], check=False).returncode:

@@ -102,8 +102,20 @@ def run(
     if stopped:
         tracker.close("KILLED", tables_of(experiment, ledger), patience=LAST_LOOK)
     else:
-        files = tables_of(experiment, ledger) | _conclude(experiment, ledger, console, mixed, store)
-        files |= search_files(experiment, ledger)
+        files: dict[str, bytes] = {}
+        try:  # the last words need no room: they are printed before they are written
+            files = _conclude(experiment, ledger, console, mixed, store)
+            files |= tables_of(experiment, ledger) | search_files(experiment, ledger)
+        except OSError as error:
+            own = ledger.experiment_folder(experiment.name).uri
+            console.print(
+                f"{own}: cannot be written: {error.strerror or error}; every cell's result is "
+                "kept: make room, and the same command writes the rest",
+                style="bold red",
+                markup=False,
+                soft_wrap=True,
+            )
+            code = code or 1
         code = code or (1 if plan.count(Status.DAMAGED) else 0)
         tracker.close("FAILED" if code else "FINISHED", files)
         if not code and plan.stale and not mixed:

@@ -62,7 +62,7 @@ class Histories:
             profile=profile_key(experiment),
             about=experiment.about,
             file=experiment.path.name,
-            began=_now(),
+            began=now(),
             cells=known,
             tags={"profile": profile_key(experiment), **_tags(experiment)},
         )
@@ -80,7 +80,7 @@ class Histories:
 
     def end(self, history: History, status: str) -> History:
         """Notes how a run ended."""
-        ended = replace(history, status=status, ended=_now())
+        ended = replace(history, status=status, ended=now())
         self._write(ended)
         return ended
 
@@ -175,5 +175,6 @@ def _tags(experiment: Experiment) -> dict[str, str]:
     return tags | ({"groups": ", ".join(experiment.groups)} if experiment.groups else {})
 
 
-def _now() -> int:
+def now() -> int:
+    """Milliseconds since 1970."""
     return round(time.time() * 1000)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import click
 
@@ -18,7 +19,7 @@ from supclap.secrets import masked
 from supclap.wording import gist
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
-from supclap_platform.ledger.history import Histories
+from supclap_platform.ledger.history import Histories, now
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.mirror.mirror import Mirror
 from supclap_platform.mirror.store import Store, choose_store
@@ -115,8 +116,13 @@ class Tracker:
         Returns:
             Whether MLflow shows all that the ledger has.
         """
-        self._histories.keep(self._history, artifacts or {})
-        self._history = self._histories.end(self._history, status)
+        try:
+            self._history = self._histories.end(self._history, status)
+            self._histories.keep(self._history, artifacts or {})
+        except OSError as error:  # a full disk: how it ended is shown, if not kept
+            self._history = replace(self._history, status=status, ended=now())
+            place = self._histories.folder(self._history).uri
+            self._say(f"{place}: cannot be written: {error.strerror or gist(error)}")
         self._presence.release()
         mirror = self._mirror
         if mirror is None:

@@ -7,6 +7,7 @@ when that process is gone.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -165,9 +166,10 @@ class Grid:
             return standing
         # Noted only now: another driver must not take a cell for given up that is to be retried.
         standing.phase = Phase.FAILED
-        self._ledger.record_failure(
-            signature, standing.error, standing.log, ending.configuration, standing.attempts
-        )
+        with contextlib.suppress(OSError):  # of a full disk: it is shown, if not kept
+            self._ledger.record_failure(
+                signature, standing.error, standing.log, ending.configuration, standing.attempts
+            )
         return standing
 
     def _block(self) -> list[Standing]:
