@@ -550,6 +550,20 @@ def test_an_exact_name_is_tried_first_whatever_its_suffix(tmp_path: Path, name: 
     assert entry.path == (None if unlike else tmp_path / "a.wav")
 
 
+def test_an_exact_name_is_found_in_hidden_and_in_twice_linked_folders(tmp_path: Path) -> None:
+    disk, source = tmp_path / "disk", tmp_path / "source"
+    names = ["one/a.wav", "two/a.wav", ".hidden/b.wav", "one/c.wav"]
+    table(source / "captions.csv", [("file", "caption"), *((name, "x") for name in names)])
+    (source / ".hidden").mkdir()
+    (disk / "c.wav").mkdir(parents=True)
+    for place in (disk / "a.wav", source / ".hidden" / "b.wav"):
+        place.write_bytes(b"")
+    (source / "one").symlink_to(disk)
+    (source / "two").symlink_to(disk)
+    entries = read_source("captions", source).entries
+    assert [entry.path for entry in entries] == [*(source / name for name in names[:3]), None]
+
+
 def test_wavcaps_takes_an_exact_name_too(tmp_path: Path) -> None:
     items = [{"id": name, "caption": "x"} for name in ("1", "2.aifc", "3.xyz")]
     (tmp_path / "sb_final.json").write_text(json.dumps({"data": items}))

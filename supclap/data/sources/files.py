@@ -165,6 +165,10 @@ class Files:
         for spelling in (name, clean):
             if spelling in self._exact:
                 return self.root / spelling
+        # In a hidden folder, or one that a second link leads to, it is on disk and not listed.
+        place = self.root / clean
+        if os.path.lexists(place) and not place.is_dir():
+            return place
         clean = _composed(clean)
         same = self.by_stem.get(stem(clean), [])
         if not same:
