@@ -265,6 +265,25 @@ def test_flac_of_unknown_length_tagged_and_joined(tmp_path: Path, rate: int) -> 
     assert is_beginning(decode(path, seconds=1), sound)
 
 
+@pytest.mark.parametrize("rate", [8000, 16_000, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_a_flac_header_that_counts_too_few_cuts_nothing(
+    tmp_path: Path, rate: int, channels: int
+) -> None:
+    path = tmp_path / "x.flac"
+    for seconds in (0.3, 20):
+        native = encoded(noise(seconds, rate, channels), rate, "FLAC", "PCM_16")
+        sound = read(path, native)
+        assert len(sound) == round(16_000 * seconds)
+        for count in (1, round(rate * seconds) // 2, round(rate * seconds) - 1):
+            short = replaced(native, 21, bytes([native[21] & 0xF0]) + count.to_bytes(4, "big"))
+            assert np.array_equal(read(path, short), sound)
+            assert np.array_equal(read(path, short + TAG_V1), sound)
+        long = replaced(native, 21, bytes([native[21] & 0xF0]) + (2 * rate * 20).to_bytes(4, "big"))
+        with pytest.raises(Unreadable, match=r"truncated: .* s are there"):
+            read(path, long)
+
+
 # Formats whose header tells the length
 
 
