@@ -583,3 +583,35 @@ def test_the_papers_files_share_their_cells() -> None:
     assert len(of["table3-ablation"] & of["batch-size"]) == 3 * 3 + 1
     assert len(of["table3-ablation"] & of["figures"]) == 3 * 3 + 1
     assert len(cells_of(paper)) == len(set().union(*of.values()))
+
+
+GRID = SMALL.replace("claims:\n  - bi-DynamicSVR > InfoNCE on t2a.R@1\n", "")
+
+
+def test_a_grid_over_all_rows_compares_each_with_the_baseline_of_its_settings(
+    tmp_path: Path,
+) -> None:
+    experiment = load(tmp_path, GRID + "grid: {optimizer.lr: [1e-3, 1e-4], epochs: [2, 3]}\n")
+    assert len(experiment.rows) == 12
+    assert experiment.baselines == {
+        f"{row}, lr={rate}, epochs={epochs}": f"InfoNCE, lr={rate}, epochs={epochs}"
+        for row in ("bi-DynamicSVR", "uni-StaticSVR")
+        for rate in ("0.001", "0.0001")
+        for epochs in (2, 3)
+    }
+
+
+def test_a_grid_over_some_rows_keeps_the_baseline_or_says_why_it_cannot(tmp_path: Path) -> None:
+    text = GRID + "grid: {loss.svr.alpha: [0.5, 2], variants: [bi-DynamicSVR]}\n"
+    assert load(tmp_path, text).baselines == {
+        "bi-DynamicSVR, alpha=0.5": "InfoNCE",
+        "bi-DynamicSVR, alpha=2": "InfoNCE",
+        "uni-StaticSVR": "InfoNCE",
+    }
+    text = GRID + "grid: {epochs: [5, 6], variants: [InfoNCE]}\n"
+    told = mistake(tmp_path, text)
+    assert ":11: baseline: the grid multiplies 'InfoNCE' and not 'bi-DynamicSVR'" in told
+    assert "{'InfoNCE, epochs=5': [bi-DynamicSVR]}" in told
+    each = text.replace("baseline: InfoNCE", "baseline: {InfoNCE: [bi-DynamicSVR]}")
+    told = mistake(tmp_path, each)
+    assert "name one of 'InfoNCE, epochs=5', 'InfoNCE, epochs=6'" in told

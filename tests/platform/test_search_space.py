@@ -1,5 +1,6 @@
 """The space of a search, and what a mistake in a search section gets."""
 
+import re
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -216,3 +217,43 @@ def test_a_profile_changes_the_searchs_scale(tmp_path: Path) -> None:
     assert (big.trials, big.seeds, big.budget.hours) == (99, (1000, 1001, 1002), 2)
     assert big.space.described() == search_of(tmp_path, text).space.described()
     assert "trials" in mistake(tmp_path, text.replace("trials: 99", "trials: none"), "big")
+
+
+@pytest.mark.parametrize(
+    ("space", "told"),
+    [
+        ("optimizer.lr: [1e-3, 0.001]", "'choice' names one setting twice: 0.001 and 0.001"),
+        ("optimizer.lr: {choice: [1, 0.5, 1.0]}", "'choice' names one setting twice: 1 and 1.0"),
+        ("optimizer.lr: [1e-3, '0.001']", "'choice' names one setting twice: 0.001 and '0.001'"),
+        ("loss.svr.detach: [true, 'yes']", "'choice' names one setting twice: True and 'yes'"),
+        ("epochs: {uniform: [2, 2.0000000001]}", "input should be a valid integer"),
+    ],
+)
+def test_one_setting_written_twice_is_refused(tmp_path: Path, space: str, told: str) -> None:
+    path = tmp_path / "e.yaml"
+    base = "base: {loss.svr: {radius: static}}\n"
+    path.write_text(f"experiment: e\n{base}search:\n  space:\n    {space}\n")
+    with pytest.raises(InputError, match=re.escape(told)) as caught:
+        load_experiment(path)
+    assert f"{path}:5: " in str(caught.value)
+
+
+def test_a_parameter_that_changes_no_run_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "e.yaml"
+    encoder = "{name: sonar, folder: /somewhere}"
+    path.write_text(
+        f"experiment: e\nbase: {{model.text: {encoder}}}\nsearch:\n  space:\n"
+        "    model.text.width: {integer: [32, 64]}\n"
+    )
+    with pytest.raises(InputError, match="its values 32 and 64 are the same run"):
+        load_experiment(path)
+
+
+def test_a_text_is_said_to_be_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "e.yaml"
+    path.write_text(
+        "experiment: e\nsearch:\n  space: {optimizer.lr: {uniform: [1e-4, 1e-2]}}\n"
+        "  start: [{optimizer.lr: 'fast'}]\n"
+    )
+    with pytest.raises(InputError, match=r"is 'fast', no number in \[0\.0001, 0\.01\]"):
+        load_experiment(path)

@@ -15,17 +15,37 @@ from supclap_platform.experiment.schema import PublishedSection
 
 
 def check_baselines(
-    document: Document, baseline: str | Mapping[str, Sequence[str]] | None, rows: Sequence[str]
+    document: Document,
+    baseline: str | Mapping[str, Sequence[str]] | None,
+    rows: Sequence[str],
+    multiplied: Mapping[str, tuple[str, str]],
 ) -> dict[str, str]:
-    """Row -> the row it is compared with. Raises InputError for a name that is no row's, and for a
-    row with two baselines or with itself."""
+    """Row -> the row it is compared with.
+
+    A baseline that a grid multiplies is one for each of the grid's settings: every row is compared
+    with that of its own.
+
+    Args:
+        multiplied: rows that a grid has made -> the name before, and the settings.
+
+    Raises InputError for a name that is no row's, for a row with two baselines or with itself, and
+    for one that the grid leaves alone while it multiplies what it is to be compared with.
+    """
     if baseline is None:
         return {}
+    before = {name for name, _ in multiplied.values()}
     if isinstance(baseline, str):
+        if baseline in before and baseline not in rows:
+            return _of_settings(document, baseline, rows, multiplied)
         _known(document, ("baseline",), "baseline: no variant", baseline, rows)
         return {row: baseline for row in rows if row != baseline}
     result: dict[str, str] = {}
     for name, compared in baseline.items():
+        if name in before and name not in rows:
+            own = ", ".join(f"'{row}'" for row in multiplied if multiplied[row][0] == name)
+            raise document.error(
+                ("baseline", name), f"baseline: the grid multiplies '{name}'; name one of {own}"
+            )
         _known(document, ("baseline", name), "baseline: no variant", name, rows)
         if not compared:
             raise document.error(("baseline", name), f"baseline: '{name}' names no row to compare")
@@ -38,6 +58,29 @@ def check_baselines(
                 raise document.error(key, f"baseline: '{row}' is compared with itself")
             result[row] = name
     return result
+
+
+def _of_settings(
+    document: Document,
+    baseline: str,
+    rows: Sequence[str],
+    multiplied: Mapping[str, tuple[str, str]],
+) -> dict[str, str]:
+    """Each row that a grid has made, compared with the baseline of the same settings."""
+    found: dict[str, str] = {}
+    for row in rows:
+        name, settings = multiplied.get(row, (row, None))
+        if name == baseline:
+            continue
+        if settings is None:
+            own = [one for one, (stem, _) in multiplied.items() if stem == baseline]
+            raise document.error(
+                ("baseline",),
+                f"baseline: the grid multiplies '{baseline}' and not '{row}', which can be "
+                f"compared with one of its rows alone: {{'{own[0]}': [{row}]}}",
+            )
+        found[row] = f"{baseline}, {settings}"
+    return found
 
 
 def check_published(

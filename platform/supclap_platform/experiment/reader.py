@@ -211,7 +211,12 @@ class _Reader:
             changes=self.changes,
             variants=tuple(variants),
             seeds=tuple(seeds),
-            baselines=check_baselines(self.document, file.baseline, names),
+            baselines=check_baselines(
+                self.document,
+                file.baseline,
+                names,
+                {row.name: row.multiplied for row in rows if row.multiplied},
+            ),
             init=init,
             columns=columns,
             published=check_published(self.document, at, table.published, names, columns),

@@ -25,6 +25,7 @@ class DeclaredRow:
     name: str
     layers: tuple[Overrides, ...]
     places: tuple[Key, ...]
+    multiplied: tuple[str, str] | None = None  # by a grid: the row's name before, and the settings
 
 
 def rows_of(file: ExperimentFile, document: Document, base: Overrides) -> list[DeclaredRow]:
@@ -160,6 +161,7 @@ def _with_grid(
                 replace(
                     row,
                     name=f"{row.name}, {_named(combination, labels)}",
+                    multiplied=(row.name, _named(combination, labels)),
                     layers=(*row.layers, combination),
                     places=(*row.places, *places),
                 )

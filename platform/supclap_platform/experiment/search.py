@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from supclap.config import RunConfig, explain
 from supclap.document import Document, Key
 from supclap.errors import InputError
+from supclap.wording import shown
 from supclap_platform.experiment.columns import AT
 from supclap_platform.experiment.metrics import (
     TRAINING,
@@ -237,8 +238,10 @@ class _Reader:
                     (SECTION, "space", name),
                     f"'{name}' is no parameter of a run: seeds and resources stand elsewhere",
                 )
+        tried: dict[str, list[tuple[RunConfig, Any]]] = {}
         for name, params in self.space.probes():
             config, _ = search.build(SECTION, params)
+            self._refuse_twins(name, config, params[name], tried.setdefault(name, []))
             for control in search.controls:
                 search.build(control, params, control)
             for objective in search.objectives:
@@ -249,6 +252,19 @@ class _Reader:
                         f"objective: with {name} = {params[name]} no run reports "
                         f"'{objective.metric}': {reason}",
                     )
+
+    def _refuse_twins(
+        self, name: str, config: RunConfig, value: Any, tried: list[tuple[RunConfig, Any]]
+    ) -> None:
+        """Refuses two values of a parameter that are one run, as a grid's are refused."""
+        for other, before in tried:
+            if other != config:
+                continue
+            told = f"its values {shown(before)} and {shown(value)} are the same run"
+            if self.space.parameters[name].kind == "choice":
+                told = f"'choice' names one setting twice: {shown(before)} and {shown(value)}"
+            raise self.document.error((SECTION, "space", name), f"'{name}': {told}")
+        tried.append((config, value))
 
     def start(self, search: Search, position: int) -> Params:
         """A start point: what it names, and the base's own values for the rest."""

@@ -56,9 +56,11 @@ class ParameterSection(Section):
         if given[0] == "choice":
             if not value:
                 raise ValueError("'choice' has no values")
-            for item in value:
-                if sum(type(item) is type(other) and item == other for other in value) > 1:
-                    raise ValueError(f"'choice' names {item!r} twice")
+            for place, item in enumerate(value):
+                same = (other for other in value[:place] if _one_setting(item, other))
+                other = next(same, ...)
+                if other is not ...:
+                    raise ValueError(f"'choice' names one setting twice: {other!r} and {item!r}")
         elif given[0] != "fixed":
             if value is None or not value[0] < value[1]:
                 raise ValueError(f"'{given[0]}' is an empty range; give [low, high], low < high")
@@ -69,6 +71,11 @@ class ParameterSection(Section):
         if self.steps is not None and given[0] in ("choice", "fixed"):
             raise ValueError("'steps' goes with a range")
         return self
+
+
+def _one_setting(one: Scalar, other: Scalar) -> bool:
+    """Whether two values are one: ``1`` is ``1.0``, but no ``true``."""
+    return isinstance(one, bool) == isinstance(other, bool) and one == other
 
 
 def _parameter(value: object) -> object:

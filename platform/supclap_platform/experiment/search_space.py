@@ -165,7 +165,10 @@ def outside(parameter: ParameterSection, value: Any) -> str | None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and whole and ends[0] <= value <= ends[1]:
         return None
-    return f"outside [{ends[0]:g}, {ends[1]:g}]"
+    within = f"[{ends[0]:g}, {ends[1]:g}]"
+    if not (number and whole):
+        return f"no {'whole number' if parameter.kind == 'integer' else 'number'} in {within}"
+    return f"outside {within}"
 
 
 def edges(parameter: ParameterSection) -> tuple[Any, ...]:
