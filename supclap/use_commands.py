@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from supclap.csv_text import csv_text
 from supclap.errors import InputError
 from supclap.progress import Doing, relay, stage
 from supclap.wording import counted, spelled
@@ -115,9 +114,7 @@ def embed_command(folder: Path, model: Path, out: Path) -> None:
     if not left_out:
         listing.unlink(missing_ok=True)
         return
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("path", "reason"), *left_out])
-    _write(listing, text.getvalue())
+    _write(listing, csv_text([("path", "reason"), *left_out]))
     for path, reason in left_out[: min(LISTED, len(report.skipped))]:
         click.echo(f"  {path}: {reason}", err=True)
     click.echo(f"  all of them, with reasons: {spelled(str(listing))}", err=True)

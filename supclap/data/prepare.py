@@ -11,11 +11,9 @@ same bytes. The folder ``out`` then holds, beside the collection itself::
 
 from __future__ import annotations
 
-import csv
 import errno
 import fcntl
 import hashlib
-import io
 import json
 import math
 import shutil
@@ -26,6 +24,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from supclap.csv_text import csv_text
 from supclap.data import shards
 from supclap.data.clips import INDEX, SAMPLE_RATE, Clip, Collection, write_split
 from supclap.data.sources import read_source
@@ -289,12 +288,10 @@ class _Record:
 
 def _judge(parts: Sequence[_Part], unplaced: Sequence[Skipped], out: Path, max_loss: float) -> None:
     """Writes skipped.csv; raises InputError where too much is lost, of a split or of all rows."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([column.name for column in fields(Skipped)])
     lines = chain(unplaced, chain.from_iterable(part.skipped for part in parts))
-    writer.writerows(astuple(line) for line in lines)
-    Folder.at(out).write(SKIPPED, text.getvalue().encode("utf-8", "backslashreplace"))
+    heads = [column.name for column in fields(Skipped)]
+    text = csv_text([heads, *(astuple(line) for line in lines)])
+    Folder.at(out).write(SKIPPED, text.encode("utf-8", "backslashreplace"))
     total = len(unplaced) + sum(part.report.listed for part in parts)
     if len(unplaced) > max_loss * total:
         raise InputError(

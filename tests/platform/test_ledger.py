@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.ledger.drivers import announce
 from supclap_platform.ledger.forecast import forecast
 from supclap_platform.ledger.leases import Lease, LeaseName, leases_in, parse_lease
 from supclap_platform.ledger.ledger import Ledger, State, open_ledger
@@ -425,3 +426,19 @@ def test_a_cell_ends_well_when_the_storage_is_away_at_its_end(
     with lease:
         pass
     assert not lease.lost
+
+
+def test_leases_that_killed_drivers_left_are_removed_by_the_next(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    place = ledger.experiment_folder("x").below("drivers")
+    own = LeaseName.own()
+    killed = LeaseName(own.host, own.pid, own.born - 60_000, "aa")  # its number is used again
+    elsewhere = LeaseName("elsewhere", 7, 1, "bb")
+    silent, fresh = LeaseName("elsewhere", 8, 1, "cc"), LeaseName(own.host, 2**40, 1, "dd")
+    for name in (killed, elsewhere, silent, fresh):
+        place.write(str(name), b"{}")
+    for name in (killed, silent):
+        old = time.time() - 120
+        os.utime(tmp_path / "experiments" / "x" / "drivers" / str(name), (old, old))
+    with announce(ledger, "x") as lease:
+        assert set(leases_in(place)) == {lease.name, elsewhere, fresh}

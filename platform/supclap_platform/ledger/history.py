@@ -21,7 +21,7 @@ from supclap.storage import Folder
 from supclap.stored import Count, Damaged, as_kind, read_values, sealed
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
-from supclap_platform.ledger.leases import Lease, LeaseName, alive, leases_in
+from supclap_platform.ledger.leases import Lease, alive, hold, leases_in
 from supclap_platform.ledger.ledger import EXPERIMENTS, Known, Ledger
 from supclap_platform.ledger.plan import profile_key, shape
 
@@ -145,9 +145,7 @@ class Histories:
 
     def attend(self, history: History) -> Lease:
         """Shows to others that a driver is at work on the history, until the lease is released."""
-        folder, name = self.folder(history), LeaseName.own()
-        folder.write(str(name), b"{}")
-        return Lease(folder, name)
+        return hold(self.folder(history))
 
     def attended(self, history: History) -> bool:
         """Whether any living driver is at work on it."""

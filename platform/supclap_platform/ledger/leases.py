@@ -148,7 +148,19 @@ def hold(place: Folder, heartbeat: float = HEARTBEAT) -> Lease:
     """A lease that shuts nobody out: it only shows that this process is at work."""
     name = LeaseName.own()
     _write(place, name)
+    _clear(place, name)
     return Lease(place, name, heartbeat)
+
+
+def _clear(place: Folder, own: LeaseName) -> None:
+    """Removes what dead holders have left, once they have been silent for long: where their process
+    cannot be seen, as in another container of this name, they are not taken for dead."""
+    present = leases_in(place)
+    now = present.get(own)
+    for other, beat in present.items():
+        silent = (now - beat).total_seconds() if now is not None else 0.0
+        if other != own and silent > STALE_AFTER and other.dead(silent):
+            place.delete(str(other))
 
 
 def leases_in(cell: Folder) -> dict[LeaseName, datetime]:

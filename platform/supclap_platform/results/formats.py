@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import textwrap
 from collections.abc import Callable, Sequence
 
+from supclap.csv_text import csv_text
 from supclap_platform.experiment.columns import in_group
 from supclap_platform.experiment.metrics import full_name
 from supclap_platform.results.fragment import as_html
@@ -56,14 +55,12 @@ def as_markdown(table: Table) -> str:
 
 def as_csv(table: Table) -> str:
     """One line for each row and column, at full precision, with the runs behind it."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    rows: list[Sequence[object]] = [_COLUMNS]
     for row in table.rows:
         groups = dict(row.runs_of_groups())
         for column, entry in zip(table.columns, row.entries, strict=True):
             runs = groups[column.group]
-            writer.writerow(
+            rows.append(
                 [
                     table.experiment,
                     row.variant,
@@ -75,7 +72,7 @@ def as_csv(table: Table) -> str:
                     " ".join(f"{run.seed}:{run.state}".replace("to run", "to_run") for run in runs),
                 ]
             )
-    return out.getvalue()
+    return csv_text(rows)
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from supclap.csv_text import csv_text
 from supclap.progress import stage
 from supclap.storage import Folder
 from supclap_platform.experiment.reader import Experiment
@@ -121,12 +120,8 @@ def summary_as_markdown(summary: Summary) -> str:
 
 def summary_as_csv(summary: Summary) -> str:
     """One line for each claim, as a part's own verdicts.csv has it, with the part's name."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["experiment", *COLUMNS])
-    for part in summary.parts:
-        writer.writerows([part.name, *values_of(one)] for one in part.verdicts)
-    return out.getvalue()
+    rows = [[part.name, *values_of(one)] for part in summary.parts for one in part.verdicts]
+    return csv_text([["experiment", *COLUMNS], *rows])
 
 
 SUMMARY_FORMATS: dict[str, Callable[[Summary], str]] = {

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
+from supclap.csv_text import csv_text
 from supclap_platform.experiment.claims import Trend, Within
 from supclap_platform.experiment.metrics import decimals
 from supclap_platform.results.formats import WIDTH
@@ -57,11 +56,7 @@ def verdicts_as_markdown(verdicts: Sequence[Verdict]) -> str:
 
 def verdicts_as_csv(verdicts: Sequence[Verdict]) -> str:
     """One line for each claim, ten significant digits, with the runs behind it."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(values_of(one) for one in verdicts)
-    return out.getvalue()
+    return csv_text([COLUMNS, *(values_of(one) for one in verdicts)])
 
 
 def values_of(one: Verdict) -> list[object]:

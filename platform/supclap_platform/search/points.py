@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from supclap.csv_text import csv_text
 from supclap_platform.experiment.search import Objective
 from supclap_platform.experiment.search_section import ParameterSection
 from supclap_platform.experiment.search_space import Space
@@ -111,20 +112,17 @@ def importances(book: Book, objective: int) -> dict[str, tuple[float, int]]:
 
 def trials_csv(shown: Picture) -> bytes:
     """Every trial with a value: a line each, for other programs."""
-    import csv
-    import io
-
-    out = io.StringIO()
     names = list(shown.space.parameters)
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["trial", "state", "epochs", *(o.metric for o in shown.objectives), *names])
+    rows: list[list[object]] = [
+        ["trial", "state", "epochs", *(o.metric for o in shown.objectives), *names]
+    ]
     for point in shown.points:
         state = "known before" if point.warm else "stopped" if point.stopped else "finished"
         values = [repr(value) for value in point.values]
         values += [""] * (len(shown.objectives) - len(values))
         params = [point.params.get(name, "") for name in names]
-        writer.writerow([point.number, state, max(point.curve, default=""), *values, *params])
-    return out.getvalue().encode()
+        rows.append([point.number, state, max(point.curve, default=""), *values, *params])
+    return csv_text(rows).encode()
 
 
 def numeric(shown: Picture) -> list[str]:
