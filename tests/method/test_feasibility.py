@@ -252,6 +252,7 @@ def test_names_of_any_length_and_kind_are_one_line() -> None:
             assert len(str(caught.value)) < 400
 
 
+@pytest.mark.heavy
 def test_pytorch_is_imported_only_where_it_must() -> None:
     import subprocess
 

@@ -3,6 +3,7 @@ is what was shown before, or the file is named with what to do; never a tracebac
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,7 +110,9 @@ def shown(command: str, place: Path) -> tuple[int, str, str]:
         result.exception,
     )
     damage = [line for line in result.stderr.splitlines() if "damaged" in line]
-    return result.exit_code, result.stdout, "\n".join(damage)
+    # How long the rest takes is estimated from a step that is timed anew in each call.
+    text = re.sub(r"( cells? takes? ).*", r"\1a while", result.stdout)
+    return result.exit_code, text, "\n".join(damage)
 
 
 # Of a cell's files: whose, and the commands that read it.

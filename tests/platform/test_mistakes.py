@@ -135,6 +135,7 @@ def test_what_folders_do_not_hold_is_named_with_its_row(
     assert told in said(done)
 
 
+@pytest.mark.heavy
 def test_a_thousand_cells_are_looked_at_without_pytorch(tmp_path: Path) -> None:
     path = tmp_path / "e.yaml"
     rates = ", ".join(f"{1e-4 * (i + 1):.4g}" for i in range(100))

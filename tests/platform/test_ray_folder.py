@@ -41,6 +41,7 @@ def driver(parent: Path, *before: str) -> tuple[subprocess.Popen[str], Path]:
     return process, Path(process.stdout.readline().strip())
 
 
+@pytest.mark.heavy
 def test_a_live_drivers_folder_stays_and_a_killed_ones_goes(parent: Path) -> None:
     process, folder = driver(parent)
     try:
@@ -55,6 +56,7 @@ def test_a_live_drivers_folder_stays_and_a_killed_ones_goes(parent: Path) -> Non
     assert not moved.exists()
 
 
+@pytest.mark.heavy
 def test_what_cannot_be_known_to_be_dead_stays(
     parent: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

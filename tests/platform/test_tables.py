@@ -97,6 +97,7 @@ def test_the_text_by_hand(ledger: Ledger, experiment: Experiment) -> None:
     assert not any("finished" in line for line in lines)
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex here")
 def test_latex_compiles_whatever_rows_are_called(ledger: Ledger, tmp_path: Path) -> None:
     names = ["InfoNCE", "[a] & b", "* 5 % of ${x}", "a_b^c~d\\e#", "x < y > |z|", 'it\'s "q"']
