@@ -176,7 +176,7 @@ def diagnose(
                 gradient = force.gradient + _regularization(loss, anchors, positives, radius)
             size = torch.linalg.vector_norm(force.pull, dim=1).clamp(min=1e-12)
             aside = torch.linalg.vector_norm(force.push_perpendicular, dim=1)
-            found[f"drift.{side}"] = alignment(-gradient, -force.pull).mean()
+            found[f"drift_cosine.{side}"] = alignment(-gradient, -force.pull).mean()
             found[f"push.{side}.parallel"] = (force.push_parallel / size).mean()
             found[f"push.{side}.perpendicular"] = (aside / size).mean()
             if radius is not None:

@@ -1,7 +1,7 @@
 """What a training run reports, in order: Started, then one EpochEnded per epoch, then Finished.
 
 Metric names are flat and dotted: ``train.loss``, ``train.svr``, ``val.t2a.R@1``,
-``test.a2t.mAP10``, ``drift.text``, ``radius.text.mean``. Percentages are 0 to 100.
+``test.a2t.mAP10``, ``drift_cosine.text``, ``radius.text.mean``. Percentages are 0 to 100.
 
 ``time`` is when an event was made, in seconds since 1970. It says nothing of the run's result, and
 events that differ in it alone are equal.
@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import json
 import time as clock
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from supclap.stored import AGAIN, Count, Damaged, Duration, Positive, fault_of
+
+# "Drift" rose where drift falls: what is measured is a cosine, and is called so.
+EARLIER_NAMES = {f"drift.{side}": f"drift_cosine.{side}" for side in ("text", "audio")}
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,27 @@ def from_line(line: str, where: str = "an event", remedy: str = AGAIN) -> Event:
         Damaged: it is none; ``where`` and ``remedy`` are named.
     """
     try:
-        return _adapter().validate_json(line, strict=True)
+        event = _adapter().validate_json(line, strict=True)
     except ValidationError as error:
         raise Damaged(where, fault_of(error), remedy) from None
+    if isinstance(event, Started) or not event.metrics.keys() & EARLIER_NAMES.keys():
+        return event
+    return replace(event, metrics=current_names(event.metrics))
+
+
+def current_name(metric: str) -> str:
+    """The name of a metric today, where an earlier version called it otherwise."""
+    return EARLIER_NAMES.get(metric, metric)
+
+
+def first_name(metric: str) -> str:
+    """The name that a metric had at first: what is filed under it is still found."""
+    return next((first for first, today in EARLIER_NAMES.items() if today == metric), metric)
+
+
+def current_names(metrics: dict[str, float]) -> dict[str, float]:
+    """Metrics of any version under their names of today."""
+    return {current_name(name): value for name, value in metrics.items()}
 
 
 def from_lines(content: bytes, where: str, remedy: str = AGAIN) -> list[Event]:

@@ -224,7 +224,7 @@ class Show:
             for split in ("val", "test")
             if f"{split}.t2a.R@1" in metrics
         ]
-        shown.append(f"drift {metrics['drift.text']:.3f}")
+        shown.append(f"drift cosine {metrics['drift_cosine.text']:.3f}")
         if "radius.text.mean" in metrics:
             spread = metrics["radius.text.std"]
             shown.append(f"radius {metrics['radius.text.mean']:.3f} ± {spread:.3f}")

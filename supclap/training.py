@@ -28,7 +28,7 @@ from supclap.data.clips import Clips, Collection
 from supclap.data.reading import prefetch
 from supclap.divergence import TrainingError
 from supclap.errors import InputError
-from supclap.events import EpochEnded, Event, Finished, Started, from_line, to_line
+from supclap.events import EpochEnded, Event, Finished, Started, current_names, from_line, to_line
 from supclap.feasibility import check_run
 from supclap.held_out import measure_at_the_end, open_held_out
 from supclap.inputs import Inputs
@@ -172,6 +172,8 @@ def fit(
     if state is not None:
         with checkpoints.used():
             progress = as_kind(state["progress"], Progress, folder.uri)
+            # An epoch that an earlier version began is summed up under today's names.
+            progress.sums = current_names(progress.sums)
             reported = [from_line(line) for line in progress.events]
             assert not progress.best or isinstance(reported[progress.best["epoch"]], EpochEnded)
             started = _go_on(progress, started, folder)

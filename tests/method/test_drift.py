@@ -110,7 +110,7 @@ def test_diagnose_reads_the_gradients_that_the_step_left(name: str) -> None:
     ):
         pull = -forces(loss.base, anchors.detach(), positives.detach()).pull
         cosines = [F.cosine_similarity(-grad[i], pull[i], dim=0).item() for i in range(N)]
-        assert got[f"drift.{side}"] == pytest.approx(sum(cosines) / N)
+        assert got[f"drift_cosine.{side}"] == pytest.approx(sum(cosines) / N)
         assert (f"radius.{side}.mean" in got) == (side in output.radii)
     assert got["similarity.positive"] == pytest.approx((audio * text).sum(1).mean().item())
     assert got["temperature"] == pytest.approx(1 / loss.base.scale().item())
@@ -127,7 +127,7 @@ def test_diagnose_without_gradients_takes_the_anchors_own_terms() -> None:
     (gradient,) = torch.autograd.grad(N * term, anchors)
     pull = -forces(loss.base, text, audio).pull
     want = F.cosine_similarity(-gradient, pull, dim=1).mean().item()
-    assert got["drift.text"] == pytest.approx(want)
+    assert got["drift_cosine.text"] == pytest.approx(want)
     assert got["radius.text.std"] == 0
     assert got["radius.text.mean"] == pytest.approx(0.4)
     delta = torch.linalg.vector_norm(audio - text, dim=1)

@@ -168,7 +168,7 @@ def test_frozen_encoders_give_the_same_loss_from_kept_outputs(
             epochs=1,
         )
         (first[frozen],) = epochs_of(fit(config, Folder.at(tmp_path / str(frozen))))
-    for name in ("train.loss", "drift.text", "drift.audio", "radius.text.mean"):
+    for name in ("train.loss", "drift_cosine.text", "drift_cosine.audio", "radius.text.mean"):
         assert first[True][name] == pytest.approx(first[False][name], rel=1e-4), name
 
 

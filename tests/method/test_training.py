@@ -56,8 +56,14 @@ def test_a_run_tells_its_story_in_order(data: Path, tmp_path: Path) -> None:
     assert (started.steps_per_epoch, started.clips, started.step) == (3, 24, 0)
     assert started.made_with["torch"] == torch.__version__
     assert started.made_with["device"].startswith("CPU, ")
-    names = {"train.loss", "train.base", "train.svr", "train.constraint", "drift.text"}
-    names |= {"drift.audio", "radius.text.mean", "radius.audio.std", "val.t2a.R@1", "val.a2t.mAP10"}
+    names = {"train.loss", "train.base", "train.svr", "train.constraint", "drift_cosine.text"}
+    names |= {
+        "drift_cosine.audio",
+        "radius.text.mean",
+        "radius.audio.std",
+        "val.t2a.R@1",
+        "val.a2t.mAP10",
+    }
     assert names <= first.metrics.keys()
     final = {"test.t2a.R@1", "shifted.a2t.R@10", "zero_shot.accuracy", "chance.t2a.R@1"}
     assert final <= finished.metrics.keys()

@@ -503,7 +503,7 @@ def test_claims_become_typed_objects() -> None:
     assert isinstance(lower, Greater)
     assert (lower.greater, lower.lesser) == ("A on B", "A")
     assert parse_claim("drift.text of A on B rises over epochs", variants) == Trend(
-        "drift.text of A on B rises over epochs", "A on B", "drift.text", "rises"
+        "drift_cosine.text of A on B rises over epochs", "A on B", "drift_cosine.text", "rises"
     )
     assert parse_claim("A within 2.5 % of C on seconds", variants) == Within(
         "A within 2.5 % of C on seconds", "A", "C", "seconds", 2.5

@@ -217,7 +217,7 @@ def test_a_trend_through_what_is_no_number(ledger: Ledger, experiment: Make) -> 
         finish(ledger, cell_of(chosen, "A", seed), {}, [{"drift.text": value} for value in values])
     verdict = only(chosen, ledger)
     assert verdict.p is None
-    assert verdict.reasons == ("drift.text is not a number in every epoch of seed 1",)
+    assert verdict.reasons == ("drift_cosine.text is not a number in every epoch of seed 1",)
 
 
 def test_one_seed_cannot_be_judged(ledger: Ledger, experiment: Make) -> None:
@@ -256,7 +256,7 @@ def test_a_metric_that_is_no_number(ledger: Ledger, experiment: Make) -> None:
     values = {"A": [0.40, 0.42, 0.44], "B": [0.43, float("nan"), 0.469]}
     report(chosen, ledger, "drift.text", **values)
     verdict = only(chosen, ledger)
-    assert verdict.reasons == ("B reports a drift.text that is no number for seed 1",)
+    assert verdict.reasons == ("B reports a drift_cosine.text that is no number for seed 1",)
     assert (verdict.p, verdict.seeds) == (None, 2)
 
 

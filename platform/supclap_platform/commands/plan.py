@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 import click
 from rich.console import Console
 from rich.text import Text
 
+from supclap.events import EARLIER_NAMES
 from supclap.progress import stage
 from supclap.wording import counted, duration
 from supclap_platform.commands.options import Asked, experiment_options
@@ -122,6 +124,11 @@ def _parts(plan: Plan) -> Iterator[Text]:
 
 
 def _remarks(plan: Plan, ledger: Ledger) -> Iterator[Text]:
+    for part in plan.experiment.parts or (plan.experiment,):
+        words = set(re.findall(r"[\w.]+", part.path.read_text(encoding="utf-8")))
+        for earlier, today in EARLIER_NAMES.items():
+            if earlier in words or any(word.endswith(f".{earlier}") for word in words):
+                yield Text(f"{part.path.name}: {earlier} is the earlier name of {today}", "yellow")
     yield from (Text(line, style="yellow") for line in stale_lines(plan.stale))
     for cell in {c.signature: c for c in plan.cells}.values():
         status = plan.status(cell)

@@ -21,6 +21,7 @@ from math import isfinite
 from typing import Literal
 
 from supclap.errors import InputError, nearest
+from supclap.events import EARLIER_NAMES, current_name
 from supclap_platform.experiment.columns import AT, in_group, split_group
 from supclap_platform.experiment.metrics import full_name
 
@@ -90,7 +91,7 @@ def parse_claim(text: str, variants: Sequence[str], groups: Sequence[str] = ()) 
     Raises InputError: not of the grammar, a variant that does not exist, a metric no run reports, a
     row without its group.
     """
-    clean = " ".join(text.split())
+    clean = " ".join(w if w in variants else _of_today(w) for w in text.split())
     trend = _TREND.match(clean)
     if trend:
         way: Literal["falls", "rises"] = "falls" if trend["way"] == "falls" else "rises"
@@ -117,6 +118,14 @@ def parse_claim(text: str, variants: Sequence[str], groups: Sequence[str] = ()) 
                 first, second = second, first
             return Greater(clean, first, second, names.metric, margin)
     raise InputError(f"claim '{clean}': expected {GRAMMAR}")
+
+
+def _of_today(word: str) -> str:
+    """A metric by its name of today, so that a claim reads as it means."""
+    group, dot, rest = word.partition(".")
+    if word in EARLIER_NAMES or not dot:
+        return current_name(word)
+    return f"{group}.{current_name(rest)}"
 
 
 class _Names:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from supclap.config import RunConfig
 from supclap.document import Document, Key
 from supclap.errors import InputError, nearest
+from supclap.events import current_name
 from supclap_platform.experiment.metrics import FIRST_WORDS, full_name, why_not_reported
 
 AT = " @ "  # between a row and its group in the name of a variant
@@ -86,6 +87,7 @@ def check_columns(
         key: Key = (*place, str(position))
         try:
             own, metric = split_group(text, groups)
+            metric = current_name(metric)
             full = full_name(metric)
         except InputError as error:
             raise document.error(key, str(error)) from None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from supclap.config import LANGUAGES, RunConfig
 from supclap.errors import InputError, nearest
-from supclap.events import LOW
+from supclap.events import EARLIER_NAMES, LOW, current_name
 
 SPLITS = ("test", "val", "shifted")
 RECALLS = ("R@1", "R@5", "R@10", "R@50")
@@ -21,7 +21,7 @@ CONSISTENCY = ("MRV", "a2t.MRV")  # with two languages or more
 
 # Of the best epoch, and over the epochs: parts of the loss, and `supclap.drift.diagnose`.
 _OF_A_SIDE = (
-    "drift.{}",
+    "drift_cosine.{}",
     "push.{}.parallel",
     "push.{}.perpendicular",
     "radius.{}.mean",
@@ -53,8 +53,11 @@ CATALOGUE = (
     *(f"{split}.{name}" for split in SPLITS for name in (*_SHORT, *_BY_LANGUAGE)),
 )
 ALSO = "also"
-FIRST_WORDS = frozenset(name.split(".")[0] for name in CATALOGUE) | {ALSO}
-_LEGAL = frozenset(CATALOGUE)
+FIRST_WORDS = frozenset(name.split(".")[0] for name in CATALOGUE) | {
+    ALSO,
+    *(name.split(".")[0] for name in EARLIER_NAMES),
+}
+_LEGAL = frozenset(CATALOGUE)  # and the names of `EARLIER_NAMES`, which mean those of today
 _OF_TEST = frozenset((*_SHORT, *_BY_LANGUAGE))
 _LOW = (*LOW, *WHOLE)
 _NEITHER = (
@@ -65,12 +68,14 @@ _PERCENT = (*RECALLS, "mAP10", "accuracy", "class_accuracy")
 
 
 def full_name(name: str) -> str:
-    """The name under which a run reports a metric: ``t2a.R@1`` becomes ``test.t2a.R@1``.
+    """The name under which a run reports a metric: ``t2a.R@1`` becomes ``test.t2a.R@1``, and one of
+    an earlier version that of today.
 
     Raises InputError for a name that no run reports, with the nearest one that is.
     """
     if name.startswith((f"{ALSO}.", f"chance.{ALSO}.")):
         return _of_also(name)
+    name = current_name(name)
     if name not in _LEGAL:
         raise InputError(
             f"no run reports '{name}'{nearest(name, CATALOGUE)} (valid: [val.|shifted.]"

@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import pyarrow.fs as pafs
 
 from supclap.errors import InputError
-from supclap.events import Event, from_lines
+from supclap.events import Event, current_names, from_lines
 from supclap.run_files import ANEW, CONFIG, EVENTS, POINTER, RANKS, RESULT, parse_ranks, read_kept
 from supclap.secrets import masked
 from supclap.storage import Folder
@@ -296,6 +296,7 @@ class Ledger:
         except FileNotFoundError:
             return None
         result = as_kind({**values, "signature": signature}, Result, where)
+        result = replace(result, metrics=current_names(result.metrics))
         if result.best_epoch > result.epochs:
             raise Damaged(where, f"best_epoch {result.best_epoch} of {result.epochs}")
         check_percentages(result.metrics, where)

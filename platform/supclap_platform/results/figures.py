@@ -23,7 +23,10 @@ from supclap_platform.results.styles import Style, styles_of
 MOST = 24  # rows in a figure: nobody can follow more lines
 
 CAPTIONS = {
-    "drift": "Drift: the cosine of an anchor's update and its pull (after the paper's Figure 1).",
+    "drift": (
+        "The cosine of an anchor's update and its pull: the higher, the less it drifts (after the "
+        "paper's Figure 1)."
+    ),
     "radius": "The semantic radius over training (after the paper's Figures 3, 6 and 7).",
     "similarity": (
         "Similarity of pairs that belong together (after the paper's Figure 4): its distribution "

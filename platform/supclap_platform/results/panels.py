@@ -51,8 +51,18 @@ COSINE: dict[str, Any] = {"least": -1.0, "most": 1.0}
 PERCENT: dict[str, Any] = {"least": 0.0, "most": 100.0}
 PANELS = {
     "drift": (
-        Panel("drift.text", "Drift, text anchors", "cosine of update and pull", **COSINE),
-        Panel("drift.audio", "Drift, audio anchors", "cosine of update and pull", **COSINE),
+        Panel(
+            "drift_cosine.text",
+            "Cosine of drift, text anchors",
+            "cosine of update and pull",
+            **COSINE,
+        ),
+        Panel(
+            "drift_cosine.audio",
+            "Cosine of drift, audio anchors",
+            "cosine of update and pull",
+            **COSINE,
+        ),
     ),
     "radius": (
         Panel("radius.text.mean", "Semantic radius, text anchors", "radius R"),

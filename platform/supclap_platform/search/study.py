@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 
 from supclap.config import flat
 from supclap.errors import InputError
+from supclap.events import first_name
 from supclap.later_keys import identity_of
 from supclap.secrets import masked, without_password
 from supclap.wording import one_line
@@ -250,7 +251,7 @@ class Book:
         base, resources = self.search.build("search", {})
         init = self.trials.experiment.init
         declared: dict[str, Any] = {
-            "objective": {o.metric: o.direction for o in self.search.objectives},
+            "objective": {first_name(o.metric): o.direction for o in self.search.objectives},
             "seeds": list(self.search.seeds),
             "workers": resources.workers,
             "init": None if init is None else identity_of(init.config),

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from supclap.errors import InputError
+from supclap.events import first_name
 from supclap.later_keys import identity_of
 from supclap.stored import Count, Damaged, as_kind, read_values, sealed
 from supclap_platform.experiment.identity import digest
@@ -173,7 +174,10 @@ def search_digest(experiment: Experiment) -> str:
         {
             "study": search.name,
             "space": search.space.described(),
-            "objectives": [asdict(objective) for objective in search.objectives],
+            # By the names that they had: a search that has ended keeps its winner.
+            "objectives": [
+                asdict(one) | {"metric": first_name(one.metric)} for one in search.objectives
+            ],
             "base": identity_of(config),
             "seeds": list(search.seeds),
         }
