@@ -14,7 +14,10 @@ from supclap_platform.cli import main
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment
 
+from supclap.document import read_document
 from supclap.errors import InputError
+from supclap.losses import build_loss
+from supclap.model.clap import build_model
 
 SHIPPED = sorted(Path(__file__).parents[2].joinpath("experiments").glob("*.yaml"))
 MUTANTS = 750
@@ -53,6 +56,26 @@ def odd_key(values: Any, path: tuple[Any, ...], chance: random.Random) -> None:
         above[other] = above.pop(path[-1])
 
 
+# Settings whose values must fit each other, the data or the parts that are there.
+SIZES: list[tuple[str, list[Any]]] = [
+    ("model.text.width", [16, 32, 48, 64]), ("model.audio.width", [4, 8, 33]),
+    ("model.audio.layers", [1, 4, 5]), ("model.text.vocabulary", [200, 257, 258]),
+    ("model.audio", ["cnn", "transformer", "cmm", {"name": ["x"]}]), ("batch_size", [2, 24, 10**6]),
+    ("data.train", ["train", "val", "events", "trian"]), ("data.limit", [3, 600]),
+    ("data.noise", [0.001, 0.2]), ("data.seconds", [0.5, 1, 3]),
+    ("loss.temperature", ["1e-3", 0.005, 0.07]), ("loss.learn_temperature", [True, "yes"]),
+    ("resources.workers", [1, 40]), ("seed", [1]), ("seeds", [3]),
+]  # fmt: skip
+
+
+def unfit(values: Any, path: tuple[Any, ...], chance: random.Random) -> None:
+    """Lays one of these settings over the base, where mostly it is well formed and may not fit."""
+    key, options = chance.choice(SIZES)
+    base = values.setdefault("base", {}) if isinstance(values, dict) else None
+    if isinstance(base, dict):
+        base[key] = deepcopy(chance.choice(options))
+
+
 def drop(values: Any, path: tuple[Any, ...], chance: random.Random) -> None:
     above = holder(values, path)
     del above[path[-1]]
@@ -75,7 +98,7 @@ def add(values: Any, path: tuple[Any, ...], chance: random.Random) -> None:
 
 
 STRUCTURAL: list[Callable[[Any, tuple[Any, ...], random.Random], None]] = [
-    odd_value, odd_key, drop, swap, add,
+    odd_value, odd_key, drop, swap, add, unfit,
 ]  # fmt: skip
 
 
@@ -91,11 +114,15 @@ def mutant(text: str, chance: random.Random) -> bytes:
     content = bytearray(text.encode())
     for _ in range(chance.randint(1, 4)):
         at = chance.randrange(len(content))
-        what = chance.randrange(4)
+        what = chance.randrange(5)
         if what == 0:
             content[at] = chance.randrange(256 if chance.random() < 0.1 else 128)
         elif what == 1:
             del content[at : at + chance.randint(1, 30)]
+        elif what == 4:  # another way to write a number, or two
+            digits = [place for place, sign in enumerate(content) if chr(sign).isdecimal()]
+            place = chance.choice(digits)
+            content[place:place] = chance.choice([b"0", b"0x", b"0o", b"1_", b"1:", b"1e-"])
         elif what == 2:
             content[at:at] = chance.choice([b":", b"{", b"]", b"\n", b"&a ", b"*a", b"!!", b"\t"])
         else:
@@ -124,6 +151,7 @@ def test_a_mutant_is_valid_or_gets_one_line(path: Path, tmp_path: Path) -> None:
             line = str(error)
             assert line.isprintable(), line
             assert "mutant.yaml" in line or "data." in line or "model." in line, line
+            assert "Error" not in line, line
             assert len(line) < 700, line
     assert refused > valid > 0  # the changes are neither all harmless nor all fatal
 
@@ -145,3 +173,34 @@ def test_the_command_line_says_it_in_one_line_and_exits_with_2(tmp_path: Path) -
             assert done.stderr.count("\n") == 1
     assert 2 in codes
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_mutant_that_is_valid_can_be_built(path: Path, tmp_path: Path) -> None:
+    """Whatever passes is built: each distinct model, and the loss of each configuration."""
+    chance = random.Random(f"{path.name} built")
+    values = read_document(path).values
+    damaged = tmp_path / "mutant.yaml"
+    shutil.copytree(path.parent / "profiles", tmp_path / "profiles")
+    built = refused = 0
+    for _ in range(10):
+        changed = deepcopy(values)
+        if "include" in changed:
+            return  # its parts are mutated by themselves
+        for _ in range(chance.randint(1, 2)):
+            unfit(changed, (), chance)
+        damaged.write_bytes(yaml.safe_dump(changed, sort_keys=False).encode())
+        try:
+            experiment = load_experiment(damaged)
+        except InputError:
+            refused += 1
+            continue
+        models = {}
+        for config in (variant.config for variant in experiment.variants):
+            models[config.model.model_dump_json()] = config
+            build_loss(config.loss, config.batch_size)
+        for config in models.values():
+            build_model(config.model, ["a dog barks"], config.data.seconds or 2.0, seed=0)
+        built += 1
+    assert refused > 0
+    assert built > 0
