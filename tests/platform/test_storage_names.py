@@ -142,7 +142,6 @@ def test_every_command_works_on_a_storage_of_an_odd_name(tmp_path: Path) -> None
     before = beside(tmp_path) | {ODD}
     code, output = supclap("run", path, "--storage", storage, "--cpus", "1", seconds=600)
     assert code == 0, output
-    assert "MLflow" not in output, output  # no word of trouble with it
     for words in (["plan"], ["status"], ["table"], ["report"], ["figures"], ["run"]):
         code, output = supclap(*words, path, "--storage", storage)
         assert code == 0, (words, output)
