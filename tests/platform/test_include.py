@@ -231,7 +231,7 @@ def test_profile_and_changes_reach_every_part(path: Path) -> None:
         ("- first.yaml", "- below/second.yaml", ":5: include: below/second.yaml stands twice"),
         ("- first.yaml", "- whole.yaml", ":4: include: whole.yaml includes others itself; name"),
         ("- first.yaml", "- 3", ":4: include.0: input should be a valid string, got 3"),
-        ("about: What do both say?", "seeds: 3", ":2: 'seeds' beside 'include': a file that gath"),
+        ("about: What do both say?", "seeds: 3", ":2: 'seeds' beside 'include': a file that incl"),
         ("experiment: whole", "experiment: second", ":5: include: two experiments are called 'se"),
         ("include:\n  - first.yaml\n  - below/second.yaml", "include: []", ":3: include: expected"),
         (

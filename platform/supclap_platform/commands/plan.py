@@ -107,7 +107,7 @@ def _grid(plan: Plan) -> Iterator[Text]:
 
 
 def _parts(plan: Plan) -> Iterator[Text]:
-    """A line for each part of a gathering experiment; a run that several share counts in each."""
+    """A line for each part of an including experiment; a run that several share counts in each."""
     above: set[str] = set()
     width = max(len(part.name) for part in plan.experiment.parts)
     for part in plan.experiment.parts:

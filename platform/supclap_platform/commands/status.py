@@ -66,7 +66,7 @@ def status(asked: Asked, watching: bool) -> None:
 
 
 def _drivers(experiment: Experiment, ledger: Ledger) -> list[tuple[str, LeaseName]]:
-    """The live drivers of an experiment and of those that gather it, each with what it runs."""
+    """The live drivers of an experiment and of those that include it, each with what it runs."""
     names = (experiment.name, *Histories(ledger).including(experiment.name))
     return [(name, driver) for name in names for driver in drivers_of(ledger, name)]
 

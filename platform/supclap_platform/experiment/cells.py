@@ -36,7 +36,7 @@ class Cell:
 def cells_of(experiment: Experiment, content: Contents | None = None) -> list[Cell]:
     """All cells: those of the init stage first, then variant by variant, seed by seed.
 
-    Of a file that gathers others: those of its parts, a run that several share once, under the
+    Of a file that includes others: those of its parts, a run that several share once, under the
     first of them (``"part: variant"``).
 
     Raises:
@@ -45,7 +45,7 @@ def cells_of(experiment: Experiment, content: Contents | None = None) -> list[Ce
     """
     content = content or Contents()
     if experiment.parts:
-        return _gathered(experiment, content)
+        return _of_parts(experiment, content)
     stages = _stages(experiment, content)
     cells = list(stages.values()) if experiment.init and not experiment.init.variant else []
     for variant in experiment.variants:
@@ -58,7 +58,7 @@ def cells_of(experiment: Experiment, content: Contents | None = None) -> list[Ce
     return cells
 
 
-def _gathered(experiment: Experiment, content: Contents) -> list[Cell]:
+def _of_parts(experiment: Experiment, content: Contents) -> list[Cell]:
     found: dict[str, Cell] = {}
     for part in experiment.parts:
         for cell in cells_of(part, content):

@@ -1,4 +1,4 @@
-"""`include`: a file that defines no rows of its own, and gathers other experiment files."""
+"""`include`: a file that defines no rows of its own, and includes other experiment files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def included(document: Document, file: ExperimentFile) -> list[tuple[Key, Path]]
     if other is not None:
         raise document.error(
             (other,),
-            f"'{other}' beside 'include': a file that gathers others defines nothing of its own "
+            f"'{other}' beside 'include': a file that includes others defines nothing of its own "
             f"(valid: {', '.join(_ALONE)})",
         )
     if not file.include:
@@ -61,7 +61,7 @@ def named_file(document: Document, key: Key, what: str, name: str) -> Path:
 
 
 def check_part(document: Document, key: Key, inner: Document, file: ExperimentFile) -> None:
-    """Raises InputError where an included file gathers others itself, or searches."""
+    """Raises InputError where an included file includes others itself, or searches."""
     if "include" in inner.values:
         raise document.error(
             key, f"include: {inner.path.name} includes others itself; name its files here"

@@ -64,7 +64,7 @@ class Experiment:
     claims: tuple[Claim, ...]
     figures: tuple[str, ...]
     groups: tuple[str, ...] = ()  # none: every variant is a row of its own
-    parts: tuple[Experiment, ...] = ()  # of a file that only gathers others; all else is empty
+    parts: tuple[Experiment, ...] = ()  # of a file that only includes others; all else is empty
     search: Search | None = None  # its winner becomes a row (`search.winner.with_winner`)
     settings: Settings | None = field(default=None, repr=False, compare=False)  # knows the places
     shared: tuple[Path, ...] = ()  # the files of profiles that it names
@@ -101,7 +101,7 @@ def load_experiment(
     """
     document, file, shared = _read(path)
     if "include" in document.values:
-        return _gathered(document, file, profile, dict(changes or {}))
+        return _including(document, file, profile, dict(changes or {}))
     return _Reader(document, file, profile, dict(changes or {}), shared).experiment()
 
 
@@ -115,10 +115,10 @@ def _read(path: Path) -> tuple[Document, ExperimentFile, tuple[Path, ...]]:
         raise document.error(location, fault(error, ExperimentFile)) from None
 
 
-def _gathered(
+def _including(
     document: Document, file: ExperimentFile, profile: str, changes: Overrides
 ) -> Experiment:
-    """An experiment that only gathers others, each read under the same profile and changes."""
+    """An experiment that only includes others, each read under the same profile and changes."""
     parts = []
     for key, path in included(document, file):
         inner, section, shared = _read(path)

@@ -101,7 +101,7 @@ def profile_key(experiment: Experiment) -> str:
 def remember(plan: Plan, ledger: Ledger) -> None:
     """Notes the plan's cells in the ledger: a run calls it before it starts any.
 
-    Those of a gathering experiment are noted for each of its parts too.
+    Those of an including experiment are noted for each of its parts too.
     """
     for one in (plan.experiment, *plan.experiment.parts):
         cells = plan.cells if one is plan.experiment else cells_of(one)

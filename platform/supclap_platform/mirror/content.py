@@ -1,11 +1,11 @@
 """What MLflow shows of a cell, as a function of the ledger's events and nothing else.
 
 Names: MLflow allows no ``@`` in a metric's name and draws one section of charts for what stands
-before a ``/``. So ``val.t2a.R@1`` is shown as ``val/t2a.R_at_1``; `metric_name` and `event_name`
-are each other's inverse. Metrics of epochs stand under their own names, at the epoch's global step.
-What the run ends with (the best epoch's figures, which the table shows) stands under ``final/``, so
-that it is never taken for the last epoch's; what names no split is the test split's. It stands at
-step 0, whereupon MLflow draws bars, one for each run, and no lines of one point.
+before a ``/``. So ``val.t2a.R@1`` is shown as ``val/t2a.R_at_1``, and no two names alike. Metrics
+of epochs stand under their own names, at the epoch's global step. What the run ends with (the best
+epoch's figures, which the table shows) stands under ``final/``, so that it is never taken for the
+last epoch's; what names no split is the test split's. It stands at step 0, whereupon MLflow draws
+bars, one for each run, and no lines of one point.
 """
 
 from __future__ import annotations
@@ -62,11 +62,6 @@ def metric_name(name: str) -> str:
 def final_name(name: str) -> str:
     """The name in MLflow of a figure that a run ends with; the test split's as the table has it."""
     return FINAL + name.removeprefix("test.").replace("@", "_at_")
-
-
-def event_name(name: str) -> str:
-    """The name in an event of a metric of MLflow: the inverse of `metric_name`."""
-    return name.replace("/", ".").replace("_at_", "@")
 
 
 def points_of(event: Event) -> list[MetricPoint]:

@@ -52,7 +52,7 @@ SIGNS = {Outcome.SUPPORTED: "✓", Outcome.CONTRADICTED: "✗", Outcome.UNDECIDE
 
 @dataclass(frozen=True)
 class Chapter:
-    """What the page shows of one experiment: a gathering file has several, others one."""
+    """What the page shows of one experiment: one that includes others has several."""
 
     experiment: Experiment
     conclusion: Conclusion
@@ -139,7 +139,7 @@ def build_report(
         experiment=experiment,
         title=experiment.about or experiment.name,
         parts=parts,
-        gathered=bool(experiment.parts),
+        including=bool(experiment.parts),
         counts=_counts(parts),
         cost=_cost(parts, history),
         versions=_versions(parts),

@@ -1,4 +1,4 @@
-"""What the parts of a gathering experiment say together: every claim, and what is missing."""
+"""What the parts of an including experiment say together: every claim, and what is missing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from supclap_platform.results.verdicts import Outcome, Verdict
 
 @dataclass(frozen=True)
 class ConcludedPart:
-    """One of the gathered experiments, concluded as if it had been run by itself."""
+    """One of the included experiments, concluded as if it had been run by itself."""
 
     experiment: Experiment
     conclusion: Conclusion
@@ -77,7 +77,7 @@ class Summary:
         return {f"verdicts.{end}": render(self).encode() for end, render in SUMMARY_FORMATS.items()}
 
     def write(self, folder: Folder) -> list[str]:
-        """Writes the files to the folder of the gathering experiment."""
+        """Writes the files to the folder of the including experiment."""
         for name, content in self.files().items():
             folder.write(name, content)
         return [f"{folder.uri}/{name}" for name in self.files()]
