@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
@@ -131,3 +132,32 @@ def test_ui_serves_the_store_on_loopback(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGTERM)
         output, _ = process.communicate(timeout=PATIENCE)
     assert output.splitlines()[0] == f"MLflow: http://127.0.0.1:{port} (Ctrl-C ends it)"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ui_ends_without_a_traceback_and_with_all_that_it_has_started(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    default_store(tmp_path / "storage").connect()
+    port = free_port()
+    command = "from supclap_platform.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, "ui", "--storage", str(tmp_path / "storage"),
+         "--port", str(port)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    try:
+        wait_for(f"http://127.0.0.1:{port}")
+        children = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, number)  # as a terminal does
+        output, _ = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert output.startswith(f"MLflow: http://127.0.0.1:{port} (Ctrl-C ends it)\n")
+    assert "Traceback" not in output
+    assert "Error" not in output
+    _, left = psutil.wait_procs(children, timeout=10)
+    assert children
+    assert left == []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
+import subprocess
 import sys
 
 import click
@@ -14,6 +17,7 @@ from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.mirror.store import Store, choose_store, sqlite_path
 
 HOST = "127.0.0.1"
+PATIENCE = 10.0  # seconds that the server gets to end
 # One process answers one user well; without these MLflow takes ten of them and 1.4 GB.
 _ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -48,7 +52,40 @@ def ui(storage: str, tracking_uri: str | None, port: int) -> None:
     click.echo(f"MLflow: http://{HOST}:{port} (Ctrl-C ends it)")
     sys.stdout.flush()
     os.environ.update({k: v for k, v in _ENVIRONMENT.items() if k not in os.environ})
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *server_arguments(store, port)])
+    code = _serve([sys.executable, "-m", "mlflow", *server_arguments(store, port)])
+    if code:
+        raise SystemExit(code)
+
+
+def _serve(command: list[str]) -> int:
+    """Runs a server until it ends or is ended; its exit code, 0 where it was ended.
+
+    It has a session of its own, so that Ctrl-C reaches this process alone: MLflow's own answer to
+    it is a traceback. What it says while it is being ended is not shown.
+    """
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    server = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True
+    )
+    assert server.stderr is not None
+    try:
+        for line in server.stderr:
+            click.echo(line.decode(errors="replace"), err=True, nl=False)
+        return server.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for kind in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, kind)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.communicate(timeout=PATIENCE)
 
 
 def server_arguments(store: Store, port: int) -> list[str]:
