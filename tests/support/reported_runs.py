@@ -19,7 +19,7 @@ def reported(
             "train.loss": 4 / epoch + place,
             "train.base": 3 / epoch + cell.seed,
             "val.t2a.R@1": 10.0 * epoch + place,
-            "drift.text": 0.1 * epoch,
+            "drift_cosine.text": 0.1 * epoch,
             "radius.text.mean": float("nan") if epoch == 1 else 0.5,
         }
         for epoch in range(1, epochs + 1)
