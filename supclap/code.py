@@ -58,6 +58,7 @@ NO_EFFECT = {
     "supclap.later_keys",
     "supclap.progress",
     "supclap.scalars",
+    "supclap.secrets",
     "supclap.storage",
     "supclap.stored",
     "supclap.usage",
