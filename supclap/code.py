@@ -57,6 +57,7 @@ NO_EFFECT = {
     "supclap.feasibility",
     "supclap.later_keys",
     "supclap.progress",
+    "supclap.run_files",
     "supclap.scalars",
     "supclap.secrets",
     "supclap.storage",

@@ -14,7 +14,7 @@ from supclap.data.reading import RandomCrop, read_batch
 from supclap.model.clap import CLAP, Level
 from supclap.model.frozen import frozen_outputs
 from supclap.model.tokens import Tokens
-from supclap.progress import stage
+from supclap.progress import activity
 from supclap.sets import captions_in
 
 # Features of a split that fit into this are kept in memory after their first use; beyond it they
@@ -57,7 +57,7 @@ class Inputs:
         self.caption_languages = [caption.language for _, _, caption in chosen]
         self._place = {(row, number): place for place, (row, number, _) in enumerate(chosen)}
         self._model = model
-        with stage(f"tokenizing the captions of '{name}'"):
+        with activity(f"tokenizing the captions of '{name}'"):
             texts = [caption.text for _, _, caption in chosen]
             self._tokens = model.text.tokenize(texts, self.caption_languages)
         self._text_outputs = self._frozen_text(languages) if model.text.frozen else None

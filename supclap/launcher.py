@@ -26,7 +26,7 @@ from supclap.data import open_data
 from supclap.errors import InputError
 from supclap.events import Event
 from supclap.feasibility import check_run
-from supclap.progress import Doing, listening, relay, stage
+from supclap.progress import Doing, activity, listening, relay
 from supclap.storage import Folder
 from supclap.training import TrainingError, fit
 from supclap.workers import Workers, join
@@ -51,7 +51,7 @@ def launch(config: RunConfig, place: str, workers: int) -> Generator[Event, None
         WorkerLost: a worker's process ended without a word; the others are stopped.
     """
     check_run(config, workers)
-    with stage("opening the data"):
+    with activity("opening the data"):
         open_data(config.data)  # faults show before anything starts; the workers find it made
     context = get_context("spawn")
     threads = max(1, torch.get_num_threads() // workers)

@@ -18,7 +18,7 @@ from supclap.evaluation.zero_shot import classify
 from supclap.events import LOW
 from supclap.inputs import Inputs
 from supclap.model.clap import CLAP
-from supclap.progress import stage
+from supclap.progress import activity
 from supclap.sets import classifiable
 from supclap.workers import Workers
 
@@ -55,7 +55,7 @@ def measure_retrieval(split: str, model: CLAP, inputs: Inputs, workers: Workers)
     def read(places: np.ndarray) -> Tensor:
         return model.text(inputs.text(places))
 
-    with stage(f"measuring {split}", clips + captions, "clips and captions") as done:
+    with activity(f"measuring {split}", clips + captions, "clips and captions") as done:
         audio = _encode(clips, workers, heard, model, done)
         text = _encode(captions, workers, read, model, lambda number: done(clips + number))
 
@@ -82,7 +82,7 @@ def measure_zero_shot(
     rows, named, labels = classifiable(clips)
     if len(labels) < 2:
         return {}
-    with stage(f"measuring {prefix}zero-shot"):
+    with activity(f"measuring {prefix}zero-shot"):
         local = encode_clips(model, clips, rows[workers.part(len(rows))])
     audio = workers.gather(torch.from_numpy(local).to(workers.device), len(rows)).cpu().numpy()
 

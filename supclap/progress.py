@@ -1,12 +1,12 @@
 """What this process is busy with: whatever may last says so here, and who cares is shown it.
 
-    with stage("making soundscenes", total=3200, unit="clips") as done:
+    with activity("making soundscenes", total=3200, unit="clips") as done:
         for number, clip in enumerate(clips, 1):
             done(number)
 
-Nothing is computed from it: a run with nobody to see it gives the same result. A stage may lie in
-another one; the innermost is what the process is busy with. Stages are of a process's main work,
-not of threads beside it.
+Nothing is computed from it: a run with nobody to see it gives the same result. An activity may lie
+in another one; the innermost is what the process is busy with. Activities are of a process's main
+work, not of threads beside it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 Item = TypeVar("Item")
-STEPS = "steps"  # the unit of a stage that is one epoch's training
+STEPS = "steps"  # the unit of an activity that is one epoch's training
 
 
 @dataclass(frozen=True)
 class Doing:
-    """A stage at one moment. ``total`` is None where nobody knows how much there is."""
+    """An activity at one moment. ``total`` is None where nobody knows how much there is."""
 
     what: str
     done: int = 0
     total: int | None = None
     unit: str = ""
-    seconds: float = 0.0  # since the stage began
+    seconds: float = 0.0  # since the activity began
 
     @property
     def share(self) -> float | None:
@@ -43,17 +43,19 @@ class Doing:
 
 
 def epoch_name(epoch: int, epochs: int) -> str:
-    """How the stage of an epoch is called; ``epoch`` counts from 1."""
+    """How the activity of an epoch is called; ``epoch`` counts from 1."""
     return f"epoch {epoch}/{epochs}"
 
 
 Listener = Callable[[Doing | None], None]  # is given None when nothing lasts any more
 _listeners: list[Listener] = []
-_open: list[list[Doing]] = []  # one box for each open stage, the innermost last
+_open: list[list[Doing]] = []  # one box for each open activity, the innermost last
 
 
 @contextmanager
-def stage(what: str, total: int | None = None, unit: str = "") -> Iterator[Callable[[int], None]]:
+def activity(
+    what: str, total: int | None = None, unit: str = ""
+) -> Iterator[Callable[[int], None]]:
     """Something that may last, as long as the context is open.
 
     Print nothing while it is open: a terminal may show it in the line where the cursor is.

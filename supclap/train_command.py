@@ -16,7 +16,7 @@ import click
 
 from supclap.errors import InputError
 from supclap.events import EpochEnded, Event, Finished, Started
-from supclap.progress import stage
+from supclap.progress import activity
 from supclap.wording import counted, one_line
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import; `supclap --help` must not wait for it
@@ -46,7 +46,7 @@ def train_command(
 ) -> None:
     """Train one model and measure it. The same command again goes on where it was, or only shows
     the figures of a run that is finished."""
-    with stage("loading PyTorch"):
+    with activity("loading PyTorch"):
         run = _configuration(config, changes, data)
         from supclap.divergence import TrainingError
         from supclap.storage import Folder
@@ -166,7 +166,7 @@ def _events(run: RunConfig, folder: Folder, workers: int) -> Iterator[Event]:
         except WorkerLost as error:
             raise click.ClickException(str(error)) from None
     else:
-        with stage("loading PyTorch"):
+        with activity("loading PyTorch"):
             from supclap.training import fit
 
         yield from fit(run, folder)

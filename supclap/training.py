@@ -37,7 +37,7 @@ from supclap.measurement import better, check_metric, measure_retrieval
 from supclap.model.clap import CLAP, build_model
 from supclap.model.frozen import frozen_hashes
 from supclap.optimization import build_optimizer, set_learning_rate
-from supclap.progress import STEPS, epoch_name, stage
+from supclap.progress import STEPS, activity, epoch_name
 from supclap.record import Record, writing
 from supclap.sets import choose_sets
 from supclap.step import Step
@@ -124,7 +124,9 @@ def fit(
         return
 
     usage = Usage()
-    with stage("loading PyTorch"):  # the first optimizer of a process would, within what is timed
+    with activity(
+        "loading PyTorch"
+    ):  # the first optimizer of a process would, within what is timed
         importlib.import_module("torch._dynamo")
     setting_up, made = Clock(), cache.spent[0]
 
@@ -137,7 +139,7 @@ def fit(
     train = collection.split(config.data.train)
     batches = _batches(config, train)
     sets = choose_sets(config, collection)
-    with stage("building the model"), _fitting("model"):
+    with activity("building the model"), _fitting("model"):
         model = _model(config, train).to(workers.device)
     workers.same_start(model, loss)
     optimizer = build_optimizer(config.optimizer, model, loss)
@@ -193,7 +195,7 @@ def fit(
             "loss": learned_state(loss),
             "optimizer": optimizer.state_dict(),
         }
-        with stage("writing a checkpoint"), writing(folder):
+        with activity("writing a checkpoint"), writing(folder):
             checkpoints.save(progress.checkpoint, parts, keep=progress.best.get("checkpoint"))
 
     # The loop.
@@ -202,7 +204,7 @@ def fit(
         clock = Clock(progress.epoch_seconds)
         model.train()
         rest = batches.epoch(epoch, start=progress.step - epoch * steps)
-        with stage(epoch_name(epoch + 1, config.epochs), steps, STEPS) as done:
+        with activity(epoch_name(epoch + 1, config.epochs), steps, STEPS) as done:
             for batch, fed in prefetch(inputs.feed(rest, workers.rank, workers.size)):
                 set_learning_rate(optimizer, config.optimizer, batch.step, steps, config.epochs)
                 for name, value in step(batch, fed, progress.checkpoint).items():
@@ -226,7 +228,7 @@ def fit(
     # The end: the best epoch's weights, measured on what is left, and kept.
     clock = Clock()
     kept = progress.best["checkpoint"]
-    with stage("opening the best epoch's checkpoint"), checkpoints.used(kept):
+    with activity("opening the best epoch's checkpoint"), checkpoints.used(kept):
         best = workers.from_first(lambda: checkpoints.load(kept))
         restore(model, best["model"])
     measured = measure_at_the_end(model, held_out, workers)
@@ -240,7 +242,7 @@ def fit(
         peak_MB=workers.from_first(lambda: higher(progress.peak, usage.peak())),
     )
     lines = [*progress.events, to_line(finished)]
-    with stage("keeping the model and its figures"):
+    with activity("keeping the model and its figures"):
         workers.from_first(lambda: record.finish(model, measured.ranks, lines, started, finished))
     yield finished
 

@@ -11,7 +11,7 @@ import click
 
 from supclap.csv_text import csv_text
 from supclap.errors import InputError
-from supclap.progress import Doing, relay, stage
+from supclap.progress import Doing, activity, relay
 from supclap.wording import counted, spelled
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import; `supclap --help` must not wait for it
@@ -70,16 +70,16 @@ def evaluate_command(
     from supclap.evaluation.collection import evaluate_retrieval, evaluate_zero_shot
     from supclap.evaluation.zero_shot import TEMPLATES
 
-    with stage("opening the data"):
+    with activity("opening the data"):
         clips = _clips(data, split, languages, seed, events)
     spoken = languages.split(",") if languages else None
     if (task or ("retrieval" if any(clips.captions) else "zero-shot")) == "retrieval":
-        with stage("measuring retrieval"):
+        with activity("measuring retrieval"):
             retrieved = evaluate_retrieval(opened, clips, spoken)
         _print(*_retrieval_view(retrieved, split))
         found = _retrieval_figures(retrieved)
     else:
-        with stage("measuring zero-shot classification"):
+        with activity("measuring zero-shot classification"):
             classified = evaluate_zero_shot(
                 opened, clips, templates or TEMPLATES, spoken[0] if spoken else "eng"
             )
@@ -99,7 +99,7 @@ def embed_command(folder: Path, model: Path, out: Path) -> None:
     opened = _opened(model)
     from supclap.embedding import embed_folder, skipped_file
 
-    with stage("looking for sounds"):
+    with activity("looking for sounds"):
         report = embed_folder(
             opened, folder, out, lambda done, of: relay(Doing("embedding", done, of, "files"))
         )
@@ -130,19 +130,19 @@ def embed_command(folder: Path, model: Path, out: Path) -> None:
 @click.option("--language", default="eng", show_default=True, help="Of the query.")
 def search_command(index: Path, query: str, model: Path | None, k: int, language: str) -> None:
     """Print the sounds that fit QUERY best."""
-    with stage("loading PyTorch"):
+    with activity("loading PyTorch"):
         from supclap.embedding import model_folder, search_index
     opened = _opened(model or model_folder(index))
-    with stage("searching"):
+    with activity("searching"):
         hits = search_index(opened, index, query, k, language)
     for hit in hits:
         click.echo(f"{hit.score:6.3f}  {spelled(hit.path)}  {hit.start:.1f}-{hit.end:.1f} s")
 
 
 def _opened(folder: Path) -> CLAP:
-    with stage("loading PyTorch"):
+    with activity("loading PyTorch"):
         from supclap.model.clap import load
-    with stage("opening the model"):
+    with activity("opening the model"):
         return load(folder)
 
 

@@ -13,7 +13,7 @@ from typing import TextIO
 
 from supclap.progress import STEPS, Doing, listening
 
-DRAWN_AFTER = 0.5  # seconds: a shorter stage would only flicker
+DRAWN_AFTER = 0.5  # seconds: a shorter activity would only flicker
 DRAWN_EVERY = 0.2
 LINE_AFTER = 2.0  # seconds of silence, where no terminal is
 LINES_EVERY = (15.0, 60.0)  # seconds between further lines: at first, and in the long run
@@ -85,14 +85,14 @@ class Display:
                 self._show(self._doing, self._clock() - self._since)
 
     def _changed(self) -> None:
-        """Another stage has begun, or the last one has ended."""
+        """Another activity has begun, or the last one has ended."""
 
     def _show(self, doing: Doing, seconds: float) -> None:
         raise NotImplementedError
 
 
 class Drawing(Display):
-    """One line of a terminal, gone when the stage is over."""
+    """One line of a terminal, gone when the activity is over."""
 
     _drawn = False
 
@@ -120,14 +120,14 @@ class Drawing(Display):
 
 
 class Lines(Display):
-    """A plain line where a stage lasts: soon after it has begun, then ever more rarely.
+    """A plain line where an activity lasts: soon after it has begun, then ever more rarely.
 
     An epoch is no wait of its own: a line follows it anyway.
     """
 
     def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(out, clock)
-        self._said = ""  # the stage that had its first line
+        self._said = ""  # the activity that had its first line
         self._pause = LINES_EVERY[0]
         self._next = clock() + self._pause
 

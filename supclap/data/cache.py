@@ -12,7 +12,7 @@ from typing import IO
 from uuid import uuid4
 
 from supclap.errors import InputError
-from supclap.progress import stage
+from supclap.progress import activity
 
 # Seconds that this process has given to what is made once and then kept, the wait for another
 # process that makes it included: they say nothing of how long the next run takes.
@@ -61,7 +61,7 @@ def _wait_for(lock: IO[str], name: str) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        with stage(f"waiting for the process that makes {name}"):
+        with activity(f"waiting for the process that makes {name}"):
             fcntl.flock(lock, fcntl.LOCK_EX)
 
 

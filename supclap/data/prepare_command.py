@@ -12,7 +12,7 @@ from rich.table import Table
 from supclap.data.prepare import PrepareReport, prepare
 from supclap.data.sources.listing import BROKEN, LOSSES
 from supclap.errors import InputError
-from supclap.progress import Doing, relay, stage
+from supclap.progress import Doing, activity, relay
 
 
 @click.command("prepare")
@@ -54,7 +54,7 @@ def prepare_command(
     with captions.csv. Sound in any format that libsndfile reads becomes 16 kHz mono. After an
     interruption the same command goes on where it was.
     """
-    with stage("reading the index"):
+    with activity("reading the index"):
         report = prepare(
             name,
             source,

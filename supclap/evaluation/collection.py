@@ -14,7 +14,7 @@ from supclap.evaluation.chance import chance_by_language
 from supclap.evaluation.retrieval import MultilingualResult, retrieval_by_language
 from supclap.evaluation.zero_shot import TEMPLATES, ZeroShotResult, classify
 from supclap.model.clap import CLAP
-from supclap.progress import stage
+from supclap.progress import activity
 from supclap.sets import classifiable
 
 CLIPS_AT_ONCE = 256  # audio in memory at once, in clips
@@ -67,7 +67,7 @@ def evaluate_retrieval(
     # By language, in its declared order, so that tables and averages list them in that order.
     order = np.argsort([spoken.index(language) for language in language_of], kind="stable")
     owner, language_of = owner[order], [language_of[i] for i in order]
-    with stage("encoding the captions"):
+    with activity("encoding the captions"):
         texts = model.encode_text([asked[i][1].text for i in order], language_of)
     sounds = encode_clips(model, clips, range(len(clips)))
     result = retrieval_by_language(sounds, texts, owner, language_of)
@@ -101,7 +101,7 @@ def evaluate_zero_shot(
 def encode_clips(model: CLAP, clips: Clips, rows: Sequence[int]) -> np.ndarray:
     """Embeddings (N, d) of some clips; bounded memory however many there are."""
     found = [np.zeros((0, model.config.dim), np.float32)]
-    with stage("encoding the clips", len(rows), "clips") as done:
+    with activity("encoding the clips", len(rows), "clips") as done:
         for start in range(0, len(rows), CLIPS_AT_ONCE):
             some = rows[start : start + CLIPS_AT_ONCE]
             found.append(model.encode_audio([clips.audio(row) for row in some]))

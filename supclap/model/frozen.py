@@ -27,7 +27,7 @@ from supclap.errors import InputError
 from supclap.model.clap import CLAP, AudioTower, Tower
 from supclap.model.folder import content_hash
 from supclap.model.tokens import Tokens
-from supclap.progress import stage
+from supclap.progress import activity
 
 ROWS = 64
 FILE = "outputs.arrow"
@@ -73,7 +73,9 @@ def frozen_outputs(
         raw = scratch / "outputs.raw"
         kept = np.memmap(raw, dtype=np.float32, mode="w+", shape=(count, width))
         side = "audio" if isinstance(tower, AudioTower) else "text"
-        with stage(f"computing the frozen {side} encoder's outputs, once", count, "items") as done:
+        with activity(
+            f"computing the frozen {side} encoder's outputs, once", count, "items"
+        ) as done:
             for start in range(0, count, rows_per_batch):
                 rows = range(start, min(start + rows_per_batch, count))
                 kept[rows.start : rows.stop] = _compute(tower, items(rows), rows)

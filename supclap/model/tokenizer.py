@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from supclap.bounds import check_vocabulary
 from supclap.errors import InputError
 from supclap.model.tokens import Tokens
-from supclap.progress import stage
+from supclap.progress import activity
 
 PADDING, START = "<pad>", "<s>"
 MAX_TOKENS = 128  # a longer caption is cut; five times the longest of AudioCaps and Clotho's median
@@ -60,7 +60,7 @@ class CaptionTokenizer:
             max_token_length=LONGEST_MERGE,
             show_progress=False,
         )
-        with stage("training the tokenizer"):
+        with activity("training the tokenizer"):
             tokenizer.train_from_iterator(lines, trainer)
         return cls(tokenizer)
 

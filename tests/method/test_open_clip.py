@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from ended_worker import end_worker
 from torch.nn.parallel import DistributedDataParallel
 
 from supclap.losses import (
@@ -226,7 +227,7 @@ def worker(rank: int, meeting: Path, out: Path) -> None:
     exec(printed_lines(), names)
     state = {**names["model"].module.state_dict(), **names["criterion"].state_dict()}
     torch.save(state, out / f"{rank}.pt")
-    dist.destroy_process_group()
+    end_worker()
 
 
 @pytest.mark.heavy

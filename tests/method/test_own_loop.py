@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from ended_worker import end_worker
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
@@ -69,7 +70,7 @@ def worker(rank: int, page: str, meeting: Path, out: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     torch.save(trained(page, rank, 2), out / f"{rank}.pt")
-    dist.destroy_process_group()
+    end_worker()
 
 
 @pytest.mark.heavy

@@ -12,7 +12,7 @@ from tiny_run import everything, make_collection, tiny_config
 
 from supclap.config import DataConfig
 from supclap.data.soundscenes import soundscenes_collection
-from supclap.progress import STEPS, Doing, counting, listening, stage
+from supclap.progress import STEPS, Doing, activity, counting, listening
 from supclap.storage import Folder
 from supclap.training import fit
 from supclap.waiting import CLEAR, Drawing, Lines
@@ -28,13 +28,13 @@ class Clock:
 def test_the_innermost_stage_is_what_the_process_is_busy_with() -> None:
     heard: list[str] = []
     with listening(lambda doing: heard.append(str(doing))):
-        with stage("outer", 2, "things") as done:
+        with activity("outer", 2, "things") as done:
             done(1)
-            with stage("inner"):
+            with activity("inner"):
                 done(2)  # not shown while the inner one is open
-        with stage("next"):
+        with activity("next"):
             pass
-    with stage("nobody listens"):
+    with activity("nobody listens"):
         pass
     assert heard == [
         "outer: 0 of 2 things",

@@ -27,7 +27,7 @@ from supclap_platform.running.monitor import Monitor
 from supclap_platform.running.progress import Progress, Reader
 
 from supclap.events import EpochEnded, Finished, Started
-from supclap.progress import STEPS, Doing, stage
+from supclap.progress import STEPS, Doing, activity
 from supclap.run_files import events_file, result_file
 from supclap.storage import Folder
 
@@ -184,7 +184,7 @@ def test_a_cell_notes_its_steps_seldom_and_leaves_nothing(
     monkeypatch.setattr(Folder, "write", counted)
     began = time.monotonic()
     seen: set[str] = set()
-    with noted(folder), stage("epoch 1/1", 2000, STEPS) as done:
+    with noted(folder), activity("epoch 1/1", 2000, STEPS) as done:
         for step in range(2000):  # a thousand a second
             done(step)
             time.sleep(0.001)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from supclap.events import EARLIER_NAMES
-from supclap.progress import stage
+from supclap.progress import activity
 from supclap.wording import counted, duration
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.experiment.cells import cells_of
@@ -43,7 +43,7 @@ _STYLES = {
 )
 def plan(asked: Asked, at_once: int | None, no_timing: bool) -> None:
     """Show what FILE would run, what is done, and a forecast; start nothing."""
-    with stage("reading the experiment and its results"):
+    with activity("reading the experiment and its results"):
         experiment, ledger = asked.open()
         made = make_plan(experiment, ledger)
         if made.to_run or experiment.search is not None:

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from supclap.errors import INTERRUPTED, STALE, InputError
-from supclap.progress import stage
+from supclap.progress import activity
 from supclap.waiting import clear
 from supclap.wording import counted
 from supclap_platform.commands.options import Asked, experiment_options
@@ -127,7 +127,7 @@ def _executor(
     stack: ExitStack, plan: Plan, ledger: Ledger, address: str | None, cpus: int | None
 ) -> RayExecutor:
     """Ray, for as long as ``stack`` is open."""
-    with stage("loading Ray"):
+    with activity("loading Ray"):
         from supclap_platform.running.executor import RayExecutor
 
     cluster = stack.enter_context(connected(address, cpus))

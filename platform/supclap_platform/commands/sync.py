@@ -8,7 +8,7 @@ import click
 
 from supclap.document import read_document
 from supclap.errors import InputError, nearest
-from supclap.progress import stage
+from supclap.progress import activity
 from supclap.secrets import masked
 from supclap.wording import counted
 from supclap_platform.commands.options import command_ledger, storage_option
@@ -48,7 +48,7 @@ def sync(files: tuple[Path, ...], storage: str, tracking_uri: str | None) -> Non
         what = f"bringing MLflow up to date on {history.experiment}"
         cells = len(Histories(ledger).cells(history))
         try:
-            with stage(what, cells, "cells") as shown:
+            with activity(what, cells, "cells") as shown:
                 mirror.shown = shown
                 done = mirror.wait_and_catch_up()
         except InputError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from supclap.errors import InputError
 from supclap.events import EpochEnded
-from supclap.progress import stage
+from supclap.progress import activity
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.ledger import Ledger, Result
 from supclap_platform.ledger.plan import Plan, Status, shape
@@ -107,7 +107,7 @@ def time_shapes(plan: Plan, ledger: Ledger, budget: float = TIMING) -> Estimates
     once: dict[str, float] = {}  # by data
     until = time.monotonic() + budget
     order = sorted(missing, key=lambda form: -counts[form])
-    with stage("timing some steps", len(order), "shapes") as done:
+    with activity("timing some steps", len(order), "shapes") as done:
         for number, form in enumerate(order):
             done(number)
             cell = cells[form]

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import click
 
-from supclap.progress import stage
+from supclap.progress import activity
 from supclap.secrets import masked
 from supclap.wording import gist
 from supclap_platform.experiment.cells import Cell
@@ -96,7 +96,7 @@ class Tracker:
         """Says that cells may have reported something. Returns at once; call it often."""
         self._wake.set()
 
-    @stage("bringing MLflow up to date")
+    @activity("bringing MLflow up to date")
     def close(
         self,
         status: str = "FINISHED",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from supclap.progress import stage
+from supclap.progress import activity
 from supclap.storage import Folder
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
@@ -54,7 +54,7 @@ class Conclusion:
         return [f"{folder.uri}/{name}" for name in files]
 
 
-@stage("making the table and the verdicts")
+@activity("making the table and the verdicts")
 def conclude(
     experiment: Experiment,
     ledger: Ledger,

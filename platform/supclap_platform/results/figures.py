@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from supclap.progress import stage
+from supclap.progress import activity
 from supclap.wording import counted
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.variants import Variant
@@ -59,7 +59,7 @@ class Drawing:
         return draw_single(self.name, panel, group, self.lines, self.styles)
 
 
-@stage("drawing the figures")
+@activity("drawing the figures")
 def draw_figures(
     experiment: Experiment,
     ledger: Ledger,
@@ -78,7 +78,7 @@ def draw_figures(
     return tuple(_drawing(name, experiment, evidence, endings) for name in experiment.figures)
 
 
-@stage("writing the figures")
+@activity("writing the figures")
 def figure_files(drawings: Iterable[Drawing]) -> dict[str, bytes]:
     """The files of all figures, by name below the experiment's folder."""
     return {

@@ -20,7 +20,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from supclap.progress import stage
+from supclap.progress import activity
 from supclap.wording import duration
 from supclap_platform.experiment.columns import in_group
 from supclap_platform.experiment.reader import DEFAULT_PROFILE, Experiment
@@ -110,7 +110,7 @@ class Chapter:
         return [run for run in self.facts.troubles if run.state is State.FAILED]
 
 
-@stage("writing the report")
+@activity("writing the report")
 def build_report(
     experiment: Experiment,
     ledger: Ledger,

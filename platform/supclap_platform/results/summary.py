@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from supclap.csv_text import csv_text
-from supclap.progress import stage
+from supclap.progress import activity
 from supclap.storage import Folder
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
@@ -83,7 +83,7 @@ class Summary:
         return [f"{folder.uri}/{name}" for name in self.files()]
 
 
-@stage("making the tables and the verdicts")
+@activity("making the tables and the verdicts")
 def summarise_parts(experiment: Experiment, ledger: Ledger, mixed: bool = False) -> Summary:
     """All parts from what the ledger holds now. Raises InputError as `build_table` does."""
     parts = tuple(ConcludedPart(part, conclude(part, ledger, mixed)) for part in experiment.parts)

@@ -13,7 +13,7 @@ from typing import Any
 
 from supclap.environment import environment
 from supclap.errors import InputError
-from supclap.progress import stage
+from supclap.progress import activity
 from supclap_platform.running.ray_folder import ray_folder, sweep
 from supclap_platform.running.ray_internals import hush, sparing
 
@@ -137,7 +137,7 @@ def _end(daemons: tuple[Any, ...]) -> None:
     psutil.wait_procs(left, timeout=10)
 
 
-@stage("starting Ray")
+@activity("starting Ray")
 def _start(cpus: int, **private: Any) -> None:
     import ray
 
@@ -168,7 +168,7 @@ def _attached(address: str) -> Iterator[Cluster]:
     if address != "auto":
         _reachable(address)
     try:
-        with stage(f"joining the Ray cluster at {address}"):
+        with activity(f"joining the Ray cluster at {address}"):
             ray.init(
                 address=address,
                 log_to_driver=False,

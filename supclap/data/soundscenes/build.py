@@ -32,7 +32,7 @@ from supclap.data.soundscenes.recordings import (
 from supclap.data.soundscenes.scenes import Event, plan
 from supclap.data.soundscenes.synthesis import synthesize
 from supclap.data.soundscenes.waves import Array
-from supclap.progress import counting, stage
+from supclap.progress import activity, counting
 
 NAME = "soundscenes"
 EVENTS = "events.json"  # beside the splits: how many recordings of each kind they were made from
@@ -149,7 +149,7 @@ class _Work:
         planned = [one for split in SPLITS for one in plans[split]]
         composer = Composer(self.seed, self.seconds, source)
         clips = ordered_map(composer.clip, planned, self.workers_for(len(planned)))
-        with stage("making soundscenes", len(planned), "clips") as done:
+        with activity("making soundscenes", len(planned), "clips") as done:
             counted = counting(clips, done)
             for split in SPLITS:
                 write_split(folder, NAME, split, (next(counted) for _ in plans[split]))

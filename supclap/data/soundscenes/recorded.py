@@ -17,7 +17,7 @@ from supclap.data.soundscenes.recordings import Recording
 from supclap.data.soundscenes.scenes import Event
 from supclap.data.soundscenes.waves import Array, bump
 from supclap.errors import InputError
-from supclap.progress import counting, stage
+from supclap.progress import activity, counting
 
 _ROLES = {"train": "train", "pretrain": "train", "val": "val"}  # any other split: test
 _PITCH = {"high": 1.4, "low": 1 / 1.4}  # by playing faster or slower
@@ -61,7 +61,7 @@ def decode_bank(recordings: Sequence[Recording], file: Path, workers: int) -> Ba
     end = 0
     with open(file, "wb") as bank:
         sounds = ordered_map(_decode, recordings, workers)
-        with stage("decoding the events", len(recordings), "recordings") as done:
+        with activity("decoding the events", len(recordings), "recordings") as done:
             for recording, sound in zip(recordings, counting(sounds, done), strict=True):
                 bank.write(sound.tobytes())
                 places[recording.role, recording.kind].append((end, len(sound)))
