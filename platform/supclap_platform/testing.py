@@ -34,7 +34,8 @@ from supclap.run_files import (
     result_file,
 )
 from supclap_platform.experiment.cells import Cell
-from supclap_platform.ledger.ledger import Failure, Ledger
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.records import Failure
 
 if TYPE_CHECKING:
     import numpy as np

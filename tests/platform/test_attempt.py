@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.reader import load_experiment
-from supclap_platform.ledger.ledger import Ledger, State, open_ledger
+from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan, remember
+from supclap_platform.ledger.records import State
 from supclap_platform.running.attempt import Ending, run_cell, task_of
 from tiny_grid import write_experiment
 

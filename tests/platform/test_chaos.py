@@ -25,7 +25,8 @@ from mlflow_server import Server, wait_for
 from reported_runs import histories
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment
-from supclap_platform.ledger.ledger import State, open_ledger
+from supclap_platform.ledger.ledger import open_ledger
+from supclap_platform.ledger.records import State
 from tiny_grid import claimed, start, supclap, write_experiment
 from waiting import PATIENCE
 

@@ -8,8 +8,9 @@ from click.testing import CliRunner
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import load_experiment
-from supclap_platform.ledger.ledger import Ledger, State, open_ledger
+from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import Plan, make_plan
+from supclap_platform.ledger.records import State
 from supclap_platform.running.attempt import Ending
 from supclap_platform.running.grid import BACK_OFF, Grid, Phase
 from supclap_platform.testing import finish

@@ -18,8 +18,9 @@ from supclap_platform.experiment.reader import Experiment, load_experiment
 from supclap_platform.ledger.drivers import announce
 from supclap_platform.ledger.forecast import forecast
 from supclap_platform.ledger.leases import Lease, LeaseName, leases_in, parse_lease
-from supclap_platform.ledger.ledger import Ledger, State, open_ledger
+from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import Status, make_plan, remember
+from supclap_platform.ledger.records import State
 from supclap_platform.testing import SECONDS, events_of, finish, interrupt, leave
 from waiting import PATIENCE, until
 

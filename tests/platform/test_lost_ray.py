@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from supclap_platform.ledger.ledger import State, open_ledger
+from supclap_platform.ledger.ledger import open_ledger
+from supclap_platform.ledger.records import State
 from tiny_grid import SUPCLAP, attempts, claimed, environment, start, supclap, write_experiment
 
 pytestmark = pytest.mark.heavy

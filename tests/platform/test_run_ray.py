@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from supclap_platform.ledger.ledger import State, open_ledger
+from supclap_platform.ledger.ledger import open_ledger
+from supclap_platform.ledger.records import State
 from tiny_grid import attempts, claimed, start, supclap, write_experiment
 from waiting import PATIENCE, until
 

@@ -10,7 +10,8 @@ import optuna
 import pytest
 from supclap_platform.experiment.claims import Greater
 from supclap_platform.experiment.reader import load_experiment
-from supclap_platform.ledger.ledger import State, open_ledger
+from supclap_platform.ledger.ledger import open_ledger
+from supclap_platform.ledger.records import State
 from supclap_platform.mirror.store import default_store
 from tiny_grid import attempts, claimed, start, supclap, write_experiment
 from waiting import PATIENCE, until

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.schema import Resources
-from supclap_platform.ledger.ledger import Failure, Ledger, State
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.records import Failure, State
 from supclap_platform.testing import fail, finish, interrupt
 from tiny_run import make_collection, tiny_config
 

@@ -12,8 +12,9 @@ from supclap.errors import InputError
 from supclap.events import EpochEnded
 from supclap.progress import activity
 from supclap_platform.experiment.cells import Cell
-from supclap_platform.ledger.ledger import Ledger, Result
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, shape
+from supclap_platform.ledger.records import Result
 
 TIMING = 10.0  # seconds that timing steps may take in all
 

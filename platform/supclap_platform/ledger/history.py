@@ -22,8 +22,9 @@ from supclap.stored import Count, Damaged, as_kind, read_values, sealed
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.leases import Lease, alive, hold, leases_in
-from supclap_platform.ledger.ledger import EXPERIMENTS, Known, Ledger
+from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger
 from supclap_platform.ledger.plan import profile_key, shape
+from supclap_platform.ledger.records import Known
 
 HISTORIES, RECORD, ARTIFACTS = "parents", "parent.json", "artifacts"
 PARTS = "parts"  # tag of an experiment that includes others: the names of its parts

@@ -19,8 +19,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
-from enum import StrEnum
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,10 +33,7 @@ from supclap.secrets import masked
 from supclap.storage import Folder
 from supclap.stored import (
     AGAIN,
-    Count,
     Damaged,
-    Duration,
-    Positive,
     as_kind,
     check_percentages,
     parse_values,
@@ -46,8 +42,8 @@ from supclap.stored import (
     sealed,
 )
 from supclap.wording import GIST, gist, one_line
-from supclap_platform.experiment.metrics import full_name
 from supclap_platform.ledger.leases import Lease, LeaseName, acquire, alive, parse_lease
+from supclap_platform.ledger.records import Failure, Known, Overview, Result, State
 
 CELLS = "cells"
 EXPERIMENTS = "experiments"
@@ -56,86 +52,6 @@ FAILURE = "failure.json"
 EARLY = "stopped-early"  # left by a search that has seen enough of the cell
 Found = TypeVar("Found")
 _READERS = 16  # files read at once: an object store answers each in tens of milliseconds
-
-
-class State(StrEnum):
-    """What the ledger says of a cell."""
-
-    DONE = "done"
-    RUNNING = "running"
-    FAILED = "failed"
-    RESUMABLE = "resumable"
-    TO_RUN = "to run"
-    DAMAGED = "damaged"  # done, and its result is no longer what was written (`Ledger.examine`)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why the last attempt at a cell ended. ``log``: the last lines of its log."""
-
-    error: str
-    log: tuple[str, ...] = ()
-    attempts: Positive = 1
-    configuration: bool = False  # a mistake in the input: trying again cannot help
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a finished cell reports (`supclap.events.Finished`), and what it came from.
-
-    Each is a value of its result file. Those with a default are absent in results of earlier
-    versions.
-    """
-
-    signature: str
-    metrics: dict[str, float]
-    seconds: Duration
-    best_epoch: Positive
-    step: Count
-    epochs: Positive
-    workers: Positive
-    code: str
-    data: str
-    peak_MB: float | None = None  # most memory held; None where the system did not say
-    made_with: dict[str, str] = field(default_factory=dict)  # versions below it, and the device
-    setup_seconds: float = 0.0  # before the first step; not part of `seconds`
-    files: dict[str, str] = field(default_factory=dict)  # hashes of what belongs to it
-
-    def value(self, column: str) -> float | None:
-        """What the run reports under a column's name, or None."""
-        name = full_name(column)
-        if name in self.metrics:
-            return self.metrics[name]
-        whole = {
-            "seconds": self.seconds,
-            "seconds_per_epoch": self.seconds / self.epochs,
-            "peak_MB": self.peak_MB,
-            "best_epoch": float(self.best_epoch),
-            "steps": float(self.step),
-        }
-        return whole.get(name)
-
-
-@dataclass(frozen=True)
-class Known:
-    """A cell that some run of an experiment has asked for."""
-
-    variant: str
-    seed: int
-    signature: str
-    shape: str  # what decides how long it takes (`plan.shape`)
-    group: str | None = None  # of its variant
-
-
-@dataclass(frozen=True)
-class Overview:
-    """The states of many cells at one moment."""
-
-    states: dict[str, State] = field(default_factory=dict)
-    leases: dict[str, LeaseName] = field(default_factory=dict)  # of running cells: who
-
-    def of(self, signature: str) -> State:
-        return self.states.get(signature, State.TO_RUN)
 
 
 def open_ledger(place: str | Path, writing: bool = False) -> Ledger:

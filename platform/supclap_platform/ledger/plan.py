@@ -12,7 +12,8 @@ from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.identity import digest
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.leases import LeaseName
-from supclap_platform.ledger.ledger import Known, Ledger, Result, State
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.records import Known, Result, State
 from supclap_platform.ledger.staleness import CodeOf, Stale, stale_cells
 
 TRIAL = "trial "  # how the cells of a search are called: "trial 7"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from supclap_platform.ledger.ledger import Ledger, Overview, Result
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.records import Overview, Result
 
 
 class Snapshot(Ledger):

@@ -9,7 +9,8 @@ from supclap.code import PACKAGE, code_version, own_code, version_of
 from supclap.config import RunConfig
 from supclap.events import Started
 from supclap_platform.experiment.cells import Cell
-from supclap_platform.ledger.ledger import Ledger, Result
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.records import Result
 
 CodeOf = Callable[[RunConfig], str]  # the version of the code that would run a configuration
 MOST_NAMED = 4  # modules in a line; more are counted

@@ -17,7 +17,7 @@ from typing import Any
 
 from supclap.config import flat
 from supclap.events import EpochEnded, Event, Finished, Started
-from supclap_platform.ledger.ledger import Failure, Known, State
+from supclap_platform.ledger.records import Failure, Known, State
 
 MOST_CHARACTERS = 6000  # of a parameter's value; MLflow keeps no more
 SYSTEM = "system/"  # MLflow shows these on a page of their own

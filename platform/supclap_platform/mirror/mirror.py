@@ -26,13 +26,8 @@ from supclap.run_files import ANEW, EVENTS, RESULT
 from supclap.stored import Damaged
 from supclap_platform.ledger.history import Histories, History
 from supclap_platform.ledger.leases import acquire
-from supclap_platform.ledger.ledger import (
-    EARLY,
-    FAILURE,
-    Known,
-    Ledger,
-    State,
-)
+from supclap_platform.ledger.ledger import EARLY, FAILURE, Ledger
+from supclap_platform.ledger.records import Known, State
 from supclap_platform.mirror.content import FINISHED, CellRecord, status_of
 from supclap_platform.mirror.runs import Runs
 from supclap_platform.mirror.store import Store

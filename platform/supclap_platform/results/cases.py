@@ -10,7 +10,7 @@ import numpy as np
 
 from supclap_platform.experiment.claims import Claim, Greater, Trend, Within
 from supclap_platform.experiment.metrics import has_a_best, lower_is_better
-from supclap_platform.ledger.ledger import State
+from supclap_platform.ledger.records import State
 from supclap_platform.results.bootstrap import Queries, crossed_interval, queries_of
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.inference import (

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from supclap.events import EpochEnded
 from supclap_platform.experiment.cells import INIT, Cell, cells_of
 from supclap_platform.experiment.reader import Experiment
-from supclap_platform.ledger.ledger import Ledger, Result
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.records import Result
 from supclap_platform.ledger.staleness import stale_cells
 from supclap_platform.results.table import Run
 

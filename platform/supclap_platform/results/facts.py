@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from supclap_platform.experiment.cells import INIT, Cell
 from supclap_platform.experiment.reader import Experiment
-from supclap_platform.ledger.ledger import Ledger, Result, State
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.records import Result, State
 from supclap_platform.ledger.staleness import code_of_package
 from supclap_platform.mirror.content import params_of
 from supclap_platform.mirror.tracked import Tracked

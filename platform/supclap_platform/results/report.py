@@ -25,8 +25,9 @@ from supclap.wording import duration
 from supclap_platform.experiment.columns import in_group
 from supclap_platform.experiment.reader import DEFAULT_PROFILE, Experiment
 from supclap_platform.ledger.history import Histories, History
-from supclap_platform.ledger.ledger import Ledger, State
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import profile_key
+from supclap_platform.ledger.records import State
 from supclap_platform.ledger.snapshot import Snapshot
 from supclap_platform.mirror.store import Store
 from supclap_platform.mirror.tracked import Tracked, tracked_runs

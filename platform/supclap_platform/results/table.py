@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from supclap_platform.experiment.columns import Column
-from supclap_platform.ledger.ledger import State
+from supclap_platform.ledger.records import State
 from supclap_platform.results.statistics import SeedSummary
 
 

@@ -31,8 +31,9 @@ from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.identity import CELL
 from supclap_platform.experiment.schema import Resources
 from supclap_platform.ledger.leases import Lease, parse_lease
-from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger, State, open_ledger
+from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger, open_ledger
 from supclap_platform.ledger.logs import captured, last_lines
+from supclap_platform.ledger.records import State
 from supclap_platform.running.doing import noted
 
 RAY_TRAIN = "ray-train"  # in the cell's folder, while Ray Train works on it

@@ -15,9 +15,10 @@ from enum import StrEnum
 from typing import Protocol
 
 from supclap_platform.experiment.cells import Cell
-from supclap_platform.ledger.ledger import Ledger, State
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.logs import stored_lines
 from supclap_platform.ledger.plan import Plan, Status
+from supclap_platform.ledger.records import State
 from supclap_platform.running.attempt import Ending
 
 TICK = 0.5  # seconds without news after which the view is shown anew

@@ -10,8 +10,9 @@ from supclap.config import RunConfig
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.forecast import remaining
-from supclap_platform.ledger.ledger import Ledger, Result
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, shape
+from supclap_platform.ledger.records import Result
 from supclap_platform.running.attempt import nested
 from supclap_platform.running.grid import Grid, Phase, Standing
 from supclap_platform.running.progress import Progress, Reader, Running, running, seconds_left

@@ -11,7 +11,8 @@ from typing import Any
 from supclap.config import RunConfig
 from supclap.events import EpochEnded, Event, Started
 from supclap_platform.experiment.search import Objective
-from supclap_platform.ledger.ledger import Ledger, Result, State, open_ledger
+from supclap_platform.ledger.ledger import Ledger, open_ledger
+from supclap_platform.ledger.records import Result, State
 from supclap_platform.running.attempt import Ending, Task, run_cell
 from supclap_platform.search.trials import Trial, mean_values
 

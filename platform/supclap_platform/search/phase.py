@@ -17,8 +17,9 @@ from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.drivers import announce, drivers_of
 from supclap_platform.ledger.leases import acquire
-from supclap_platform.ledger.ledger import Ledger, State
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import make_plan
+from supclap_platform.ledger.records import State
 from supclap_platform.ledger.staleness import stale_cells
 from supclap_platform.mirror.tracking import Tracker, open_tracker
 from supclap_platform.results.table_files import tables_of

@@ -18,8 +18,9 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from supclap_platform.ledger.ledger import Known, Ledger, State
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import profile_key, shape
+from supclap_platform.ledger.records import Known, State
 from supclap_platform.running.attempt import ask_workers_to_end, nested
 from supclap_platform.search.job import config_of, curve
 from supclap_platform.search.study import CELLS, Book

@@ -12,8 +12,9 @@ from supclap_platform.experiment.identity import Contents
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.search import Objective, Search
 from supclap_platform.experiment.variants import Variant
-from supclap_platform.ledger.ledger import Ledger, Result, State
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import TRIAL
+from supclap_platform.ledger.records import Result, State
 
 
 @dataclass(frozen=True)

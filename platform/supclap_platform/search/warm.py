@@ -13,7 +13,8 @@ from supclap.run_files import CONFIG
 from supclap.stored import read_values
 from supclap_platform.experiment.search import value_at
 from supclap_platform.experiment.search_space import Params
-from supclap_platform.ledger.ledger import Ledger, Result, State
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.records import Result, State
 from supclap_platform.ledger.staleness import CodeOf
 from supclap_platform.search.trials import Trials, mean_values
 
