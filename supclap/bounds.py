@@ -108,11 +108,11 @@ def check_share(batch_size: int, workers: int) -> None:
         raise SettingError(key, f"{key}: {batch_size} is too few for {workers} workers")
 
 
-def check_pairs(pairs: int, batch_size: int, told: str) -> None:
-    """Raises SettingError where the pairs do not fill a batch; ``told`` says which they are."""
+def check_pairs(pairs: int, batch_size: int, which: str) -> None:
+    """Raises SettingError where the pairs do not fill a batch; ``which`` names them."""
     if pairs < batch_size:
         key = "batch_size"
-        raise SettingError(key, f"{key}: {batch_size} is more than {told}; lower batch_size")
+        raise SettingError(key, f"{key}: {batch_size} is more than {which}; lower batch_size")
 
 
 def noisy_clips(clips: int, share: float) -> int:

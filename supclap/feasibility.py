@@ -30,7 +30,7 @@ from supclap.bounds import (
 from supclap.config import DataConfig, LossConfig, ModelConfig, RunConfig
 from supclap.errors import InputError, SettingError
 
-STAGE = "cell:"  # how `model.start` begins where it names no folder but a run that is to come
+CELL = "cell:"  # how `model.start` begins where it names no folder but a run that is to come
 
 
 def check_run(config: RunConfig, workers: int = 1) -> None:
@@ -47,9 +47,9 @@ def check_run(config: RunConfig, workers: int = 1) -> None:
     if data.name == "soundscenes":
         _check_scenes(data, "data")
     most = _most_clips(data)
-    for told, count in most.items():
+    for pairs, count in most.items():
         if data.pairs == "one":
-            check_pairs(count, config.batch_size, f"{told}, {count}")
+            check_pairs(count, config.batch_size, f"{pairs}, {count}")
     if data.name == "soundscenes":
         clips = min(most.values())
         noisy_clips(clips, data.noise)
@@ -158,7 +158,7 @@ def _check_folders(model: ModelConfig, seconds: float) -> None:
         if getattr(model, side).folder is not None:
             with _about(f"model.{side}.folder"):
                 _build(model, side, seconds)
-    if model.start is not None and not model.start.startswith(STAGE):
+    if model.start is not None and not model.start.startswith(CELL):
         from supclap.model.clap import check_start
 
         with _about("model.start"):

@@ -57,8 +57,8 @@ class Folder:
         try:
             filesystem, base = pafs.FileSystem.from_uri(text)
         except Exception as error:  # of pyarrow or of a file system's own library
-            told = masked(gist(error).replace(text, named), text)
-            raise InputError(f"storage '{named}': not a usable place: {told}") from None
+            fault = masked(gist(error).replace(text, named), text)
+            raise InputError(f"storage '{named}': not a usable place: {fault}") from None
         if filesystem.type_name != "local" and not base.strip("/"):
             raise InputError(f"storage '{named}': not a usable place: it names no bucket")
         return cls(filesystem, base, text)

@@ -193,16 +193,16 @@ def test_what_a_full_row_leaves_to_the_defaults_can_be_removed(tmp_path: Path) -
 def test_init_is_a_stage_for_all_rows_but_those_that_name_a_start(tmp_path: Path) -> None:
     text = SMALL.replace("uni-StaticSVR: {", "uni-StaticSVR: {model.start: null, ")
     experiment = load(tmp_path, text + "init: {base: {data.train: pretrain, epochs: 9}}\n")
-    assert experiment.init is not None
-    assert (experiment.init.config.data.train, experiment.init.config.epochs) == ("pretrain", 9)
-    assert [v.from_init for v in experiment.variants] == [True, True, False]
+    assert experiment.stage is not None
+    assert (experiment.stage.config.data.train, experiment.stage.config.epochs) == ("pretrain", 9)
+    assert [v.from_stage for v in experiment.variants] == [True, True, False]
     assert experiment.variants[0].config.data.train == "train"
 
 
 def test_a_start_from_the_stage_and_a_fresh_one_are_not_the_same_run(tmp_path: Path) -> None:
     text = "experiment: e\nvariants: {pretrained: {}, noise: {model.start: null}}\n"
     experiment = load(tmp_path, text + "init: {base: {epochs: 9}}\n")
-    assert [v.from_init for v in experiment.variants] == [True, False]
+    assert [v.from_stage for v in experiment.variants] == [True, False]
     assert "the same run" in mistake(tmp_path, text)
 
 
@@ -213,9 +213,9 @@ def test_how_often_a_checkpoint_is_written_makes_no_other_run(tmp_path: Path) ->
 
 def test_init_by_a_variant_leaves_that_variant_without_a_start(tmp_path: Path) -> None:
     experiment = load(tmp_path, SMALL + "init: {variant: InfoNCE, per_seed: true}\n")
-    assert experiment.init is not None
-    assert experiment.init.config == experiment.variant("InfoNCE").config
-    assert [v.from_init for v in experiment.variants] == [False, True, True]
+    assert experiment.stage is not None
+    assert experiment.stage.config == experiment.variant("InfoNCE").config
+    assert [v.from_stage for v in experiment.variants] == [False, True, True]
 
 
 def test_a_variable_of_the_environment_is_put_in_where_it_is_used(

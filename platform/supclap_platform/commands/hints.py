@@ -16,7 +16,7 @@ from supclap_platform.experiment.schema import ExperimentFile, Resources
 # What is declared in an experiment file and set by no option.
 FILE_KEYS = {name: f"'{name}'" for name in ExperimentFile.model_fields} | {"seed": "'seeds'"}
 VALUE = "VALUE"  # stands for what was not given
-# What other tools want to be told.
+# What other tools are asked for.
 HABITS = {
     "resume": "the same command again goes on where it was",
     "device": "a GPU is used where there is one",

@@ -82,7 +82,7 @@ def describe(plan: Plan, expected: Forecast, ledger: Ledger) -> Iterator[Text]:
     counts = [(status, plan.count(status)) for status in Status]
     yield Text(", ".join(f"{n} {status}" for status, n in counts if n))
     yield from _remarks(plan, ledger)
-    yield Text(_told(expected))
+    yield Text(_forecast_line(expected))
 
 
 def _grid(plan: Plan) -> Iterator[Text]:
@@ -142,7 +142,7 @@ def _remarks(plan: Plan, ledger: Ledger) -> Iterator[Text]:
             yield Text(f"running: {cell.label}, on {holder.host}, process {holder.pid}")
 
 
-def _told(expected: Forecast) -> str:
+def _forecast_line(expected: Forecast) -> str:
     if not expected.cells:
         return "forecast: nothing to run"
     reasons = "; ".join(expected.first.reasons) if expected.first else ""

@@ -7,11 +7,12 @@ from typing import Any
 
 from supclap.config import RunConfig
 from supclap.errors import InputError, SettingError
-from supclap_platform.experiment.identity import CELL, Contents, signature
+from supclap.feasibility import CELL
+from supclap_platform.experiment.identity import Contents, signature
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.rows import RESERVED
 from supclap_platform.experiment.schema import Resources
-from supclap_platform.experiment.variants import Init, Variant
+from supclap_platform.experiment.variants import Stage, Variant
 
 INIT = RESERVED  # the variant name of cells that only train the stage of `init`
 
@@ -34,7 +35,7 @@ class Cell:
 
 
 def cells_of(experiment: Experiment, content: Contents | None = None) -> list[Cell]:
-    """All cells: those of the init stage first, then variant by variant, seed by seed.
+    """All cells: those of the stage first, then variant by variant, seed by seed.
 
     Of a file that includes others: those of its parts, a run that several share once, under the
     first of them (``"part: variant"``).
@@ -47,12 +48,12 @@ def cells_of(experiment: Experiment, content: Contents | None = None) -> list[Ce
     if experiment.parts:
         return _of_parts(experiment, content)
     stages = _stages(experiment, content)
-    cells = list(stages.values()) if experiment.init and not experiment.init.variant else []
+    cells = list(stages.values()) if experiment.stage and not experiment.stage.variant else []
     for variant in experiment.variants:
         for seed in experiment.seeds:
             stage = None
-            if variant.from_init and experiment.init is not None:
-                stage = stages[seed if experiment.init.per_seed else None]
+            if variant.from_stage and experiment.stage is not None:
+                stage = stages[seed if experiment.stage.per_seed else None]
             cells.append(_cell(experiment, variant, seed, stage, content))
     _refuse_twins(experiment, cells)
     return cells
@@ -84,22 +85,22 @@ def _refuse_twins(experiment: Experiment, cells: list[Cell]) -> None:
 
 
 def _stages(experiment: Experiment, content: Contents) -> dict[int | None, Cell]:
-    """The init cells by seed, or the only one under None where all seeds share it."""
-    init = experiment.init
-    if init is None:
+    """The stage's cells by seed, or the only one under None where all seeds share it."""
+    stage = experiment.stage
+    if stage is None:
         return {}
-    if init.variant is not None:
-        own = experiment.variant(init.variant)
+    if stage.variant is not None:
+        own = experiment.variant(stage.variant)
     else:
-        own = Variant(INIT, init.config, init.resources, {}, places=init.places)
-    if init.per_seed:
+        own = Variant(INIT, stage.config, stage.resources, {}, places=stage.places)
+    if stage.per_seed:
         return {seed: _cell(experiment, own, seed, None, content) for seed in experiment.seeds}
-    return {None: _cell(experiment, own, _shared_seed(init, experiment), None, content)}
+    return {None: _cell(experiment, own, _shared_seed(stage, experiment), None, content)}
 
 
-def _shared_seed(init: Init, experiment: Experiment) -> int:
+def _shared_seed(stage: Stage, experiment: Experiment) -> int:
     """Its own stage keeps seed 0 when the seeds are edited; a variant's must be among them."""
-    return experiment.seeds[0] if init.variant is not None else 0
+    return experiment.seeds[0] if stage.variant is not None else 0
 
 
 def _cell(
@@ -115,8 +116,8 @@ def _cell(
     except SettingError as error:
         if experiment.settings is None:
             raise
-        told = f"{variant.name}: {error}"
-        raise experiment.settings.error(variant.places, error.key, told) from None
+        fault = f"{variant.name}: {error}"
+        raise experiment.settings.error(variant.places, error.key, fault) from None
     return Cell(
         variant.name,
         seed,

@@ -33,8 +33,8 @@ def check_folders(experiment: Experiment) -> None:
 
 
 def _configurations(part: Experiment) -> Iterator[tuple[str, RunConfig, tuple[Key, ...]]]:
-    if part.init is not None and part.init.variant is None:
-        yield "init", part.init.config, part.init.places
+    if part.stage is not None and part.stage.variant is None:
+        yield "init", part.stage.config, part.stage.places
     for variant in part.variants:
         yield variant.name, variant.config, variant.places
     if part.search is not None:

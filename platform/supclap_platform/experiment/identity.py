@@ -20,11 +20,11 @@ from typing import Any
 from supclap.bounds import check_split
 from supclap.config import DataConfig, RunConfig, missing_from
 from supclap.errors import InputError, SettingError
+from supclap.feasibility import CELL
 from supclap.later_keys import identity_of
 from supclap.storage import is_folder
 from supclap.wording import one_line
 
-CELL = "cell:"  # model.start of a cell that starts from another: "cell:<signature>"
 NO_PART_OF_A_RESULT = {"checkpoint_steps"}  # settings that cannot change what a run ends with
 
 

@@ -27,7 +27,6 @@ from supclap_platform.experiment.claims import Claim
 from supclap_platform.experiment.columns import AT, Column, check_columns, in_group
 from supclap_platform.experiment.identity import NO_PART_OF_A_RESULT
 from supclap_platform.experiment.include import check_names, check_part, included
-from supclap_platform.experiment.init import read_init, starting_from
 from supclap_platform.experiment.layout import Layout, check_layout
 from supclap_platform.experiment.rows import DeclaredRow, rows_of
 from supclap_platform.experiment.schema import (
@@ -41,7 +40,8 @@ from supclap_platform.experiment.schema import (
 from supclap_platform.experiment.search import Search, placeholders, read_search
 from supclap_platform.experiment.settings import Settings
 from supclap_platform.experiment.shared_profiles import KEY, with_profiles
-from supclap_platform.experiment.variants import Init, Variant
+from supclap_platform.experiment.stage import read_stage, starting_from
+from supclap_platform.experiment.variants import Stage, Variant
 
 DEFAULT_PROFILE = "laptop"
 
@@ -58,7 +58,7 @@ class Experiment:
     variants: tuple[Variant, ...]  # group by group
     seeds: tuple[int, ...]
     baselines: dict[str, str]  # row -> the row it is compared with
-    init: Init | None
+    stage: Stage | None
     columns: tuple[Column, ...]
     published: PublishedSection | None
     claims: tuple[Claim, ...]
@@ -134,7 +134,7 @@ def _including(
         variants=(),
         seeds=(),
         baselines={},
-        init=None,
+        stage=None,
         columns=(),
         published=None,
         claims=(),
@@ -174,7 +174,7 @@ class _Reader:
             raise self.document.error(("seeds",), f"more than {MOST_CELLS} cells")
         variants = [self._variant(row, group) for group, row in placed]
         names = [row.name for row in rows]
-        init = read_init(
+        stage = read_stage(
             self.document,
             file.init,
             (self.profile_name, self.profile),
@@ -182,9 +182,9 @@ class _Reader:
             variants,
             groups,
         )
-        if init is not None:
+        if stage is not None:
             rows_placed = [row for _, row in placed]
-            variants = starting_from(init, variants, rows_placed, self.settings)
+            variants = starting_from(stage, variants, rows_placed, self.settings)
         self._no_duplicates(variants, [row for _, row in placed])
         search = self._search(seeds, names, groups)
         at = self._place("table")
@@ -217,7 +217,7 @@ class _Reader:
                 names,
                 {row.name: row.multiplied for row in rows if row.multiplied},
             ),
-            init=init,
+            stage=stage,
             columns=columns,
             published=check_published(self.document, at, table.published, names, columns),
             claims=check_claims(self.document, claimed, claims, configs, groups),
@@ -310,7 +310,7 @@ class _Reader:
         seen: dict[str, str] = {}
         for variant, row in zip(variants, rows, strict=True):
             config = variant.config.model_dump(mode="json", exclude=NO_PART_OF_A_RESULT)
-            what = [config, variant.resources.workers, variant.from_init, variant.group]
+            what = [config, variant.resources.workers, variant.from_stage, variant.group]
             content = json.dumps(what, sort_keys=True)
             if content in seen:
                 raise self.document.error(

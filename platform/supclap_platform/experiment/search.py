@@ -260,10 +260,10 @@ class _Reader:
         for other, before in tried:
             if other != config:
                 continue
-            told = f"its values {shown(before)} and {shown(value)} are the same run"
+            fault = f"its values {shown(before)} and {shown(value)} are the same run"
             if self.space.parameters[name].kind == "choice":
-                told = f"'choice' names one setting twice: {shown(before)} and {shown(value)}"
-            raise self.document.error((SECTION, "space", name), f"'{name}': {told}")
+                fault = f"'choice' names one setting twice: {shown(before)} and {shown(value)}"
+            raise self.document.error((SECTION, "space", name), f"'{name}': {fault}")
         tried.append((config, value))
 
     def start(self, search: Search, position: int) -> Params:

@@ -19,7 +19,7 @@ class Variant:
     config: RunConfig  # with seed 0; a start from the init stage is filled in for each cell
     resources: Resources
     changes: dict[str, Any]  # dotted key -> value: what it overrides of the base
-    from_init: bool = False  # starts from the stage that `init` declares
+    from_stage: bool = False  # starts from the stage that `init` declares
     group: str | None = None
     places: tuple[Key, ...] = field(default=(), compare=False)  # where in the file it is written
 
@@ -30,7 +30,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Init:
+class Stage:
     """The stage that the cells start from: a configuration of its own, or a variant's cells."""
 
     config: RunConfig

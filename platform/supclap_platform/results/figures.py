@@ -150,7 +150,7 @@ def _notes(
     for metric, found in lines.items():
         drawn = {line.variant for line in found}
         absent = [variant for variant in names if variant not in drawn | set(unfinished)]
-        where = f"{name}, {_told(metric)}"
+        where = f"{name}, {_words_of(metric)}"
         if unfinished:
             yield f"{where}: no finished run of {', '.join(unfinished)}"
         if absent:
@@ -165,5 +165,5 @@ def _notes(
                 )
 
 
-def _told(metric: str) -> str:
+def _words_of(metric: str) -> str:
     return "distribution" if metric == DISTRIBUTION else metric

@@ -90,10 +90,10 @@ class Chapter:
             facts["groups"] = ", ".join(own.groups)
         if own.baselines:
             facts["baselines"] = ", ".join(dict.fromkeys(own.baselines.values()))
-        if own.init is not None:
-            stage = own.init.variant
-            kind = f"the cells of {stage}" if stage else "a stage of their own"
-            shared = "one for each seed" if own.init.per_seed else "one for all"
+        if own.stage is not None:
+            row = own.stage.variant
+            kind = f"the cells of {row}" if row else "a stage of their own"
+            shared = "one for each seed" if own.stage.per_seed else "one for all"
             facts["starts from"] = f"{kind}, {shared}"
         return facts
 

@@ -22,13 +22,13 @@ from supclap.config import RunConfig
 from supclap.data.cache import build_once, cache_folder
 from supclap.errors import InputError
 from supclap.events import Event
+from supclap.feasibility import CELL
 from supclap.run_files import MODEL
 from supclap.secrets import masked, without_password
 from supclap.storage import Folder
 from supclap.stored import as_kind, read_values
 from supclap.wording import gist
 from supclap_platform.experiment.cells import Cell
-from supclap_platform.experiment.identity import CELL
 from supclap_platform.experiment.schema import Resources
 from supclap_platform.ledger.leases import Lease, parse_lease
 from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger, open_ledger

@@ -41,7 +41,7 @@ class RayExecutor:
         self._experiment = experiment
         self._total = cluster.resources()
         self._asked = time.monotonic()
-        self._told = -REFRESH  # so that the first word is said at once
+        self._reported = -REFRESH  # so that the first word is said at once
         self._running: dict[Any, Cell] = {}  # by Ray's reference
         self._run = ray.remote(work)
 
@@ -89,9 +89,9 @@ class RayExecutor:
 
         Call it often: it speaks to the cluster once in a while, and at once where nothing is left.
         """
-        due = not cells or time.monotonic() - self._told > REFRESH
+        due = not cells or time.monotonic() - self._reported > REFRESH
         if due and not self._cluster.own:
-            self._told = time.monotonic()
+            self._reported = time.monotonic()
             from ray.autoscaler.sdk import request_resources
 
             bundles = [bundle for cell in cells for bundle in _bundles(cell.resources)]

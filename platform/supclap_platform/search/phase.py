@@ -63,7 +63,7 @@ def run_search(
         book.prepare(finished(book.trials, ledger) if book.search.warm_start else ())
         _head(book, ledger, console)
         if not book.left or book.exhausted():
-            return _told(book, ledger, None, None, console)
+            return _conclude(book, ledger, None, None, console)
         return _drive(book, ledger, console, address, cpus, tracking_uri)
 
 
@@ -137,7 +137,7 @@ def _drive(
                 )
                 return INTERRUPTED
             status = "FINISHED"
-            return _told(book, ledger, search, stopped, console)
+            return _conclude(book, ledger, search, stopped, console)
         finally:
             tracker.close(status, tables_of(shown, ledger), patience=LAST_LOOK)
 
@@ -185,7 +185,7 @@ def _head(book: Book, ledger: Ledger, console: Console) -> None:
     )
 
 
-def _told(
+def _conclude(
     book: Book,
     ledger: Ledger,
     search: StudySearch | None,

@@ -249,12 +249,12 @@ class Book:
     def _declared(self) -> dict[str, Any]:
         """What the values of a study depend on, as plain values with flat keys."""
         base, resources = self.search.build("search", {})
-        init = self.trials.experiment.init
+        stage = self.trials.experiment.stage
         declared: dict[str, Any] = {
             "objective": {first_name(o.metric): o.direction for o in self.search.objectives},
             "seeds": list(self.search.seeds),
             "workers": resources.workers,
-            "init": None if init is None else identity_of(init.config),
+            "init": None if stage is None else identity_of(stage.config),
         }
         fixed = flat(identity_of(base))
         declared |= {

@@ -48,8 +48,8 @@ class Trials:
         """The same on other seeds."""
         label = f"{TRIAL}{number}"
         own = variant_of(self.experiment, label, params)
-        init = self.experiment.init
-        others = () if init is None or init.variant is None else (init.variant,)
+        stage = self.experiment.stage
+        others = () if stage is None or stage.variant is None else (stage.variant,)
         asked = replace(
             self.experiment,
             variants=(*(self.experiment.variant(name) for name in others), own),
@@ -95,8 +95,8 @@ def variant_of(
     config, resources = search.build(name, params, control)
     changes = flat(dict(search.base)) | dict(params)
     changes |= flat(search.controls[control]) if control else {}
-    from_init = experiment.init is not None and "model.start" not in changes
-    return Variant(name, config, resources, changes, from_init)
+    from_stage = experiment.stage is not None and "model.start" not in changes
+    return Variant(name, config, resources, changes, from_stage)
 
 
 def all_done(trial: Trial, ledger: Ledger) -> bool:

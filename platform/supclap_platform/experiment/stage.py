@@ -11,17 +11,17 @@ from supclap.errors import nearest
 from supclap_platform.experiment.rows import DeclaredRow
 from supclap_platform.experiment.schema import InitSection, ProfileSection
 from supclap_platform.experiment.settings import Settings
-from supclap_platform.experiment.variants import Init, Variant
+from supclap_platform.experiment.variants import Stage, Variant
 
 
-def read_init(
+def read_stage(
     document: Document,
     section: InitSection | None,
     profile: tuple[str, ProfileSection],
     settings: Settings,
     variants: Sequence[Variant],
     groups: Sequence[str],
-) -> Init | None:
+) -> Stage | None:
     """The stage that a file declares, or None.
 
     Args:
@@ -39,7 +39,7 @@ def read_init(
         places: tuple[Key, ...] = (("init", "base"), place)
         layers = (section.base or {}, changes.init)
         config, resources = settings.build("init", layers, places)
-        return Init(config, resources, section.per_seed, None, places)
+        return Stage(config, resources, section.per_seed, None, places)
     if groups:
         raise document.error(
             ("init", "variant"),
@@ -58,11 +58,11 @@ def read_init(
             f"(variants: {', '.join(names)})",
         )
     found = variants[names.index(section.variant)]
-    return Init(found.config, found.resources, section.per_seed, found.name, found.places)
+    return Stage(found.config, found.resources, section.per_seed, found.name, found.places)
 
 
 def starting_from(
-    init: Init, variants: Sequence[Variant], rows: Sequence[DeclaredRow], settings: Settings
+    stage: Stage, variants: Sequence[Variant], rows: Sequence[DeclaredRow], settings: Settings
 ) -> list[Variant]:
     """Which variants start from the stage: all but itself and those that name a start.
 
@@ -70,10 +70,10 @@ def starting_from(
     """
     result = []
     for variant, row in zip(variants, rows, strict=True):
-        if variant.name == init.variant or "model.start" in variant.changes:
+        if variant.name == stage.variant or "model.start" in variant.changes:
             result.append(variant)
             continue
-        different = _other_model(variant.config, init.config)
+        different = _other_model(variant.config, stage.config)
         if different:
             raise settings.error(
                 row.places,
@@ -81,7 +81,7 @@ def starting_from(
                 f"{variant.name}: its {different} differs from the init stage's, so it cannot "
                 "start from there; 'model.start: null' lets it start anew",
             )
-        result.append(replace(variant, from_init=True))
+        result.append(replace(variant, from_stage=True))
     return result
 
 
