@@ -47,9 +47,9 @@ def check_run(config: RunConfig, workers: int = 1) -> None:
     if data.name == "soundscenes":
         _check_scenes(data, "data")
     most = _most_clips(data)
-    for pairs, count in most.items():
+    for which, count in most.items():
         if data.pairs == "one":
-            check_pairs(count, config.batch_size, f"{pairs}, {count}")
+            check_pairs(count, config.batch_size, f"{which}, {count}")
     if data.name == "soundscenes":
         clips = min(most.values())
         noisy_clips(clips, data.noise)
