@@ -12,9 +12,7 @@ from supclap.config import DataConfig, parse_config
 from supclap.data.soundscenes import soundscenes_collection
 from supclap.data.soundscenes.build import seconds_to_make
 from supclap.errors import InputError
-from supclap.storage import Folder
 from supclap.timing import Sizes, estimate, sizes_of
-from supclap.training import fit
 
 
 def test_the_sizes_are_those_of_the_collection(tmp_path: Path) -> None:
@@ -67,14 +65,6 @@ def test_every_kind_of_run_can_be_timed(tmp_path: Path, changes: dict[str, objec
     assert found.seconds > 0
     assert 1 <= found.steps <= 3
     assert (found.once > 0) is ("model__audio__freeze" in changes)
-
-
-def test_a_run_takes_about_what_was_estimated(tmp_path: Path) -> None:
-    """Within a factor of five: processors differ in load from one second to the next."""
-    collection = make_collection(tmp_path / "data", clips=400)
-    config = tiny_config(collection, epochs=3, model__text__width=64, model__audio__width=16)
-    *_, finished = fit(config, Folder.at(tmp_path / "run"))
-    assert finished.seconds / 5 < estimate(config).seconds < finished.seconds * 5
 
 
 def test_what_cannot_be_timed_here_says_why(
