@@ -6,6 +6,7 @@ The training loop is the same function in every process. What it needs of the ot
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -146,6 +147,13 @@ def join(**where: Any) -> None:
         dist.init_process_group(backend, timeout=TIMEOUT, **where)
     except (ValueError, RuntimeError) as error:
         raise InputError(f"the workers of this run do not find each other: {gist(error)}") from None
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    """Leaves the group before the process ends: its threads may abort one that just ends."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _device(local_rank: int) -> torch.device:
