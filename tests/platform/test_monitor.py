@@ -226,13 +226,13 @@ def test_status_shows_since_when_the_driver_runs(tmp_path: Path) -> None:
     assert idle[0].rstrip() == "small (laptop)"
     assert idle[-1] == "nobody drives it now"
     with announce(ledger, "small") as lease:
-        folder = ledger.experiment_folder("small").below("drivers")
-        # A driver of another machine that began two minutes ago.
-        began = time.time() - 123
-        born = round(began * 1000)
-        other = replace(lease.name, host="elsewhere", born=born)
-        folder.write(str(other), b"{}")
-        output = status()
-        minutes, seconds = map(int, re.findall(r"   (\d+) min (\d+) s", output.splitlines()[0])[0])
-        assert 122 <= 60 * minutes + seconds <= time.time() - began + 1
-        assert f"driven by process {os.getpid()} on" in output
+        mine = lease.name
+    # A driver of another machine that began two minutes ago, and none of this process, whose own
+    # start is that of the whole suite.
+    began = time.time() - 123
+    other = replace(mine, host="elsewhere", born=round(began * 1000))
+    ledger.experiment_folder("small").below("drivers").write(str(other), b"{}")
+    output = status()
+    minutes, seconds = map(int, re.findall(r"   (\d+) min (\d+) s", output.splitlines()[0])[0])
+    assert 122 <= 60 * minutes + seconds <= time.time() - began + 1
+    assert f"driven by process {os.getpid()} on elsewhere" in output
