@@ -164,7 +164,7 @@ def test_a_rerun_and_another_study_of_the_same_space_train_nothing_again(
     other.write_text(text)
     code, output = supclap("run", other, "--storage", storage, "--cpus", "1")
     assert code == 0, output
-    assert "1 told by the ledger" in output
+    assert "1 known from the ledger" in output
     own = {s: n for s, n in attempts(storage).items() if s in before}
     assert own == before
 
