@@ -15,6 +15,7 @@ from supclap.errors import InputError
 from supclap.secrets import masked, without_password
 from supclap.wording import gist, is_text, one_line, spelled
 
+LONGEST = 255  # bytes of a name, on the file systems that there are
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")  # anything else is a path, whatever it holds
 
 
@@ -45,13 +46,17 @@ class Folder:
 
         Raises:
             InputError: there is no such file system, no bucket is named in it, or the name is not
-                UTF-8 text.
+                UTF-8 text or longer than file systems take.
         """
         text = str(place)
         if not _URI.match(text):
             path = str(_expanded(text).absolute())
             if not is_text(path):  # pyarrow takes no other
                 raise InputError(f"{spelled(path)}: its name is not UTF-8 text; choose another")
+            if any(len(os.fsencode(part)) > LONGEST for part in Path(path).parts):
+                raise InputError(
+                    f"{one_line(path, 200)}: a name in it has over {LONGEST} bytes; choose another"
+                )
             return cls(pafs.LocalFileSystem(), path, path)
         named = one_line(without_password(text), 200)
         try:

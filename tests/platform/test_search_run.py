@@ -207,7 +207,7 @@ def test_a_search_that_is_stopped_or_interrupted_goes_on_where_it_was(tmp_path: 
         finally:
             process.kill()
         assert process.returncode == 130, output
-        assert "stopped with 0 of 1 trials over; the same command goes on" in output
+        assert "stopped with 0 of 1 trial over; the same command goes on" in output
         assert "Traceback" not in output
         assert claimed(storage) == []
         assert list(open_ledger(storage).overview().states.values()) == [State.RESUMABLE]
