@@ -9,18 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from copy import deepcopy
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -31,13 +26,15 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from supclap.document import read_document, read_value
-from supclap.errors import InputError, closest, nearest
-from supclap.later_keys import as_written
-from supclap.scalars import read_number
-from supclap.wording import one_line, shown
+from supclap import registry
+from supclap.document import read_document
+from supclap.errors import InputError
+from supclap.explaining import explain
+from supclap.later_keys import AsBefore, as_written
+from supclap.open_section import OpenSection
+from supclap.section import Section, fault_of
+from supclap.wording import shown
 
 # The paper's eight languages, as ISO 639-3 codes.
 LANGUAGES = ("eng", "fra", "deu", "spa", "nld", "cat", "jpn", "zho")
@@ -62,53 +59,21 @@ Place = Annotated[str, AfterValidator(_usable)]
 Language = Literal["eng", "fra", "deu", "spa", "nld", "cat", "jpn", "zho"]
 
 
-class Section(BaseModel):
-    """A part of a configuration: immutable, and a key it does not know is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _number(cls, value: Any, info: ValidationInfo) -> Any:
-        """A number's field takes no yes or no, and a text as `supclap.scalars` reads it."""
-        assert info.field_name is not None
-        kinds = _numeric(cls, info.field_name)
-        return _as_number(value) if kinds else value
-
-
-@cache
-def _numeric(section: type[Section], field: str) -> bool:
-    """Whether what a field holds are numbers and nothing else (or null)."""
-    kinds = set(_leaves(section.model_fields[field].annotation))
-    return bool(kinds & {int, float}) and kinds <= {int, float, NoneType}
-
-
-def _leaves(annotation: Any) -> Iterator[Any]:
-    """The types at the ends of an annotation: of ``tuple[int, ...] | None`` int and None."""
-    if get_origin(annotation) is Annotated:
-        yield from _leaves(get_args(annotation)[0])
-    elif get_origin(annotation) in (Union, UnionType, tuple, list):
-        for argument in get_args(annotation):
-            if argument is not ...:
-                yield from _leaves(argument)
-    else:
-        yield annotation
-
-
-def _as_number(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("expected a number")
-    if isinstance(value, str):  # quoted, or from an environment variable
-        number = read_number(value.strip())
-        return value if number is None else number
-    if isinstance(value, list | tuple):
-        return [_as_number(item) for item in value]
-    return value
-
-
 def _by_name(value: object) -> object:
     """Lets ``audio: cnn`` stand for ``audio: {name: cnn}``."""
     return {"name": value} if isinstance(value, str) else value
+
+
+def _parts(value: object) -> object:
+    """Lets ``{angle: {margin: 0.2}}`` stand for ``{angle: {name: angle, margin: 0.2}}``; a part
+    that is null is taken away."""
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        name: {"name": name, **part} if isinstance(part, Mapping) else part
+        for name, part in value.items()
+        if part is not None
+    }
 
 
 def _one_or_more(value: object) -> object:
@@ -116,14 +81,32 @@ def _one_or_more(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-class DataConfig(Section):
+class OrderConfig(OpenSection):
+    """The order of an epoch's pairs: a part of one's own, with its keys."""
+
+    names_part = ("name", "batch order")
+
+    name: str
+
+
+class AugmentConfig(OpenSection):
+    """A change of what a model hears or reads in training: a part of one's own, with its keys."""
+
+    names_part = ("name", "augmentation")
+
+    name: str
+
+
+class DataConfig(OpenSection):
     """Which clips and captions a run sees. ``data: soundscenes`` is short for the defaults.
 
-    ``name`` is "soundscenes" (made on the spot) or "collection" (a folder that `supclap prepare`
-    has written). The fields that hold only for soundscenes say so.
+    ``name`` is "soundscenes" (made on the spot), "collection" (a folder that `supclap prepare`
+    has written) or a data source of one's own. The fields that hold only for soundscenes say so.
     """
 
-    name: Literal["soundscenes", "collection"] = "soundscenes"
+    names_part = ("name", "data source")
+
+    name: str = "soundscenes"
     folder: Place | None = None  # collection: where it lies
     train: str = "train"  # names of the splits
     val: str | None = "val"  # measured after every epoch; null: there is none
@@ -138,10 +121,16 @@ class DataConfig(Section):
     seed: Seed = 0  # soundscenes: another seed, another world
     # soundscenes: folders of labelled collections to take the sounds from; one name or a list
     events: Annotated[tuple[Place, ...] | None, BeforeValidator(_one_or_more)] = None
+    # In what order an epoch takes its pairs; null: a permutation
+    order: Annotated[OrderConfig | None, BeforeValidator(_by_name), AsBefore(None)] = None
+    augment: Annotated[dict[str, AugmentConfig], BeforeValidator(_parts), AsBefore({})] = Field(
+        default={}
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> DataConfig:
-        if (self.name == "collection") != (self.folder is not None):
+        own = registry.own("data source", self.name) is not None  # does with a folder as it likes
+        if not own and (self.name == "collection") != (self.folder is not None):
             raise ValueError("'folder' goes with name: collection, and only with it")
         for language in self.languages:
             if self.languages.count(language) > 1:
@@ -197,8 +186,21 @@ def _check_folder(name: str, folder: str | None) -> None:
         raise ValueError(f"'folder' goes with {' or '.join(PRETRAINED)}, not with {name}")
 
 
-class AudioConfig(Section):
-    """The audio encoder. ``name`` is looked up in `supclap.model.registry`."""
+class HeadConfig(OpenSection):
+    """What projects an encoder's output into the embedding space: a part of one's own."""
+
+    names_part = ("name", "head")
+
+    name: str
+
+
+Head = Annotated[HeadConfig | None, BeforeValidator(_by_name), AsBefore(None)]
+
+
+class AudioConfig(OpenSection):
+    """The audio encoder."""
+
+    names_part = ("name", "audio encoder")
 
     name: str = "cnn"
     # Channels of the first stage (cnn, default 32) or size of a token (transformer, default 128).
@@ -206,6 +208,7 @@ class AudioConfig(Section):
     layers: Size = 4
     folder: Place | None = None  # ced: the pretrained model; its sizes are the folder's
     freeze: bool = False
+    head: Head = None  # null: Linear-ReLU-Linear, as the paper has it
 
     @model_validator(mode="before")
     @classmethod
@@ -220,8 +223,10 @@ class AudioConfig(Section):
         return self
 
 
-class TextConfig(Section):
-    """The text encoder. ``name`` is looked up in `supclap.model.registry`."""
+class TextConfig(OpenSection):
+    """The text encoder."""
+
+    names_part = ("name", "text encoder")
 
     name: str = "transformer"
     width: Size = 128
@@ -229,6 +234,7 @@ class TextConfig(Section):
     vocabulary: Size = 2000  # of the tokenizer trained on the captions
     folder: Place | None = None  # sonar: the pretrained model; its sizes are the folder's
     freeze: bool = False
+    head: Head = None  # null: Linear-ReLU-Linear, as the paper has it
 
     @model_validator(mode="before")
     @classmethod
@@ -251,11 +257,13 @@ class ModelConfig(Section):
     start: Place | None = None  # a model folder whose weights the run starts from
 
 
-class SVRConfig(Section):
+class SVRConfig(OpenSection):
     """Support Vector Regularization (paper, section 3.2; METHOD in docs/method.md)."""
 
+    names_part = ("radius", "radius")
+
     sides: Literal["text", "both"] = "both"
-    radius: Literal["static", "dynamic"] = "dynamic"
+    radius: str = "dynamic"
     alpha: NonNegativeFloat = 1.0
     constraint: NonNegativeFloat = 0.01  # beta; of the dynamic radius only
     initial: float = 0.5  # radius at the start; our choice
@@ -267,10 +275,21 @@ class SVRConfig(Section):
     detach: bool = True  # similarities enter the predictor without gradient; our choice
 
 
-class LossConfig(Section):
-    """The base loss and, where ``svr`` is given, its regularization."""
+class TermConfig(OpenSection):
+    """A loss term that is added to the base loss: a part of one's own, with its keys."""
 
-    name: Literal["infonce", "siglip"] = "infonce"
+    names_part = ("name", "loss term")
+
+    name: str
+    weight: NonNegativeFloat = 1.0
+
+
+class LossConfig(OpenSection):
+    """The base loss, where ``svr`` is given its regularization, and terms of one's own."""
+
+    names_part = ("name", "base loss")
+
+    name: str = "infonce"
     temperature: PositiveFloat | None = None  # default: 0.07 (infonce), 0.1 (siglip, as published)
     learn_temperature: bool | None = None  # default: no (infonce), yes (siglip)
     bias: float = -10.0  # siglip's initial bias
@@ -279,21 +298,43 @@ class LossConfig(Section):
     # How captions in several languages are learned from: every clip's in all of data.languages
     # (kcl), or in the first and another one (cacl); null: one caption in a language drawn at random
     multilingual: Literal["kcl", "cacl"] | None = None
+    terms: Annotated[dict[str, TermConfig], BeforeValidator(_parts), AsBefore({})] = Field(
+        default={}
+    )
 
 
-class OptimizerConfig(Section):
-    """Adam or AdamW; linear warm-up, then constant or cosine.
+class ScheduleConfig(OpenSection):
+    """A learning rate's schedule of one's own, with its keys."""
+
+    names_part = ("name", "schedule")
+
+    name: str
+
+
+def _schedule(value: object) -> object:
+    """A built-in schedule is its name alone, as it was before there were others."""
+    if isinstance(value, str | Mapping) and value not in ("constant", "cosine"):
+        return ScheduleConfig.model_validate(_by_name(value))
+    return value
+
+
+class OptimizerConfig(OpenSection):
+    """Adam, AdamW or one of one's own; linear warm-up, then constant, cosine or one's own.
 
     ``weight_decay`` is what the two differ in: adam adds it to the gradient (L2 regularization,
     which Adam then scales as it scales gradients), adamw shrinks the weights by it apart from the
     gradient (decoupled).
     """
 
-    name: Literal["adam", "adamw"] = "adam"
+    names_part = ("name", "optimizer")
+
+    name: str = "adam"
     lr: PositiveFloat = 1e-3
     betas: tuple[Share, Share] = (0.9, 0.999)
     weight_decay: NonNegativeFloat = 0.0
-    schedule: Literal["constant", "cosine"] = "cosine"
+    schedule: Annotated[
+        Literal["constant", "cosine"] | ScheduleConfig, BeforeValidator(_schedule)
+    ] = "cosine"
     warmup: NonNegativeFloat = 0.5  # epochs
     clip_norm: PositiveFloat | None = 1.0
     # The learnable scalars (temperature, SigLIP's bias, radius) and the radius predictor.
@@ -325,13 +366,22 @@ class AlsoConfig(Section):
     def _only_a_place(cls, data: DataConfig | None) -> DataConfig | None:
         if data is not None:
             default = DataConfig(name=data.name, folder=data.folder)
-            for name in sorted(DataConfig.model_fields.keys() - _PLACE[data.name]):
+            place = _PLACE.get(data.name, _PLACE["collection"])
+            for name in sorted(DataConfig.model_fields.keys() - place):
                 if getattr(data, name) != getattr(default, name):
                     raise ValueError(
                         f"'{name}' has no meaning for a further test set of {data.name} (valid: "
-                        f"{', '.join(sorted(_PLACE[data.name]))})"
+                        f"{', '.join(sorted(place))})"
                     )
         return data
+
+
+class MetricConfig(OpenSection):
+    """A metric of one's own, with its keys."""
+
+    names_part = ("name", "metric")
+
+    name: str
 
 
 class RunConfig(Section):
@@ -342,7 +392,10 @@ class RunConfig(Section):
     loss: Annotated[LossConfig, BeforeValidator(_by_name)] = LossConfig()
     optimizer: Annotated[OptimizerConfig, BeforeValidator(_by_name)] = OptimizerConfig()
     select: SelectConfig = SelectConfig()
-    also: dict[str, AlsoConfig] = {}
+    also: dict[str, AlsoConfig] = Field(default={})
+    metrics: Annotated[dict[str, MetricConfig], BeforeValidator(_parts), AsBefore({})] = Field(
+        default={}
+    )
     epochs: PositiveInt = 10
     batch_size: Annotated[int, Field(ge=2, validate_default=True)] = 128  # global: over all workers
     chunk: PositiveInt | None = None  # clips per forward pass: exact accumulation (GradCache)
@@ -357,13 +410,13 @@ class RunConfig(Section):
         if data is None or loss.multilingual is None:
             return loss
         if len(data.languages) < 2:
-            raise _fault(
+            raise fault_of(
                 "multilingual",
                 f"should go with at least two data.languages, found {data.languages[0]} alone",
                 loss.multilingual,
             )
         if data.pairs == "all":
-            raise _fault(
+            raise fault_of(
                 "multilingual",
                 "should go with data.pairs: one (a step takes a clip with several captions at "
                 "once, while with pairs: all every caption is a pair of its own)",
@@ -388,14 +441,6 @@ class RunConfig(Section):
         if data is not None and data.hard_negatives >= size:
             raise ValueError(f"should be more than data.hard_negatives, {data.hard_negatives}")
         return size
-
-
-def _fault(key: str, message: str, value: object) -> ValidationError:
-    """To be raised by the validator of a section about one of its keys."""
-    kind = PydanticCustomError("inconsistent", message)
-    return ValidationError.from_exception_data(
-        key, [InitErrorDetails(type=kind, loc=(key,), input=value)]
-    )
 
 
 def parse_config(values: Mapping[str, Any], source: str = "configuration") -> RunConfig:
@@ -428,149 +473,3 @@ def load_config(path: Path) -> RunConfig:
     except ValidationError as error:
         location = [str(part) for part in error.errors()[0]["loc"]]
         raise document.error(location, explain(error, RunConfig)) from None
-
-
-def override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` with dotted keys replaced: ``{"loss.svr.radius": "static"}``.
-
-    A mapping replaces key by key, so ``{"loss": {"svr": {...}}}`` keeps the temperature. A string
-    on the way is a shorthand name and becomes ``{"name": ...}``.
-    """
-    result = deepcopy(dict(values))
-    for dotted, value in changes.items():
-        *path, last = str(dotted).split(".")
-        node = result
-        for key in path:
-            below = node.get(key)
-            if not isinstance(below, dict):
-                below = {"name": below} if isinstance(below, str) else {}
-                node[key] = below
-            node = below
-        if isinstance(value, Mapping):
-            below = node.get(last)
-            below = {"name": below} if isinstance(below, str) else below
-            node[last] = override(below if isinstance(below, dict) else {}, value)
-        else:
-            node[last] = deepcopy(value)
-    return result
-
-
-def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """``values`` with every key dotted in full: ``{"loss": {"svr": 1}}`` is ``{"loss.svr": 1}``."""
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        dotted = f"{above}{key}"
-        if isinstance(value, Mapping) and value:
-            result |= flat(value, f"{dotted}.")
-        else:
-            result[dotted] = value
-    return result
-
-
-def parse_changes(items: Iterable[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` of a command line (``--set``), each value read as a YAML file's is.
-
-    Raises:
-        InputError: no ``=``, a key that stands twice, or a value that cannot be read.
-    """
-    changes: dict[str, Any] = {}
-    for item in items:
-        key, sign, text = item.partition("=")
-        key = key.strip()
-        where = f"--set {one_line(key, 100)}"
-        if not sign or not key:
-            raise InputError(f"{where}: expected KEY=VALUE, such as epochs=3")
-        if key in changes:
-            raise InputError(f"{where}: is given twice")
-        changes[key] = read_value(where, text)
-    return changes
-
-
-def covers(key: str, dotted: str) -> bool:
-    """Whether a dotted key sets what another one names, something above it or something below."""
-    return f"{dotted}.".startswith(f"{key}.") or f"{key}.".startswith(f"{dotted}.")
-
-
-def explain(error: ValidationError, model: type[BaseModel], unsettable: Iterable[str] = ()) -> str:
-    """The first fault of a pydantic error as one line, with the nearest valid key.
-
-    Args:
-        unsettable: keys of the top level that cannot be set where the fault is, and so are no hint.
-    """
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
-    dotted = one_line(".".join(path), 200)
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        section = _section(model, path[:-1])
-        valid = sorted(section.model_fields.keys() - set(() if path[:-1] else unsettable))
-        settable = [key for key in keys_of(model) if key not in set(unsettable)]
-        meant = [key for key in nearest_keys(path[-1], settable) if key != dotted]
-        elsewhere = " or ".join(f"'{key}'" for key in meant)
-        hint = nearest(path[-1], valid, 0.75 if meant else 0.5)
-        hint = hint or (f"; did you mean {elsewhere}?" if meant else "")
-        return f"unknown key '{dotted}'{hint} (valid: {', '.join(valid)}){more}"
-    message = first["msg"].removeprefix("Value error, ")
-    problem = f"{message[0].lower()}{message[1:]}, got {shown(first['input'])}{more}"
-    return f"{dotted or 'top level'}: {problem}"
-
-
-# What others call a setting, by the last part of its key.
-_ALIASES = {
-    "learning_rate": "optimizer.lr",
-    "wd": "optimizer.weight_decay",
-    "bs": "batch_size",
-    "batch": "batch_size",
-    "tau": "loss.temperature",
-    "num_epochs": "epochs",
-    "max_epochs": "epochs",
-    "num_workers": "workers",
-}
-
-
-def keys_of(model: type[BaseModel], above: str = "") -> list[str]:
-    """The dotted keys of a configuration: its settings and its sections."""
-    found = []
-    for name, field in model.model_fields.items():
-        found.append(f"{above}{name}")
-        below = _model_of(field.annotation)
-        if below is not None and get_origin(field.annotation) is not dict:
-            found += keys_of(below, f"{above}{name}.")
-    return found
-
-
-def nearest_keys(name: str, keys: Iterable[str]) -> list[str]:
-    """The keys that somebody may mean by a name: ``lr`` is ``optimizer.lr``; none where it is none.
-
-    Those that it names, or whose last parts it names; else those whose last part is spelled much
-    alike.
-    """
-    keys = list(keys)
-    name = _ALIASES.get(name, name)
-    named = [key for key in keys if key == name or f".{key}".endswith(f".{name}")]
-    if named:
-        return [name] if name in named else named
-    last = {key.rpartition(".")[2] for key in keys}
-    close = closest(name, last, 0.8)
-    return nearest_keys(close, keys) if close else []
-
-
-def _section(model: type[BaseModel], path: list[str]) -> type[BaseModel]:
-    """The model class at ``path`` below ``model``."""
-    keys = iter(path)
-    for key in keys:
-        if key in model.model_fields:
-            annotation = model.model_fields[key].annotation
-            model = _model_of(annotation) or model
-            if get_origin(annotation) is dict:
-                next(keys, None)  # a name of the user's own
-    return model
-
-
-def _model_of(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if get_origin(annotation) in (Union, UnionType, Annotated, dict):
-        found = (_model_of(argument) for argument in get_args(annotation))
-        return next((model for model in found if model), None)
-    return None

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from supclap import registry
 from supclap.bounds import (
     CAPTIONS,
     SECONDS,
@@ -80,13 +81,13 @@ def check_data(config: RunConfig, seen: set[Any] | None = None) -> None:
     """
     seen = set() if seen is None else seen
     data = config.data
-    loss = config.loss.multilingual
-    asked = (data, config.batch_size, loss, config.select, *sorted(config.also.items()))
+    read = {"data": True, "batch_size": True, "select": True, "also": True}
+    asked = config.model_dump_json(include={**read, "loss": {"multilingual"}})
     if asked not in seen and (_has_folder(data) or any(a.data for a in config.also.values())):
         _check_collections(config)
     seen.add(asked)
     seconds = data.seconds or SECONDS[data.name]
-    model = (config.model, seconds)
+    model = (config.model.model_dump_json(), seconds)
     if model not in seen:
         _check_folders(config.model, seconds)
     seen.add(model)
@@ -137,19 +138,9 @@ def _check_encoders(model: ModelConfig) -> None:
     if text.name == "transformer":
         check_transformer("text", text.width)
         check_vocabulary(text.vocabulary)
-    for side, name, known in (
-        ("audio", audio.name, ("cnn", "transformer", "ced")),
-        ("text", text.name, ("transformer", "sonar")),
-    ):
-        if name in known:
-            continue
-        from supclap.model import clap, registry  # with them come PyTorch and all registrations
-
-        assert clap is not None
-        encoders = registry.AUDIO_ENCODERS if side == "audio" else registry.TEXT_ENCODERS
-        with _about(f"model.{side}.name"):
-            registry.find(encoders, side, name)
-        _build(model, side, SECONDS["soundscenes"])
+    for side, name in (("audio", audio.name), ("text", text.name)):
+        if registry.own(f"{side} encoder", name) is not None:
+            _build(model, side, SECONDS["soundscenes"])
 
 
 def _check_folders(model: ModelConfig, seconds: float) -> None:
@@ -169,11 +160,10 @@ def _build(model: ModelConfig, side: str, seconds: float) -> None:
     """Builds an encoder on the meta device: its shapes are checked, and no number is computed."""
     import torch
 
-    from supclap.model import clap, registry
+    from supclap.model.registry import Source, make_audio, make_text
 
-    assert clap is not None
-    source = registry.Source(seconds, model.dropout, captions=("a sound",))
-    make = registry.make_audio if side == "audio" else registry.make_text
+    source = Source(seconds, model.dropout, captions=("a sound",))
+    make = make_audio if side == "audio" else make_text
     try:
         with torch.device("meta"):
             make(getattr(model, side), source)

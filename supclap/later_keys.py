@@ -73,7 +73,8 @@ def _without_later(model: BaseModel, values: dict[str, Any]) -> dict[str, Any]:
                 for key, one in inner.items()
             }
         kept[name] = value
-    return kept
+    # The own keys of a part that the section names (`supclap.open_section`).
+    return kept | {name: values[name] for name in model.model_extra or {}}
 
 
 def _mark(field: FieldInfo) -> AsBefore | None:

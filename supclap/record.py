@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from supclap.config import RunConfig, flat, parse_stored
+from supclap.config import RunConfig, parse_stored
 from supclap.errors import InputError
 from supclap.events import Event, Finished, Started, from_lines
 from supclap.model.clap import CLAP
+from supclap.overrides import flat
 from supclap.run_files import (
     ANEW,
     CHECKPOINTS,

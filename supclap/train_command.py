@@ -126,8 +126,10 @@ def _configuration(config: Path | None, changes: tuple[str, ...], data: str | No
     """The run that the command line asks for. Raises InputError, with the place of a mistake."""
     from pydantic import ValidationError
 
-    from supclap.config import RunConfig, covers, explain, override, parse_changes
+    from supclap.config import RunConfig
     from supclap.document import read_document
+    from supclap.explaining import explain
+    from supclap.overrides import covers, override, parse_changes
 
     document = read_document(config, empty=True) if config else None
     values = document.values if document else {}

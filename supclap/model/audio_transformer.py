@@ -11,12 +11,11 @@ from supclap.config import AudioConfig
 from supclap.errors import InputError
 from supclap.model.blocks import SPREAD, Block
 from supclap.model.features import SILENCE, LogMel
-from supclap.model.registry import Source, audio_encoder
+from supclap.model.registry import Source
 
 PATCH_BANDS, PATCH_FRAMES = 16, 8
 
 
-@audio_encoder("transformer")
 class AudioTransformer(nn.Module):
     """A transformer over patches of the log-mel, with separate position embeddings for time and
     frequency, as CED has them, and the mean over the patches as its output.

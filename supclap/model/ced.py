@@ -33,7 +33,7 @@ from supclap.model.pretrained import (
     whole_number,
     without_prefix,
 )
-from supclap.model.registry import Source, audio_encoder
+from supclap.model.registry import Source
 
 KEY = "model.audio.folder"
 # Of the checkpoints on the hub; of the encoder alone, and of the original.
@@ -67,7 +67,6 @@ RANGE = 120.0  # dB below a clip's loudest point at which what is fainter is cut
 EPSILON = 1e-6  # of the layer norms
 
 
-@audio_encoder("ced")
 class CED(nn.Module):
     """CED with its pretrained weights; the output is the mean over all patches, before the tagger.
 

@@ -14,11 +14,6 @@ from torch import Tensor, nn
 from supclap.config import LANGUAGES, ModelConfig
 from supclap.data.clips import SAMPLE_RATE
 from supclap.errors import InputError, nearest
-from supclap.model import audio_transformer as _audio_transformer  # noqa: F401  they register
-from supclap.model import ced as _ced  # noqa: F401
-from supclap.model import cnn as _cnn  # noqa: F401
-from supclap.model import sonar as _sonar  # noqa: F401
-from supclap.model import text as _text  # noqa: F401
 from supclap.model.folder import SavedModel, content_hash, read_model, save_model
 from supclap.model.registry import AudioEncoder, Source, TextEncoder, make_audio, make_text
 from supclap.model.tokens import Tokens

@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from supclap.bounds import GRID, GROUP, check_cnn
 from supclap.config import AudioConfig
 from supclap.model.features import SILENCE, LogMel
-from supclap.model.registry import Source, audio_encoder
+from supclap.model.registry import Source
 
 
-@audio_encoder("cnn")
 class AudioCNN(nn.Module):
     """Strided convolutions with GroupNorm, then a linear layer over a coarse grid of their output.
 

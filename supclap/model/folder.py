@@ -26,8 +26,9 @@ from safetensors.torch import save as bytes_of
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from supclap.config import ModelConfig, Seconds, explain
+from supclap.config import ModelConfig, Seconds
 from supclap.errors import InputError
+from supclap.explaining import explain
 from supclap.later_keys import as_written
 from supclap.storage import read_regular
 from supclap.stored import LARGEST, as_kind, parse_values, sealed

@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
+from supclap import registry
 from supclap.config import AudioConfig, TextConfig
-from supclap.errors import SettingError, nearest
 from supclap.model.tokens import Tokens
 
 
@@ -65,9 +65,6 @@ class TextEncoder(Protocol):
 AudioFactory = Callable[[AudioConfig, Source], Any]
 TextFactory = Callable[[TextConfig, Source], Any]
 
-AUDIO_ENCODERS: dict[str, AudioFactory] = {}
-TEXT_ENCODERS: dict[str, TextFactory] = {}
-
 A = TypeVar("A", bound=AudioFactory)
 T = TypeVar("T", bound=TextFactory)
 
@@ -76,7 +73,7 @@ def audio_encoder(name: str) -> Callable[[A], A]:
     """Registers a class or function as the audio encoder ``name`` (``model.audio.name``)."""
 
     def register(factory: A) -> A:
-        _add(AUDIO_ENCODERS, "audio", name, factory)
+        registry.add("audio encoder", name, factory)
         return factory
 
     return register
@@ -86,34 +83,17 @@ def text_encoder(name: str) -> Callable[[T], T]:
     """Registers a class or function as the text encoder ``name`` (``model.text.name``)."""
 
     def register(factory: T) -> T:
-        _add(TEXT_ENCODERS, "text", name, factory)
+        registry.add("text encoder", name, factory)
         return factory
 
     return register
 
 
 def make_audio(config: AudioConfig, source: Source) -> Any:
-    """The audio encoder that ``config.name`` names. Raises InputError for an unknown name."""
-    return find(AUDIO_ENCODERS, "audio", config.name)(config, source)
+    """The audio encoder that ``config.name`` names."""
+    return registry.class_of("audio encoder", config.name)(config, source)
 
 
 def make_text(config: TextConfig, source: Source) -> Any:
-    """The text encoder that ``config.name`` names. Raises InputError for an unknown name."""
-    return find(TEXT_ENCODERS, "text", config.name)(config, source)
-
-
-def _add(known: dict[str, Any], kind: str, name: str, factory: Any) -> None:
-    if name in known:
-        raise ValueError(f"there is already an {kind} encoder named '{name}'")
-    known[name] = factory
-
-
-def find(known: Mapping[str, Any], kind: str, name: str) -> Any:
-    """The encoder of that name. Raises SettingError where nobody has registered one."""
-    if name not in known:
-        raise SettingError(
-            f"model.{kind}.name",
-            f"model.{kind}.name: no {kind} encoder '{name}'{nearest(name, known)} "
-            f"(known: {', '.join(sorted(known))}); one of your own must be imported first",
-        )
-    return known[name]
+    """The text encoder that ``config.name`` names."""
+    return registry.class_of("text encoder", config.name)(config, source)

@@ -27,7 +27,7 @@ from supclap.model.pretrained import (
     whole_number,
     without_prefix,
 )
-from supclap.model.registry import Source, text_encoder
+from supclap.model.registry import Source
 from supclap.model.tokens import Tokens
 from supclap.vision_library import mend_torchvision
 from supclap.wording import gist
@@ -55,7 +55,6 @@ NLLB = {
 END, PADDING, MASK = "</s>", "<pad>", "<mask>"
 
 
-@text_encoder("sonar")
 class SONAR(nn.Module):
     """SONAR's encoder with its pretrained weights, and the mean over the attention mask.
 

@@ -8,12 +8,11 @@ from torch import Tensor, nn
 from supclap.bounds import check_transformer
 from supclap.config import TextConfig
 from supclap.model.blocks import SPREAD, Block
-from supclap.model.registry import Source, text_encoder
+from supclap.model.registry import Source
 from supclap.model.tokenizer import MAX_TOKENS, CaptionTokenizer
 from supclap.model.tokens import Tokens
 
 
-@text_encoder("transformer")
 class TextTransformer(nn.Module):
     """Token and position embeddings, `config.layers` blocks of `config.width`, mean pooling over
     the attention mask (as SONAR pools), on a tokenizer trained on the captions of the run."""

@@ -133,9 +133,10 @@ def test_another_number_another_name_and_another_order_are_other_code() -> None:
 
 @pytest.mark.heavy
 def test_the_modules_are_those_that_python_itself_loads_for_a_run() -> None:
-    """What `import supclap.training` brings, but for parts and what has no effect."""
+    """What `import supclap.training` and the encoders that the registry imports by name bring, but
+    for parts and what has no effect."""
     code = (
-        "import sys, supclap.training\n"
+        "import sys, supclap.training, supclap.model.cnn, supclap.model.text\n"
         f"print(*(m for m in sys.modules if m.split('.')[0] == {PACKAGE!r}))"
     )
     done = subprocess.run(

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from supclap.config import RunConfig, flat, load_config, override, parse_config
+from supclap.config import RunConfig, load_config, parse_config
 from supclap.errors import InputError
+from supclap.overrides import flat, override
 
 
 def fault(values: dict[str, Any]) -> str:
@@ -136,3 +137,27 @@ def test_keys_dotted_in_full_are_the_inverse_of_override() -> None:
     dotted = {"loss.svr.alpha": 1, "loss.name": "infonce", "also": {}, "epochs": 3}
     assert flat(nested) == dotted
     assert override({}, dotted) == nested
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (
+            {"model": {"audio": "cmn"}},
+            "model.audio.name: no audio encoder 'cmn'; did you mean",
+        ),
+        ({"model": {"text": "transfromer"}}, "model.text.name: no text encoder 'transfromer'; did"),
+        ({"loss": {"svr": {"radius": "x"}}}, "loss.svr.radius: no radius 'x' (known: dynamic, sta"),
+        ({"loss": "infonec"}, "loss.name: no base loss 'infonec'; did you mean 'infonce'?"),
+        (
+            {"loss": {"terms": {"angle": {}}}},
+            "loss.terms.angle.name: no loss term 'angle' (",
+        ),
+        ({"optimizer": {"schedule": "cosin"}}, "optimizer.schedule.name: no schedule 'cosin'; did"),
+    ],
+)
+def test_a_part_that_nobody_has_registered_is_refused(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_config(values)
+    assert told in str(caught.value)
+    assert "got" not in str(caught.value)

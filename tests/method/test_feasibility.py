@@ -3,6 +3,7 @@
 import json
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from tiny_encoders import make_ced, make_sonar
 
+from supclap import registry
 from supclap.batches import Batches
 from supclap.bounds import CAPTIONS, LEAST_VOCABULARY, split_sizes
 from supclap.config import RunConfig, parse_config
@@ -19,7 +21,7 @@ from supclap.errors import InputError, SettingError
 from supclap.feasibility import check_data, check_run
 from supclap.losses import build_loss
 from supclap.model.clap import build_model
-from supclap.model.registry import AUDIO_ENCODERS, audio_encoder
+from supclap.model.registry import audio_encoder
 from supclap.model.tokenizer import CaptionTokenizer
 
 WORDS = ["a dog barks", "rain falls on a roof", "a bell rings twice"]
@@ -105,8 +107,6 @@ def test_a_trained_tokenizer_needs_as_many_tokens_as_are_said() -> None:
         ({"model": {"audio": {"name": "transformer", "width": 16}}}, "model.audio.width", "32 (tr"),
         ({"model": {"text": {"width": 16}}}, "model.text.width", "16 is no multiple of 32"),
         ({"model": {"text": {"vocabulary": 200}}}, "model.text.vocabulary", "at least 258"),
-        ({"model": {"audio": "cmn"}}, "model.audio.name", "did you mean 'cnn'?"),
-        ({"model": {"text": "transfromer"}}, "model.text.name", "did you mean 'transformer'?"),
         ({"data": {"seconds": 0.5}}, "data.seconds", "0.5 is too short for a scene"),
         ({"data": {"train": "trian"}}, "data.train", "no split 'trian'; did you mean 'train'?"),
         ({"data": {"val": "valid"}}, "data.val", "no split 'valid'; did you mean 'val'?"),
@@ -180,7 +180,7 @@ def test_what_a_collection_does_not_hold_is_refused(
         test=[["eng", "fra"]] * 4,
         spanish=[["spa"]] * 4,
     )
-    from supclap.config import override
+    from supclap.overrides import override
 
     base = {"data": {"name": "collection", "folder": str(folder)}, "batch_size": 8}
     check_data(parse_config(base))
@@ -217,7 +217,13 @@ def test_a_model_to_start_from_has_the_shapes_that_are_asked_for(tmp_path: Path)
     assert caught.value.key == "model.start"
 
 
-def test_an_own_encoder_is_built_once_on_no_device_and_its_word_counts() -> None:
+@pytest.fixture
+def own_parts() -> Iterator[None]:
+    with registry.forgotten():
+        yield
+
+
+def test_an_own_encoder_is_built_once_on_no_device_and_its_word_counts(own_parts: None) -> None:
     built = []
 
     @audio_encoder("picky")
@@ -230,13 +236,10 @@ def test_an_own_encoder_is_built_once_on_no_device_and_its_word_counts() -> None
             self.layer = torch.nn.Linear(10**6, 10**6)  # 4 TB, were it real
             built.append(self.layer.weight.device.type)
 
-    try:
-        check_run(parse_config({"model": {"audio": {"name": "picky", "width": 14}}}))
-        assert built == ["meta"]
-        with pytest.raises(InputError, match="15 is no multiple of 7"):
-            check_run(parse_config({"model": {"audio": {"name": "picky", "width": 15}}}))
-    finally:
-        del AUDIO_ENCODERS["picky"]
+    check_run(parse_config({"model": {"audio": {"name": "picky", "width": 14}}}))
+    assert built == ["meta"]
+    with pytest.raises(InputError, match="15 is no multiple of 7"):
+        check_run(parse_config({"model": {"audio": {"name": "picky", "width": 15}}}))
 
 
 def test_names_of_any_length_and_kind_are_one_line() -> None:

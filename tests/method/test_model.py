@@ -37,7 +37,8 @@ BOTH = pytest.mark.parametrize("values", [SMALL, TRANSFORMER], ids=["cnn", "tran
 
 
 def model_of(values: Mapping[str, Any] = SMALL, seed: int = 0, seconds: float = 1.0) -> CLAP:
-    return build_model(ModelConfig.model_validate(values), CAPTIONS, seconds, seed)
+    config = parse_config({"model": values}).model
+    return build_model(config, CAPTIONS, seconds, seed)
 
 
 def sounds(count: int = 4, samples: int = 16_000, seed: int = 0) -> np.ndarray:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from supclap.config import RunConfig, load_config, parse_changes, parse_config
+from supclap.config import RunConfig, load_config, parse_config
 from supclap.document import read_value
 from supclap.errors import InputError
+from supclap.overrides import parse_changes
 from supclap.scalars import Dumper, Loader
 
 # Words on which YAML 1.1 and 1.2 agree, or of which one reading would surprise.

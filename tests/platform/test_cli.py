@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 from supclap_platform.cli import COMMANDS, GROUPS, main
 
-from supclap.config import RunConfig, keys_of, nearest_keys
+from supclap.config import RunConfig
+from supclap.explaining import keys_of, nearest_keys
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,9 +9,9 @@ from supclap_platform.experiment.claims import Greater, Trend, Within, parse_cla
 from supclap_platform.experiment.reader import Experiment, load_experiment
 from supclap_platform.experiment.shared_profiles import with_profiles
 
-from supclap.config import parse_changes
 from supclap.document import read_document
 from supclap.errors import InputError
+from supclap.overrides import parse_changes
 
 SHIPPED = sorted(Path(__file__).parents[2].joinpath("experiments").glob("*.yaml"))
 SMALL = """\
@@ -255,7 +255,7 @@ def test_anchors_and_merges_are_yaml_as_usual(tmp_path: Path) -> None:
             "seed: 3",
             ":4: InfoNCE: 'seed' is no setting of a run: write the seeds",
         ),
-        ("radius: dynamic", "radius: wobbly", ":8: bi-DynamicSVR: loss.svr.radius: input should"),
+        ("radius: dynamic", "radius: wobbly", ":8: bi-DynamicSVR: loss.svr.radius: no radius 'wob"),
         ("radius: dynamic", "radios: x", ":8: bi-DynamicSVR: unknown key 'loss.svr.radios'; did"),
         ("temperature: 0.07", "temperature: -1", ":5: InfoNCE: loss.temperature: input should be"),
         ("sides: text, radius: static", "sides: both, radius: dynamic", ":9: the variants 'bi-Dyn"),

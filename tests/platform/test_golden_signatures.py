@@ -10,8 +10,9 @@ from supclap_platform.experiment.identity import Contents, signature
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.experiment.shared_profiles import with_profiles
 
-from supclap.config import PRETRAINED, RunConfig, override, parse_config
+from supclap.config import PRETRAINED, RunConfig, parse_config
 from supclap.document import read_document
+from supclap.overrides import override
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).with_name("golden")
@@ -78,4 +79,5 @@ def test_every_key_of_a_configuration_is_in_its_signature_or_excused() -> None:
     """All that the golden configurations do not change stands at its default in each of them."""
     golden = json.loads((GOLDEN / "configurations.json").read_text(encoding="utf-8"))
     touched = {key.split(".")[0] for one in golden for key in one["changes"]}
-    assert set(RunConfig.model_fields) <= touched
+    later = {"metrics"}  # came after these, and is no part of theirs
+    assert set(RunConfig.model_fields) - later <= touched

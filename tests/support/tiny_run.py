@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from supclap.config import RunConfig, override, parse_config
+from supclap.config import RunConfig, parse_config
 from supclap.data.clips import Caption, Clip, write_split
+from supclap.overrides import override
 from supclap.storage import Folder
 
 PITCHES = ("low", "middle", "high", "shrill")

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from supclap.config import RunConfig, keys_of, nearest_keys
+from supclap.config import RunConfig
 from supclap.errors import closest, nearest
+from supclap.explaining import keys_of, nearest_keys
 from supclap.wording import one_line
 from supclap_platform.experiment.schema import ExperimentFile, Resources
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from supclap.config import parse_changes
+from supclap.overrides import parse_changes
 from supclap_platform.experiment.reader import Experiment, load_experiment
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.search.winner import with_winner

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from supclap.config import parse_changes
 from supclap.errors import INTERRUPTED, InputError
+from supclap.overrides import parse_changes
 from supclap.secrets import has_secret, without_password
 from supclap_platform.commands.options import file_options
 from supclap_platform.experiment.reader import load_experiment

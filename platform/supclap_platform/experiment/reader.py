@@ -15,9 +15,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from supclap.config import RunConfig, flat
+from supclap.config import RunConfig
 from supclap.document import Document, Key, read_document
 from supclap.errors import nearest
+from supclap.overrides import flat
 from supclap_platform.experiment.checks import (
     check_baselines,
     check_claims,

@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from supclap.config import RunConfig, override
+from supclap.config import RunConfig
 from supclap.document import Document, Key
 from supclap.errors import nearest
+from supclap.overrides import override
 from supclap_platform.experiment.schema import MOST_CELLS, ExperimentFile, Overrides
 
 RESERVED = "init"  # what the plan calls the stage that `init` trains

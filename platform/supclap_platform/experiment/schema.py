@@ -19,7 +19,9 @@ from pydantic import (
     model_validator,
 )
 
-from supclap.config import Section, Seed, explain
+from supclap.config import Seed
+from supclap.explaining import explain
+from supclap.section import Section
 from supclap_platform.experiment.metrics import FIRST_WORDS
 from supclap_platform.experiment.search_section import SearchSection
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from supclap.config import RunConfig, explain
+from supclap.config import RunConfig
 from supclap.document import Document, Key
 from supclap.errors import InputError
+from supclap.explaining import explain, section_at
 from supclap.wording import shown
 from supclap_platform.experiment.columns import AT
 from supclap_platform.experiment.metrics import (
@@ -304,9 +305,7 @@ def value_at(config: RunConfig, dotted: str) -> Any:
 
 
 def _default_of(model: Any, parts: list[str]) -> Any:
-    from supclap.config import _section
-
-    section = _section(model, parts[:-1])
+    section = section_at(model, parts[:-1])
     field = section.model_fields.get(parts[-1])
     return field.get_default(call_default_factory=True) if field is not None else None
 

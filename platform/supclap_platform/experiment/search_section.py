@@ -15,7 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from supclap.config import Section, Seed
+from supclap.config import Seed
+from supclap.section import Section
 
 Overrides = dict[str, Any]
 Scalar = bool | int | float | str | None

@@ -9,10 +9,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from supclap.config import RunConfig, covers, override
+from supclap.config import RunConfig
 from supclap.document import Document, Key
 from supclap.errors import InputError, SettingError
 from supclap.feasibility import check_run
+from supclap.overrides import covers, override
 from supclap.wording import one_line
 from supclap_platform.experiment.metrics import check_select_metric
 from supclap_platform.experiment.rows import DeclaredRow

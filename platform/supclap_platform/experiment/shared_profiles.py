@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from supclap.config import override
 from supclap.document import Document, Key, read_document
+from supclap.overrides import override
 from supclap_platform.experiment.include import named_file
 
 KEY, PROFILES = "profiles_from", "profiles"

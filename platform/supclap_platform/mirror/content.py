@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from supclap.config import flat
 from supclap.events import EpochEnded, Event, Finished, Started
+from supclap.overrides import flat
 from supclap_platform.ledger.records import Failure, Known, State
 
 MOST_CHARACTERS = 6000  # of a parameter's value; MLflow keeps no more

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from supclap.config import override
+from supclap.overrides import override
 from supclap.scalars import Dumper
 from supclap_platform.experiment.metrics import full_name
 from supclap_platform.experiment.reader import Experiment

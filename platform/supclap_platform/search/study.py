@@ -16,10 +16,10 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from supclap.config import flat
 from supclap.errors import InputError
 from supclap.events import first_name
 from supclap.later_keys import identity_of
+from supclap.overrides import flat
 from supclap.secrets import masked, without_password
 from supclap.wording import one_line
 from supclap_platform.experiment.identity import NO_PART_OF_A_RESULT

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from supclap.config import flat
+from supclap.overrides import flat
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.identity import Contents
 from supclap_platform.experiment.reader import Experiment

@@ -1,0 +1,87 @@
+"""A section that names a part: that part's own keys stand beside the section's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from supclap import registry
+from supclap.errors import nearest
+from supclap.section import Section
+
+
+class OpenSection(Section):
+    """A section one of whose keys names a part (`supclap.registry`).
+
+    The own keys of a user's part are checked by that part's annotations and stand, with their
+    defaults filled in, among the section's: ``config.loss.beta``. They are thus a part of a run's
+    identity, as a built-in's are.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    names_part: ClassVar[tuple[str, str]]  # the key that names it, and of which kind it is
+
+    @property
+    def own_keys(self) -> dict[str, Any]:
+        """The keys that the named part has declared, with their values."""
+        return dict(self.__pydantic_extra__ or {})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_of_the_part(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        key, kind = cls.names_part
+        name = values.get(key, cls.model_fields[key].get_default())
+        if not isinstance(name, str):
+            return values  # for the field itself to refuse
+        known = registry.names(kind)
+        if name not in known:
+            listed = ", ".join(sorted(known)) or "none"
+            raise _fault(
+                key,
+                f"no {kind} '{name}'{nearest(name, known)} (known: {listed}); one of your own "
+                "comes from a file that 'code' names",
+                name,
+            )
+        part = registry.own(kind, name)
+        keys = {} if part is None else part.keys.model_fields
+        taken = sorted(keys.keys() & cls.model_fields.keys())
+        if taken:
+            raise _fault(
+                key,
+                f"the {kind} '{name}' calls a key of its own '{taken[0]}', "
+                "which is one of this section's; give it another name",
+                name,
+            )
+        given = {name: value for name, value in values.items() if name not in cls.model_fields}
+        unknown = [name for name in given if name not in keys]
+        if unknown:
+            valid = {"valid": sorted({*cls.model_fields, *keys})}
+            raise ValidationError.from_exception_data(
+                key,
+                [
+                    _detail(name, "unknown_key", "unknown key", given[name], valid)
+                    for name in unknown
+                ],
+            )
+        if part is None:
+            return values
+        checked = part.keys.model_validate(given)  # a fault of it is one of this section's
+        filled = {name: getattr(checked, name) for name in keys}
+        return {**values, **filled}
+
+
+def _fault(key: str, message: str, value: object) -> ValidationError:
+    return ValidationError.from_exception_data(key, [_detail(key, "unknown_part", message, value)])
+
+
+def _detail(
+    key: str, kind: Any, message: str, value: object, context: Mapping[str, Any] | None = None
+) -> InitErrorDetails:
+    """A fault of a kind that `supclap.explaining` knows."""
+    error = PydanticCustomError(kind, "{message}", {"message": message, **(context or {})})
+    return InitErrorDetails(type=error, loc=(key,), input=value)

@@ -1,0 +1,131 @@
+"""Parts: what a configuration names, the built-in ones and those of somebody else's file.
+
+A part is a class of one of the protocols in `supclap.parts`. Its kind says where in a configuration
+it is named; the annotated attributes of the class are its own keys there. A built-in part is known
+here by its place alone, and imported when it is first used; one of the user's is known once the
+file that registers it has been imported. Neither has a right that the other has not.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+from supclap.part_keys import keys_of_class
+from supclap.section import Section
+
+# Kind -> name -> where the built-in part is. The keys of these stand in `supclap.config` itself.
+BUILT_IN: dict[str, dict[str, str]] = {
+    "base loss": {
+        "infonce": "supclap.losses.infonce:InfoNCE",
+        "siglip": "supclap.losses.siglip:SigLIP",
+    },
+    "loss term": {},
+    "radius": {
+        "static": "supclap.losses.static_radius:StaticRadius",
+        "dynamic": "supclap.losses.dynamic_radius:DynamicRadius",
+    },
+    "batch order": {},
+    "augmentation": {},
+    "audio encoder": {
+        "cnn": "supclap.model.cnn:AudioCNN",
+        "transformer": "supclap.model.audio_transformer:AudioTransformer",
+        "ced": "supclap.model.ced:CED",
+    },
+    "text encoder": {
+        "transformer": "supclap.model.text:TextTransformer",
+        "sonar": "supclap.model.sonar:SONAR",
+    },
+    "head": {},
+    "optimizer": {"adam": "torch.optim:Adam", "adamw": "torch.optim:AdamW"},
+    "schedule": {
+        "constant": "supclap.optimization:constant",
+        "cosine": "supclap.optimization:cosine",
+    },
+    "data source": {
+        "soundscenes": "supclap.data.soundscenes:open_scenes",
+        "collection": "supclap.data.clips:Collection",
+    },
+    "metric": {},
+}
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A part of the user's: its kind, its name, and what makes it, a class of `supclap.parts`."""
+
+    kind: str
+    name: str
+    make: Callable[..., Any]
+
+    @cached_property
+    def keys(self) -> type[Section]:
+        """The section of its own keys. Raises ValueError: an annotation that no key can have."""
+        return keys_of_class(self.make)
+
+
+_parts: dict[tuple[str, str], Registered] = {}
+
+Class = TypeVar("Class", bound=type)
+
+
+def register(name: str) -> Callable[[Class], Class]:
+    """A class decorator: the part is named ``name`` in configurations.
+
+    Raises:
+        ValueError: the class follows no protocol of `supclap.parts`, or the name is taken.
+    """
+
+    def registered(made: Class) -> Class:
+        kind = getattr(made, "kind", None)
+        if kind not in BUILT_IN:
+            raise ValueError(
+                f"register('{name}'): {made.__name__} is of no kind of part; derive it from a "
+                "class of supclap.parts, such as LossTerm"
+            )
+        add(kind, name, made)
+        return made
+
+    return registered
+
+
+def add(kind: str, name: str, make: Callable[..., Any]) -> None:
+    """Makes a part known. Raises ValueError: there is one of that kind and name."""
+    if name in BUILT_IN[kind] or (kind, name) in _parts:
+        raise ValueError(f"register('{name}'): there is already the {kind} '{name}'")
+    _parts[kind, name] = Registered(kind, name, make)
+
+
+def names(kind: str) -> list[str]:
+    """The names of all parts of a kind: built-in ones, then the user's."""
+    return [*BUILT_IN[kind], *(name for of, name in _parts if of == kind)]
+
+
+def own(kind: str, name: str) -> Registered | None:
+    """The user's part of that kind and name; None where it is a built-in one, or nobody's."""
+    return _parts.get((kind, name))
+
+
+def class_of(kind: str, name: str) -> Callable[..., Any]:
+    """What makes a part; a built-in one is imported. Raises KeyError: there is none."""
+    found = own(kind, name)
+    if found is not None:
+        return found.make
+    module, _, attribute = BUILT_IN[kind][name].partition(":")
+    made: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return made
+
+
+@contextmanager
+def forgotten() -> Iterator[None]:
+    """What is registered inside is forgotten at the end."""
+    before = dict(_parts)
+    try:
+        yield
+    finally:
+        _parts.clear()
+        _parts.update(before)

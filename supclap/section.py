@@ -1,0 +1,65 @@
+"""Section: what every part of a configuration is; immutable, and strict about its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from supclap.scalars import read_number
+
+
+class Section(BaseModel):
+    """A part of a configuration: immutable, and a key it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _number(cls, value: Any, info: ValidationInfo) -> Any:
+        """A number's field takes no yes or no, and a text as `supclap.scalars` reads it."""
+        assert info.field_name is not None
+        kinds = _numeric(cls, info.field_name)
+        return _as_number(value) if kinds else value
+
+
+@cache
+def _numeric(section: type[Section], field: str) -> bool:
+    """Whether what a field holds are numbers and nothing else (or null)."""
+    kinds = set(_leaves(section.model_fields[field].annotation))
+    return bool(kinds & {int, float}) and kinds <= {int, float, NoneType}
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    """The types at the ends of an annotation: of ``tuple[int, ...] | None`` int and None."""
+    if get_origin(annotation) is Annotated:
+        yield from _leaves(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType, tuple, list):
+        for argument in get_args(annotation):
+            if argument is not ...:
+                yield from _leaves(argument)
+    else:
+        yield annotation
+
+
+def _as_number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    if isinstance(value, str):  # quoted, or from an environment variable
+        number = read_number(value.strip())
+        return value if number is None else number
+    if isinstance(value, list | tuple):
+        return [_as_number(item) for item in value]
+    return value
+
+
+def fault_of(key: str, message: str, value: object) -> ValidationError:
+    """To be raised by the validator of a section about one of its keys."""
+    kind = PydanticCustomError("inconsistent", message)
+    return ValidationError.from_exception_data(
+        key, [InitErrorDetails(type=kind, loc=(key,), input=value)]
+    )
