@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from supclap.part_keys import keys_of_class
-from supclap.section import Section
+if TYPE_CHECKING:  # the losses themselves need no pydantic
+    from supclap.section import Section
 
 # Kind -> name -> where the built-in part is. The keys of these stand in `supclap.config` itself.
 BUILT_IN: dict[str, dict[str, str]] = {
@@ -65,6 +65,8 @@ class Registered:
     @cached_property
     def keys(self) -> type[Section]:
         """The section of its own keys. Raises ValueError: an annotation that no key can have."""
+        from supclap.part_keys import keys_of_class
+
         return keys_of_class(self.make)
 
 
@@ -88,6 +90,7 @@ def register(name: str) -> Callable[[Class], Class]:
                 "class of supclap.parts, such as LossTerm"
             )
         add(kind, name, made)
+        made._label = name  # type: ignore[attr-defined] # for messages
         return made
 
     return registered
