@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -9,6 +10,7 @@ from supclap.wording import one_line
 
 STALE = 3  # the exit code of a command that shows numbers of other code than would run today
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C or SIGTERM ended, as in a shell
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk
 
 
 MOST_CHARACTERS = 1_500  # of an error; lists of what is valid are long, what somebody gave is not

@@ -11,6 +11,7 @@ work, not of threads beside it.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -95,6 +96,29 @@ def listening(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listeners.remove(listener)
+
+
+@contextmanager
+def followed(
+    listener: Listener, look: Callable[[], None], pauses: Iterable[float]
+) -> Iterator[None]:
+    """`listening`, and calls ``look`` from a thread of its own after each of ``pauses`` (s)."""
+    ended = threading.Event()
+
+    def follow() -> None:
+        for pause in pauses:
+            if ended.wait(pause):
+                return
+            look()
+
+    thread = threading.Thread(target=follow, name="progress", daemon=True)
+    with listening(listener):
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
 
 def relay(doing: Doing | None) -> None:

@@ -9,9 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from typing import TextIO
 
-from supclap.progress import STEPS, Doing, listening
+from supclap.progress import STEPS, Doing, followed
 
 DRAWN_AFTER = 0.5  # seconds: a shorter activity would only flicker
 DRAWN_EVERY = 0.2
@@ -27,23 +28,13 @@ def shown(out: TextIO | None = None) -> Iterator[None]:
     stream = out or sys.stderr
     drawn = stream.isatty() and os.environ.get("TERM") != "dumb"
     display = Drawing(stream) if drawn else Lines(stream)
-    ended = threading.Event()
-
-    def look() -> None:
-        while not ended.wait(DRAWN_EVERY):
-            display.look()
-
     _shown.append(display)
-    thread = threading.Thread(target=look, name="display", daemon=True)
-    with listening(display.take):
-        thread.start()
-        try:
+    try:
+        with followed(display.take, display.look, repeat(DRAWN_EVERY)):
             yield
-        finally:
-            ended.set()
-            thread.join()
-            display.take(None)
-            _shown.remove(display)
+    finally:
+        display.take(None)
+        _shown.remove(display)
 
 
 _shown: list[Display] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from supclap.errors import INTERRUPTED, InputError
+from supclap.errors import FULL, INTERRUPTED, InputError
+from supclap.interruption import interruptible
 from supclap.output import lasting_output
 from supclap.waiting import shown
 from supclap.wording import one_line, spelled
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk
 COMPLETION = 'eval "$(_SUPCLAP_COMPLETE=bash_source supclap)"'
 
 
@@ -154,7 +153,7 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with lasting_output():
+        with lasting_output(), interruptible():
             return self._invoke(ctx)
 
     def _invoke(self, ctx: click.Context) -> Any:

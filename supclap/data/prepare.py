@@ -42,7 +42,7 @@ from supclap.data.sources.listing import (
     Skipped,
     check_language,
 )
-from supclap.errors import InputError, nearest
+from supclap.errors import FULL, InputError, nearest
 from supclap.storage import Folder
 from supclap.stored import Damaged, as_kind, read_values
 from supclap.wording import spelled
@@ -136,7 +136,7 @@ def prepare(
             parts = [_Part(listing, split, source, out, seconds) for split in listing.splits]
             return _run(listing, parts, out, workers, max_loss, progress or _silent)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise InputError(
                 f"{out}: the disk is full; what is decoded is kept: free some space and run the "
                 f"same command again"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tiny_run import everything, make_collection, tiny_config
 
 from supclap.config import DataConfig
 from supclap.data.soundscenes import soundscenes_collection
-from supclap.progress import STEPS, Doing, activity, counting, listening
+from supclap.progress import STEPS, Doing, activity, counting, followed, listening
 from supclap.storage import Folder
 from supclap.training import fit
 from supclap.waiting import CLEAR, Drawing, Lines
@@ -45,6 +46,24 @@ def test_the_innermost_stage_is_what_the_process_is_busy_with() -> None:
         "next",
         "None",
     ]
+
+
+def test_who_follows_hears_at_once_and_looks_after_each_pause_until_it_is_over() -> None:
+    heard: list[str] = []
+    looks: list[str] = []
+    enough = threading.Event()
+
+    def look() -> None:
+        looks.append(heard[-1] if heard else "nothing yet")
+        if len(looks) == 3:
+            enough.set()
+
+    follow = followed(lambda doing: heard.append(str(doing)), look, [0.0] * 3)
+    with activity("before"), follow, activity("inside"):
+        assert enough.wait(60)
+    assert heard[0] == "inside"
+    assert len(looks) == 3
+    assert "progress" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_counted_items_are_the_same_items() -> None:

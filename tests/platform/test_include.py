@@ -15,7 +15,8 @@ from supclap_platform.ledger.history import Histories
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.mirror.tracking import Tracker
-from supclap_platform.results.summary import summarise_parts
+from supclap_platform.results.conclusion import conclude_parts
+from supclap_platform.results.summary import summarise
 from supclap_platform.results.table_files import tables_of
 from supclap_platform.running.submit import Request, entrypoint, lay_out
 from supclap_platform.testing import finish
@@ -271,7 +272,7 @@ def test_the_parent_run_keeps_each_parts_files_below_its_name(path: Path, ledger
     for cell in cells[:5]:
         finish_cell(ledger, cell)
     tracker = Tracker(whole, cells, ledger, None, say=lambda line: None)
-    files = tables_of(whole, ledger) | summarise_parts(whole, ledger).files()
+    files = tables_of(whole, ledger) | summarise(whole, conclude_parts(whole, ledger)).files()
     tracker.close("FAILED", files)
     (parent,) = Histories(ledger).of("whole")
     assert parent.tags["parts"] == "first, second"

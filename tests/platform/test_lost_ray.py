@@ -9,15 +9,22 @@ import subprocess
 import time
 from pathlib import Path
 
+import optuna
 import psutil
 import pytest
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.ledger.records import State
 from tiny_grid import SUPCLAP, attempts, claimed, environment, start, supclap, write_experiment
+from waiting import until
 
 pytestmark = pytest.mark.heavy
 
 LONG = 400  # epochs: always stopped before
+SEARCH = """
+search:
+  space: {optimizer.lr: {log_uniform: [1.0e-5, 0.01]}}
+  trials: 3
+"""
 
 
 def wait_for_checkpoints(process: subprocess.Popen[str], storage: Path) -> None:
@@ -58,6 +65,42 @@ def test_a_dead_ray_ends_the_run_at_once_and_charges_no_cell(daemon: str, tmp_pa
     states = open_ledger(storage).overview().states
     assert State.FAILED not in states.values()
     assert max(attempts(storage).values()) == 1
+
+
+def test_a_dead_ray_ends_a_search_at_once_and_charges_no_trial(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path, epochs=LONG, seeds=1, more=SEARCH)
+    storage = tmp_path / "storage"
+
+    def killed(daemon: str) -> str:
+        process = start("run", path, "--storage", storage, "--cpus", "1")
+        try:
+            wait_for_checkpoints(process, storage)
+            until(lambda: claimed(storage), process)
+            children = psutil.Process(process.pid).children(recursive=True)
+            (found,) = (child for child in children if child.name() == daemon)
+            since = time.monotonic()
+            found.kill()
+            output, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert time.monotonic() - since < 40
+        assert process.returncode == 1, output
+        assert output.count(f"Ray died ({daemon} ended)") == 1
+        assert "stopped with 0 of 3 trials over; the same command goes on" in output
+        assert "Traceback" not in output
+        assert "failed" not in output
+        nothing_is_left(children)
+        assert claimed(storage) == []
+        assert list(open_ledger(storage).overview().states.values()) == [State.RESUMABLE]
+        study = optuna.load_study(
+            study_name="tiny", storage=f"sqlite:///{storage}/experiments/tiny/study.db"
+        )
+        assert [trial.state.name for trial in study.trials] == ["RUNNING"]
+        return output
+
+    killed("raylet")
+    assert "interrupted trials that go on: 1" in killed("gcs_server")
+    assert not (storage / "experiments" / "tiny" / "ray-tune").exists()
 
 
 def test_a_closed_terminal_ends_a_run_as_an_interrupted_one(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from urllib.request import urlopen
 
 import optuna
 import pytest
+import sqlalchemy
 from click.testing import CliRunner
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell
@@ -20,9 +22,11 @@ from supclap_platform.experiment.search import Objective
 from supclap_platform.ledger.leases import acquire
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.results.search_figures import search_figures
+from supclap_platform.running.cluster import RayLost
 from supclap_platform.search.explain import explain
-from supclap_platform.search.judging import keep_findings, ranked
+from supclap_platform.search.judging import findings_of, ranked
 from supclap_platform.search.pruning import Asha
+from supclap_platform.search.searcher import StudySearch
 from supclap_platform.search.study import Book
 from supclap_platform.search.trials import Trials
 from supclap_platform.search.warm import finished
@@ -31,12 +35,15 @@ from supclap_platform.search.winner import (
     rank,
     read_findings,
     with_winner,
+    write_findings,
 )
 from supclap_platform.testing import finish
 from tiny_search import SEARCH
 from waiting import answers, until
 
 from supclap.errors import InputError
+
+FULL = "database or disk is full"
 
 
 def opened(folder: Path, text: str = SEARCH, url: str | None = None) -> tuple[Book, Ledger]:
@@ -287,12 +294,12 @@ def test_the_winner_is_a_row_only_when_the_search_has_ended(tmp_path: Path) -> N
     book, ledger = opened(tmp_path)
     book.prepare()
     experiment = book.trials.experiment
-    keep_findings(book, ledger, ended=False)
+    write_findings(experiment, findings_of(book), ledger, ended=False)
     before = with_winner(experiment, ledger)
     assert [v.name for v in before.variants] == ["InfoNCE"]
     assert before.claims == ()
     assert drive(book)
-    keep_findings(book, ledger)
+    write_findings(experiment, findings_of(book), ledger)
     after = with_winner(experiment, ledger)
     assert [v.name for v in after.variants] == ["InfoNCE", "winner"]
     assert [claim.text for claim in after.claims] == ["winner > InfoNCE on t2a.R@1"]
@@ -300,6 +307,63 @@ def test_the_winner_is_a_row_only_when_the_search_has_ended(tmp_path: Path) -> N
     assert after.variants[1].config.loss.svr.alpha == best.params["loss.svr.alpha"]
     other = load_experiment(tmp_path / "e.yaml", changes={"epochs": 9})
     assert read_findings(other, ledger) is None
+
+
+def searching(tmp_path: Path, check: Callable[[], None]) -> tuple[StudySearch, Book]:
+    """A search with one trial under way, Tune's ``t``."""
+    book, ledger = opened(tmp_path)
+    book.prepare()
+    search = StudySearch(book, ledger, lambda line: pytest.fail(line), check)
+    assert "trial" in search.suggest("t")
+    return search, book
+
+
+@pytest.mark.heavy
+def test_what_ends_with_a_dead_ray_is_no_trials_failure(tmp_path: Path) -> None:
+    dead: list[str] = []
+
+    def check() -> None:
+        if dead:
+            raise RayLost(*dead)
+
+    search, book = searching(tmp_path, check)
+    failed = {"kind": "failed", "error": "its workers", "configuration": False, "log": ()}
+    dead.append("Ray died")
+    for report in (
+        lambda: search.on_trial_complete("t", error=True),
+        lambda: search.hear("t", failed),
+        lambda: search.suggest("u"),
+    ):
+        with pytest.raises(RayLost):
+            report()
+    assert [trial.state.name for trial in book.study.trials] == ["RUNNING"]
+    assert not issubclass(RayLost, Exception)  # which Tune would take for its own
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("moment", ["epoch", "finished", "failed", "next"])
+def test_a_full_disk_ends_a_search_and_charges_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    search, book = searching(tmp_path, lambda: None)
+    report = {"kind": moment, "step": 1, "value": 1.0, "error": "", "log": (), "configuration": 0}
+
+    def full(*_: Any, **__: Any) -> None:
+        raise sqlalchemy.exc.OperationalError("", None, sqlite3.OperationalError(FULL))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sqlalchemy.orm.Session.commit", full)
+        if moment == "next":
+            assert search.suggest("u") == "FINISHED"
+        else:
+            assert search.hear("t", report)
+    assert search.stopping
+    assert search.unkept is not None
+    assert FULL in str(search.unkept.strerror)
+    assert search.suggest("u") == "FINISHED"
+    search.on_trial_complete("t", error=True)  # as Tune says of what it has stopped
+    assert [trial.state.name for trial in book.study.trials] == ["RUNNING"]
+    assert len(book.orphans()) == 1
 
 
 @pytest.mark.heavy

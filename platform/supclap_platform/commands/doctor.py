@@ -73,7 +73,7 @@ def _packages() -> str:
 def _cores() -> str:
     import psutil
 
-    from supclap_platform.running.cluster import cores
+    from supclap_platform.running.machine import cores
 
     memory = psutil.virtual_memory()
     return (

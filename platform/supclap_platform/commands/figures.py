@@ -22,8 +22,8 @@ def figures(asked: Asked, mixed: bool) -> None:
     parts = [part for part in experiment.parts or (experiment,) if part.figures]
     if not parts:
         raise InputError(f"{asked.file}: declares no figures (figures: [{', '.join(FIGURES)}])")
-    for part in parts:
-        build_table(part, ledger, mixed)  # refuses a mixture, which no curve would show
+    # A table refuses a mixture, which no curve would show.
+    tables = [build_table(part, ledger, mixed) for part in parts]
     for part in parts:
         drawings = draw_figures(part, ledger)
         folder = ledger.experiment_folder(part.name)
@@ -35,4 +35,4 @@ def figures(asked: Asked, mixed: bool) -> None:
                 click.echo(note, err=True)
             if not drawing.files:
                 click.echo(f"{drawing.name}: nothing to draw yet", err=True)
-    end_if_stale(experiment, ledger, mixed)
+    end_if_stale(tables, mixed)

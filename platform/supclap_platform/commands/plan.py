@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 
@@ -20,6 +19,7 @@ from supclap_platform.ledger.forecast import Forecast, forecast, time_shapes
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan
 from supclap_platform.ledger.staleness import code_of_today, stale_lines
+from supclap_platform.running.machine import cores, machine, misfit
 from supclap_platform.search.winner import search_line
 
 MOST_SEEDS = 8  # more do not fit a line: the plan then counts them
@@ -58,9 +58,8 @@ def plan(asked: Asked, at_once: int | None, no_timing: bool) -> None:
 
 def places(plan: Plan) -> int:
     """How many cells of the plan fit this machine's cores side by side."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     need = max((c.resources.workers * c.resources.cpu for c in plan.to_run), default=1.0)
-    return max(1, int((cores or 1) // max(need, 1e-9))) if need else 1
+    return max(1, int(cores() // max(need, 1e-9))) if need else 1
 
 
 def describe(plan: Plan, expected: Forecast, ledger: Ledger) -> Iterator[Text]:
@@ -130,6 +129,10 @@ def _remarks(plan: Plan, ledger: Ledger) -> Iterator[Text]:
             if earlier in words or any(word.endswith(f".{earlier}") for word in words):
                 yield Text(f"{part.path.name}: {earlier} is the earlier name of {today}", "yellow")
     yield from (Text(line, style="yellow") for line in stale_lines(plan.stale))
+    # A remark: what is planned here may be meant for a cluster.
+    unfit = misfit(plan.to_run, machine(plan.to_run))
+    if unfit is not None:
+        yield Text(f"not on this machine: {unfit}", style="yellow")
     for cell in {c.signature: c for c in plan.cells}.values():
         status = plan.status(cell)
         if status is Status.FAILED:

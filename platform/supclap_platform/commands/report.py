@@ -6,7 +6,9 @@ import click
 
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.commands.stale import end_if_stale
+from supclap_platform.ledger.snapshot import Snapshot
 from supclap_platform.mirror.store import choose_store
+from supclap_platform.results.conclusion import conclude_parts
 
 
 @click.command()
@@ -24,8 +26,10 @@ def report(asked: Asked, mixed: bool, tracking_uri: str | None, show: bool) -> N
     experiment, ledger = asked.open(writing=True)
     store = choose_store(tracking_uri, ledger.storage)
     folder = ledger.experiment_folder(experiment.name)
-    folder.write(REPORT, build_report(experiment, ledger, mixed, store))
+    seen = Snapshot(ledger)
+    concluded = conclude_parts(experiment, seen, mixed)
+    folder.write(REPORT, build_report(experiment, seen, mixed, store, concluded=concluded))
     click.echo(f"{folder.uri}/{REPORT}")
     if show:
         click.launch(f"{folder.uri}/{REPORT}")
-    end_if_stale(experiment, ledger, mixed)
+    end_if_stale((one.table for one in concluded), mixed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -21,21 +21,21 @@ from supclap_platform.experiment.folders import check_folders
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan, remember
+from supclap_platform.ledger.snapshot import Snapshot
 from supclap_platform.ledger.staleness import mixture, stale_lines
 from supclap_platform.mirror.store import Store, choose_store, preload
-from supclap_platform.mirror.tracking import open_tracker
-from supclap_platform.results.conclusion import Conclusion, conclude
+from supclap_platform.mirror.tracking import LAST_LOOK, Tracker, tracked
+from supclap_platform.results.conclusion import Conclusion, conclude_parts
 from supclap_platform.results.formats import FORMATS
 from supclap_platform.results.search_figures import search_files
-from supclap_platform.results.table_files import tables_of
+from supclap_platform.results.table_files import table_files, tables_of
 from supclap_platform.running.cluster import connected
-from supclap_platform.running.drive import drive
+from supclap_platform.running.drive import drive, say_unwritten
+from supclap_platform.running.machine import check_fits, machine
 from supclap_platform.search.winner import with_winner
 
 if TYPE_CHECKING:
     from supclap_platform.running.executor import RayExecutor
-
-LAST_LOOK = 10.0  # seconds that a stopped run gives MLflow to catch up
 
 
 @click.command(cls=RerunCommand)
@@ -77,6 +77,8 @@ def run(
         from supclap_platform.search.phase import run_search
 
         check_folders(experiment)
+        rows = make_plan(with_winner(experiment, ledger), ledger)
+        _check_machine(rows, address, cpus)  # not after hours of search
         place = (address, cpus, tracking_uri, study_storage)
         code = run_search(experiment, ledger, console, *place, mixed=mixed)
         if code:
@@ -86,41 +88,62 @@ def run(
     plan, anew = with_reruns(plan, rerun_stale)
     if plan.to_run:
         check_folders(experiment)
+    _check_machine(plan, address, cpus)
     _refuse_mixture(plan, ledger, mixed)
     _head(plan, ledger, console)
     with ExitStack() as stack:
+        ray = stack.enter_context(ExitStack())
         executor = None
         if plan.to_run or plan.count(Status.RUNNING):
             preload()
-            executor = _executor(stack, plan, ledger, address, cpus)
+            executor = _executor(ray, plan, ledger, address, cpus)
         for signature in anew:  # nothing is taken away before Ray is there to make it anew
             ledger.set_aside(signature)
         remember(plan, ledger)
-        tracker = open_tracker(experiment, plan.cells, ledger, tracking_uri, _sayer(console))
+        tracker = stack.enter_context(
+            tracked(experiment, plan.cells, ledger, tracking_uri, _sayer(console))
+        )
         code = drive(plan, ledger, executor, tracker, console) if executor else 0
         stopped = code == INTERRUPTED or (executor is not None and executor.lost)
-    if stopped:
-        tracker.close("KILLED", tables_of(experiment, ledger), patience=LAST_LOOK)
-    else:
-        files: dict[str, bytes] = {}
-        try:  # the last words need no room: they are printed before they are written
-            files = _conclude(experiment, ledger, console, mixed, store)
-            files |= tables_of(experiment, ledger) | search_files(experiment, ledger)
-        except OSError as error:
-            own = ledger.experiment_folder(experiment.name).uri
-            console.print(
-                f"{own}: cannot be written: {error.strerror or error}; every cell's result is "
-                "kept: make room, and the same command writes the rest",
-                style="bold red",
-                markup=False,
-                soft_wrap=True,
-            )
-            code = code or 1
-        code = code or (1 if plan.count(Status.DAMAGED) else 0)
-        tracker.close("FAILED" if code else "FINISHED", files)
-        if not code and plan.stale and not mixed:
-            code = _only_old(plan, console)
+        ray.close()
+        if stopped:
+            tracker.close("KILLED", tables_of(experiment, ledger), patience=LAST_LOOK)
+        else:
+            code = _end(plan, ledger, tracker, console, mixed, store, code)
+    if not code and plan.stale and not mixed:
+        code = _only_old(plan, console)
     raise SystemExit(code)
+
+
+def _end(
+    plan: Plan,
+    ledger: Ledger,
+    tracker: Tracker,
+    console: Console,
+    mixed: bool,
+    store: Store | None,
+    code: int,
+) -> int:
+    """What a run ends with whose cells are all over; the exit code. ``code``: of its cells."""
+    experiment = plan.experiment
+    files: dict[str, bytes] = {}
+    try:  # the last words need no room: they are printed before they are written
+        files = _conclude(experiment, ledger, console, mixed, store)
+        files |= search_files(experiment, ledger)
+    except OSError as error:
+        own = ledger.experiment_folder(experiment.name).uri
+        rest = "every cell's result is kept: make room, and the same command writes the rest"
+        say_unwritten(own, error, rest, console)
+        code = code or 1
+    code = code or (1 if plan.count(Status.DAMAGED) else 0)
+    tracker.close("FAILED" if code else "FINISHED", files)
+    return code
+
+
+def _check_machine(plan: Plan, address: str | None, cpus: int | None) -> None:
+    """Raises InputError for a cell that an own Ray, which is not started yet, can never run."""
+    if address is None:
+        check_fits(plan.to_run, machine(plan.to_run, cpus))
 
 
 def _executor(
@@ -193,68 +216,73 @@ def _conclude(
 ) -> dict[str, bytes]:
     """Prints and writes what an experiment ends with; its files by name."""
     console.print()
+    seen = Snapshot(ledger)
+    concluded = conclude_parts(experiment, seen, mixed)
     if experiment.parts:
-        files = _conclude_parts(experiment, ledger, console, mixed)
+        files = _conclude_parts(experiment, concluded, seen, console)
     else:
-        found = conclude(experiment, ledger, mixed)
-        console.print(found.text(), markup=False, soft_wrap=True)
-        files = _write(experiment, found, ledger, console)
-    files |= _report(experiment, ledger, console, mixed, store)
+        console.print(concluded[0].text(), markup=False, soft_wrap=True)
+        files = _write(concluded[0], seen, console)
+    files |= _report(experiment, concluded, seen, console, mixed, store)
     console.print("next: `supclap ui` shows every run; edit the file and run it again:")
     console.print("      only what is new will be trained")
     return files
 
 
 def _conclude_parts(
-    experiment: Experiment, ledger: Ledger, console: Console, mixed: bool
+    experiment: Experiment, concluded: Sequence[Conclusion], ledger: Ledger, console: Console
 ) -> dict[str, bytes]:
     """Each part in its own folder, as if it had been run by itself; then all of them together."""
-    from supclap_platform.results.summary import SUMMARY_FORMATS, summarise_parts
+    from supclap_platform.results.summary import SUMMARY_FORMATS, summarise
 
-    summary = summarise_parts(experiment, ledger, mixed)
+    summary = summarise(experiment, concluded)
     files = summary.files()
     console.print(SUMMARY_FORMATS["txt"](summary), markup=False, soft_wrap=True)
-    for part in summary.parts:
-        own = _write(part.experiment, part.conclusion, ledger, console)
-        files |= {f"{part.name}/{name}": content for name, content in own.items()}
+    for one in concluded:
+        own = _write(one, ledger, console)
+        files |= {f"{one.name}/{name}": content for name, content in own.items()}
     places = summary.write(ledger.experiment_folder(experiment.name))
     console.print(f"written: {places[0]} (also .md, .csv)", markup=False, soft_wrap=True)
     return files
 
 
-def _write(
-    experiment: Experiment, found: Conclusion, ledger: Ledger, console: Console
-) -> dict[str, bytes]:
-    """Writes table, verdicts and figures to the experiment's folder; the files by name."""
-    folder = ledger.experiment_folder(experiment.name)
+def _write(found: Conclusion, ledger: Ledger, console: Console) -> dict[str, bytes]:
+    """Writes table, verdicts and figures to the experiment's folder; the files by name, with the
+    form of the table that MLflow shows."""
+    folder = ledger.experiment_folder(found.name)
     places = found.write(folder)
-    drawn = _figures(experiment, ledger)
+    drawn = _figures(found, ledger)
     for name, content in drawn.items():
         folder.write(name, content)
     also = f"also {', '.join(f'.{ending}' for ending in list(FORMATS)[1:])}"
     also += "; verdicts" if found.verdicts else ""
     also += f"; {folder.uri}/figures" if drawn else ""
     console.print(f"written: {places[0]} ({also})", markup=False, soft_wrap=True)
-    return found.files() | drawn
+    return found.files() | table_files(found.table) | drawn
 
 
 def _report(
-    experiment: Experiment, ledger: Ledger, console: Console, mixed: bool, store: Store | None
+    experiment: Experiment,
+    concluded: Sequence[Conclusion],
+    seen: Snapshot,
+    console: Console,
+    mixed: bool,
+    store: Store | None,
 ) -> dict[str, bytes]:
     """Writes the page on the experiment; its file by name."""
     from supclap_platform.results.report import REPORT, build_report
 
-    page = build_report(experiment, ledger, mixed, store, ended=datetime.now(UTC))
-    folder = ledger.experiment_folder(experiment.name)
+    page = build_report(experiment, seen, mixed, store, datetime.now(UTC), concluded)
+    folder = seen.experiment_folder(experiment.name)
     folder.write(REPORT, page)
     text = f"report: {folder.uri}/{REPORT} (verdicts, table, figures and runs on one page)"
     console.print(text, markup=False, soft_wrap=True)
     return {REPORT: page}
 
 
-def _figures(experiment: Experiment, ledger: Ledger) -> dict[str, bytes]:
-    if not experiment.figures:
+def _figures(found: Conclusion, ledger: Ledger) -> dict[str, bytes]:
+    if not found.experiment.figures:
         return {}
     from supclap_platform.results.figures import draw_figures, figure_files
 
-    return figure_files(draw_figures(experiment, ledger))
+    return figure_files(draw_figures(found.experiment, ledger, evidence=found.evidence))

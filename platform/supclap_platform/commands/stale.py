@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +11,9 @@ import click
 from supclap.errors import STALE, InputError, nearest
 from supclap_platform.experiment.cells import INIT, Cell
 from supclap_platform.experiment.columns import AT
-from supclap_platform.experiment.reader import Experiment
-from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.ledger.plan import Plan, Status, make_plan
-from supclap_platform.ledger.staleness import stale_lines
+from supclap_platform.ledger.plan import Plan, Status
+from supclap_platform.ledger.staleness import Stale, stale_lines
+from supclap_platform.results.table import Table
 
 OPTION = "--rerun-stale"
 ALL = "*"
@@ -40,14 +39,18 @@ class RerunCommand(click.Command):
         return super().parse_args(ctx, _spelled_out(args))
 
 
-def end_if_stale(experiment: Experiment, ledger: Ledger, mixed: bool) -> None:
-    """Says which of the results that a command has shown are not of today's code.
+def end_if_stale(tables: Iterable[Table], mixed: bool) -> None:
+    """Says which of the results that a command has shown are not of today's code; a run once.
 
     Raises:
         SystemExit: there are some, and ``--mixed`` has not said that they are meant.
     """
-    stale = make_plan(experiment, ledger).stale
-    for line in stale_lines(stale):
+    stale: dict[str, Stale] = {}
+    for one in (one for table in tables for one in table.stale):
+        shown = (*stale[one.code].cells, *one.cells) if one.code in stale else one.cells
+        once = {cell.signature: cell for cell in reversed(shown)}
+        stale[one.code] = replace(one, cells=tuple(reversed(once.values())))
+    for line in stale_lines(stale.values()):
         click.echo(line, err=True)
     if stale and not mixed:
         raise SystemExit(STALE)

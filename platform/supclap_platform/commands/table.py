@@ -6,7 +6,8 @@ import click
 
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.commands.stale import end_if_stale
-from supclap_platform.results.conclusion import conclude
+from supclap_platform.ledger.snapshot import Snapshot
+from supclap_platform.results.conclusion import conclude_parts
 from supclap_platform.results.formats import FORMATS
 
 
@@ -24,19 +25,18 @@ from supclap_platform.results.formats import FORMATS
 def table(asked: Asked, mixed: bool, form: str) -> None:
     """Print FILE's table and the verdicts on its claims; write both in every format."""
     experiment, ledger = asked.open(writing=True)
+    concluded = conclude_parts(experiment, Snapshot(ledger), mixed)
+    places: list[str] = []
     if experiment.parts:
-        from supclap_platform.results.summary import summarise_parts
+        from supclap_platform.results.summary import summarise
 
-        summary = summarise_parts(experiment, ledger, mixed)
-        concluded = [(part.name, part.conclusion) for part in summary.parts]
+        summary = summarise(experiment, concluded)
         click.echo(summary.text(form), nl=False)
         places = summary.write(ledger.experiment_folder(experiment.name))
     else:
-        concluded = [(experiment.name, conclude(experiment, ledger, mixed))]
-        click.echo(concluded[0][1].text(form), nl=False)
-        places = []
-    for name, found in concluded:
-        places += found.write(ledger.experiment_folder(name))
+        click.echo(concluded[0].text(form), nl=False)
+    for one in concluded:
+        places += one.write(ledger.experiment_folder(one.name))
     for place in places:
         click.echo(f"wrote {place}", err=True)
-    end_if_stale(experiment, ledger, mixed)
+    end_if_stale((one.table for one in concluded), mixed)

@@ -99,6 +99,8 @@ class Resources(Section):
             raise ValueError(f"'min_workers' is more than 'workers' ({self.workers})")
         if self.cpu == 0 and self.gpu == 0:
             raise ValueError("a worker without cpu and gpu can never be placed")
+        if self.gpu > 1 and self.gpu % 1:
+            raise ValueError("'gpu' is a share of one device, or a whole number of them")
         return self
 
 

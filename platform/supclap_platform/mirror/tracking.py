@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import click
@@ -28,6 +29,7 @@ PAUSE = (1.0, 10.0)  # seconds between two looks, at least and at most
 SHARE = 0.05  # of the time goes into looks, as long as that needs no longer pause
 RETRY = (2.0, 60.0)  # seconds between attempts at a store that is away: at first, at most
 PATIENCE = 60.0  # seconds that `close` waits for a store that works
+LAST_LOOK = 10.0  # and where a run was stopped
 
 
 def _to_terminal(line: str) -> None:
@@ -56,6 +58,24 @@ def open_tracker(
     """
     store = choose_store(uri, ledger.storage)
     return Tracker(experiment, cells, ledger, store, say)
+
+
+@contextmanager
+def tracked(
+    experiment: Experiment,
+    cells: Sequence[Cell],
+    ledger: Ledger,
+    uri: str | None,
+    say: Callable[[str], None],
+) -> Iterator[Tracker]:
+    """`open_tracker`, for a run that closes it itself. Whatever ends the run before that, such as
+    Ctrl-C, leaves it KILLED in MLflow; what ends it while it is being closed leaves it closed."""
+    tracker = open_tracker(experiment, cells, ledger, uri, say)
+    try:
+        yield tracker
+    except BaseException:
+        tracker.close("KILLED", patience=LAST_LOOK)
+        raise
 
 
 class Tracker:
@@ -104,6 +124,7 @@ class Tracker:
         patience: float = PATIENCE,
     ) -> bool:
         """Ends the run of the experiment in MLflow; cells that are not finished end as KILLED.
+        Called once more, it waits once more, and the first call's status and files stay.
 
         The parent run shows the experiment file and ``artifacts``. The ledger keeps them too:
         `supclap sync` takes them from there.
@@ -116,24 +137,28 @@ class Tracker:
         Returns:
             Whether MLflow shows all that the ledger has.
         """
-        try:
-            self._history = self._histories.end(self._history, status)
-            self._histories.keep(self._history, artifacts or {})
-        except OSError as error:  # a full disk: how it ended is shown, if not kept
-            self._history = replace(self._history, status=status, ended=now())
-            place = self._histories.folder(self._history).uri
-            self._say(f"{place}: cannot be written: {error.strerror or gist(error)}")
-        self._presence.release()
-        mirror = self._mirror
-        if mirror is None:
+        if not self._closing.is_set():
+            self._end(status, artifacts or {})
+        if self._mirror is None:
             return False
-        self._closing.set()
         self._wake.set()
         self._thread.join(patience)
         if self._thread.is_alive() or not self._idle.is_set():
             self._say(f"MLflow lacks a part of this run; `supclap sync` adds it ({self._place()})")
             return False
         return True
+
+    def _end(self, status: str, artifacts: Mapping[str, bytes]) -> None:
+        """Notes in the ledger how the run has ended."""
+        try:
+            self._history = self._histories.end(self._history, status)
+            self._histories.keep(self._history, artifacts)
+        except OSError as error:  # a full disk: how it ended is shown, if not kept
+            self._history = replace(self._history, status=status, ended=now())
+            place = self._histories.folder(self._history).uri
+            self._say(f"{place}: cannot be written: {error.strerror or gist(error)}")
+        self._presence.release()
+        self._closing.set()
 
     def _work(self) -> None:
         """The thread: looks when it is woken, waits, and at the end looks once more."""

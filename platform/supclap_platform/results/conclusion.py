@@ -9,21 +9,38 @@ from supclap.progress import activity
 from supclap.storage import Folder
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.records import State
+from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.formats import FORMATS
 from supclap_platform.results.table import Table
 from supclap_platform.results.tables import build_table
 
 if TYPE_CHECKING:
-    from supclap_platform.results.evidence import Evidence
-    from supclap_platform.results.verdicts import Verdict
+    from supclap_platform.results.verdicts import Outcome, Verdict
 
 
 @dataclass(frozen=True)
 class Conclusion:
     """A table and the verdicts on the claims; no verdicts where the file has no claims."""
 
+    experiment: Experiment
+    evidence: Evidence
     table: Table
     verdicts: tuple[Verdict, ...]
+
+    @property
+    def name(self) -> str:
+        return self.experiment.name
+
+    @property
+    def runs(self) -> tuple[int, int]:
+        """How many of the runs behind the table are done, and how many there are."""
+        states = {run.signature: run.state for row in self.table.rows for run in row.runs}
+        return sum(state is State.DONE for state in states.values()), len(states)
+
+    def count(self, outcome: Outcome) -> int:
+        """How many verdicts have that outcome."""
+        return sum(one.outcome is outcome for one in self.verdicts)
 
     def text(self, form: str = "txt") -> str:
         """The table, then the verdicts where the format has them and two can stand in one text."""
@@ -55,19 +72,22 @@ class Conclusion:
 
 
 @activity("making the table and the verdicts")
-def conclude(
-    experiment: Experiment,
-    ledger: Ledger,
-    mixed: bool = False,
-    evidence: Evidence | None = None,
-) -> Conclusion:
-    """The conclusion from what the ledger holds now, or from evidence that is at hand.
+def conclude(experiment: Experiment, ledger: Ledger, mixed: bool = False) -> Conclusion:
+    """The conclusion from what the ledger holds now.
 
     Raises InputError as `build_table` does.
     """
-    table = build_table(experiment, ledger, mixed, evidence.cells if evidence else None)
+    evidence = Evidence(experiment, ledger)
+    table = build_table(experiment, ledger, mixed, evidence.cells)
     if not experiment.claims:
-        return Conclusion(table, ())
+        return Conclusion(experiment, evidence, table, ())
     from supclap_platform.results.verdicts import judge  # SciPy takes a second to import
 
-    return Conclusion(table, judge(experiment, ledger, evidence))
+    return Conclusion(experiment, evidence, table, judge(experiment, ledger, evidence))
+
+
+def conclude_parts(
+    experiment: Experiment, ledger: Ledger, mixed: bool = False
+) -> tuple[Conclusion, ...]:
+    """The conclusion of each part of an experiment that includes others, else its own."""
+    return tuple(conclude(one, ledger, mixed) for one in experiment.parts or (experiment,))

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -31,8 +31,7 @@ from supclap_platform.ledger.records import State
 from supclap_platform.ledger.snapshot import Snapshot
 from supclap_platform.mirror.store import Store
 from supclap_platform.mirror.tracked import Tracked, tracked_runs
-from supclap_platform.results.conclusion import Conclusion, conclude
-from supclap_platform.results.evidence import Evidence
+from supclap_platform.results.conclusion import Conclusion, conclude_parts
 from supclap_platform.results.facts import Facts, RunFact, gather_facts, versions
 from supclap_platform.results.fragment import as_html
 from supclap_platform.results.marks import interval
@@ -55,10 +54,13 @@ SIGNS = {Outcome.SUPPORTED: "✓", Outcome.CONTRADICTED: "✗", Outcome.UNDECIDE
 class Chapter:
     """What the page shows of one experiment: one that includes others has several."""
 
-    experiment: Experiment
     conclusion: Conclusion
     figures: tuple[Figure, ...]
     facts: Facts
+
+    @property
+    def experiment(self) -> Experiment:
+        return self.conclusion.experiment
 
     @property
     def name(self) -> str:
@@ -118,6 +120,7 @@ def build_report(
     mixed: bool = False,
     store: Store | None = None,
     ended: datetime | None = None,
+    concluded: Sequence[Conclusion] = (),
 ) -> bytes:
     """The page, in UTF-8, from what the ledger holds now. Nothing is trained or written.
 
@@ -125,13 +128,15 @@ def build_report(
         mixed: allow finished runs of several code versions or data, and say so.
         store: where MLflow keeps its runs; the page leads to them.
         ended: when the run that writes the page ended, if that is not in the ledger yet.
+        concluded: the conclusions of its parts from this same `Snapshot`, where they are made.
 
     Raises:
         InputError: as `tables.build_table`.
     """
-    snapshot = Snapshot(ledger)
+    snapshot = ledger if isinstance(ledger, Snapshot) else Snapshot(ledger)
     tracked = tracked_runs(store, experiment.name)
-    parts = [_part(part, snapshot, mixed, tracked) for part in experiment.parts or (experiment,)]
+    concluded = concluded or conclude_parts(experiment, snapshot, mixed)
+    parts = [_part(one, snapshot, tracked) for one in concluded]
     history = _history(experiment, ledger)
     if history is not None and ended is not None:
         history = replace(history, ended=round(ended.timestamp() * 1000))
@@ -165,15 +170,11 @@ def anchor(part: str) -> str:
     return f"part:{part}"
 
 
-def _part(
-    experiment: Experiment, ledger: Ledger, mixed: bool, tracked: dict[str, Tracked]
-) -> Chapter:
-    evidence = Evidence(experiment, ledger)
+def _part(one: Conclusion, ledger: Ledger, tracked: dict[str, Tracked]) -> Chapter:
     return Chapter(
-        experiment,
-        conclude(experiment, ledger, mixed, evidence),
-        pictures_of(experiment, ledger, evidence),
-        gather_facts(experiment, ledger, evidence.cells, tracked),
+        one,
+        pictures_of(one.experiment, ledger, one.evidence),
+        gather_facts(one.experiment, ledger, one.evidence.cells, tracked),
     )
 
 

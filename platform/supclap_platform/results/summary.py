@@ -7,11 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from supclap.csv_text import csv_text
-from supclap.progress import activity
 from supclap.storage import Folder
 from supclap_platform.experiment.reader import Experiment
-from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.results.conclusion import Conclusion, conclude
+from supclap_platform.results.conclusion import Conclusion
 from supclap_platform.results.formats import WIDTH
 from supclap_platform.results.text import aligned, escaped, pipes
 from supclap_platform.results.verdict_formats import (
@@ -20,51 +18,24 @@ from supclap_platform.results.verdict_formats import (
     values_of,
     words_of,
 )
-from supclap_platform.results.verdicts import Outcome, Verdict
-
-
-@dataclass(frozen=True)
-class ConcludedPart:
-    """One of the included experiments, concluded as if it had been run by itself."""
-
-    experiment: Experiment
-    conclusion: Conclusion
-
-    @property
-    def name(self) -> str:
-        return self.experiment.name
-
-    @property
-    def verdicts(self) -> tuple[Verdict, ...]:
-        return self.conclusion.verdicts
-
-    @property
-    def runs(self) -> tuple[int, int]:
-        """How many of the runs behind its table are done, and how many there are."""
-        states = {
-            run.signature: run.state for row in self.conclusion.table.rows for run in row.runs
-        }
-        return sum(state == "done" for state in states.values()), len(states)
-
-    def count(self, outcome: Outcome) -> int:
-        return sum(one.outcome is outcome for one in self.verdicts)
+from supclap_platform.results.verdicts import Outcome
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The parts in the file's order."""
+    """The parts in the file's order, each concluded as if it had been run by itself."""
 
     title: str
-    parts: tuple[ConcludedPart, ...]
+    parts: tuple[Conclusion, ...]
 
     @property
     def gaps(self) -> list[str]:
         """What is missing, each with its part."""
-        return [f"{part.name}: {gap}" for part in self.parts for gap in part.conclusion.table.gaps]
+        return [f"{part.name}: {gap}" for part in self.parts for gap in part.table.gaps]
 
     def text(self, form: str = "txt") -> str:
         """Every part as it would be shown by itself, then all together where the format can."""
-        shown = [part.conclusion.text(form) for part in self.parts]
+        shown = [part.text(form) for part in self.parts]
         if form == "csv":
             head = shown[0].partition("\n")[0] + "\n"
             return head + "".join(text.partition("\n")[2] for text in shown)
@@ -83,11 +54,9 @@ class Summary:
         return [f"{folder.uri}/{name}" for name in self.files()]
 
 
-@activity("making the tables and the verdicts")
-def summarise_parts(experiment: Experiment, ledger: Ledger, mixed: bool = False) -> Summary:
-    """All parts from what the ledger holds now. Raises InputError as `build_table` does."""
-    parts = tuple(ConcludedPart(part, conclude(part, ledger, mixed)) for part in experiment.parts)
-    return Summary(experiment.about or experiment.name, parts)
+def summarise(experiment: Experiment, parts: Sequence[Conclusion]) -> Summary:
+    """What the conclusions of an including experiment's parts say together."""
+    return Summary(experiment.about or experiment.name, tuple(parts))
 
 
 def summary_as_text(summary: Summary) -> str:
@@ -147,13 +116,10 @@ def _counts(summary: Summary) -> list[list[str]]:
     return [*rows, ["all", *totals, _distinct(summary.parts)]]
 
 
-def _distinct(parts: Sequence[ConcludedPart]) -> str:
+def _distinct(parts: Sequence[Conclusion]) -> str:
     """Runs that several parts share count once."""
     states = {
-        run.signature: run.state
-        for part in parts
-        for row in part.conclusion.table.rows
-        for run in row.runs
+        run.signature: run.state for part in parts for row in part.table.rows for run in row.runs
     }
     return f"{sum(state == 'done' for state in states.values())}/{len(states)}"
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from supclap_platform.experiment.columns import Column
 from supclap_platform.ledger.records import State
+from supclap_platform.ledger.staleness import Stale
 from supclap_platform.results.statistics import SeedSummary
 
 
@@ -73,6 +74,6 @@ class Table:
     notes: tuple[str, ...]
     experiment: str
     gaps: tuple[str, ...]  # of the notes, those on what is missing
-    stale: bool = False  # holds numbers of other code than would run today
+    stale: tuple[Stale, ...] = ()  # what it holds of other code than would run today
     made_with: str = ""  # of the notes, that on code and data, which no paper's caption bears
     label: str = ""  # what LaTeX's \ref finds it by

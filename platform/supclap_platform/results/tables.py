@@ -72,7 +72,7 @@ def build_table(
         notes=(*notes, made_with) if made_with else notes,
         experiment=experiment.name,
         gaps=tuple(gaps_of(rows, experiment.columns)),
-        stale=bool(stale),
+        stale=stale,
         made_with=made_with,
         label=experiment.layout.label,
     )

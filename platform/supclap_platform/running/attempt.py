@@ -20,7 +20,7 @@ from typing import Any, Literal
 from supclap.code import PACKAGE, own_code
 from supclap.config import RunConfig
 from supclap.data.cache import build_once, cache_folder
-from supclap.errors import InputError
+from supclap.errors import FULL, InputError
 from supclap.events import Event
 from supclap.feasibility import CELL
 from supclap.run_files import MODEL
@@ -118,10 +118,9 @@ def run_cell(task: Task, report: Report | None = None) -> Ending:
     except InputError as error:
         return Ending("failed", str(error), configuration=True)
     except OSError as error:
-        return Ending(
-            "crashed",
-            f"storage {without_password(task.storage)}: {masked(str(error), task.storage)}",
-        )
+        text = f"storage {without_password(task.storage)}: {masked(str(error), task.storage)}"
+        full = error.errno in FULL  # as with what training writes: no other attempt finds room
+        return Ending("failed" if full else "crashed", text, configuration=full)
     if lease is None:
         done = ledger.state(task.signature) is State.DONE
         return Ending("done" if done else "busy")

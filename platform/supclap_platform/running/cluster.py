@@ -14,8 +14,9 @@ from typing import Any
 from supclap.environment import environment
 from supclap.errors import InputError
 from supclap.progress import activity
+from supclap_platform.running.machine import cores
 from supclap_platform.running.ray_folder import ray_folder, sweep
-from supclap_platform.running.ray_internals import hush, sparing
+from supclap_platform.running.ray_internals import bury, hush, sparing
 
 DAEMONS = ("gcs_server", "raylet")
 OBJECT_STORE = 100 * 2**20  # bytes; results travel through the ledger, not through Ray
@@ -26,8 +27,12 @@ _SETTINGS = {
 }
 
 
-class RayLost(Exception):
-    """An own Ray has died. Its cells are not to blame, and can go on."""
+class RayLost(BaseException):
+    """An own Ray has died. Its cells are not to blame, and can go on.
+
+    It ends a run as KeyboardInterrupt does: Ray Tune must not take it for a fault of its own, and
+    ask the dead to stop its trials.
+    """
 
 
 @dataclass(frozen=True)
@@ -65,15 +70,8 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[C
     os.environ.update({k: v for k, v in _SETTINGS.items() if k not in os.environ})
     hush()
     ray = _own(cpus or cores()) if address is None else _attached(address)
-    with ray as cluster, _terminated_as_interrupted():
+    with ray as cluster:
         yield cluster
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextlib.contextmanager
@@ -82,23 +80,32 @@ def _own(cpus: int) -> Iterator[Cluster]:
 
     sweep()
     with ray_folder() as folder:
+        daemons: tuple[Any, ...] = ()
         try:
-            try:
-                with sparing():
-                    _start(cpus, _temp_dir=folder)
-            except Exception:  # perhaps of another Ray's inside: its public settings alone
-                ray.shutdown()
-                _start(cpus)
-        except Exception as error:
-            raise InputError(f"Ray does not start on this machine: {_first_line(error)}") from error
-        daemons = _daemons()
-        try:
+            _begin(cpus, folder)
+            daemons = _daemons()
             yield Cluster(ray.get_runtime_context().gcs_address, own=True, daemons=daemons)
         finally:
-            if dead_of(daemons):  # what is left of it; `ray.shutdown` would wait for the dead
-                _end(daemons)
-            else:
+            if daemons and not dead_of(daemons):
                 ray.shutdown()
+            else:  # what is left of it, or has begun; `ray.shutdown` would wait for the dead
+                _end(daemons or _daemons())
+                bury()
+
+
+def _begin(cpus: int, folder: str) -> None:
+    """Starts Ray; its files lie in the folder where it allows that."""
+    import ray
+
+    try:
+        try:
+            with sparing():
+                _start(cpus, _temp_dir=folder)
+        except Exception:  # perhaps of another Ray's inside: its public settings alone
+            ray.shutdown()
+            _start(cpus)
+    except Exception as error:
+        raise InputError(f"Ray does not start on this machine: {_first_line(error)}") from error
 
 
 def _daemons() -> tuple[Any, ...]:
@@ -139,11 +146,9 @@ def _end(daemons: tuple[Any, ...]) -> None:
 
 @activity("starting Ray")
 def _start(cpus: int, **private: Any) -> None:
-    import ray
-
     # Workers inherit it; numpy's thread pool is made when they import it, before any cell is known.
     with environment(OMP_NUM_THREADS="1"):
-        ray.init(
+        _init(
             address="local",
             num_cpus=cpus,
             object_store_memory=OBJECT_STORE,
@@ -154,6 +159,18 @@ def _start(cpus: int, **private: Any) -> None:
             configure_logging=True,
             **private,
         )
+
+
+def _init(**settings: Any) -> None:
+    """Starts or joins Ray. Its own handler of SIGTERM, which ends the process at once, goes."""
+    import ray
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(**settings)
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 @contextlib.contextmanager
@@ -169,7 +186,7 @@ def _attached(address: str) -> Iterator[Cluster]:
         _reachable(address)
     try:
         with activity(f"joining the Ray cluster at {address}"):
-            ray.init(
+            _init(
                 address=address,
                 log_to_driver=False,
                 logging_level="ERROR",
@@ -183,25 +200,6 @@ def _attached(address: str) -> Iterator[Cluster]:
         yield Cluster(ray.get_runtime_context().gcs_address, own=False)
     finally:
         ray.shutdown()
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM does what Ctrl-C does, and so does SIGHUP, that of a terminal that is closed (where
-    nohup has not asked to ignore it). Ray's own handler of SIGTERM, set when it starts, aborts."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {
-        number: signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _reachable(address: str) -> None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import asdict, fields
+from itertools import chain, repeat
 
-from supclap.progress import Doing, listening
+from supclap.progress import Doing, followed
 from supclap.storage import Folder
 
 FILE = "doing.json"
@@ -26,35 +26,28 @@ EVERY = {True: 2.0, False: 10.0}  # seconds between two, at least; by whether st
 @contextlib.contextmanager
 def noted(folder: Folder) -> Iterator[None]:
     """Notes in a cell's folder what this process is busy with, while the context is open."""
-    latest: list[Doing | None] = [None]
-    ended = threading.Event()
+    heard: Doing | None = None
+    written: Doing | None = None
 
     def take(doing: Doing | None) -> None:
-        if doing is not None:
-            latest[0] = doing
+        nonlocal heard
+        heard = doing or heard
 
     def write() -> None:
-        before = None
-        pause = FIRST
-        while not ended.wait(pause):
-            pause = EVERY[folder.local is not None]
-            now = latest[0]
-            if now is not None and now != before:
-                # A storage that is away for a moment is no reason to stop.
-                with contextlib.suppress(OSError):
-                    folder.write(FILE, json.dumps(asdict(now)).encode())
-                    before = now
-
-    thread = threading.Thread(target=write, name="doing", daemon=True)
-    with listening(take):
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
+        nonlocal written
+        now = heard
+        if now is not None and now != written:
+            # A storage that is away for a moment is no reason to stop.
             with contextlib.suppress(OSError):
-                folder.delete(FILE)
+                folder.write(FILE, json.dumps(asdict(now)).encode())
+                written = now
+
+    try:
+        with followed(take, write, chain([FIRST], repeat(EVERY[folder.local is not None]))):
+            yield
+    finally:
+        with contextlib.suppress(OSError):
+            folder.delete(FILE)
 
 
 def doing_in(folder: Folder) -> Doing | None:

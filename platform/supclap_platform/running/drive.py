@@ -65,6 +65,20 @@ def drive(
     return _failures(grid, console)
 
 
+def say_unwritten(place: str, error: OSError, rest: str, console: Console) -> None:
+    """Says that a run could not write down what it ends with; that needs no room itself.
+
+    Args:
+        rest: what is kept all the same, and what to do.
+    """
+    console.print(
+        f"{place}: cannot be written: {error.strerror or error}; {rest}",
+        style="bold red",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
 def _open(grid: Grid) -> list[Cell]:
     return [s.cell for phase in (Phase.RUNNING, Phase.WAITING) for s in grid.of(phase)]
 

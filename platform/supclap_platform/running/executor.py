@@ -9,14 +9,13 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from supclap.errors import InputError
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.schema import Resources
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.running.attempt import Ending, Task, nested, run_cell, task_of
 from supclap_platform.running.cluster import Cluster, dead_of
+from supclap_platform.running.machine import MB, check_fits, demand
 
-MB = 2**20
 MOST_BUNDLES = 1_000
 REFRESH = 5.0  # seconds between looks at the resources of a cluster, which may grow and shrink
 GRACE = 5.0  # seconds that cells get to give their leases back when a run is stopped
@@ -47,19 +46,12 @@ class RayExecutor:
 
     def check(self, cells: list[Cell]) -> None:
         """Raises InputError for a cell that an own Ray, which cannot grow, can never run."""
-        if not self._cluster.own:
-            return
-        for cell in cells:
-            least = cell.resources.min_workers or cell.resources.workers
-            given = cell.resources.model_copy(update={"workers": least})
-            for name, amount in demand(given).items():
-                if amount > self._total.get(name, 0.0) + 1e-9:
-                    unit = MB if name == "memory" else 1
-                    raise InputError(
-                        f"{cell.label}: its resources ask for {amount / unit:g} {name}, this "
-                        f"machine has {self._total.get(name, 0.0) / unit:g}; lower 'resources' or "
-                        "attach to a cluster with --address"
-                    )
+        if self._cluster.own:
+            check_fits(cells, self._total)
+
+    def require_ray(self) -> None:
+        """Raises RayLost where an own Ray is dead."""
+        self._cluster.check()
 
     def room_for(self, cell: Cell) -> bool:
         if not self._running:
@@ -98,7 +90,7 @@ class RayExecutor:
             request_resources(bundles=bundles[:MOST_BUNDLES])
 
     def wait(self, seconds: float) -> list[tuple[str, Ending]]:
-        self._cluster.check()
+        self.require_ray()
         if not self._running:
             time.sleep(seconds)
             return []
@@ -107,7 +99,7 @@ class RayExecutor:
         if ended:  # and whatever has ended with it
             ended, _ = ray.wait(running, num_returns=len(running), timeout=0)
         found = [(ref, _ending(ref)) for ref in ended]
-        self._cluster.check()  # of what ends with Ray nothing counts as an attempt
+        self.require_ray()  # of what ends with Ray nothing counts as an attempt
         return [(self._running.pop(ref).signature, ending) for ref, ending in found]
 
     @property
@@ -131,16 +123,6 @@ class RayExecutor:
             self._total = self._cluster.resources()
             self._asked = time.monotonic()
         return self._total
-
-
-def demand(resources: Resources) -> dict[str, float]:
-    """What a cell takes of the cluster while it runs, in Ray's names and units."""
-    wanted = {
-        "CPU": resources.cpu * resources.workers,
-        "GPU": resources.gpu * resources.workers,
-        "memory": float((resources.memory or 0) * MB * resources.workers),
-    }
-    return {name: amount for name, amount in wanted.items() if amount}
 
 
 def _options(resources: Resources) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def sparing() -> Iterator[None]:
 
     Left out are the autoscaler, the monitor of logs that are not shown, and the dashboard, which is
     started even where it is declined: of the time that a short grid takes beyond its cells they
-    were a quarter.
+    were a quarter. Nor does Ray answer SIGTERM, while it starts: whoever starts it does.
     """
     with contextlib.ExitStack() as stack:
         whole = _found("ray._private.parameter", "RayParams")
@@ -40,6 +40,10 @@ def sparing() -> Iterator[None]:
         if _found("ray._private.services", "start_api_server") is not None:
             stack.enter_context(
                 _replaced("ray._private.services", "start_api_server", lambda *_, **__: ("", None))
+            )
+        if _found("ray._private.utils", "set_sigterm_handler") is not None:
+            stack.enter_context(
+                _replaced("ray._private.utils", "set_sigterm_handler", lambda _: None)
             )
         yield
 
@@ -61,6 +65,14 @@ def hush() -> None:
     module, name = "ray._private.worker", "print_to_stdstream"
     if _found(module, name) is not None:
         setattr(importlib.import_module(module), name, print_shortly)
+
+
+def bury() -> None:
+    """Lets nothing ask a dead Ray when Python exits: Ray Tune would ask its state store there to
+    forget a trainable, and wait a minute for the answer."""
+    reset = _found("ray.experimental.internal_kv", "_internal_kv_reset")
+    if reset is not None:
+        reset()
 
 
 def _found(module: str, name: str) -> Any:

@@ -1,8 +1,7 @@
-"""What a study has found: its finished trials from the best to the worst, kept in the ledger."""
+"""What a study has found, as the ledger keeps it: its finished trials from best to worst."""
 
 from __future__ import annotations
 
-from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.search.study import Book
 from supclap_platform.search.winner import (
     Findings,
@@ -10,7 +9,6 @@ from supclap_platform.search.winner import (
     rank,
     search_digest,
     whole_setting,
-    write_findings,
 )
 
 
@@ -23,15 +21,12 @@ def ranked(book: Book) -> list[Ranked]:
     return rank(found, book.search.objectives)
 
 
-def keep_findings(book: Book, ledger: Ledger, ended: bool = True) -> Findings:
-    """Writes down what a study has found so far, or where it has ended for good."""
-    experiment = book.trials.experiment
-    findings = Findings(
-        search=search_digest(experiment),
+def findings_of(book: Book) -> Findings:
+    """What a study has found so far."""
+    return Findings(
+        search=search_digest(book.trials.experiment),
         objectives=[str(objective) for objective in book.search.objectives],
         best=ranked(book),
         trials=len(book.over()),
         left=book.left,
     )
-    write_findings(experiment, findings, ledger, ended)
-    return findings

@@ -21,26 +21,27 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import make_plan
 from supclap_platform.ledger.records import State
 from supclap_platform.ledger.staleness import stale_cells
-from supclap_platform.mirror.tracking import Tracker, open_tracker
+from supclap_platform.mirror.tracking import LAST_LOOK, Tracker, tracked
 from supclap_platform.results.table_files import tables_of
 from supclap_platform.running.attempt import task_of
-from supclap_platform.running.cluster import connected
-from supclap_platform.running.drive import drive
+from supclap_platform.running.cluster import RayLost, connected
+from supclap_platform.running.drive import LOST, drive, say_unwritten
 from supclap_platform.running.executor import RayExecutor
+from supclap_platform.running.machine import check_fits, machine
 from supclap_platform.running.progress import Progress
 from supclap_platform.running.view import View
 from supclap_platform.search.explain import explain
 from supclap_platform.search.job import Common
-from supclap_platform.search.judging import keep_findings
+from supclap_platform.search.judging import findings_of
 from supclap_platform.search.searcher import StudySearch
-from supclap_platform.search.study import Book
+from supclap_platform.search.study import Book, kept, study_url
 from supclap_platform.search.trials import Trials
-from supclap_platform.search.tuning import tune_search
+from supclap_platform.search.tuning import INTERRUPTION, tune_search
 from supclap_platform.search.warm import finished
-from supclap_platform.search.winner import with_winner
+from supclap_platform.search.winner import read_findings, with_winner, write_findings
 
 LOCK = "search"  # in the experiment's folder: held by the search's one driver
-LAST_LOOK = 10.0
+LOST_RAY = "Ray has died"  # why trials were stopped
 
 
 def run_search(
@@ -55,10 +56,17 @@ def run_search(
 ) -> int:
     """Goes on with the file's search until its trials or its budget are used up; the exit code.
 
-    Raises InputError for a study that this file cannot go on with, before anything starts.
+    Raises InputError for a study that this file cannot go on with, before anything starts, and
+    OSError where study or ledger cannot be written.
     """
-    with _only_driver(experiment, ledger):
-        book = Book(Trials(experiment), ledger, study_storage)
+    trials = Trials(experiment)
+    if ledger.spared(lambda: read_findings(experiment, ledger)) is None:  # it has not ended yet
+        _check_machine(trials, address, cpus)
+    with (
+        _only_driver(experiment, ledger),
+        kept(study_url(ledger, experiment.name, study_storage)),
+    ):
+        book = Book(trials, ledger, study_storage)
         _refuse_mixture(book, ledger, mixed)
         book.prepare(finished(book.trials, ledger) if book.search.warm_start else ())
         _head(book, ledger, console)
@@ -90,56 +98,83 @@ def _drive(
     tracking_uri: str | None,
 ) -> int:
     experiment = book.trials.experiment
-    probe = book.trials.of(0, next(book.search.space.probes())[1])
-    cell = probe.cells[0]
+    _check_machine(book.trials, address, cpus)
+    probe = book.trials.probe()
     with connected(address, cpus) as cluster:
         executor = RayExecutor(cluster, ledger, experiment.name)
-        executor.check([cell, *probe.stages])
+        executor.check([*probe.cells, *probe.stages])
         shown = with_winner(replace(experiment, claims=()), ledger)
-        tracker = open_tracker(
-            shown,
-            probe.stages,
-            ledger,
-            tracking_uri,
-            lambda line: console.print(line, style="yellow", markup=False, soft_wrap=True),
-        )
-        status = "KILLED"
-        try:
-            failed = _stages(experiment, probe.stages, ledger, executor, tracker, console)
-            if failed:
-                return failed
-            search = StudySearch(book, ledger, lambda line: view.say(line, "red"))
-            if search.recovered:
-                console.print(f"interrupted trials that go on: {search.recovered}")
-            task = replace(task_of(cell, ledger, experiment.name), label="", signature="")
-            common = Common(task, book.search.objectives)
-            with announce(ledger, experiment.name) as driver, View(console) as view:
 
-                def watch(progress: Progress) -> bool:
-                    if view.due():
-                        view.show(progress)
-                    tracker.catch_up()
-                    return driver.lost
+        def say(line: str) -> None:
+            console.print(line, style="yellow", markup=False, soft_wrap=True)
 
-                at_once = executor.places(cell)
-                stopped = tune_search(search, book, ledger, common, at_once, watch)
-            if search.mistake:
-                status = "FAILED"
-                text = f"failed: {search.mistake}"
-                console.print(text, style="bold red", markup=False, soft_wrap=True)
-                return 1
-            if stopped == "interrupted":
-                done = len(book.over())
-                console.print(
-                    f"stopped with {done} of {counted(done + book.left, 'trial')} over; the same "
-                    "command goes on",
-                    soft_wrap=True,
-                )
-                return INTERRUPTED
-            status = "FINISHED"
-            return _conclude(book, ledger, search, stopped, console)
-        finally:
+        with tracked(shown, probe.stages, ledger, tracking_uri, say) as tracker:
+            code = _stages(experiment, probe.stages, ledger, executor, tracker, console)
+            status = "KILLED"
+            if not code:
+                code, status = _trials(book, ledger, executor, tracker, console)
             tracker.close(status, tables_of(shown, ledger), patience=LAST_LOOK)
+            return code
+
+
+def _check_machine(trials: Trials, address: str | None, cpus: int | None) -> None:
+    """Raises InputError for trials that an own Ray, which is not started yet, can never run."""
+    if address is None:
+        probe = trials.probe()
+        cells = [*probe.cells, *probe.stages]
+        check_fits(cells, machine(cells, cpus))
+
+
+def _trials(
+    book: Book, ledger: Ledger, executor: RayExecutor, tracker: Tracker, console: Console
+) -> tuple[int, str]:
+    """Runs the trials under the live view, and says how it ended: the exit code, MLflow's status.
+
+    Ctrl-C, an own Ray that has died and a full disk charge no trial: the same command goes on.
+    """
+    experiment = book.trials.experiment
+    cell = book.trials.probe().cells[0]
+    task = replace(task_of(cell, ledger, experiment.name), label="", signature="")
+    common = Common(task, book.search.objectives)
+    with announce(ledger, experiment.name) as driver, View(console) as view:
+        search = StudySearch(book, ledger, lambda line: view.say(line, "red"), executor.require_ray)
+        if search.recovered:
+            view.say(f"interrupted trials that go on: {search.recovered}")
+
+        def watch(progress: Progress) -> bool:
+            if view.due():
+                view.show(progress)
+            tracker.catch_up()
+            return driver.lost
+
+        try:
+            stopped = tune_search(search, book, ledger, common, executor.places(cell), watch)
+        except RayLost as lost:
+            view.say(f"{lost}; running trials keep their last checkpoint", "bold red")
+            stopped = LOST_RAY
+    if search.mistake:
+        text = f"failed: {search.mistake}"
+        console.print(text, style="bold red", markup=False, soft_wrap=True)
+        return 1, "FAILED"
+    if search.unkept is not None:
+        _say_unkept(book, ledger, search.unkept, console)
+        return 1, "KILLED"
+    if stopped in (INTERRUPTION, LOST_RAY):
+        done = len(book.over())
+        console.print(
+            f"stopped with {done} of {counted(done + book.left, 'trial')} over; the same "
+            "command goes on",
+            soft_wrap=True,
+        )
+        return (LOST if stopped == LOST_RAY else INTERRUPTED), "KILLED"
+    code = _conclude(book, ledger, search, stopped, console)
+    return code, "FAILED" if code else "FINISHED"
+
+
+def _say_unkept(book: Book, ledger: Ledger, error: OSError, console: Console) -> None:
+    place = error.filename or ledger.experiment_folder(book.trials.experiment.name).uri
+    rest = "what the search has found so far is kept: make room, and the same command goes on"
+    say_unwritten(str(place), error, rest, console)
 
 
 def _stages(
@@ -192,8 +227,7 @@ def _conclude(
     stopped: str | None,
     console: Console,
 ) -> int:
-    """Writes down and says how the search ended; the exit code."""
-    findings = keep_findings(book, ledger)
+    """Says how the search ended, and writes it down; the exit code."""
     over = book.over()
     names = [trial.state.name for trial in over]
     wall, workers = book.spent()
@@ -211,17 +245,24 @@ def _conclude(
             markup=False,
             soft_wrap=True,
         )
-    if not findings.best:
+    findings = findings_of(book)
+    if findings.best:
+        best = findings.best[0]
+        pairs = zip(findings.objectives, best.values, strict=True)
+        values = ", ".join(f"{name} {value:.4g}" for name, value in pairs)
+        console.print(f"best: trial {best.number}: {values}", markup=False, soft_wrap=True)
+        shown = ", ".join(f"{key}={_number(value)}" for key, value in best.params.items())
+        console.print(f"      {shown}", markup=False, soft_wrap=True)
+    else:
         console.print("no trial has finished: there is no winner", style="bold red", markup=False)
+    try:  # the last words need no room: they are printed before they are written
+        write_findings(book.trials.experiment, findings, ledger)
+        drawn = explain(book, ledger) if findings.best else []
+    except OSError as error:
+        _say_unkept(book, ledger, error, console)
         return 1
-    best = findings.best[0]
-    values = ", ".join(
-        f"{name} {value:.4g}" for name, value in zip(findings.objectives, best.values, strict=True)
-    )
-    console.print(f"best: trial {best.number}: {values}", markup=False, soft_wrap=True)
-    shown = ", ".join(f"{key}={_number(value)}" for key, value in best.params.items())
-    console.print(f"      {shown}", markup=False, soft_wrap=True)
-    drawn = explain(book, ledger)
+    if not findings.best:
+        return 1
     place = ledger.experiment_folder(book.trials.experiment.name).uri
     console.print(
         f"written: {place}/trials.csv, {place}/{drawn[0]} (and {len(drawn) - 1} more figures)",

@@ -9,7 +9,8 @@ be finished already.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ from supclap_platform.ledger.plan import profile_key, shape
 from supclap_platform.ledger.records import Known, State
 from supclap_platform.running.attempt import ask_workers_to_end, nested
 from supclap_platform.search.job import config_of, curve
-from supclap_platform.search.study import CELLS, Book
+from supclap_platform.search.study import CELLS, Book, kept
 from supclap_platform.search.trials import Trial, all_done
 
 Say = Callable[[str], None]
@@ -45,9 +46,13 @@ class StudySearch(OptunaSearch):
         stopping: no more trials are handed out, and those that end are left for the next run.
         live: Tune's trials that are not over, by Tune's name of them.
         known: trials whose value the ledger had, so that nothing was run.
+        unkept: why study or ledger could not be written any more, which ends the search.
+
+    Args:
+        check: raises RayLost where an own Ray is dead. What trials report then is not their own.
     """
 
-    def __init__(self, book: Book, ledger: Ledger, say: Say) -> None:
+    def __init__(self, book: Book, ledger: Ledger, say: Say, check: Callable[[], None]) -> None:
         objectives = book.search.objectives
         super().__init__(
             space=book.search.space,
@@ -61,16 +66,35 @@ class StudySearch(OptunaSearch):
         self._book = book
         self._ledger = ledger
         self._say = say
+        self.check = check
         self._orphans = book.orphans()
         self.stopping: str | None = None  # why
         self.mistake: str | None = None  # of the input: every further trial would meet it
+        self.unkept: OSError | None = None
         self.live: dict[str, Live] = {}
         self.known = 0
         self._ending: set[str] = set()  # Tune's names of stopped trials whose workers are to end
         self.recovered = len(self._orphans)
 
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Ends the search where what it does in here cannot be kept, as on a full disk. What it has
+        kept before stays, and trials that were under way go on with the next run."""
+        try:
+            with kept(self._book.url):
+                yield
+        except OSError as error:
+            self.unkept = self.unkept or error
+            self.stopping = self.stopping or "what it finds cannot be kept"
+
     def suggest(self, trial_id: str) -> Any:
         """The next trial with something to run; values that the ledger knows go to the study."""
+        self.check()
+        with self.keeping():
+            return self._next(trial_id)
+        return Searcher.FINISHED
+
+    def _next(self, trial_id: str) -> Any:
         while self.stopping is None:
             own = self._orphans.pop(0) if self._orphans else self._book.ask()
             if own is None:
@@ -94,6 +118,12 @@ class StudySearch(OptunaSearch):
 
         One that has workers is asked to end them, and then ends by itself.
         """
+        self.check()
+        with self.keeping():
+            return self._hear(trial_id, result)
+        return True
+
+    def _hear(self, trial_id: str, result: dict[str, Any]) -> bool:
         if trial_id in self._ending:
             return False
         live = self.live.get(trial_id)
@@ -127,10 +157,12 @@ class StudySearch(OptunaSearch):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """What ended without a last word: its process died more often than it may."""
+        self.check()
         self._ending.discard(trial_id)
         live = self.live.pop(trial_id, None)
         if live is not None and self.stopping is None:
-            self._fail(live, {"error": "its process ended", "configuration": False, "log": ()})
+            with self.keeping():
+                self._fail(live, {"error": "its process ended", "configuration": False, "log": ()})
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Nothing: all that counts is in the study, and a search goes on from there."""

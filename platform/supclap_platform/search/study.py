@@ -8,12 +8,15 @@ go on from their checkpoints, and the study ends as it would have ended.
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
 from supclap.errors import InputError
@@ -83,7 +86,7 @@ class Book:
     @property
     def steps(self) -> int:
         """Epochs that a whole trial reports, its seeds one after another."""
-        probe = self.trials.of(0, next(self.search.space.probes())[1])
+        probe = self.trials.probe()
         return probe.cells[0].config.epochs * len(self.search.seeds)
 
     def prepare(self, warm: Iterable[tuple[Params, list[float], str]] = ()) -> None:
@@ -282,6 +285,17 @@ class Book:
             f"{_difference(before, now)}; give this one a name of its own (search: "
             f"{{study: {_new_name(self.search.name, known)}}}), or put the file back"
         )
+
+
+@contextmanager
+def kept(url: str) -> Iterator[None]:
+    """Raises OSError where the study's database cannot be read or written: it is full, or away."""
+    try:
+        yield
+    except StorageInternalError as error:
+        reason = one_line(str(error.__cause__ or error).strip().partition("\n")[0])
+        number = errno.ENOSPC if "is full" in reason else errno.EIO
+        raise OSError(number, masked(reason, url), without_password(url)) from error
 
 
 def open_storage(url: str, ledger: Ledger, experiment: str) -> Any:

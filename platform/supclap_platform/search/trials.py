@@ -44,6 +44,10 @@ class Trials:
         """The trial of a setting."""
         return self.with_seeds(number, params, self.search.seeds)
 
+    def probe(self) -> Trial:
+        """A trial of some setting, to see what all trials need."""
+        return self.of(0, next(self.search.space.probes())[1])
+
     def with_seeds(self, number: int, params: Mapping[str, Any], seeds: Sequence[int]) -> Trial:
         """The same on other seeds."""
         label = f"{TRIAL}{number}"

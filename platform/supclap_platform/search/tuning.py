@@ -14,14 +14,16 @@ from supclap.environment import environment
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.running.attempt import nested
-from supclap_platform.running.executor import demand
+from supclap_platform.running.machine import demand
 from supclap_platform.running.progress import Progress, Reader, Running, running
 from supclap_platform.search.job import Common, run_trial
-from supclap_platform.search.judging import keep_findings
+from supclap_platform.search.judging import findings_of
 from supclap_platform.search.searcher import StudyScheduler, StudySearch
 from supclap_platform.search.study import Book
+from supclap_platform.search.winner import write_findings
 
 RAY_TUNE = "ray-tune"  # below the experiment's folder, while Tune works there
+INTERRUPTION = "interrupted"  # why a search was stopped that was asked to
 NOTE_SECONDS = 5.0  # between notes of what the search has cost
 LOOK_SECONDS = 1.0  # between looks at the running trials
 _SETTINGS = {
@@ -46,12 +48,15 @@ def tune_search(
     Args:
         at_once: trials side by side.
         watch: called about once a second.
+
+    Raises:
+        RayLost: an own Ray has died. The study goes on with the next run, and no trial is charged.
     """
     from ray import tune
 
     folder = ledger.experiment_folder(book.trials.experiment.name)
     name = secrets.token_hex(4)
-    probe = book.trials.of(0, next(book.search.space.probes())[1]).cells[0]
+    probe = book.trials.probe().cells[0]
     keeper = _Keeper(search, book, ledger, at_once, probe, watch)
     with _quiet(), _interrupted(keeper):
         tuner = tune.Tuner(
@@ -80,8 +85,9 @@ def tune_search(
         try:
             tuner.fit()
         finally:
-            keeper.note()
-            folder.delete(RAY_TUNE)  # a search has one driver: nobody else works there
+            with search.keeping():
+                keeper.note()
+                folder.delete(RAY_TUNE)  # a search has one driver: nobody else works there
     return search.stopping
 
 
@@ -113,24 +119,27 @@ class _Keeper:
             self._search.stopping = reason
 
     def step(self) -> None:
+        self._search.check()
         now = time.monotonic()
         if now - self._looked < LOOK_SECONDS:
             return
         self._worked += (now - self._looked) * self._workers * len(self._search.live)
         self._looked = now
-        used = self._book.exhausted((now - self._noted, self._worked))
-        if used:
-            self.stop(used)
-        if now - self._noted > NOTE_SECONDS:
-            self.note()
-        if self._watch(self.progress()):
-            self.stop("interrupted")
+        with self._search.keeping():
+            used = self._book.exhausted((now - self._noted, self._worked))
+            if used:
+                self.stop(used)
+            if now - self._noted > NOTE_SECONDS:
+                self.note()
+            if self._watch(self.progress()):
+                self.stop(INTERRUPTION)
 
     def note(self) -> None:
         """Writes down what the search has cost."""
         now = time.monotonic()
         self._book.spend(now - self._noted, self._worked)
-        keep_findings(self._book, self._ledger, ended=False)
+        experiment = self._book.trials.experiment
+        write_findings(experiment, findings_of(self._book), self._ledger, ended=False)
         self._noted, self._worked = now, 0.0
 
     def progress(self) -> Progress:
@@ -170,9 +179,12 @@ class _Keeper:
     def callback(self) -> Any:
         from ray.tune import Callback
 
-        keeper = self
+        keeper, search = self, self._search
 
         class Loop(Callback):
+            def on_step_begin(self, iteration: int, trials: Any, **more: Any) -> None:
+                search.check()  # a dead Ray is not to be asked for anything
+
             def on_step_end(self, iteration: int, trials: Any, **more: Any) -> None:
                 keeper.step()
 
@@ -229,7 +241,7 @@ def _interrupted(keeper: _Keeper) -> Iterator[None]:
     def ask(number: int, frame: Any) -> None:
         if keeper._search.stopping is not None:
             raise KeyboardInterrupt
-        keeper.stop("interrupted")
+        keeper.stop(INTERRUPTION)
 
     before = signal.signal(signal.SIGINT, ask)
     try:

@@ -1,0 +1,87 @@
+"""What this machine has for cells, known without Ray: what can never run here is refused before
+Ray is started."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+
+from supclap.errors import InputError
+from supclap_platform.experiment.cells import Cell
+from supclap_platform.experiment.schema import Resources
+
+MB = 2**20
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def demand(resources: Resources) -> dict[str, float]:
+    """What a cell takes while it runs, in Ray's names and units."""
+    wanted = {
+        "CPU": resources.cpu * resources.workers,
+        "GPU": resources.gpu * resources.workers,
+        "memory": float((resources.memory or 0) * MB * resources.workers),
+    }
+    return {name: amount for name, amount in wanted.items() if amount}
+
+
+def machine(cells: Iterable[Cell], cpus: int | None = None) -> dict[str, float]:
+    """What this machine has in all of what the cells ask for, in Ray's names and units.
+
+    Args:
+        cpus: cores that an own Ray may use; by default all that this process may.
+    """
+    asked = {name for cell in cells for name in demand(cell.resources)}
+    have: dict[str, float] = {"CPU": cpus or cores()}
+    if "GPU" in asked:
+        import torch
+
+        have["GPU"] = torch.cuda.device_count()
+    if "memory" in asked:
+        import psutil
+
+        have["memory"] = psutil.virtual_memory().total
+    return have
+
+
+def misfit(cells: Iterable[Cell], have: Mapping[str, float]) -> str | None:
+    """The first cell that can never run with so much, in words; None where each can."""
+    for cell in cells:
+        for name, amount in _least(cell.resources).items():
+            if amount > have.get(name, 0.0) + 1e-9:
+                return (
+                    f"{cell.label}: its resources ask for {_amount(name, amount)} {_NAMES[name]}, "
+                    f"this machine has {_amount(name, have.get(name, 0.0))} for a run; lower "
+                    "'resources' or attach to a cluster with --address"
+                )
+    return None
+
+
+def check_fits(cells: Iterable[Cell], have: Mapping[str, float]) -> None:
+    """Raises InputError for a cell that can never run with so much."""
+    found = misfit(cells, have)
+    if found is not None:
+        raise InputError(found)
+
+
+_NAMES = {"CPU": "CPU", "GPU": "GPU", "memory": "MB of memory"}
+
+
+def _amount(name: str, amount: float) -> str:
+    return f"{amount / MB:.0f}" if name == "memory" else f"{amount:g}"
+
+
+def _least(resources: Resources) -> dict[str, float]:
+    """What a cell cannot do without. Workers that share devices do not lie across two of them."""
+    fewest = resources.model_copy(update={"workers": resources.min_workers or resources.workers})
+    wanted = demand(fewest)
+    if 0 < resources.gpu < 1:
+        sharers = math.floor(1 / resources.gpu + 1e-9)  # workers that one device holds
+        wanted["GPU"] = math.ceil(fewest.workers / sharers)
+    return wanted
