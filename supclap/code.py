@@ -10,12 +10,14 @@ execute no function of a module that their version leaves out.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from supclap.syntax import Parsed, parse
+from supclap.user_code.identity import parts_of
 
 if TYPE_CHECKING:
     from supclap.config import DataConfig, RunConfig
@@ -68,7 +70,15 @@ NO_EFFECT = {
     "supclap.section",
     "supclap.storage",
     "supclap.stored",
+    "supclap.syntax",
     "supclap.usage",
+    "supclap.user_code",
+    "supclap.user_code.folder",
+    "supclap.user_code.identity",
+    "supclap.user_code.imports",
+    "supclap.user_code.loading",
+    "supclap.user_code.outline",
+    "supclap.user_code.travel",
     "supclap.version",
     "supclap.wording",
 }
@@ -100,7 +110,11 @@ class Code:
         self._versions: dict[tuple[bool, ...], dict[str, str]] = {}
 
     def modules(self, config: RunConfig) -> dict[str, str]:
-        """Each module that a run of the configuration depends on, with its hash."""
+        """Each module that a run of the configuration depends on, with its hash; then each part of
+        the user's that it names (`supclap.user_code.identity`)."""
+        return {**self._own(config), **parts_of(config)}
+
+    def _own(self, config: RunConfig) -> dict[str, str]:
         used = {name: fits(config) for name, fits in PARTS.items()}
         key = tuple(used.values())
         if key not in self._versions:
@@ -158,77 +172,6 @@ class Code:
             return parse(file.read_bytes())
         except FileNotFoundError:  # a name within a module
             return None
-
-
-class Parsed:
-    """A module's hash, and the names that it imports."""
-
-    def __init__(self, version: str, imports: frozenset[str]) -> None:
-        self.version, self.imports = version, imports
-
-
-@lru_cache(maxsize=512)
-def parse(source: bytes) -> Parsed:
-    """What a source says to Python. Equal for sources that differ in comments, docstrings, layout
-    and what only a type checker reads."""
-    tree = ast.parse(source)
-    words: list[str] = []
-    imports: set[str] = set()
-    _walk(tree, words, imports)
-    version = hashlib.sha256("\0".join(words).encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    return Parsed(version, frozenset(imports))
-
-
-# Set by the parser for its own sake: the context of a name follows from where it stands.
-_SILENT = frozenset({"ctx", "kind", "type_comment"})
-_WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-
-
-def _walk(node: ast.AST, words: list[str], imports: set[str]) -> None:
-    """Spells a node out. Empty fields are left out: newer Pythons have more of them."""
-    if isinstance(node, ast.Import):
-        imports.update(alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom) and node.module:
-        imports.add(node.module)
-        imports.update(f"{node.module}.{alias.name}" for alias in node.names)
-    words.append(f"({type(node).__name__}")
-    for name in node._fields:
-        if name in _SILENT:
-            continue
-        value = getattr(node, name, None)
-        if isinstance(value, list):
-            if name == "body" and isinstance(node, _WITH_DOCSTRING) and _is_text(value[:1]):
-                value = value[1:]
-            value = [one for one in value if not _for_types_alone(one)]
-        if value is None or value == []:
-            continue
-        words.append(name)
-        for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, ast.AST):
-                _walk(one, words, imports)
-            else:
-                words.append(f"{type(one).__name__}={one!r}")
-    words.append(")")
-
-
-def _is_text(body: list[ast.stmt]) -> bool:
-    """Whether a body's first statement is a docstring."""
-    first = body[0] if body else None
-    return (
-        isinstance(first, ast.Expr)
-        and isinstance(first.value, ast.Constant)
-        and isinstance(first.value.value, str)
-    )
-
-
-def _for_types_alone(node: object) -> bool:
-    """Whether it is an ``if TYPE_CHECKING:`` without an else."""
-    return (
-        isinstance(node, ast.If)
-        and isinstance(node.test, ast.Name)
-        and node.test.id == "TYPE_CHECKING"
-        and not node.orelse
-    )
 
 
 def _used(module: str, used: Mapping[str, bool]) -> bool:

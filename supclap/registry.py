@@ -9,7 +9,7 @@ file that registers it has been imported. Neither has a right that the other has
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -72,6 +72,11 @@ class Registered:
 
 _parts: dict[tuple[str, str], Registered] = {}
 
+
+class CannotRegister(ValueError):
+    """A class that is no part, or a name that is taken."""
+
+
 Class = TypeVar("Class", bound=type)
 
 
@@ -79,13 +84,13 @@ def register(name: str) -> Callable[[Class], Class]:
     """A class decorator: the part is named ``name`` in configurations.
 
     Raises:
-        ValueError: the class follows no protocol of `supclap.parts`, or the name is taken.
+        CannotRegister: the class follows no protocol of `supclap.parts`, or the name is taken.
     """
 
     def registered(made: Class) -> Class:
         kind = getattr(made, "kind", None)
         if kind not in BUILT_IN:
-            raise ValueError(
+            raise CannotRegister(
                 f"register('{name}'): {made.__name__} is of no kind of part; derive it from a "
                 "class of supclap.parts, such as LossTerm"
             )
@@ -97,9 +102,9 @@ def register(name: str) -> Callable[[Class], Class]:
 
 
 def add(kind: str, name: str, make: Callable[..., Any]) -> None:
-    """Makes a part known. Raises ValueError: there is one of that kind and name."""
+    """Makes a part known. Raises CannotRegister: there is one of that kind and name."""
     if name in BUILT_IN[kind] or (kind, name) in _parts:
-        raise ValueError(f"register('{name}'): there is already the {kind} '{name}'")
+        raise CannotRegister(f"register('{name}'): there is already the {kind} '{name}'")
     _parts[kind, name] = Registered(kind, name, make)
 
 
@@ -123,12 +128,34 @@ def class_of(kind: str, name: str) -> Callable[..., Any]:
     return made
 
 
+def all_parts() -> list[Registered]:
+    """Every part of the user's, in the order in which they were registered."""
+    return list(_parts.values())
+
+
+def forget(part: Registered) -> None:
+    """Makes a part unknown again."""
+    if _parts.get((part.kind, part.name)) is part:
+        del _parts[part.kind, part.name]
+
+
+def put(part: Registered) -> None:
+    """Makes a part known that was forgotten. Raises CannotRegister where its name is taken."""
+    if _parts.setdefault((part.kind, part.name), part) != part:
+        raise CannotRegister(f"there is already another {part.kind} '{part.name}'")
+
+
+def restore(parts: Iterable[Registered]) -> None:
+    """Leaves known just those parts, as `all_parts` gave them."""
+    _parts.clear()
+    _parts.update({(part.kind, part.name): part for part in parts})
+
+
 @contextmanager
 def forgotten() -> Iterator[None]:
     """What is registered inside is forgotten at the end."""
-    before = dict(_parts)
+    before = all_parts()
     try:
         yield
     finally:
-        _parts.clear()
-        _parts.update(before)
+        restore(before)

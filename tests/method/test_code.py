@@ -15,9 +15,10 @@ import pytest
 from tiny_run import make_collection, tiny_config
 
 import supclap
-from supclap.code import NO_EFFECT, PACKAGE, PARTS, Code, code_version, own_code, parse, version_of
+from supclap.code import NO_EFFECT, PACKAGE, PARTS, Code, code_version, own_code, version_of
 from supclap.config import parse_config
 from supclap.storage import Folder
+from supclap.syntax import parse
 from supclap.training import fit
 
 HERE = Path(supclap.__file__).parent

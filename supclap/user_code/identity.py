@@ -1,0 +1,177 @@
+"""Which of the user's parts a configuration names, and the version of each: a hash of its source.
+
+The version of a part is made of the syntax tree of its class and of what that needs at the top
+level of its file (`supclap.user_code.outline`), and of the whole files that this imports from the
+file's own folder, and what those import. An edit of one part changes no other that stands in the
+same file. Where names cannot be followed (``from x import *``, ``getattr`` of a name that is
+computed, `importlib`, ``globals()``), it is the whole file.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from supclap import registry
+from supclap.errors import InputError
+from supclap.open_section import OpenSection
+from supclap.registry import Registered
+from supclap.syntax import hash_of, parse
+from supclap.user_code.folder import Source, Unit, own_imports
+from supclap.user_code.imports import named, with_packages
+from supclap.user_code.loading import source_of, unit_with
+from supclap.user_code.outline import outline_of
+
+
+def parts_in(config: Any) -> list[Registered]:
+    """The user's parts that a configuration names, in the order of their kinds and names.
+
+    Raises:
+        InputError: one that is not registered: the file that has it is not loaded.
+    """
+    found: dict[tuple[str, str], Registered] = {}
+    for section in _sections(config):
+        key, kind = section.names_part
+        name = getattr(section, key)
+        part = registry.own(kind, name)
+        if part is not None:
+            found[kind, name] = part
+        elif name not in registry.names(kind):
+            raise InputError(
+                f"no {kind} '{name}': it is none of SupCLAP's own, and the file that registers it "
+                "is not loaded; name the file ('code:' in an experiment file, --code, code=)"
+            )
+    return [found[key] for key in sorted(found)]
+
+
+def parts_of(config: Any) -> dict[str, str]:
+    """The user's parts that a configuration names, each as ``"my_idea.py: angle"``, with the
+    version of its source, 12 hexadecimal digits. Raises InputError as `parts_in` does."""
+    found: dict[str, list[str]] = {}
+    for part in parts_in(config):
+        place, version = version_of_object(part.make)
+        found.setdefault(f"{place}: {part.name}", []).append(version)
+    # A loss term and a metric of one file may have one name.
+    return {name: some[0] if len(some) == 1 else hash_of(some) for name, some in found.items()}
+
+
+def version_of_object(made: Callable[..., Any]) -> tuple[str, str]:
+    """Where the source of a class or function is, such as "my_idea.py", and its version."""
+    module = made.__module__
+    unit = unit_with(module)
+    source = source_of(module)
+    if unit is None or source is None:
+        return _of_elsewhere(made)
+    place = _place(unit, source)
+    name = made.__name__ if made.__qualname__ == made.__name__ else ""
+    return place, _version(unit, source, name)
+
+
+def _place(unit: Unit, source: Source) -> str:
+    """A source as it is called wherever it lies."""
+    if not unit.name.endswith(".py"):
+        return source.module
+    above = Path(unit.main.place).parent
+    return Path(source.place).relative_to(above).as_posix()
+
+
+def _version(unit: Unit, source: Source, name: str) -> str:
+    """The version of what is called ``name`` in a source of a loaded entry."""
+    assert source.content is not None
+    outline = outline_of(source.content)
+    needed = outline.needed_by(name) if name else None
+    if needed is None:
+        below = own_imports(unit, source)
+        words = ["whole", parse(source.content).version]
+    else:
+        below = _own(unit, source, needed.imports)
+        below += _acting(unit, source)
+        words = needed.words
+    # A package runs its __init__.py before anything in it.
+    below += [one for one in with_packages([source.module]) if one != source.module]
+    for module, version in sorted(_whole(unit, below, source.module).items()):
+        words = [*words, module, version]
+    return hash_of(words)
+
+
+def _own(unit: Unit, source: Source, imports: Iterable[ast.Import | ast.ImportFrom]) -> list[str]:
+    names = (name for node in imports for name in named(node, source.module, source.package))
+    return [name for name in with_packages(names) if name in unit.sources]
+
+
+def _acting(unit: Unit, source: Source) -> list[str]:
+    """Own modules that the file imports, needed or not, which may act when they are imported."""
+    assert source.content is not None
+    found = []
+    for name in _own(unit, source, outline_of(source.content).other_imports()):
+        for module in _reached(unit, [name]):
+            content = unit.sources[module].content
+            if content is not None and outline_of(content).acts:
+                found.append(name)
+                break
+    return found
+
+
+def _whole(unit: Unit, modules: Iterable[str], but: str) -> dict[str, str]:
+    """The versions of whole modules, and of all that they import of the unit's own."""
+    found = {}
+    for name in _reached(unit, modules):
+        content = unit.sources[name].content
+        if name != but and content is not None:
+            found[name] = parse(content).version
+    return found
+
+
+def _reached(unit: Unit, modules: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    left = list(modules)
+    while left:
+        name = left.pop()
+        if name not in found and name in unit.sources:
+            found.add(name)
+            left += own_imports(unit, unit.sources[name])
+    return found
+
+
+def _of_elsewhere(made: Callable[..., Any]) -> tuple[str, str]:
+    """Of a part that no entry of ``code:`` has brought: its module's whole file, or, in a
+    notebook's cell, the text of its class."""
+    file = getattr(sys.modules.get(made.__module__), "__file__", None)
+    try:
+        if file is not None:
+            path = Path(file)
+            return path.name, _of_file(path, path.stat().st_mtime_ns)
+        text = inspect.getsource(made)
+        return made.__module__, hash_of([text])
+    except (OSError, TypeError, SyntaxError):
+        raise InputError(
+            f"the source of '{made.__qualname__}' cannot be read, so nothing says what it does; "
+            "put it into a file, and name that in 'code:'"
+        ) from None
+
+
+@lru_cache(maxsize=64)
+def _of_file(path: Path, _changed: int) -> str:
+    return parse(path.read_bytes()).version
+
+
+def _sections(value: Any) -> Iterator[OpenSection]:
+    """All sections of a configuration that name a part."""
+    if isinstance(value, OpenSection):
+        yield value
+    if isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _sections(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _sections(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _sections(one)
