@@ -64,6 +64,12 @@ def _by_name(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
+def _head(value: object) -> object:
+    """The built-in head is null, as it was before there were others."""
+    named = _by_name(value)
+    return None if named == {"name": "mlp"} else named
+
+
 def _parts(value: object) -> object:
     """Lets ``{angle: {margin: 0.2}}`` stand for ``{angle: {name: angle, margin: 0.2}}``; a part
     that is null is taken away."""
@@ -194,13 +200,14 @@ class HeadConfig(OpenSection):
     name: str
 
 
-Head = Annotated[HeadConfig | None, BeforeValidator(_by_name), AsBefore(None)]
+Head = Annotated[HeadConfig | None, BeforeValidator(_head), AsBefore(None)]
 
 
 class AudioConfig(OpenSection):
     """The audio encoder."""
 
     names_part = ("name", "audio encoder")
+    for_the_part = frozenset({"width", "layers", "folder"})
 
     name: str = "cnn"
     # Channels of the first stage (cnn, default 32) or size of a token (transformer, default 128).
@@ -208,7 +215,7 @@ class AudioConfig(OpenSection):
     layers: Size = 4
     folder: Place | None = None  # ced: the pretrained model; its sizes are the folder's
     freeze: bool = False
-    head: Head = None  # null: Linear-ReLU-Linear, as the paper has it
+    head: Head = None  # null or "mlp": Linear-ReLU-Linear, as the paper has it
 
     @model_validator(mode="before")
     @classmethod
@@ -227,6 +234,7 @@ class TextConfig(OpenSection):
     """The text encoder."""
 
     names_part = ("name", "text encoder")
+    for_the_part = frozenset({"width", "layers", "vocabulary", "folder"})
 
     name: str = "transformer"
     width: Size = 128
@@ -234,7 +242,7 @@ class TextConfig(OpenSection):
     vocabulary: Size = 2000  # of the tokenizer trained on the captions
     folder: Place | None = None  # sonar: the pretrained model; its sizes are the folder's
     freeze: bool = False
-    head: Head = None  # null: Linear-ReLU-Linear, as the paper has it
+    head: Head = None  # null or "mlp": Linear-ReLU-Linear, as the paper has it
 
     @model_validator(mode="before")
     @classmethod
@@ -313,6 +321,8 @@ class ScheduleConfig(OpenSection):
 
 def _schedule(value: object) -> object:
     """A built-in schedule is its name alone, as it was before there were others."""
+    if isinstance(value, Mapping) and value.keys() == {"name"}:
+        value = value["name"]
     if isinstance(value, str | Mapping) and value not in ("constant", "cosine"):
         return ScheduleConfig.model_validate(_by_name(value))
     return value

@@ -7,6 +7,7 @@ are not known without them: pretrained ones, and those that somebody else has re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,15 @@ from supclap.bounds import (
     noisy_clips,
     split_sizes,
 )
-from supclap.config import DataConfig, LossConfig, ModelConfig, RunConfig
+from supclap.config import (
+    AudioConfig,
+    DataConfig,
+    HeadConfig,
+    LossConfig,
+    ModelConfig,
+    RunConfig,
+    TextConfig,
+)
 from supclap.errors import InputError, SettingError
 
 CELL = "cell:"  # how `model.start` begins where it names no folder but a run that is to come
@@ -44,6 +53,7 @@ def check_run(config: RunConfig, workers: int = 1) -> None:
     check_share(config.batch_size, workers)
     _check_loss(config.loss)
     _check_encoders(config.model)
+    _check_optimizer(config)
     data = config.data
     if data.name == "soundscenes":
         _check_scenes(data, "data")
@@ -138,9 +148,48 @@ def _check_encoders(model: ModelConfig) -> None:
     if text.name == "transformer":
         check_transformer("text", text.width)
         check_vocabulary(text.vocabulary)
-    for side, name in (("audio", audio.name), ("text", text.name)):
-        if registry.own(f"{side} encoder", name) is not None:
-            _build(model, side, SECONDS["soundscenes"])
+    for side, section in (("audio", audio), ("text", text)):
+        width = _width(section)
+        if registry.own(f"{side} encoder", section.name) is not None:
+            width = _build(model, side, SECONDS["soundscenes"])
+        if section.head is not None and width is not None:
+            _try_head(section.head, width, model.dim)
+
+
+def _width(section: AudioConfig | TextConfig) -> int | None:
+    """What an encoder of this package puts out, where its section says it."""
+    if section.name == "cnn":
+        return section.width * 2 ** (section.layers - 1)
+    return section.width if section.name == "transformer" else None
+
+
+def _try_head(config: HeadConfig, width: int, dim: int) -> None:
+    import torch
+
+    from supclap.model.registry import make_head
+    from supclap.model.results import check_rows, guarded
+
+    with _meta():
+        head = make_head(config, width, dim)
+        with guarded(head, "forward"):
+            projected = head(torch.zeros(2, width))
+        check_rows(head, "forward", projected, 2, dim)
+
+
+def _check_optimizer(config: RunConfig) -> None:
+    """Parts of one's own, tried on two weights and on the first and the last step."""
+    optimizer = config.optimizer
+    named = not isinstance(optimizer.schedule, str)
+    if registry.own("optimizer", optimizer.name) is None and not named:
+        return
+    from torch import nn
+
+    from supclap.optimization import build_optimizer, learning_rate
+
+    build_optimizer(optimizer, nn.Linear(2, 2), nn.Module())
+    steps = 10  # of an epoch, as far as is known
+    for step in (math.ceil(optimizer.warmup * steps), config.epochs * steps - 1):
+        learning_rate(optimizer, min(step, config.epochs * steps - 1), steps, config.epochs)
 
 
 def _check_folders(model: ModelConfig, seconds: float) -> None:
@@ -156,21 +205,32 @@ def _check_folders(model: ModelConfig, seconds: float) -> None:
             check_start(model, Path(model.start))
 
 
-def _build(model: ModelConfig, side: str, seconds: float) -> None:
-    """Builds an encoder on the meta device: its shapes are checked, and no number is computed."""
-    import torch
-
+def _build(model: ModelConfig, side: str, seconds: float) -> int | None:
+    """Builds an encoder on the meta device; its width, or None where that cannot be."""
     from supclap.model.registry import Source, make_audio, make_text
 
     source = Source(seconds, model.dropout, captions=("a sound",))
     make = make_audio if side == "audio" else make_text
+    with _meta():
+        width: int = make(getattr(model, side), source).width
+        return width
+    return None
+
+
+@contextmanager
+def _meta() -> Iterator[None]:
+    """Within it modules are made of shapes alone; one that looks at its own numbers, which are none
+    here, cannot be judged so."""
+    import torch
+
     try:
         with torch.device("meta"):
-            make(getattr(model, side), source)
-    except InputError:
-        raise
+            yield
+    except InputError as error:
+        if not isinstance(error.__cause__ or error.__context__, NotImplementedError | RuntimeError):
+            raise
     except (NotImplementedError, RuntimeError):
-        return  # it looks at its own numbers, which are none here; so this cannot judge it
+        return
 
 
 def _check_collections(config: RunConfig) -> None:

@@ -23,11 +23,17 @@ class OpenSection(Section):
 
     model_config = ConfigDict(extra="allow")
     names_part: ClassVar[tuple[str, str]]  # the key that names it, and of which kind it is
+    # Keys of the section that are for the part alone: one that declares such a key has it there,
+    # by its own annotation and with its own default.
+    for_the_part: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def own_keys(self) -> dict[str, Any]:
         """The keys that the named part has declared, with their values."""
-        return dict(self.__pydantic_extra__ or {})
+        key, kind = self.names_part
+        part = registry.own(kind, getattr(self, key)) if self.for_the_part else None
+        declared = () if part is None else self.for_the_part & part.keys.model_fields.keys()
+        return {name: getattr(self, name) for name in declared} | (self.__pydantic_extra__ or {})
 
     @model_validator(mode="before")
     @classmethod
@@ -49,7 +55,7 @@ class OpenSection(Section):
             )
         part = registry.own(kind, name)
         keys = {} if part is None else part.keys.model_fields
-        taken = sorted(keys.keys() & cls.model_fields.keys())
+        taken = sorted((keys.keys() & cls.model_fields.keys()) - cls.for_the_part)
         if taken:
             raise _fault(
                 key,
@@ -57,7 +63,11 @@ class OpenSection(Section):
                 "which is one of this section's; give it another name",
                 name,
             )
-        given = {name: value for name, value in values.items() if name not in cls.model_fields}
+        given = {
+            name: value
+            for name, value in values.items()
+            if name not in cls.model_fields or (name in cls.for_the_part and name in keys)
+        }
         unknown = [name for name in given if name not in keys]
         if unknown:
             valid = {"valid": sorted({*cls.model_fields, *keys})}

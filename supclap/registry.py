@@ -40,11 +40,14 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "transformer": "supclap.model.text:TextTransformer",
         "sonar": "supclap.model.sonar:SONAR",
     },
-    "head": {},
-    "optimizer": {"adam": "torch.optim:Adam", "adamw": "torch.optim:AdamW"},
+    "head": {"mlp": "supclap.model.head:MLP"},
+    "optimizer": {
+        "adam": "supclap.optimization:Adam",
+        "adamw": "supclap.optimization:AdamW",
+    },
     "schedule": {
-        "constant": "supclap.optimization:constant",
-        "cosine": "supclap.optimization:cosine",
+        "constant": "supclap.optimization:Constant",
+        "cosine": "supclap.optimization:Cosine",
     },
     "data source": {
         "soundscenes": "supclap.data.soundscenes:open_scenes",

@@ -20,6 +20,8 @@ from supclap.losses.accumulation import backward_in_chunks
 from supclap.losses.distributed import GlobalBatchLoss
 from supclap.losses.multilingual import View
 from supclap.model.clap import CLAP
+from supclap.optimization import optimizer_part
+from supclap.parts.calling import calling
 from supclap.workers import Workers
 
 
@@ -36,6 +38,7 @@ class Step:
         workers: Workers,
     ) -> None:
         self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.optimizer_part = optimizer_part(config.optimizer)
         self.inputs, self.workers = inputs, workers
         self.seed, self.chunk, self.clip_norm = (
             config.seed,
@@ -127,7 +130,8 @@ class Step:
         figures |= {name: sum(one[name] for one in seen) / len(seen) for name in seen[0]}
         if self.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
-        self.optimizer.step()
+        with calling(self.optimizer_part, "step"):
+            self.optimizer.step()
         return figures
 
     def _diagnose(self, view: View, pairs: int) -> dict[str, float]:

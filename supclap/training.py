@@ -36,7 +36,8 @@ from supclap.losses import SupCLAPLoss, build_loss
 from supclap.measurement import better, check_metric, measure_retrieval
 from supclap.model.clap import CLAP, build_model
 from supclap.model.frozen import frozen_hashes
-from supclap.optimization import build_optimizer, set_learning_rate
+from supclap.optimization import build_optimizer, set_learning_rate, state_of
+from supclap.parts.calling import calling
 from supclap.progress import STEPS, activity, epoch_name
 from supclap.record import Record, writing
 from supclap.sets import choose_sets
@@ -181,7 +182,8 @@ def fit(
             started = _go_on(progress, started, folder)
             restore(model, state["model"])
             restore(loss, state["loss"])
-            optimizer.load_state_dict(state["optimizer"])
+            with calling(step.optimizer_part, "load_state_dict"):
+                optimizer.load_state_dict(state["optimizer"])
     workers.from_first(lambda: record.begin(config))
     workers.from_first(lambda: record.write_events(progress.events))
     yield replace(started, step=progress.step)
@@ -193,7 +195,7 @@ def fit(
             "progress": asdict(progress),
             "model": learned_state(model),
             "loss": learned_state(loss),
-            "optimizer": optimizer.state_dict(),
+            "optimizer": state_of(config.optimizer, optimizer),
         }
         with activity("writing a checkpoint"), writing(folder):
             checkpoints.save(progress.checkpoint, parts, keep=progress.best.get("checkpoint"))

@@ -11,11 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supclap.config import LANGUAGES, ModelConfig
+from supclap.config import LANGUAGES, AudioConfig, ModelConfig, TextConfig
 from supclap.data.clips import SAMPLE_RATE
 from supclap.errors import InputError, nearest
 from supclap.model.folder import SavedModel, content_hash, read_model, save_model
-from supclap.model.registry import AudioEncoder, Source, TextEncoder, make_audio, make_text
+from supclap.model.registry import (
+    AudioEncoder,
+    Source,
+    TextEncoder,
+    make_audio,
+    make_head,
+    make_text,
+)
+from supclap.model.results import check_rows, check_tokens, guarded
 from supclap.model.tokens import Tokens
 from supclap.model.waveform import as_waveform, fit, read_audio
 
@@ -24,18 +32,19 @@ Level = Literal["waveforms", "features", "outputs"]
 
 
 class Tower(nn.Module):
-    """One side: an encoder and the projection Linear-ReLU-Linear onto the unit sphere.
+    """One side: an encoder and a head that projects its output, onto the unit sphere.
 
     A frozen encoder gets no gradient and stays in evaluation mode (no dropout), so that its outputs
     are a function of its input and can be computed once per data set (`supclap.model.frozen`).
     """
 
-    def __init__(self, encoder: Any, dim: int, freeze: bool) -> None:
+    def __init__(self, encoder: Any, section: AudioConfig | TextConfig, dim: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Sequential(nn.Linear(encoder.width, dim), nn.ReLU(), nn.Linear(dim, dim))
-        self.frozen = freeze
-        if freeze:
+        self.head = make_head(section.head, encoder.width, dim)
+        self.dim = dim
+        self.frozen = section.freeze
+        if self.frozen:
             encoder.requires_grad_(False)
             encoder.eval()
 
@@ -51,7 +60,17 @@ class Tower(nn.Module):
 
     def project(self, outputs: Tensor) -> Tensor:
         """Encoder outputs (N, width) -> unit vectors (N, dim), float32."""
-        return F.normalize(self.head(outputs).float(), dim=-1)
+        with guarded(self.head, "forward"):
+            projected = self.head(outputs)
+        check_rows(self.head, "forward", projected, len(outputs), self.dim)
+        return F.normalize(projected.float(), dim=-1)
+
+    def _encode(self, given: Any) -> Tensor:
+        """What the encoder itself takes, N rows of it -> outputs (N, width)."""
+        with guarded(self.encoder, "forward"):
+            outputs: Tensor = self.encoder(given)
+        check_rows(self.encoder, "forward", outputs, len(given), self.encoder.width)
+        return outputs
 
 
 class AudioTower(Tower):
@@ -63,14 +82,16 @@ class AudioTower(Tower):
         Parameter-free and row by row: a loop without waveform augmentation may compute it once per
         data set, keep it, and train on ``model(features, tokens, level="features")``.
         """
-        with torch.no_grad():
-            return self.encoder.features(waveforms)
+        with torch.no_grad(), guarded(self.encoder, "features"):
+            features = self.encoder.features(waveforms)
+        check_rows(self.encoder, "features", features, len(waveforms))
+        return features
 
     def outputs(self, audio: Tensor, level: Level = "waveforms") -> Tensor:
         """Waveforms (N, samples) or features (N, ...) -> encoder outputs (N, width)."""
         if level == "outputs":
             return audio
-        return self.encoder(self.features(audio) if level == "waveforms" else audio)
+        return self._encode(self.features(audio) if level == "waveforms" else audio)
 
     def forward(self, audio: Tensor, level: Level = "waveforms") -> Tensor:
         """Waveforms, features or encoder outputs, N of them -> unit vectors (N, dim)."""
@@ -93,11 +114,14 @@ class TextTower(Tower):
                 )
             if not isinstance(text, str) or not text.strip():
                 raise InputError(f"text {row}: expected words, found {text!r}")
-        return self.encoder.tokenize(list(texts), spoken)
+        with guarded(self.encoder, "tokenize"):
+            tokens = self.encoder.tokenize(list(texts), spoken)
+        check_tokens(self.encoder, tokens, len(texts))
+        return tokens
 
     def outputs(self, text: Tokens | Tensor) -> Tensor:
         """Tokens (N, L), or encoder outputs (N, width) as they are -> outputs (N, width)."""
-        return text if isinstance(text, Tensor) else self.encoder(text)
+        return text if isinstance(text, Tensor) else self._encode(text)
 
     def forward(self, text: Tokens | Tensor) -> Tensor:
         """Tokens (N, L), or kept encoder outputs (N, width) -> unit vectors (N, dim)."""
@@ -119,8 +143,8 @@ class CLAP(nn.Module):
         self.config = config.model_copy(update={"start": None})
         self.seconds = seconds
         self.folder: Path | None = None
-        self.audio = AudioTower(audio, config.dim, config.audio.freeze)
-        self.text = TextTower(text, config.dim, config.text.freeze)
+        self.audio = AudioTower(audio, config.audio, config.dim)
+        self.text = TextTower(text, config.text, config.dim)
 
     @property
     def samples(self) -> int:

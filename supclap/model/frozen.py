@@ -13,6 +13,7 @@ product per batch. A loop uses it so::
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,12 +22,14 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from supclap.code import own_code, version_of
+from supclap.code import own_code, parse, version_of
 from supclap.data.cache import build_once, cache_folder
 from supclap.errors import InputError
 from supclap.model.clap import CLAP, AudioTower, Tower
 from supclap.model.folder import content_hash
 from supclap.model.tokens import Tokens
+from supclap.part_keys import keys_of_class
+from supclap.parts.part import Part
 from supclap.progress import activity
 
 ROWS = 64
@@ -43,8 +46,9 @@ def frozen_outputs(
     """Outputs of a frozen encoder for a whole data set: (count, width) float32, memory-mapped.
 
     They are computed in float32, without dropout, and kept in the cache folder under a key of the
-    encoder's weights and files, of this package's model code and of ``content``. Of several
-    processes that ask at once, one computes.
+    encoder's weights, files and own keys, of this package's model code and of the files that the
+    classes of an encoder of one's own stand in, and of ``content``. Of several processes that ask
+    at once, one computes.
 
     Args:
         tower: a side of the model whose encoder is frozen.
@@ -63,7 +67,7 @@ def frozen_outputs(
     width = int(tower.encoder.width)
     identity = (
         _encoder_hash(tower),
-        version_of(own_code().under("supclap.model")),
+        version_of(own_code().under("supclap.model") | _sources(type(tower.encoder))),
         content,
         str(count),
     )
@@ -97,8 +101,28 @@ def frozen_hashes(model: CLAP) -> dict[str, str]:
 
 
 def _encoder_hash(tower: Tower) -> str:
-    """16 hexadecimal digits over an encoder's class, weights and files."""
-    return content_hash(tower.encoder, type(tower.encoder).__qualname__)
+    """16 hexadecimal digits over an encoder's class, its own keys, weights and files."""
+    encoder = tower.encoder
+    more = [type(encoder).__qualname__]
+    if isinstance(encoder, Part):
+        keys = keys_of_class(type(encoder)).model_fields
+        more += [f"{name}={getattr(encoder, name)!r}" for name in sorted(keys)]
+    return content_hash(encoder, *more)
+
+
+def _sources(encoder: type) -> dict[str, str]:
+    """The version of each file that a class of one's own and its bases stand in."""
+    found = {}
+    for one in encoder.__mro__:
+        if one.__module__.partition(".")[0] in ("supclap", "torch", "builtins"):
+            continue
+        try:
+            file = inspect.getsourcefile(one)
+        except TypeError:  # made in an interpreter
+            file = None
+        if file is not None and Path(file).is_file():
+            found[one.__module__] = parse(Path(file).read_bytes()).version
+    return found
 
 
 @torch.inference_mode()

@@ -1,35 +1,32 @@
-"""How an encoder joins: two protocols and two decorators. docs/models.md shows it in 20 lines."""
+"""How encoders are made: parts of one's own (`supclap.parts.encoder`), and whatever else fulfils
+the two protocols here and is registered by one of two decorators (docs/models.md)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
 from supclap import registry
-from supclap.config import AudioConfig, TextConfig
+from supclap.config import AudioConfig, HeadConfig, TextConfig
+from supclap.model.results import guarded
 from supclap.model.tokens import Tokens
+from supclap.parts.calling import wrong
+from supclap.parts.encoder import Source
+from supclap.parts.head import Head
+from supclap.parts.part import Part
 
-
-@dataclass(frozen=True)
-class Source:
-    """What an encoder is made from, besides its own section of the configuration.
-
-    Attributes:
-        seconds: length of the clips that the model will be trained on.
-        dropout: the model's dropout rate.
-        captions: texts for a tokenizer that is trained; empty when a saved model is opened.
-        files: what the encoder's own `files()` returned when the model was saved; empty for a
-            new model. An encoder that finds its files here must not look anywhere else: a model
-            folder is opened without a network and without the folders of the training run.
-    """
-
-    seconds: float
-    dropout: float = 0.0
-    captions: Iterable[str] = ()
-    files: Mapping[str, bytes] = field(default_factory=dict)
+__all__ = [
+    "AudioEncoder",
+    "Source",
+    "TextEncoder",
+    "audio_encoder",
+    "make_audio",
+    "make_head",
+    "make_text",
+    "text_encoder",
+]
 
 
 @runtime_checkable
@@ -91,9 +88,31 @@ def text_encoder(name: str) -> Callable[[T], T]:
 
 def make_audio(config: AudioConfig, source: Source) -> Any:
     """The audio encoder that ``config.name`` names."""
-    return registry.class_of("audio encoder", config.name)(config, source)
+    return _make("audio encoder", config, source)
 
 
 def make_text(config: TextConfig, source: Source) -> Any:
     """The text encoder that ``config.name`` names."""
-    return registry.class_of("text encoder", config.name)(config, source)
+    return _make("text encoder", config, source)
+
+
+def make_head(config: HeadConfig | None, width: int, dim: int) -> Head:
+    """The head from ``width`` numbers to ``dim`` that a section's ``head`` names."""
+    name, keys = ("mlp", {}) if config is None else (config.name, config.own_keys)
+    head: Head = registry.class_of("head", name)(**keys)
+    with guarded(head, "setup"):
+        head.setup(width, dim)
+    return head
+
+
+def _make(kind: str, config: AudioConfig | TextConfig, source: Source) -> Any:
+    made: Any = registry.class_of(kind, config.name)
+    if not (isinstance(made, type) and issubclass(made, Part)):
+        return made(config, source)
+    encoder: Any = made(**config.own_keys)
+    with guarded(encoder, "setup"):
+        encoder.setup(source)
+    width = getattr(encoder, "width", None)
+    if type(width) is not int or width < 1:
+        raise wrong(encoder, "setup", f"left self.width at {width!r}, where an int is expected")
+    return encoder

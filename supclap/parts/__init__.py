@@ -1,8 +1,51 @@
-"""What a part of one's own is derived from, and what registers it (docs/ideas.md)."""
+"""What a part of one's own is derived from, and what registers it (docs/ideas.md).
 
-from supclap.parts.calling import PartError
-from supclap.parts.losses import BaseLoss, LossTerm, Pairs, Radius
-from supclap.parts.part import Part, Place
-from supclap.registry import register
+Each name is imported when it is first asked for: a run loads the protocols that it uses.
+"""
 
-__all__ = ["BaseLoss", "LossTerm", "Pairs", "Part", "PartError", "Place", "Radius", "register"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from supclap.parts.calling import PartError
+    from supclap.parts.encoder import AudioEncoder, Source, TextEncoder
+    from supclap.parts.head import Head
+    from supclap.parts.losses import BaseLoss, LossTerm, Pairs, Radius
+    from supclap.parts.optimizer import Optimizer, Schedule
+    from supclap.parts.part import Part, Place
+    from supclap.registry import register
+
+_PLACES = {
+    "supclap.parts.calling": ("PartError",),
+    "supclap.parts.encoder": ("AudioEncoder", "Source", "TextEncoder"),
+    "supclap.parts.head": ("Head",),
+    "supclap.parts.losses": ("BaseLoss", "LossTerm", "Pairs", "Radius"),
+    "supclap.parts.optimizer": ("Optimizer", "Schedule"),
+    "supclap.parts.part": ("Part", "Place"),
+    "supclap.registry": ("register",),
+}
+__all__ = [
+    "AudioEncoder",
+    "BaseLoss",
+    "Head",
+    "LossTerm",
+    "Optimizer",
+    "Pairs",
+    "Part",
+    "PartError",
+    "Place",
+    "Radius",
+    "Schedule",
+    "Source",
+    "TextEncoder",
+    "register",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module 'supclap.parts' has no attribute '{name}'")

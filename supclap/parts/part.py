@@ -47,8 +47,10 @@ class Part:
             if name not in keys and not hasattr(self, name):
                 raise TypeError(f"{type(self).__name__} needs the key '{name}'")
 
-    def setup(self, place: Place) -> None:
+    def setup(self, *place: Any, **more: Any) -> None:
         """Called once, when the keys are set: the moment to make parameters and buffers.
+
+        It is given a `Place`, or what its protocol says in the place of one.
 
         Random numbers of torch's global generator are those of the run's seed and of the part's
         label, whatever other parts a run has.

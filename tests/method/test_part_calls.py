@@ -68,9 +68,9 @@ def test_an_exception_is_one_line_with_the_last_line_of_the_parts_own_file() -> 
     at = line("pairs.similarities @ torch")
     assert str(caught.value).startswith(f"tests/method/{HERE}:{at}: loss term 'wide': RuntimeError")
     part.way = "asks"
-    with pytest.raises(PartError, match=r"loss term 'wide': way: asks is none"):
-        with calling(part, "forward"):
-            part(pairs)
+    way = pytest.raises(PartError, match=r"loss term 'wide': way: asks is none")
+    with way, calling(part, "forward"):
+        part(pairs)
     with pytest.raises(MemoryError), calling(part, "forward"):
         raise MemoryError
 
