@@ -13,7 +13,6 @@ product per batch. A loop uses it so::
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +21,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from supclap.code import own_code, parse, version_of
+from supclap.code import own_code, version_of
 from supclap.data.cache import build_once, cache_folder
 from supclap.errors import InputError
 from supclap.model.clap import CLAP, AudioTower, Tower
@@ -31,6 +30,7 @@ from supclap.model.tokens import Tokens
 from supclap.part_keys import keys_of_class
 from supclap.parts.part import Part
 from supclap.progress import activity
+from supclap.user_code.identity import version_of_object
 
 ROWS = 64
 FILE = "outputs.arrow"
@@ -67,7 +67,7 @@ def frozen_outputs(
     width = int(tower.encoder.width)
     identity = (
         _encoder_hash(tower),
-        version_of(own_code().under("supclap.model") | _sources(type(tower.encoder))),
+        version_of(own_code().under("supclap.model") | _own_source(type(tower.encoder))),
         content,
         str(count),
     )
@@ -110,19 +110,9 @@ def _encoder_hash(tower: Tower) -> str:
     return content_hash(encoder, *more)
 
 
-def _sources(encoder: type) -> dict[str, str]:
-    """The version of each file that a class of one's own and its bases stand in."""
-    found = {}
-    for one in encoder.__mro__:
-        if one.__module__.partition(".")[0] in ("supclap", "torch", "builtins"):
-            continue
-        try:
-            file = inspect.getsourcefile(one)
-        except TypeError:  # made in an interpreter
-            file = None
-        if file is not None and Path(file).is_file():
-            found[one.__module__] = parse(Path(file).read_bytes()).version
-    return found
+def _own_source(made: type) -> dict[str, str]:
+    """The version of the source behind an encoder of one's own."""
+    return {} if made.__module__.startswith("supclap.") else dict([version_of_object(made)])
 
 
 @torch.inference_mode()
