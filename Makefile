@@ -12,6 +12,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # Thread pools of PyTorch, OpenBLAS and Ray workers would otherwise fight for the same cores.
 export OMP_NUM_THREADS ?= 1
 
+# Two processes, each with whole files: the suite waits for others (Ray, servers) half of its time.
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
+
 .PHONY: run quick lint test clean
 
 # The stamps are renewed when the dependencies change, so a second `make` starts at once.
@@ -33,7 +36,7 @@ run: $(VENV)/.run
 
 quick: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
-	$(PY) -m pytest -m 'not heavy and not long'
+	$(PY) -m pytest $(TWO) -m 'not heavy and not long'
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -41,7 +44,7 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/mypy
 
 test: lint
-	$(PY) -m pytest
+	$(PY) -m pytest $(TWO)
 
 clean:
 	rm -rf $(VENV)

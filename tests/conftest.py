@@ -3,6 +3,7 @@
 import multiprocessing.process
 import os
 import sys
+from collections import Counter
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -20,6 +21,13 @@ def own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("SUPCLAP_STORAGE", "MLFLOW_TRACKING_URI"):
             patch.delenv(name, raising=False)
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the most that is heavy come first: of two processes neither is left with a long
+    one when all else is done."""
+    heavy = Counter(item.path for item in items if item.get_closest_marker("heavy"))
+    items.sort(key=lambda item: -heavy[item.path])  # in each file the order stays
 
 
 @pytest.hookimpl(wrapper=True)

@@ -89,7 +89,8 @@ def test_the_last_words_of_a_run_need_no_room(
     assert "41.50" in done.output
     own = disk / "storage" / "experiments" / "shown"
     assert f"{own}: cannot be written: No space left on device; every cell's result" in done.output
-    assert not (own / "table.txt").exists()
+    # What MLflow's database gives back meanwhile may hold a first file, but never all of them.
+    assert not (own / "report.html").exists()
     filler.unlink()
     done = CliRunner().invoke(main, call)
     assert done.exit_code == 0, done.output
