@@ -199,6 +199,7 @@ def test_an_ogg_stream_that_was_stopped_is_read(tmp_path: Path, subtype: str) ->
     assert 0.3 * len(sound) < len(late) < 0.9 * len(sound)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 def test_damage_in_an_ogg_stream_is_named(tmp_path: Path, subtype: str) -> None:
     path = tmp_path / "x.ogg"
@@ -265,6 +266,7 @@ def test_flac_of_unknown_length_tagged_and_joined(tmp_path: Path, rate: int) -> 
     assert is_beginning(decode(path, seconds=1), sound)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("rate", [8000, 16_000, 44_100, 48_000])
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_a_flac_header_that_counts_too_few_cuts_nothing(

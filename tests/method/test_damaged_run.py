@@ -86,6 +86,7 @@ def test_of_a_finished_run(name: str, damage: str, whole: Path, data: Path, tmp_
         assert_one_line(line, name)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", BEGUN)
 def test_of_a_run_that_goes_on(

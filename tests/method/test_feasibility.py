@@ -77,6 +77,7 @@ def drawn(chance: random.Random) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.heavy
 def test_it_refuses_what_cannot_be_built_and_nothing_else() -> None:
     chance = random.Random(0)
     count = {True: 0, False: 0}

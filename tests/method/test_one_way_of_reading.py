@@ -115,6 +115,7 @@ def test_odd_files_are_read_alike_and_bad_ones_refused_alike(tmp_path: Path) -> 
         assert reason in str(other.value)
 
 
+@pytest.mark.heavy
 def test_what_a_decoder_may_not_know_does_not_change_what_it_gives(tmp_path: Path) -> None:
     """The second half of a file is the same sound, whatever lies before it: nothing is sought."""
     for kind, subtype in [("WAV", "MS_ADPCM"), ("OGG", "VORBIS"), ("FLAC", "PCM_16")]:

@@ -468,6 +468,7 @@ def test_places_and_numbers_that_cannot_be(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.heavy
 def test_a_damaged_record_makes_the_splits_anew(
     source: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -42,6 +42,7 @@ def captioned(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     return Collection(folder / "out")
 
 
+@pytest.mark.heavy
 def test_retrieval_on_captioned_clips_counts_all_and_is_near_chance_untrained(
     model: CLAP, captioned: Collection
 ) -> None:
@@ -62,6 +63,7 @@ def test_a_file_and_its_prepared_clip_have_the_same_embedding(
     assert model.encode_audio(files) == pytest.approx(prepared, abs=1e-6)
 
 
+@pytest.mark.heavy
 def test_zero_shot_on_a_labelled_collection(model: CLAP, tmp_path: Path) -> None:
     prepare("esc50", ROOT / "esc10", tmp_path / "esc10", splits=["fold5"])
     model.save(tmp_path / "m")
@@ -78,6 +80,7 @@ def test_zero_shot_on_a_labelled_collection(model: CLAP, tmp_path: Path) -> None
     assert f"{report.result.metrics['zero_shot.accuracy']:.2f}" in printed.output
 
 
+@pytest.mark.heavy
 def test_a_folder_of_real_recordings_is_indexed_whole(model: CLAP, tmp_path: Path) -> None:
     report = embed_folder(model, ROOT / "captioned-mini", tmp_path / "x.parquet")
     assert report.files == 42

@@ -28,6 +28,7 @@ def scenes(plans: Plans, split: str) -> list[Scene]:
     return [planned.scene for planned in plans[split]]
 
 
+@pytest.mark.heavy
 def test_a_default_collection_has_the_sizes_that_are_promised(
     plans: Plans,
 ) -> None:

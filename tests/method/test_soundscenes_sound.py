@@ -80,6 +80,7 @@ def test_every_kind_has_a_synthesizer_and_sounds_differ_from_draw_to_draw() -> N
         assert np.abs(one - other).max() > 0.01
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", kinds_with("pitch"))
 def test_high_is_higher_than_low(kind: str) -> None:
     high = np.median([centroid(sound) for sound in sounds(kind, "high")])
@@ -147,6 +148,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     return soundscenes_collection(TINY, tmp_path_factory.mktemp("cache"), workers=1)
 
 
+@pytest.mark.heavy
 def test_the_collection_is_as_configured(tiny: Collection) -> None:
     assert tiny.splits == SPLITS
     sizes = {split: len(tiny.split(split)) for split in SPLITS}
@@ -167,6 +169,7 @@ def test_the_number_of_processes_changes_no_bit(tiny: Collection, tmp_path: Path
     assert soundscenes_collection(TINY, tmp_path, workers=3).content_hash() == tiny.content_hash()
 
 
+@pytest.mark.heavy
 def test_seed_and_length_make_other_clips(tiny: Collection, tmp_path: Path) -> None:
     one = DataConfig(clips=4, seed=1)
     other = soundscenes_collection(one, tmp_path).split("train")

@@ -25,6 +25,7 @@ def test_the_sizes_are_those_of_the_collection(tmp_path: Path) -> None:
     assert sizes_of(fewer) == Sizes(6, 12, (24, 48), (24, 48))
 
 
+@pytest.mark.heavy
 def test_soundscenes_are_counted_before_they_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def test_a_run_tells_its_story_in_order(data: Path, tmp_path: Path) -> None:
     assert (result["epochs"], result["workers"], result["data"]) == (2, 1, started.data)
 
 
+@pytest.mark.heavy
 def test_equal_seeds_end_equal_and_others_do_not(data: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         torch.manual_seed(hash(name) % 1000)  # no global state may matter
@@ -259,6 +260,7 @@ def test_a_frozen_encoder_stays_as_it_was(data: Path, tmp_path: Path) -> None:
         assert same == ("encoder" in name), name
 
 
+@pytest.mark.heavy
 def test_a_run_starts_from_another_runs_model(data: Path, tmp_path: Path) -> None:
     list(fit(tiny_config(data, epochs=1), Folder.at(tmp_path / "first")))
     start = str(tmp_path / "first" / "model")
@@ -288,6 +290,7 @@ def test_all_pairs_bring_captions_of_one_clip_together(tmp_path: Path) -> None:
     assert losses["mask"] != losses["target"]
 
 
+@pytest.mark.heavy
 def test_bf16_trains_to_about_the_same(data: Path, tmp_path: Path) -> None:
     exact = epochs_of(fit(tiny_config(data), Folder.at(tmp_path / "float32")))[0].metrics
     rough = epochs_of(fit(tiny_config(data, precision="bf16"), Folder.at(tmp_path / "bf16")))[0]
@@ -317,6 +320,7 @@ def test_the_shortest_clips_and_the_largest_seed_that_are_allowed_do_train(
     assert isinstance(finished, Finished)
 
 
+@pytest.mark.heavy
 def test_long_clips_are_cut_elsewhere_in_each_epoch_and_alike_after_a_kill(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -471,6 +475,7 @@ def test_a_refused_run_does_not_touch_one_that_is_there(data: Path, tmp_path: Pa
     }
 
 
+@pytest.mark.heavy
 def test_a_full_disk_is_one_line_and_the_run_goes_on_later(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

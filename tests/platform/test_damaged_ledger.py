@@ -164,6 +164,7 @@ def row_of(variant: str, text: str) -> list[str]:
     return next(line.split() for line in text.splitlines() if line.startswith(f"{variant} "))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("damage", EACH)
 @pytest.mark.parametrize("number", range(len(FILES) + len(OWN)), ids=[*FILES, *OWN])
 def test_the_file_is_named_and_the_rest_is_shown(

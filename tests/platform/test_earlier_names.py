@@ -60,6 +60,7 @@ def test_events_of_an_earlier_version_are_read_under_todays_name() -> None:
     assert found.metrics == {"drift_cosine.text": 0.25, "train.loss": 2.0}
 
 
+@pytest.mark.heavy
 def test_an_old_file_on_old_results_gives_its_table_claims_and_figure(tmp_path: Path) -> None:
     path, storage = tmp_path / "old.yaml", tmp_path / "storage"
     path.write_text(FILE, encoding="utf-8")

@@ -21,6 +21,8 @@ from supclap_platform.results.panels import PANELS
 from supclap_platform.results.styles import PAPER, styles_of
 from supclap_platform.testing import finish, interrupt
 
+pytestmark = pytest.mark.heavy  # each takes a third of a second
+
 TEXT = """\
 experiment: drawn
 base: {epochs: 3}

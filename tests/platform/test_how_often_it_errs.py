@@ -27,6 +27,7 @@ def off(share: float) -> float:
     return 4 * (share * (1 - share) / TRIALS) ** 0.5
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", SHAPES)
 def test_false_verdicts_are_as_often_as_the_page_says(name: str) -> None:
     row = rf"^\| {re.escape(SHOWN[name])}[^|]*\| (0\.\d+) \| (0\.\d+) \|$"

@@ -115,6 +115,7 @@ def test_what_the_whole_has_run_each_part_finds_done(path: Path, ledger: Ledger)
     assert {cell.variant for cell in first.removed} == {"B"}
 
 
+@pytest.mark.heavy
 def test_the_plan_tells_each_parts_share(path: Path, ledger: Ledger) -> None:
     for cell in cells_of(parts_of(path)[0])[:3]:
         finish_cell(ledger, cell)

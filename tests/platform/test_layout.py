@@ -22,6 +22,8 @@ from supclap_platform.testing import finish
 
 from supclap.errors import InputError
 
+pytestmark = pytest.mark.heavy  # each takes a third of a second
+
 FILE = """
 experiment: laid
 base: {epochs: 2}

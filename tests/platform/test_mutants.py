@@ -175,6 +175,7 @@ def test_the_command_line_says_it_in_one_line_and_exits_with_2(tmp_path: Path) -
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_mutant_that_is_valid_can_be_built(path: Path, tmp_path: Path) -> None:
     """Whatever passes is built: each distinct model, and the loss of each configuration."""

@@ -25,6 +25,8 @@ from supclap_platform.testing import finish, interrupt
 from supclap.code import code_version
 from supclap.errors import InputError
 
+pytestmark = pytest.mark.heavy  # each takes a third of a second
+
 TEXT = """\
 experiment: shown
 about: Does it hold?

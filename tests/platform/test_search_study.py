@@ -400,6 +400,7 @@ def test_every_sampler_fills_a_conditional_space_the_same_way_twice(
     assert len({str(sorted(params.items())) for _, _, _, params, _ in found[0]}) == 6
 
 
+@pytest.mark.heavy
 def test_a_warm_start_learns_from_cells_of_the_space_but_not_from_the_winners_seeds(
     tmp_path: Path,
 ) -> None:
@@ -423,6 +424,7 @@ def test_a_warm_start_learns_from_cells_of_the_space_but_not_from_the_winners_se
     assert [one.params for one in ranked(book)] == [params]  # and may be the winner
 
 
+@pytest.mark.heavy
 def test_points_that_the_file_names_later_are_tried_next(tmp_path: Path) -> None:
     book, _ = opened(tmp_path, SEARCH.replace("trials: 10", "trials: 2"))
     book.prepare()

@@ -44,6 +44,7 @@ def beside(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", NAMES)
 def test_folder_study_and_mlflow_lie_in_the_storage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

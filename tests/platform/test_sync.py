@@ -22,6 +22,8 @@ from waiting import PATIENCE
 
 from supclap.storage import Folder
 
+pytestmark = pytest.mark.heavy  # each takes a third of a second
+
 TEXT = """\
 experiment: {name}
 base: {{epochs: 2}}

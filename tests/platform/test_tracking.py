@@ -40,6 +40,8 @@ from supclap.errors import InputError
 from supclap.model.clap import CLAP, build_model
 from supclap.storage import Folder
 
+pytestmark = pytest.mark.heavy  # each takes a third of a second
+
 SMALL = """\
 experiment: small
 about: Which is better?
