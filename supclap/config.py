@@ -33,14 +33,13 @@ from supclap.errors import InputError
 from supclap.explaining import explain
 from supclap.later_keys import AsBefore, as_written
 from supclap.open_section import OpenSection
-from supclap.section import Section, fault_of
+from supclap.section import Section, Seed, fault_of
 from supclap.wording import shown
 
 # The paper's eight languages, as ISO 639-3 codes.
 LANGUAGES = ("eng", "fra", "deu", "spa", "nld", "cat", "jpn", "zho")
 Share = Annotated[float, Field(ge=0, lt=1)]
 Size = Annotated[int, Field(ge=1, lt=2**31)]  # of a part of a model
-Seed = Annotated[int, Field(ge=0, lt=2**63)]  # PyTorch's take less than 2**64
 # Of a clip: the log-mels' window reaches 256 samples (0.016 s) into a clip from both of its ends,
 # and mirrors them; an hour is beyond what fits in a batch.
 Seconds = Annotated[float, Field(ge=0.02, le=3600)]

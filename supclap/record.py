@@ -87,7 +87,7 @@ class Record:
                 left = _LEFT.fullmatch(name)
                 if name == MODEL or (left is not None and (begun or left[1] == CONFIG)):
                     self.folder.delete(name)
-            self.folder.write(CONFIG, config_file(config))
+            self.folder.write(CONFIG, config_file(config.model_dump(mode="json")))
 
     def write_events(self, lines: list[str]) -> None:
         """Replaces the stream: an object store cannot append, and a kill may not tear a line."""

@@ -1,6 +1,6 @@
 """The files of a run's folder: their names and how each is written. Nothing else knows them.
 
-    config.json               the RunConfig
+    config.json               the configuration
     events.jsonl              the events so far, one line each
     checkpoints/latest.json   while the run is not finished: which checkpoint is the last good one
     model/                    the best epoch's model
@@ -21,7 +21,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from supclap.config import RunConfig
 from supclap.events import Finished, Started
 from supclap.storage import Folder
 from supclap.stored import Damaged, as_kind, read_content, read_values, sealed
@@ -44,9 +43,9 @@ FILES = "files"  # in the result: the SHA-256 of each file that belongs to it
 ANEW = f"remove {RESULT} beside it and run again"  # where one of those is damaged
 
 
-def config_file(config: RunConfig) -> bytes:
-    """The content of config.json."""
-    return (json.dumps(config.model_dump(mode="json"), indent=1) + "\n").encode()
+def config_file(config: Mapping[str, Any]) -> bytes:
+    """The content of config.json: a configuration as plain values."""
+    return (json.dumps(config, indent=1) + "\n").encode()
 
 
 def events_file(lines: Iterable[str]) -> bytes:

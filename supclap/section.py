@@ -7,10 +7,19 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from supclap.scalars import read_number
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # PyTorch's take less than 2**64
 
 
 class Section(BaseModel):

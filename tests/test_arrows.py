@@ -1,6 +1,7 @@
 """What may import what: arrows between the platform's folders go one way, none runs in a circle.
 
-The drawing in CONTRIBUTING.md is held to the same list.
+The drawing in CONTRIBUTING.md is held to the same list. And the platform reaches what trains a cell
+through one door, `experiment.method`: `supclap` is behind it like any other method.
 """
 
 import ast
@@ -164,3 +165,84 @@ def test_a_planted_circle_is_found(platform: dict[str, str]) -> None:
     assert upper not in circle(platform)
     planted = {**platform, lower: f"{platform[lower]}\nfrom {upper} import Ledger\n"}
     assert {lower, upper} <= set(circle(planted))
+
+
+# What all of the project rests on: words, files, errors. Not what trains.
+BASICS = {
+    f"supclap.{name}"
+    for name in (
+        *("csv_text", "document", "environment", "errors", "events", "explaining", "interruption"),
+        *(
+            "output",
+            "overrides",
+            "progress",
+            "run_files",
+            "scalars",
+            "secrets",
+            "section",
+            "storage",
+        ),
+        *("stored", "waiting", "wording", "checkpoint", "workers", "data.cache"),
+    )
+}
+# `supclap`'s side of the door, and the door itself, which hashes code as `supclap` does.
+BEHIND = {
+    "supclap_platform.experiment.supclap_method",
+    "supclap_platform.experiment.metrics",
+    "supclap_platform.experiment.identity",
+}
+DOOR = {"supclap_platform.experiment.method": {"supclap.code"}}
+OWN = {  # of `supclap` alone, whatever else stands beside them
+    "supclap_platform.experiment.metrics",
+    "supclap_platform.experiment.identity.signature",
+}
+# Models that are kept, and what a machine has: no training.
+OTHERS = {
+    "supclap_platform.mirror.logged_model": {"supclap.model.folder"},
+    "supclap_platform.mirror.pyfunc_model": {"supclap.model.clap"},
+    "supclap_platform.commands.doctor": {"supclap.audio_library"},
+}
+
+
+def beside_the_door(sources: dict[str, str], known: set[str]) -> list[str]:
+    """Imports of the platform that go past the door."""
+    wrong = []
+    for module, source in sources.items():
+        allowed = BASICS | DOOR.get(module, set()) | OTHERS.get(module, set())
+        found = imports(source, known)
+        if module in BEHIND:
+            continue
+        wrong += [f"{module} -> {name}" for name in found if name not in allowed]
+        wrong += [f"{module} -> {name}" for name in imports(source, OWN)]
+    return sorted(wrong)
+
+
+@pytest.fixture(scope="module")
+def known() -> set[str]:
+    return {name for name in modules(ROOT / "supclap", "supclap") if name != "supclap"}
+
+
+def test_the_platform_goes_through_the_door(platform: dict[str, str], known: set[str]) -> None:
+    assert beside_the_door(platform, known) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("supclap_platform.running.attempt", "def f():\n    from supclap.training import fit"),
+        ("supclap_platform.ledger.plan", "from supclap.config import RunConfig"),
+        ("supclap_platform.search.warm", "import supclap.code"),
+        ("supclap_platform.experiment.settings", "from supclap import feasibility"),
+        ("supclap_platform.results.tables", "import supclap_platform.experiment.metrics"),
+        (
+            "supclap_platform.search.trials",
+            "from supclap_platform.experiment.identity import signature",
+        ),
+        ("supclap_platform.mirror.runs", "from supclap.data import open_data"),
+    ],
+)
+def test_a_planted_import_past_the_door_is_found(
+    platform: dict[str, str], known: set[str], module: str, line: str
+) -> None:
+    planted = {**platform, module: f"{platform[module]}\n{line}\n"}
+    assert [one.split(" -> ")[0] for one in beside_the_door(planted, known)] == [module]

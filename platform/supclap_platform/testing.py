@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from supclap.code import own_code, version_of
 from supclap.events import EpochEnded, Event, Finished, Started, to_line
 from supclap.run_files import (
     CHECKPOINTS,
@@ -34,6 +33,7 @@ from supclap.run_files import (
     result_file,
 )
 from supclap_platform.experiment.cells import Cell
+from supclap_platform.experiment.method import version_of
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.records import Failure
 
@@ -67,11 +67,11 @@ def events_of(
         begin: when it began, in seconds since 1970.
         seconds: that the whole run takes, shared by its epochs.
     """
-    noted = own_code().modules(cell.config) if code is None else dict(modules or {})
+    noted = dict(cell.method.code(cell.config)) if code is None else dict(modules or {})
     share = seconds / max(1, cell.config.epochs)
     events: list[Event] = [
         Started(
-            config=cell.config.model_dump(mode="json"),
+            config=cell.method.stored(cell.config),
             code=code or version_of(noted),
             modules=noted,
             data=data,
@@ -104,7 +104,7 @@ def leave(
     """Writes what a run with these events leaves: configuration, events, ranks and, where the last
     event is `Finished`, the result last of all."""
     folder = ledger.folder(cell.signature)
-    folder.write(CONFIG, config_file(cell.config))
+    folder.write(CONFIG, config_file(cell.method.stored(cell.config)))
     kept = {EVENTS: events_file(map(to_line, events))}
     if ranks is not None:
         kept[RANKS] = ranks_file(ranks)

@@ -262,7 +262,7 @@ def test_no_claims_in_a_profile_are_no_claims(tmp_path: Path) -> None:
     ("old", "new", "expected"),
     [
         ("  N=48: {b", "  N.48: {b", ":10: groups.N.48.[key]: expected a name of letters, digits,"),
-        ("  N=48: {b", "  val: {b", ":10: groups.val.[key]: 'val' begins the names of metrics"),
+        ("  N=48: {b", "  val: {b", ":10: groups.val: 'val' begins the names of metrics"),
         ("  N=48: {b", "  N 48: {b", "expected a name of letters, digits"),
         ("batch_size: 48", "batch_sise: 48", ":10: InfoNCE @ N=48: unknown key 'batch_sise'; did"),
         ("  slow: {epochs: 9}", "  a @ b: {epochs: 9}", ":7: 'a @ b': ' @ ' stands between a row"),

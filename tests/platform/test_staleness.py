@@ -18,8 +18,7 @@ from supclap_platform.results.tables import build_table
 from supclap_platform.results.verdicts import judge
 from supclap_platform.testing import events_of, finish, leave
 
-from supclap.code import code_version, own_code, version_of
-from supclap.config import RunConfig
+from supclap.code import own_code, version_of
 from supclap.errors import STALE, InputError
 
 FILE = """
@@ -273,7 +272,7 @@ def test_a_cell_that_never_finished_leaves_nothing_aside(path: Path, ledger: Led
 
 
 def test_whoever_asks_gets_the_code_that_would_run(path: Path) -> None:
-    def fixed(config: RunConfig) -> str:
+    def fixed(cell: Cell) -> str:
         return "now"
 
     experiment: Experiment = load_experiment(path)
@@ -281,4 +280,4 @@ def test_whoever_asks_gets_the_code_that_would_run(path: Path) -> None:
     cells = cells_of(experiment)
     finish(ledger, cells[0], {}, code="now")
     assert make_plan(experiment, ledger, fixed).status(cells[0]) is Status.DONE
-    assert make_plan(experiment, ledger, code_version).status(cells[0]) is Status.STALE
+    assert make_plan(experiment, ledger).status(cells[0]) is Status.STALE

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from supclap.config import RunConfig
 from supclap.errors import closest, nearest
 from supclap.explaining import keys_of, nearest_keys
 from supclap.wording import one_line
 from supclap_platform.experiment.schema import ExperimentFile, Resources
+from supclap_platform.experiment.supclap_method import SUPCLAP
 
 # What is declared in an experiment file and set by no option.
 FILE_KEYS = {name: f"'{name}'" for name in ExperimentFile.model_fields} | {"seed": "'seeds'"}
@@ -105,7 +105,7 @@ def options_of(command: click.Command) -> list[str]:
 
 def _settings(option: str, name: str, args: Sequence[str], of_file: bool) -> list[str]:
     """``give --set KEY=VALUE`` for an option that names a key of the configuration, or nothing."""
-    keys = keys_of(RunConfig)
+    keys = keys_of(SUPCLAP.config)
     if of_file:
         keys = [key for key in keys if key != "seed"]  # the file's seeds
         keys += [f"resources.{key}" for key in keys_of(Resources)]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
-from supclap.config import RunConfig
 from supclap.errors import InputError, SettingError
-from supclap.feasibility import CELL
-from supclap_platform.experiment.identity import Contents, signature
+from supclap_platform.experiment.identity import Contents
+from supclap_platform.experiment.method import Configuration, Method
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.rows import RESERVED
 from supclap_platform.experiment.schema import Resources
+from supclap_platform.experiment.supclap_method import SUPCLAP
 from supclap_platform.experiment.variants import Stage, Variant
 
 INIT = RESERVED  # the variant name of cells that only train the stage of `init`
@@ -23,11 +22,12 @@ class Cell:
 
     variant: str
     seed: int
-    config: RunConfig
+    config: Configuration
     signature: str
     resources: Resources
     start: str | None = None  # signature of the cell whose model it starts from
     group: str | None = None  # of its variant, whose name ends with it
+    method: Method = SUPCLAP  # what trains it
 
     @property
     def label(self) -> str:
@@ -106,13 +106,12 @@ def _shared_seed(stage: Stage, experiment: Experiment) -> int:
 def _cell(
     experiment: Experiment, variant: Variant, seed: int, stage: Cell | None, content: Contents
 ) -> Cell:
-    changes: dict[str, Any] = {"seed": seed}
+    method = experiment.method
+    config = variant.config.model_copy(update={"seed": seed})
     if stage is not None:
-        start = {"start": f"{CELL}{stage.signature}"}
-        changes["model"] = variant.config.model.model_copy(update=start)
-    config = variant.config.model_copy(update=changes)
+        config = method.starting_from(config, stage.signature)
     try:
-        named = signature(config, variant.resources.workers, content)
+        named = method.signature(config, variant.resources.workers, content)
     except SettingError as error:
         if experiment.settings is None:
             raise
@@ -126,4 +125,5 @@ def _cell(
         variant.resources,
         stage.signature if stage else None,
         variant.group,
+        method,
     )

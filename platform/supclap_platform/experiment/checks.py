@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from supclap.config import RunConfig
 from supclap.document import Document, Key
 from supclap.errors import InputError, nearest
 from supclap_platform.experiment.claims import Claim, parse_claim
 from supclap_platform.experiment.columns import Column
-from supclap_platform.experiment.metrics import why_not_reported
+from supclap_platform.experiment.method import Configuration, Method
 from supclap_platform.experiment.published import published_table
 from supclap_platform.experiment.schema import PublishedSection
 
@@ -112,19 +111,20 @@ def check_claims(
     document: Document,
     place: Key,
     claims: Iterable[str],
-    configs: Mapping[str, RunConfig],
+    configs: Mapping[str, Configuration],
     groups: Sequence[str],
+    method: Method,
 ) -> tuple[Claim, ...]:
     """The claims, each about variants that exist and a metric they report. Raises InputError."""
     result: list[Claim] = []
     for position, text in enumerate(claims):
         key: Key = (*place, str(position))
         try:
-            claim = parse_claim(text, list(configs), groups)
+            claim = parse_claim(text, list(configs), groups, method)
         except InputError as error:
             raise document.error(key, str(error)) from None
         for name in claim.variants:
-            reason = why_not_reported(claim.metric, configs[name])
+            reason = method.why_not_reported(claim.metric, configs[name])
             if reason:
                 raise document.error(
                     key, f"claim '{claim.text}': {name} reports no {claim.metric}: {reason}"

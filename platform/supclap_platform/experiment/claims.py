@@ -23,7 +23,9 @@ from typing import Literal
 from supclap.errors import InputError, nearest
 from supclap.events import EARLIER_NAMES, current_name
 from supclap_platform.experiment.columns import AT, in_group, split_group
-from supclap_platform.experiment.metrics import full_name
+from supclap_platform.experiment.measure import Measure
+from supclap_platform.experiment.method import Method
+from supclap_platform.experiment.supclap_method import SUPCLAP
 
 GRAMMAR = (
     "'A > B on METRIC [by at least X]', 'METRIC of A falls|rises over epochs' "
@@ -40,6 +42,12 @@ class Greater:
     lesser: str
     metric: str
     margin: float = 0.0
+    method: Method = field(default=SUPCLAP, compare=False, repr=False)
+
+    @property
+    def measure(self) -> Measure:
+        """The metric as the method declares it."""
+        return self.method.measure(self.metric)
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -54,6 +62,12 @@ class Trend:
     variant: str
     metric: str
     way: Literal["falls", "rises"]
+    method: Method = field(default=SUPCLAP, compare=False, repr=False)
+
+    @property
+    def measure(self) -> Measure:
+        """The metric as the method declares it."""
+        return self.method.measure(self.metric)
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -69,6 +83,12 @@ class Within:
     other: str
     metric: str
     percent: float
+    method: Method = field(default=SUPCLAP, compare=False, repr=False)
+
+    @property
+    def measure(self) -> Measure:
+        """The metric as the method declares it."""
+        return self.method.measure(self.metric)
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -85,7 +105,9 @@ _TREND = re.compile(
 _WITHIN = re.compile(rf"\s+within\s+{_NUMBER}\s*%\s+of\s+")
 
 
-def parse_claim(text: str, variants: Sequence[str], groups: Sequence[str] = ()) -> Claim:
+def parse_claim(
+    text: str, variants: Sequence[str], groups: Sequence[str] = (), method: Method = SUPCLAP
+) -> Claim:
     """The claim that ``text`` states about some of ``variants`` (full names where groups exist).
 
     Raises InputError: not of the grammar, a variant that does not exist, a metric no run reports, a
@@ -95,8 +117,8 @@ def parse_claim(text: str, variants: Sequence[str], groups: Sequence[str] = ()) 
     trend = _TREND.match(clean)
     if trend:
         way: Literal["falls", "rises"] = "falls" if trend["way"] == "falls" else "rises"
-        names = _Names(trend["metric"], variants, groups, clean)
-        return Trend(clean, names.variant(trend["variant"]), names.metric, way)
+        names = _Names(trend["metric"], variants, groups, clean, method)
+        return Trend(clean, names.variant(trend["variant"]), names.metric, way, method)
     margin, body = 0.0, clean
     by = _BY.match(clean)
     if by:
@@ -104,11 +126,12 @@ def parse_claim(text: str, variants: Sequence[str], groups: Sequence[str] = ()) 
     sides, _, metric = body.rpartition(" on ")
     if not sides or not metric or " " in metric:
         raise InputError(f"claim '{clean}': expected {GRAMMAR}")
-    names = _Names(metric, variants, groups, clean)
+    names = _Names(metric, variants, groups, clean, method)
     if " within " in sides and not by:
         for left, right, percent in _around(_WITHIN, sides):
             first, second = names.pair(left, right)
-            return Within(clean, first, second, names.metric, _number(percent, clean))
+            bound = _number(percent, clean)
+            return Within(clean, first, second, names.metric, bound, method)
     for sign in (" > ", " < "):
         found = [_ for _ in _splits(sides, sign) if _[0] in names and _[1] in names]
         found = found or list(_splits(sides, sign))[:1]
@@ -116,7 +139,7 @@ def parse_claim(text: str, variants: Sequence[str], groups: Sequence[str] = ()) 
             first, second = names.pair(left, right)
             if sign == " < ":
                 first, second = second, first
-            return Greater(clean, first, second, names.metric, margin)
+            return Greater(clean, first, second, names.metric, margin, method)
     raise InputError(f"claim '{clean}': expected {GRAMMAR}")
 
 
@@ -132,13 +155,18 @@ class _Names:
     """The names that a claim may use: of rows where its metric names a group, else of variants."""
 
     def __init__(
-        self, metric: str, variants: Sequence[str], groups: Sequence[str], claim: str
+        self,
+        metric: str,
+        variants: Sequence[str],
+        groups: Sequence[str],
+        claim: str,
+        method: Method,
     ) -> None:
         self._claim = claim
         self._groups = groups
         try:
-            self._group, rest = split_group(metric, groups)
-            self.metric = full_name(rest)
+            self._group, rest = split_group(metric, groups, method)
+            self.metric = method.measure(rest).name
         except InputError as error:
             raise InputError(f"claim '{claim}': {error}") from None
         self._rows = list(dict.fromkeys(name.rpartition(AT)[0] for name in variants if groups))

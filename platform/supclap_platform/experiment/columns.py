@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from supclap.config import RunConfig
 from supclap.document import Document, Key
 from supclap.errors import InputError, nearest
 from supclap.events import current_name
-from supclap_platform.experiment.metrics import FIRST_WORDS, full_name, why_not_reported
+from supclap_platform.experiment.measure import Measure
+from supclap_platform.experiment.method import Configuration, Method
+from supclap_platform.experiment.supclap_method import SUPCLAP
 
 AT = " @ "  # between a row and its group in the name of a variant
 
@@ -19,7 +20,8 @@ class Column:
     """One column. Where the file has groups, each column belongs to one of them."""
 
     name: str  # as a table calls it: "t2a.R@1", with groups "24.t2a.R@1"
-    metric: str  # as declared, without the group; `metrics.full_name` gives what a run reports
+    metric: str  # as declared, without the group
+    measure: Measure  # what a run reports under it
     group: str | None = None
     label: str = ""  # what stands at its head; nothing: its name
 
@@ -50,7 +52,9 @@ def in_group(row: str, group: str | None) -> str:
     return row if group is None else f"{row}{AT}{group}"
 
 
-def split_group(name: str, groups: Sequence[str]) -> tuple[str | None, str]:
+def split_group(
+    name: str, groups: Sequence[str], method: Method = SUPCLAP
+) -> tuple[str | None, str]:
     """The group that a metric's name begins with, if any, and the rest.
 
     Raises InputError where groups exist and what stands before the first dot is neither one of them
@@ -59,7 +63,7 @@ def split_group(name: str, groups: Sequence[str]) -> tuple[str | None, str]:
     first, dot, rest = name.partition(".")
     if dot and first in groups:
         return first, rest
-    if groups and dot and first not in FIRST_WORDS:
+    if groups and dot and first not in method.first_words:
         raise InputError(
             f"'{name}': no group '{first}'{nearest(first, groups)} (groups: {', '.join(groups)})"
         )
@@ -71,7 +75,8 @@ def check_columns(
     place: Key,
     declared: Sequence[tuple[str, str]],
     groups: Sequence[str],
-    configs: Mapping[str, Mapping[str, RunConfig]],
+    configs: Mapping[str, Mapping[str, Configuration]],
+    method: Method,
 ) -> tuple[Column, ...]:
     """The columns, group by group; each one that some row reports there, none twice.
 
@@ -86,20 +91,22 @@ def check_columns(
     for position, (text, label) in enumerate(declared):
         key: Key = (*place, str(position))
         try:
-            own, metric = split_group(text, groups)
+            own, metric = split_group(text, groups, method)
             metric = current_name(metric)
-            full = full_name(metric)
+            measure = method.measure(metric)
         except InputError as error:
             raise document.error(key, str(error)) from None
         for group in configs if own is None else (own,):
             name = f"{group}.{metric}" if groups else metric
-            if any(full_name(c.metric) == full and (c.group or "") == group for c in found):
+            if any(c.measure == measure and (c.group or "") == group for c in found):
                 raise document.error(key, f"the column '{name}' stands twice")
-            reasons = {row: why_not_reported(full, c) for row, c in configs[group].items()}
+            reasons = {
+                row: method.why_not_reported(measure.name, c) for row, c in configs[group].items()
+            }
             if all(reasons.values()):
                 row = in_group(next(iter(reasons)), group or None)
                 reason = next(iter(reasons.values()))
                 raise document.error(key, f"no variant reports '{name}': {row}: {reason}")
-            found.append(Column(name, metric, group or None, label))
+            found.append(Column(name, metric, measure, group or None, label))
     order = list(configs)
     return tuple(sorted(found, key=lambda column: order.index(column.group or "")))

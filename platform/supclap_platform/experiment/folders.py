@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from supclap.config import RunConfig
 from supclap.document import Key
 from supclap.errors import SettingError
-from supclap.feasibility import check_data
+from supclap_platform.experiment.method import Configuration
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.search import SECTION, placeholders
 
@@ -26,13 +25,13 @@ def check_folders(experiment: Experiment) -> None:
     for part in experiment.parts or (experiment,):
         for name, config, places in _configurations(part):
             try:
-                check_data(config, seen)
+                part.method.check_data(config, seen)
             except SettingError as error:
                 assert part.settings is not None  # every experiment that was read has them
                 raise part.settings.error(places, error.key, f"{name}: {error}") from None
 
 
-def _configurations(part: Experiment) -> Iterator[tuple[str, RunConfig, tuple[Key, ...]]]:
+def _configurations(part: Experiment) -> Iterator[tuple[str, Configuration, tuple[Key, ...]]]:
     if part.stage is not None and part.stage.variant is None:
         yield "init", part.stage.config, part.stage.places
     for variant in part.variants:

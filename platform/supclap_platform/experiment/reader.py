@@ -15,7 +15,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from supclap.config import RunConfig
 from supclap.document import Document, Key, read_document
 from supclap.errors import nearest
 from supclap.overrides import flat
@@ -26,9 +25,9 @@ from supclap_platform.experiment.checks import (
 )
 from supclap_platform.experiment.claims import Claim
 from supclap_platform.experiment.columns import AT, Column, check_columns, in_group
-from supclap_platform.experiment.identity import NO_PART_OF_A_RESULT
 from supclap_platform.experiment.include import check_names, check_part, included
 from supclap_platform.experiment.layout import Layout, check_layout
+from supclap_platform.experiment.method import Configuration, Method
 from supclap_platform.experiment.rows import DeclaredRow, rows_of
 from supclap_platform.experiment.schema import (
     MOST_CELLS,
@@ -42,6 +41,7 @@ from supclap_platform.experiment.search import Search, placeholders, read_search
 from supclap_platform.experiment.settings import Settings
 from supclap_platform.experiment.shared_profiles import KEY, with_profiles
 from supclap_platform.experiment.stage import read_stage, starting_from
+from supclap_platform.experiment.supclap_method import SUPCLAP
 from supclap_platform.experiment.variants import Stage, Variant
 
 DEFAULT_PROFILE = "laptop"
@@ -70,6 +70,7 @@ class Experiment:
     settings: Settings | None = field(default=None, repr=False, compare=False)  # knows the places
     shared: tuple[Path, ...] = ()  # the files of profiles that it names
     layout: Layout = field(default_factory=Layout)  # of its table and figures
+    method: Method = SUPCLAP  # what trains its cells
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -161,12 +162,13 @@ class _Reader:
         self.changes = changes
         self.profile_name = profile
         self.profile = self._profile(profile)
-        self.settings = Settings(document, file, profile, self.profile, changes)
+        self.method: Method = SUPCLAP
+        self.settings = Settings(document, file, profile, self.profile, changes, self.method)
 
     def experiment(self) -> Experiment:
         file = self.file
         groups = self._groups()
-        rows = rows_of(file, self.document, self.settings.base)
+        rows = rows_of(file, self.document, self.settings.base, self.method)
         placed = [
             (group, self._in_group(row, group)) for group in groups or (None,) for row in rows
         ]
@@ -192,7 +194,7 @@ class _Reader:
         table = self.profile.table or file.table
         claimed = self._place("claims")
         claims = file.claims if self.profile.claims is None else self.profile.claims
-        of_groups: dict[str, dict[str, RunConfig]] = {}
+        of_groups: dict[str, dict[str, Configuration]] = {}
         for variant in variants:
             of_groups.setdefault(variant.group or "", {})[variant.row] = variant.config
         configs = {variant.name: variant.config for variant in variants}
@@ -201,7 +203,8 @@ class _Reader:
             configs |= placeholders(search)
             of_groups[""] |= placeholders(search)
         declared = [(column.metric, column.label or "") for column in table.columns]
-        columns = check_columns(self.document, (*at, "columns"), declared, groups, of_groups)
+        place: Key = (*at, "columns")
+        columns = check_columns(self.document, place, declared, groups, of_groups, self.method)
         layout = check_layout(self.document, at, table, file.figures, names)
         return Experiment(
             name=file.experiment,
@@ -221,12 +224,13 @@ class _Reader:
             stage=stage,
             columns=columns,
             published=check_published(self.document, at, table.published, names, columns),
-            claims=check_claims(self.document, claimed, claims, configs, groups),
+            claims=check_claims(self.document, claimed, claims, configs, groups, self.method),
             figures=tuple(layout.figures),
             layout=layout,
             groups=groups,
             search=search,
             settings=self.settings,
+            method=self.method,
         )
 
     def _search(
@@ -261,6 +265,15 @@ class _Reader:
                     f"no group '{name}' to take away{nearest(name, self.file.groups)}",
                 )
         names = dict.fromkeys([*self.file.groups, *own])
+        for name in names:
+            if name in self.method.first_words:
+                place = () if name in self.file.groups else ("profiles", self.profile_name)
+                key: Key = (*place, "groups", name)
+                raise self.document.error(
+                    key,
+                    f"{'.'.join(key)}: '{name}' begins the names of metrics; call the group "
+                    "another name",
+                )
         kept = tuple(name for name in names if name not in own or own[name] is not None)
         if names and not kept:
             raise self.document.error(
@@ -310,7 +323,9 @@ class _Reader:
         """Refuses rows that are one run. In two groups they may be: one that changes nothing."""
         seen: dict[str, str] = {}
         for variant, row in zip(variants, rows, strict=True):
-            config = variant.config.model_dump(mode="json", exclude=NO_PART_OF_A_RESULT)
+            config = variant.config.model_dump(
+                mode="json", exclude=set(self.method.no_part_of_a_result)
+            )
             what = [config, variant.resources.workers, variant.from_stage, variant.group]
             content = json.dumps(what, sort_keys=True)
             if content in seen:

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from supclap.config import RunConfig
 from supclap.document import Document, Key
 from supclap.errors import nearest
 from supclap.overrides import override
+from supclap_platform.experiment.method import Method
 from supclap_platform.experiment.schema import MOST_CELLS, ExperimentFile, Overrides
 
 RESERVED = "init"  # what the plan calls the stage that `init` trains
@@ -29,7 +29,9 @@ class DeclaredRow:
     multiplied: tuple[str, str] | None = None  # by a grid: the row's name before, and the settings
 
 
-def rows_of(file: ExperimentFile, document: Document, base: Overrides) -> list[DeclaredRow]:
+def rows_of(
+    file: ExperimentFile, document: Document, base: Overrides, method: Method
+) -> list[DeclaredRow]:
     """The rows in the table's order: variants as written, ablated ones after their full row.
 
     ``base`` is only read, to find what a removed component is set to. Raises InputError.
@@ -39,7 +41,7 @@ def rows_of(file: ExperimentFile, document: Document, base: Overrides) -> list[D
         for name, changes in file.variants.items()
     ]
     if file.ablate is not None:
-        rows = _with_ablated(rows, file, document, base)
+        rows = _with_ablated(rows, file, document, base, method)
     if file.grid is not None:
         rows = _with_grid(rows, file, document)
     rows = rows or [DeclaredRow(file.experiment, ({},), (("base",),))]
@@ -59,7 +61,11 @@ def rows_of(file: ExperimentFile, document: Document, base: Overrides) -> list[D
 
 
 def _with_ablated(
-    rows: list[DeclaredRow], file: ExperimentFile, document: Document, base: Overrides
+    rows: list[DeclaredRow],
+    file: ExperimentFile,
+    document: Document,
+    base: Overrides,
+    method: Method,
 ) -> list[DeclaredRow]:
     ablate = file.ablate
     assert ablate is not None
@@ -84,7 +90,7 @@ def _with_ablated(
         values = base
         for layer in full.layers:
             values = override(values, layer)
-        values = _with_defaults(values)
+        values = _with_defaults(values, method)
         for position, dotted in enumerate(ablate.remove):
             at = (*place, "remove", str(position))
             changes = {dotted: _off(values, dotted, document, at)}
@@ -93,10 +99,10 @@ def _with_ablated(
     return rows[:after] + added + rows[after:]
 
 
-def _with_defaults(values: Overrides) -> Overrides:
+def _with_defaults(values: Overrides, method: Method) -> Overrides:
     """A configuration with what it leaves to the defaults, where it is one."""
     try:
-        return RunConfig.model_validate(
+        return method.config.model_validate(
             {key: value for key, value in values.items() if key != "resources"}
         ).model_dump()
     except ValidationError:

@@ -19,13 +19,11 @@ from pydantic import (
     model_validator,
 )
 
-from supclap.config import Seed
 from supclap.explaining import explain
-from supclap.section import Section
-from supclap_platform.experiment.metrics import FIRST_WORDS
+from supclap.section import Section, Seed
 from supclap_platform.experiment.search_section import SearchSection
 
-Overrides = dict[str, Any]  # RunConfig values, keys dotted or nested; `resources.…` too
+Overrides = dict[str, Any]  # a configuration's values, keys dotted or nested; `resources.…` too
 
 FIGURES = ("drift", "radius", "similarity", "convergence")
 MOST_CELLS = 100_000
@@ -45,8 +43,6 @@ Name = Annotated[str, AfterValidator(_plain)]
 def _group(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9=%+-]{0,31}", value):
         raise ValueError("expected a name of letters, digits, '=', '%', '+' and '-', without a dot")
-    if value in FIRST_WORDS:
-        raise ValueError(f"'{value}' begins the names of metrics; call the group another name")
     return value
 
 

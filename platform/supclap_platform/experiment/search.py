@@ -8,19 +8,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from supclap.config import RunConfig
 from supclap.document import Document, Key
 from supclap.errors import InputError
 from supclap.explaining import explain, section_at
 from supclap.wording import shown
 from supclap_platform.experiment.columns import AT
-from supclap_platform.experiment.metrics import (
-    TRAINING,
-    WHOLE,
-    full_name,
-    lower_is_better,
-    why_not_reported,
-)
+from supclap_platform.experiment.method import Configuration
 from supclap_platform.experiment.search_section import (
     BudgetSection,
     Direction,
@@ -86,7 +79,7 @@ class Search:
 
     def build(
         self, label: str, params: Mapping[str, Any], control: str | None = None
-    ) -> tuple[RunConfig, Any]:
+    ) -> tuple[Configuration, Any]:
         """Configuration and resources of a setting, or of a control of it.
 
         Raises InputError where it has none.
@@ -173,25 +166,24 @@ class _Reader:
         for metric, direction in self.section.objective.items():
             key: Key = (SECTION, "objective", metric)
             try:
-                full = full_name(metric)
+                measure = self.settings.method.measure(metric)
             except InputError as error:
                 raise self.document.error(key, f"objective: {error}") from None
-            if full not in (*TRAINING, *WHOLE) and not full.startswith("val."):
-                hint = f"; give val.{full.removeprefix('test.')}" if full[:5] == "test." else ""
+            if measure.held_out:
+                hint = f"; give {measure.instead}" if measure.instead else ""
                 raise self.document.error(
                     key,
                     f"objective: '{metric}' is measured on what the winner is judged by, so that "
                     f"choosing by it would prove nothing{hint}",
                 )
-            clear = full.startswith(("val.", "train.")) or full in WHOLE
-            if direction is None and not clear:
+            if direction is None and not measure.clear:
                 raise self.document.error(
                     key,
                     f"objective: say which way '{metric}' is better: "
                     f"{{{metric}: minimize}} or {{{metric}: maximize}}",
                 )
-            way: Direction = "minimize" if lower_is_better(full) else "maximize"
-            found.append(Objective(full, direction or way))
+            way: Direction = "minimize" if measure.low else "maximize"
+            found.append(Objective(measure.name, direction or way))
         return tuple(found)
 
     def check(self, search: Search, seeds: tuple[int, ...], rows: tuple[str, ...]) -> None:
@@ -239,14 +231,14 @@ class _Reader:
                     (SECTION, "space", name),
                     f"'{name}' is no parameter of a run: seeds and resources stand elsewhere",
                 )
-        tried: dict[str, list[tuple[RunConfig, Any]]] = {}
+        tried: dict[str, list[tuple[Configuration, Any]]] = {}
         for name, params in self.space.probes():
             config, _ = search.build(SECTION, params)
             self._refuse_twins(name, config, params[name], tried.setdefault(name, []))
             for control in search.controls:
                 search.build(control, params, control)
             for objective in search.objectives:
-                reason = why_not_reported(objective.metric, config)
+                reason = self.settings.method.why_not_reported(objective.metric, config)
                 if reason:
                     raise self.document.error(
                         (SECTION, "objective", objective.metric),
@@ -255,7 +247,7 @@ class _Reader:
                     )
 
     def _refuse_twins(
-        self, name: str, config: RunConfig, value: Any, tried: list[tuple[RunConfig, Any]]
+        self, name: str, config: Configuration, value: Any, tried: list[tuple[Configuration, Any]]
     ) -> None:
         """Refuses two values of a parameter that are one run, as a grid's are refused."""
         for other, before in tried:
@@ -292,7 +284,7 @@ class _Reader:
         return params
 
 
-def value_at(config: RunConfig, dotted: str) -> Any:
+def value_at(config: Configuration, dotted: str) -> Any:
     """The value of a dotted key; the field's default where a part above it is absent."""
     node: Any = config
     parts = dotted.split(".")
@@ -321,7 +313,7 @@ def _check_installed(document: Document, section: SearchSection) -> None:
         )
 
 
-def placeholders(search: Search) -> dict[str, RunConfig]:
+def placeholders(search: Search) -> dict[str, Configuration]:
     """Configurations for the rows of the winner, not known yet, to check what is asked of them."""
     params = search.start[0] if search.start else next(search.space.probes())[1]
     found = {search.winner: search.build(search.winner, params)[0]}

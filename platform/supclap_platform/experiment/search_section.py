@@ -15,8 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from supclap.config import Seed
-from supclap.section import Section
+from supclap.section import Section, Seed
 
 Overrides = dict[str, Any]
 Scalar = bool | int | float | str | None

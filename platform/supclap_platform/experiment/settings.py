@@ -1,4 +1,4 @@
-"""Layers of settings become one checked RunConfig, or an error at the line that is wrong."""
+"""Layers of settings become one checked configuration, or an error at the line that is wrong."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from supclap.config import RunConfig
 from supclap.document import Document, Key
 from supclap.errors import InputError, SettingError
-from supclap.feasibility import check_run
 from supclap.overrides import covers, override
 from supclap.wording import one_line
-from supclap_platform.experiment.metrics import check_select_metric
+from supclap_platform.experiment.method import Configuration, Method
 from supclap_platform.experiment.rows import DeclaredRow
 from supclap_platform.experiment.schema import (
     ExperimentFile,
@@ -25,9 +23,6 @@ from supclap_platform.experiment.schema import (
     Resources,
     fault,
 )
-
-# What a file says of the experiment and not of its runs; a run's seed is one of the file's seeds.
-FILE_KEYS = frozenset(ExperimentFile.model_fields.keys() - RunConfig.model_fields.keys()) | {"seed"}
 
 
 class Settings:
@@ -40,8 +35,12 @@ class Settings:
         profile_name: str,
         profile: ProfileSection,
         changes: Overrides,
+        method: Method,
     ) -> None:
         self.document = document
+        self.method = method
+        # What a file says of the experiment and not of its runs, as `seeds` of their seed.
+        self._file_keys = ExperimentFile.model_fields.keys() - method.config.model_fields.keys()
         self.changes = changes
         self.base: Overrides = {}
         for layer in (file.base, profile.base, changes):
@@ -55,7 +54,7 @@ class Settings:
 
     def build(
         self, name: str, layers: Iterable[Overrides], places: tuple[Key, ...]
-    ) -> tuple[RunConfig, Resources]:
+    ) -> tuple[Configuration, Resources]:
         """The configuration and resources of one row or stage, and InputError where it has none.
 
         Args:
@@ -69,20 +68,16 @@ class Settings:
         values = dict(values)
         resources = self._resources(name, values.pop("resources", None), places)
         for key in values:
-            if key in FILE_KEYS:
+            if key == "seed" or key in self._file_keys:
                 raise self.error(places, key, f"{name}: {_no_setting(key)}")
         values = self._expanded(values, (), places)
         try:
-            config = RunConfig.model_validate(values)
+            config = self.method.config.model_validate(values)
         except ValidationError as error:
-            problem = fault(error, RunConfig, unsettable=("seed",))
+            problem = fault(error, self.method.config, unsettable=("seed",))
             raise self.error(places, _location(error), f"{name}: {problem}") from None
         try:
-            check_select_metric(config)
-        except InputError as error:
-            raise self.error(places, "select.metric", f"{name}: {error}") from None
-        try:
-            check_run(config, resources.workers)
+            self.method.check(config, resources.workers)
         except SettingError as error:
             raise self.error(places, error.key, f"{name}: {error}") from None
         return config, resources

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from supclap.config import RunConfig
 from supclap.document import Document, Key
 from supclap.errors import nearest
 from supclap_platform.experiment.rows import DeclaredRow
@@ -35,6 +34,11 @@ def read_stage(
         if changes.init:
             raise document.error(place, "the file has no init stage to change")
         return None
+    method = settings.method
+    if method.start_key is None:
+        raise document.error(
+            ("init",), f"init: the method {method.name} has no model to start from; leave init out"
+        )
     if section.variant is None:
         places: tuple[Key, ...] = (("init", "base"), place)
         layers = (section.base or {}, changes.init)
@@ -68,29 +72,19 @@ def starting_from(
 
     Raises InputError for one whose model has another shape than the stage's.
     """
+    start = settings.method.start_key
     result = []
     for variant, row in zip(variants, rows, strict=True):
-        if variant.name == stage.variant or "model.start" in variant.changes:
+        if variant.name == stage.variant or start in variant.changes:
             result.append(variant)
             continue
-        different = _other_model(variant.config, stage.config)
+        different = settings.method.other_model(variant.config, stage.config)
         if different:
             raise settings.error(
                 row.places,
                 different,
                 f"{variant.name}: its {different} differs from the init stage's, so it cannot "
-                "start from there; 'model.start: null' lets it start anew",
+                f"start from there; '{start}: null' lets it start anew",
             )
         result.append(replace(variant, from_stage=True))
     return result
-
-
-def _other_model(first: RunConfig, second: RunConfig) -> str | None:
-    """The dotted key in which two models differ in shape, if they do."""
-    for part in ("audio", "text"):
-        one = getattr(first.model, part).model_dump(exclude={"freeze"})
-        other = getattr(second.model, part).model_dump(exclude={"freeze"})
-        for key in one:
-            if one[key] != other.get(key):
-                return f"model.{part}.{key}"
-    return None if first.model.dim == second.model.dim else "model.dim"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from supclap.config import RunConfig
 from supclap.document import Key
 from supclap_platform.experiment.columns import AT
+from supclap_platform.experiment.method import Configuration
 from supclap_platform.experiment.schema import Resources
 
 
@@ -16,7 +16,7 @@ class Variant:
     """A row of the table (in one group): one configuration, to be trained once for each seed."""
 
     name: str  # in a file with groups "ROW @ GROUP"
-    config: RunConfig  # with seed 0; a start from the init stage is filled in for each cell
+    config: Configuration  # with seed 0; a start from the init stage is filled in for each cell
     resources: Resources
     changes: dict[str, Any]  # dotted key -> value: what it overrides of the base
     from_stage: bool = False  # starts from the stage that `init` declares
@@ -33,7 +33,7 @@ class Variant:
 class Stage:
     """The stage that the cells start from: a configuration of its own, or a variant's cells."""
 
-    config: RunConfig
+    config: Configuration
     resources: Resources
     per_seed: bool
     variant: str | None

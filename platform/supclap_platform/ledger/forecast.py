@@ -12,6 +12,7 @@ from supclap.errors import InputError
 from supclap.events import EpochEnded
 from supclap.progress import activity
 from supclap_platform.experiment.cells import Cell
+from supclap_platform.experiment.method import Timing
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, shape
 from supclap_platform.ledger.records import Result
@@ -100,9 +101,7 @@ def time_shapes(plan: Plan, ledger: Ledger, budget: float = TIMING) -> Estimates
     missing = cells.keys() - _known(plan, ledger, set(cells)).keys()
     if not missing:
         return None
-    from supclap.timing import Estimate, estimate, seconds_of_scenes
-
-    found: dict[str, Estimate] = {}
+    found: dict[str, Timing] = {}
     reasons: dict[str, None] = {}
     late: list[str] = []
     once: dict[str, float] = {}  # by data
@@ -117,11 +116,10 @@ def time_shapes(plan: Plan, ledger: Ledger, budget: float = TIMING) -> Estimates
                 continue
             given = cell.resources
             threads = max(1, int(given.cpu))
-            data = cell.config.data.model_dump_json()
             try:
-                found[form] = estimate(cell.config, given.workers, threads, given.gpu > 0)
-                if data not in once:
-                    once[data] = seconds_of_scenes(cell.config) + found[form].once
+                timed = cell.method.time(cell.config, given.workers, threads, given.gpu > 0)
+                found[form] = timed
+                once.setdefault(timed.of, timed.once)
             except InputError as error:
                 reasons[str(error)] = None
     seconds = {form: each.whole for form, each in found.items()}
@@ -133,8 +131,8 @@ def time_shapes(plan: Plan, ledger: Ledger, budget: float = TIMING) -> Estimates
 
 
 def _work(cell: Cell) -> float:
-    """What a cell's time grows with, roughly: epochs and clips."""
-    return cell.config.epochs * min(cell.config.data.clips, cell.config.data.limit or 10**9)
+    """What a cell's time grows with, roughly."""
+    return cell.method.work(cell.config)
 
 
 def _known(plan: Plan, ledger: Ledger, shapes: set[str]) -> dict[str, list[float]]:

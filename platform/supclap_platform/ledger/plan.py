@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from supclap.code import code_version
-from supclap.later_keys import identity_of
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.identity import digest
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.leases import LeaseName
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.records import Known, Result, State
-from supclap_platform.ledger.staleness import CodeOf, Stale, stale_cells
+from supclap_platform.ledger.staleness import CodeOf, Stale, stale_cells, today
 
 TRIAL = "trial "  # how the cells of a search are called: "trial 7"
 
@@ -68,13 +66,13 @@ class Plan:
 def make_plan(
     experiment: Experiment,
     ledger: Ledger,
-    code_of: CodeOf = code_version,
+    code_of: CodeOf = today,
     cells: Sequence[Cell] | None = None,
 ) -> Plan:
     """The plan of an experiment; nothing is started or written.
 
     Args:
-        code_of: the version of the code that would run a configuration; by default this process's.
+        code_of: the version of the code that would run a cell; by default this process's.
         cells: by default those of the experiment.
     """
     cells = cells_of(experiment) if cells is None else cells
@@ -112,8 +110,7 @@ def remember(plan: Plan, ledger: Ledger) -> None:
 
 def shape(cell: Cell) -> str:
     """What decides how long a cell takes, hashed."""
-    values = identity_of(cell.config)
-    del values["loss"], values["seed"], values["model"]["start"]
+    values = cell.method.shape(cell.config)
     given = cell.resources
     return digest({"run": values, "workers": [given.workers, given.cpu, given.gpu]})
 

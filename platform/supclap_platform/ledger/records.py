@@ -10,7 +10,6 @@ from supclap.stored import (
     Duration,
     Positive,
 )
-from supclap_platform.experiment.metrics import full_name
 from supclap_platform.ledger.leases import LeaseName
 
 
@@ -57,9 +56,8 @@ class Result:
     setup_seconds: float = 0.0  # before the first step; not part of `seconds`
     files: dict[str, str] = field(default_factory=dict)  # hashes of what belongs to it
 
-    def value(self, column: str) -> float | None:
-        """What the run reports under a column's name, or None."""
-        name = full_name(column)
+    def value(self, name: str) -> float | None:
+        """What the run reports under a metric's full name, or None."""
         if name in self.metrics:
             return self.metrics[name]
         whole = {

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from supclap.code import PACKAGE, code_version, own_code, version_of
-from supclap.config import RunConfig
 from supclap.events import Started
 from supclap_platform.experiment.cells import Cell
+from supclap_platform.experiment.method import version_of
+from supclap_platform.experiment.supclap_method import SUPCLAP
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.records import Result
 
-CodeOf = Callable[[RunConfig], str]  # the version of the code that would run a configuration
+CodeOf = Callable[[Cell], str]  # the version of the code that would run a cell
 MOST_NAMED = 4  # modules in a line; more are counted
+
+
+def today(cell: Cell) -> str:
+    """The version of this process's code that would run a cell."""
+    return cell.method.version(cell.config)
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def stale_cells(
     cells: Iterable[Cell],
     results: Mapping[str, Result],
     ledger: Ledger,
-    code_of: CodeOf = code_version,
+    code_of: CodeOf = today,
 ) -> tuple[Stale, ...]:
     """The finished cells of other code than would run them today, by that code; a run once.
 
@@ -65,7 +70,7 @@ def stale_cells(
         result = results.get(cell.signature)
         if result is None:
             continue
-        code = result.code if result.code != code_of(cell.config) else None
+        code = result.code if result.code != code_of(cell) else None
         code = code or started_from.get(cell.start or "")
         if code is not None:
             started_from[cell.signature] = code
@@ -79,7 +84,7 @@ def mixture(
     cells: Iterable[Cell],
     results: Mapping[str, Result],
     ledger: Ledger,
-    code_of: CodeOf = code_version,
+    code_of: CodeOf = today,
     to_run: Iterable[Cell] = (),
 ) -> str | None:
     """What a table of the finished cells would mix, in words; None where one state of the code
@@ -93,12 +98,12 @@ def mixture(
         result = results.get(cell.signature)
         if result is None or result.code in of_code:
             continue
-        today = result.code == code_of(cell.config)
-        noted = own_code().modules(cell.config) if today else _noted(ledger, cell)
+        current = result.code == code_of(cell)
+        noted = dict(cell.method.code(cell.config)) if current else _noted(ledger, cell)
         if noted is not None:
             of_code[result.code] = noted
     for cell in to_run:
-        of_code.setdefault(code_of(cell.config), own_code().modules(cell.config))
+        of_code.setdefault(code_of(cell), dict(cell.method.code(cell.config)))
     silent = sorted(code for code, modules in of_code.items() if not modules)
     if silent and len(of_code) > 1:
         return (
@@ -121,13 +126,13 @@ def code_of_today(cells: Iterable[Cell]) -> str:
     """One version for all that the cells would run."""
     modules: dict[str, str] = {}
     for cell in cells:
-        modules |= own_code().modules(cell.config)
+        modules |= cell.method.code(cell.config)
     return version_of(modules)
 
 
 def code_of_package() -> str:
     """The version of the whole package, whatever a run may use of it."""
-    return version_of(own_code().under(PACKAGE))
+    return version_of(SUPCLAP.all_code())
 
 
 def _changed(cells: list[Cell], ledger: Ledger) -> tuple[str, ...] | None:
@@ -135,7 +140,7 @@ def _changed(cells: list[Cell], ledger: Ledger) -> tuple[str, ...] | None:
     before = _noted(ledger, cells[0])
     if not before:
         return None
-    now = own_code().modules(cells[0].config)
+    now = cells[0].method.code(cells[0].config)
     return tuple(n for n in sorted(before.keys() | now.keys()) if before.get(n) != now.get(n))
 
 

@@ -32,7 +32,7 @@ def notes_of(
     changes = ", ".join(f"{key}={value}" for key, value in sorted(experiment.changes.items()))
     scale = f"Profile {experiment.profile}{f', with {changes}' if changes else ''}."
     yield f"{over} ({_listed(experiment.seeds)}). {scale}"
-    yield from sorted({_selection(cell) for cell in cells})
+    yield from sorted({cell.method.selection(cell.config) for cell in cells})
     yield from gaps_of(rows, experiment.columns)
     if any(not entry.complete for row in rows for entry in row.entries):
         yield "An entry with (k/n) rests on k of n runs; the best is marked among complete ones."
@@ -101,18 +101,6 @@ def _on_differences(experiment: Experiment, rows: Sequence[Row]) -> Iterable[str
             all_ = len(metrics) == sum(column.group == group for column in experiment.columns)
             share = "" if all_ else f" on {', '.join(metrics)}"
             yield f"{in_group(row.variant, group)}: Δ{share} rests on {_seeds(seeds)}."
-
-
-def _selection(cell: Cell) -> str:
-    select = cell.config.select
-    if select.split == "last":
-        return "Measured after the last epoch."
-    if select.split == "test":
-        return (
-            f"Epoch chosen by {select.metric} on the TEST split: the paper's protocol, a leak that "
-            "flatters every row."
-        )
-    return f"Epoch chosen by {select.metric} on the validation split."
 
 
 def gaps_of(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:

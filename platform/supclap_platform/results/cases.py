@@ -9,7 +9,6 @@ from math import isfinite
 import numpy as np
 
 from supclap_platform.experiment.claims import Claim, Greater, Trend, Within
-from supclap_platform.experiment.metrics import has_a_best, lower_is_better
 from supclap_platform.ledger.records import State
 from supclap_platform.results.bootstrap import Queries, crossed_interval, queries_of
 from supclap_platform.results.evidence import Evidence
@@ -64,7 +63,7 @@ def build_case(claim: Claim, evidence: Evidence) -> Case:
     """The case of a claim: seeds compared or slopes taken, gaps named, the test made."""
     case = _slopes(claim, evidence) if isinstance(claim, Trend) else _differences(claim, evidence)
     case.reasons[:0] = _gaps(claim, evidence)
-    low = has_a_best(claim.metric) and lower_is_better(claim.metric)
+    low = claim.measure.ranked and claim.measure.low
     if isinstance(claim, Greater) and low:
         case.remarks.append(
             f"a low {claim.metric} is the good one: the claim is that {claim.lesser} does better"

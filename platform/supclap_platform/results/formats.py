@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 from supclap.csv_text import csv_text
 from supclap_platform.experiment.columns import in_group
-from supclap_platform.experiment.metrics import full_name
 from supclap_platform.results.fragment import as_html
 from supclap_platform.results.latex import as_latex
 from supclap_platform.results.slots import Slot, parted, slots_of
@@ -65,7 +64,7 @@ def as_csv(table: Table) -> str:
                     table.experiment,
                     row.variant,
                     column.name,
-                    full_name(column.metric),
+                    column.measure.name,
                     *_figures(entry),
                     " ".join(f"{seed}:{value!r}" for seed, value in entry.values),
                     " ".join(f"{run.seed}:{run.signature}" for run in runs),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from supclap_platform.experiment.columns import Column
-from supclap_platform.experiment.metrics import decimals
 from supclap_platform.results.table import Entry, Row, Table
 from supclap_platform.results.tables import shown, shown_difference
 
@@ -40,7 +39,7 @@ class Slot:
         if self.kind is Kind.OURS:
             return shown(entry, self.column)
         if self.kind is Kind.PAPER:
-            digits = decimals(self.column.metric)
+            digits = self.column.measure.decimals
             return "–" if entry.published is None else f"{entry.published:.{digits}f}"
         if entry.difference is None:
             return ""

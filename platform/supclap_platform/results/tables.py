@@ -13,7 +13,6 @@ from supclap.errors import InputError
 from supclap_platform.experiment.cells import INIT, Cell, cells_of
 from supclap_platform.experiment.columns import Column, in_group
 from supclap_platform.experiment.identity import digest
-from supclap_platform.experiment.metrics import decimals, has_a_best, lower_is_better
 from supclap_platform.experiment.published import PublishedTable, published_table
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
@@ -82,7 +81,7 @@ def shown(entry: Entry, column: Column) -> str:
     """An entry as text: ``41.20 ± 0.50 (2/3)``; an en dash where no run reports a value."""
     if entry.summary is None:
         return f"– (0/{entry.wanted})"
-    digits = decimals(column.metric)
+    digits = column.measure.decimals
     text = f"{entry.summary.mean:.{digits}f}"
     if entry.summary.std is not None:
         text += f" ± {entry.summary.std:.{digits}f}"
@@ -93,7 +92,7 @@ def shown_difference(value: float | None, column: Column) -> str:
     """A difference as text, always with its sign: ``+0.42``; an en dash where there is none."""
     if value is None:
         return "–"
-    text = f"{value:+.{decimals(column.metric)}f}"
+    text = f"{value:+.{column.measure.decimals}f}"
     return text.replace("-", "−") if float(text) else text[1:]
 
 
@@ -109,7 +108,7 @@ def _entry(
     values = []
     for cell in cells:
         result = results.get(cell.signature)
-        value = None if result is None else result.value(column.metric)
+        value = None if result is None else result.value(column.measure.name)
         if value is not None:
             values.append((cell.seed, value))
     theirs = None
@@ -135,9 +134,9 @@ def _with_best(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
         for at, row in enumerate(rows):
             entry = row.entries[place]
             if entry.complete and entry.summary and entry.summary.mean == entry.summary.mean:
-                means[at] = round(entry.summary.mean, decimals(column.metric))
-        if len(means) > 1 and has_a_best(column.metric):
-            best = (min if lower_is_better(column.metric) else max)(means.values())
+                means[at] = round(entry.summary.mean, column.measure.decimals)
+        if len(means) > 1 and column.measure.ranked:
+            best = (min if column.measure.low else max)(means.values())
             marks |= {(at, place) for at, mean in means.items() if mean == best}
     return [
         replace(
@@ -183,7 +182,7 @@ def _mixture(cells: Sequence[Cell], results: dict[str, Result], ledger: Ledger) 
     hashes: dict[str, set[str]] = {}
     for cell in cells:
         if cell.signature in results:
-            seen = digest(cell.config.data.model_dump(mode="json"))
+            seen = digest(cell.method.same_data(cell.config))
             hashes.setdefault(seen, set()).add(results[cell.signature].data)
     for several in hashes.values():
         if len(several) > 1:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 from supclap.csv_text import csv_text
 from supclap_platform.experiment.claims import Trend, Within
-from supclap_platform.experiment.metrics import decimals
 from supclap_platform.results.formats import WIDTH
 from supclap_platform.results.inference import CONFIDENCE
 from supclap_platform.results.power import MOST, POWER
@@ -191,7 +190,7 @@ def legend_of(verdicts: Sequence[Verdict]) -> Iterable[str]:
 
 def _number(one: Verdict, value: float, sign: bool = False) -> str:
     """A number in the metric's unit; a slope needs significant digits, as it may be tiny."""
-    digits = max(2, decimals(one.claim.metric))  # one more than a table has of ranks
+    digits = max(2, one.claim.measure.decimals)  # one more than a table has of ranks
     form = ".3g" if isinstance(one.claim, Trend) else f".{digits}f"
     text = format(value, ("+" if sign else "") + form)
     return text.replace("-", "−") if sign else text

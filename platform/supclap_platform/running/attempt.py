@@ -17,18 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from supclap.code import PACKAGE, own_code
-from supclap.config import RunConfig
 from supclap.data.cache import build_once, cache_folder
 from supclap.errors import FULL, InputError
 from supclap.events import Event
-from supclap.feasibility import CELL
 from supclap.run_files import MODEL
 from supclap.secrets import masked, without_password
 from supclap.storage import Folder
 from supclap.stored import as_kind, read_values
 from supclap.wording import gist
 from supclap_platform.experiment.cells import Cell
+from supclap_platform.experiment.method import Configuration, Method
+from supclap_platform.experiment.run import Run, RunError
 from supclap_platform.experiment.schema import Resources
 from supclap_platform.ledger.leases import Lease, parse_lease
 from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger, open_ledger
@@ -49,12 +48,17 @@ class Task:
 
     label: str
     signature: str
-    config: RunConfig
+    config: Mapping[str, Any]  # as plain values
     resources: Resources
     storage: str  # path or URI
     experiment: str
     code: Mapping[str, str]  # the driver's modules, each with its hash
     host: str  # of the driver
+    method: Method
+
+    def configuration(self) -> Configuration:
+        """The cell's configuration. Raises InputError."""
+        return self.method.parse_stored(self.config, self.label)
 
 
 @dataclass(frozen=True)
@@ -77,12 +81,13 @@ def task_of(cell: Cell, ledger: Ledger, experiment: str) -> Task:
     return Task(
         label=cell.label,
         signature=cell.signature,
-        config=cell.config,
+        config=cell.method.stored(cell.config),
         resources=cell.resources,
         storage=ledger.storage.place,
         experiment=experiment,
-        code=own_code().under(PACKAGE),
+        code=cell.method.all_code(),
         host=os.uname().nodename,
+        method=cell.method,
     )
 
 
@@ -141,13 +146,11 @@ def run_cell(task: Task, report: Report | None = None) -> Ending:
 
 
 def _explained(error: Exception, log: Path) -> Ending:
-    from supclap.training import TrainingError
-
     traceback.print_exception(error)  # into the cell's log
     text = gist(error, None)
     if isinstance(error, InputError | _Fatal):
         return Ending("failed", text, last_lines(log), isinstance(error, InputError))
-    if isinstance(error, TrainingError):
+    if isinstance(error, RunError):
         return Ending("failed", text, last_lines(log))
     if isinstance(error, _WorkersLost):  # Ray Train has used up its own restarts
         return Ending("failed", text, last_lines(log))
@@ -163,7 +166,7 @@ class _Stopped(RuntimeError):
 
 
 class _Fatal(RuntimeError):
-    """A worker under Ray Train ended in a TrainingError."""
+    """A worker under Ray Train ended in a RunError."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,7 @@ def _checked_ledger(task: Task) -> Ledger:
         InputError: the node runs other code than the driver, or does not see its storage.
     """
     here = os.uname().nodename
-    own = own_code().modules(task.config)
+    own = task.method.code(task.configuration())
     other = sorted(name for name in own if own[name] != task.code.get(name))
     if other and here == task.host:
         raise InputError(
@@ -228,16 +231,16 @@ def _train(task: Task, ledger: Ledger, lease: Lease, report: Report | None) -> N
 def _train_here(task: Task, ledger: Ledger, lease: Lease, report: Report | None) -> None:
     import torch
 
-    from supclap.training import fit
+    def tell(event: Event) -> None:
+        if lease.lost:
+            raise _TakenOver
+        if report is not None:
+            report(event)
 
     folder = ledger.folder(task.signature)
     torch.set_num_threads(threads(task.resources))
     with noted(folder):
-        for event in fit(_placed(task.config, ledger), folder, by_signature=True):
-            if lease.lost:
-                raise _TakenOver
-            if report is not None:
-                report(event)
+        task.method.fit(task.configuration(), Run(folder, tell, _models(ledger)))
 
 
 def _watch_workers(task: Task, ledger: Ledger, lease: Lease, report: Report) -> None:
@@ -329,8 +332,6 @@ def _work(arguments: dict[str, Any]) -> None:
     import torch
     from ray.train import get_context
 
-    from supclap.training import TrainingError, fit
-
     task: Task = arguments["task"]
     ledger = Ledger(Folder.at(task.storage))
     folder = ledger.folder(task.signature)
@@ -341,9 +342,9 @@ def _work(arguments: dict[str, Any]) -> None:
     first = get_context().get_world_rank() == 0
     with captured(folder, task.label), noted(folder) if first else contextlib.nullcontext():
         try:
-            for _ in fit(_placed(task.config, ledger), folder, by_signature=True):
-                pass
-        except (InputError, TrainingError) as error:
+            run = Run(folder, lambda _: None, _models(ledger))
+            task.method.fit(task.configuration(), run)
+        except (InputError, RunError) as error:
             wrong = isinstance(error, InputError)
             folder.write(FATAL, json.dumps({"error": str(error), "input": wrong}).encode())
             raise
@@ -384,13 +385,11 @@ def _root(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _placed(config: RunConfig, ledger: Ledger) -> RunConfig:
-    """The configuration with the model of its stage as a folder of this machine."""
-    start = config.model.start
-    if start is None or not start.startswith(CELL):
-        return config
-    stage = start.removeprefix(CELL)
-    model = ledger.folder(stage).below(MODEL)
-    path = model.local or build_once(cache_folder() / f"stage-{stage}", model.copy_to)
-    changed = config.model.model_copy(update={"start": str(path)})
-    return config.model_copy(update={"model": changed})
+def _models(ledger: Ledger) -> Callable[[str], Path]:
+    """Where on this machine the model of a finished cell lies, by its signature."""
+
+    def model_of(signature: str) -> Path:
+        model = ledger.folder(signature).below(MODEL)
+        return model.local or build_once(cache_folder() / f"stage-{signature}", model.copy_to)
+
+    return model_of

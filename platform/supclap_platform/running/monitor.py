@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 
-from supclap.config import RunConfig
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.forecast import remaining
@@ -89,7 +88,7 @@ class Monitor:
         times = self._finished.get(form)
         whole = sum(times) / len(times) * cell.config.epochs if times else None
         spent = self._grid.elapsed(standing)
-        return running(cell.label, events, watched_metric(cell.config), doing, whole, spent)
+        return running(cell.label, events, cell.method.shown(cell.config), doing, whole, spent)
 
     def _troubles(self) -> Iterable[str]:
         for standing in self._grid.of(Phase.WAITING):
@@ -123,7 +122,7 @@ def watch(plan: Plan, ledger: Ledger, reader: Reader, since: float | None) -> Pr
                 known[form] = pace
             times = finished.get(form)
             whole = sum(times) / len(times) * cell.config.epochs if times else None
-            lines.append(running(cell.label, events, watched_metric(cell.config), doing, whole))
+            lines.append(running(cell.label, events, cell.method.shown(cell.config), doing, whole))
     known |= {form: sum(times) / len(times) for form, times in finished.items()}
     open_ = (Status.TO_RUN, Status.RESUMABLE)
     left = _epochs_left(plan, ledger)
@@ -146,14 +145,6 @@ def watch(plan: Plan, ledger: Ledger, reader: Reader, since: float | None) -> Pr
 def title(experiment: Experiment) -> str:
     """How an experiment under a profile is called in one line."""
     return f"{experiment.name} ({experiment.profile})"
-
-
-def watched_metric(config: RunConfig) -> str:
-    """The metric shown while a cell runs: the one that its best epoch is chosen by."""
-    split = config.select.split
-    if split == "last":
-        return "train.loss"
-    return f"{split}.{config.select.metric}"
 
 
 def _finished(cells: Iterable[Cell], results: Iterable[Result]) -> dict[str, list[float]]:

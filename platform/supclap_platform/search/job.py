@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from supclap.config import RunConfig
 from supclap.events import EpochEnded, Event, Started
+from supclap_platform.experiment.method import Configuration, Method
 from supclap_platform.experiment.search import Objective
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.records import Result, State
@@ -34,7 +34,7 @@ def config_of(trial: Trial) -> dict[str, str]:
         {
             "label": cell.label,
             "signature": cell.signature,
-            "config": cell.config.model_dump(mode="json"),
+            "config": cell.method.stored(cell.config),
             "resources": cell.resources.model_dump(mode="json"),
         }
         for cell in trial.cells
@@ -57,15 +57,16 @@ def run_trial(config: dict[str, Any], common: Common | None = None) -> None:
                 common.task,
                 label=cell["label"],
                 signature=cell["signature"],
-                config=RunConfig.model_validate(cell["config"]),
+                config=cell["config"],
                 resources=Resources.model_validate(cell["resources"]),
             )
         )
     ledger = open_ledger(common.task.storage)
-    meter = Meter(common.objectives)
+    meter = Meter(common.objectives, common.task.method)
     for task in tasks:
+        own = task.configuration()
 
-        def report(event: Event, config: RunConfig = task.config) -> None:
+        def report(event: Event, config: Configuration = own) -> None:
             value = meter.value(event, config)
             if isinstance(event, EpochEnded):
                 step = len(meter.finished) * config.epochs + event.epoch
@@ -109,28 +110,26 @@ class Meter:
     Trials are thus compared at equal seeds and epochs.
     """
 
-    def __init__(self, objectives: Sequence[Objective]) -> None:
+    def __init__(self, objectives: Sequence[Objective], method: Method) -> None:
         self.objectives = objectives
+        self._method = method
         self.finished: list[Result] = []
         self._best: EpochEnded | None = None
         self._seconds = 0.0
 
-    def value(self, event: Event, config: RunConfig) -> float | None:
+    def value(self, event: Event, config: Configuration) -> float | None:
         """The value of the first objective after an event; None where it is not reported yet."""
-        from supclap.measurement import better
-
         if isinstance(event, Started):
             self._best, self._seconds = None, 0.0
         if not isinstance(event, EpochEnded):
             return None
         self._seconds += event.seconds
-        select = config.select
-        name = f"{select.split}.{select.metric}"
+        name = self._method.watched(config)
         if (
             self._best is None
-            or select.split == "last"
-            or better(
-                select.metric, event.metrics.get(name, 0.0), self._best.metrics.get(name, 0.0)
+            or name is None
+            or self._method.better(
+                config, event.metrics.get(name, 0.0), self._best.metrics.get(name, 0.0)
             )
         ):
             self._best = event
@@ -152,7 +151,7 @@ class Meter:
 
 def curve(trial: Trial, ledger: Ledger, objectives: Sequence[Objective]) -> list[tuple[int, float]]:
     """The values that a finished trial would have reported, by step: from the ledger's events."""
-    meter = Meter(objectives)
+    meter = Meter(objectives, trial.cells[0].method)
     found = []
     for cell in trial.cells:
         done = len(meter.finished) * cell.config.epochs

@@ -9,7 +9,6 @@ import yaml
 
 from supclap.overrides import override
 from supclap.scalars import Dumper
-from supclap_platform.experiment.metrics import full_name
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.search import Objective
 from supclap_platform.ledger.plan import TRIAL
@@ -78,8 +77,10 @@ def _rest(experiment: Experiment, best: Sequence[Ranked]) -> dict[str, Any]:
         rest["resources"] = resources
     columns = [column.name for column in experiment.columns]
     judged = [(judged_on(objective.metric), objective) for objective in search.objectives]
-    known = {full_name(column.metric) for column in experiment.columns}
-    columns += [metric for metric, _ in judged if full_name(metric) not in known]
+    known = {column.measure.name for column in experiment.columns}
+    columns += [
+        metric for metric, _ in judged if experiment.method.measure(metric).name not in known
+    ]
     rest["table"] = {"columns": columns}
     if baseline is not None:
         rest["claims"] = [

@@ -21,11 +21,9 @@ from optuna.trial import TrialState
 
 from supclap.errors import InputError
 from supclap.events import first_name
-from supclap.later_keys import identity_of
 from supclap.overrides import flat
 from supclap.secrets import masked, without_password
 from supclap.wording import one_line
-from supclap_platform.experiment.identity import NO_PART_OF_A_RESULT
 from supclap_platform.experiment.search_space import Params
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import profile_key
@@ -252,18 +250,18 @@ class Book:
     def _declared(self) -> dict[str, Any]:
         """What the values of a study depend on, as plain values with flat keys."""
         base, resources = self.search.build("search", {})
-        stage = self.trials.experiment.stage
+        stage, method = self.trials.experiment.stage, self.trials.experiment.method
         declared: dict[str, Any] = {
             "objective": {first_name(o.metric): o.direction for o in self.search.objectives},
             "seeds": list(self.search.seeds),
             "workers": resources.workers,
-            "init": None if stage is None else identity_of(stage.config),
+            "init": None if stage is None else method.identity(stage.config),
         }
-        fixed = flat(identity_of(base))
+        fixed = flat(method.identity(base))
         declared |= {
             f"base.{key}": value
             for key, value in fixed.items()
-            if key not in {"seed", *NO_PART_OF_A_RESULT}
+            if key not in {"seed", *method.no_part_of_a_result}
         }
         for name, parameter in self.search.space.described().items():
             declared[f"space.{name}"] = parameter

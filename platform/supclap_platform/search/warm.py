@@ -6,8 +6,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from supclap.code import code_version
-from supclap.config import parse_stored
 from supclap.errors import InputError
 from supclap.run_files import CONFIG
 from supclap.stored import read_values
@@ -15,12 +13,12 @@ from supclap_platform.experiment.search import value_at
 from supclap_platform.experiment.search_space import Params
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.records import Result, State
-from supclap_platform.ledger.staleness import CodeOf
+from supclap_platform.ledger.staleness import CodeOf, today
 from supclap_platform.search.trials import Trials, mean_values
 
 
 def finished(
-    trials: Trials, ledger: Ledger, code_of: CodeOf = code_version
+    trials: Trials, ledger: Ledger, code_of: CodeOf = today
 ) -> Iterator[tuple[Params, list[float], str]]:
     """Settings in the space that finished cells have been trained with, and what they are worth.
 
@@ -40,7 +38,7 @@ def finished(
             continue
         params, seed = found
         same = trials.with_seeds(0, params, [seed])
-        if same.signatures == (signature,) and result.code == code_of(same.cells[0].config):
+        if same.signatures == (signature,) and result.code == code_of(same.cells[0]):
             key = json.dumps(params, sort_keys=True)
             groups.setdefault(key, (params, []))[1].append(result)
     for params, results in groups.values():
@@ -52,9 +50,10 @@ def finished(
 def _setting(trials: Trials, ledger: Ledger, signature: str) -> tuple[Params, int] | None:
     """A cell's setting and seed, or None where it lies outside the space."""
     try:
-        config = parse_stored(read_values(ledger.folder(signature), CONFIG), CONFIG)
+        values = read_values(ledger.folder(signature), CONFIG)
+        config = trials.experiment.method.parse_stored(values, CONFIG)
         space = trials.search.space
-        values: dict[str, Any] = {name: value_at(config, name) for name in space.parameters}
-        return space.setting(values), config.seed
+        params: dict[str, Any] = {name: value_at(config, name) for name in space.parameters}
+        return space.setting(params), config.seed
     except (FileNotFoundError, ValueError, InputError):  # of another version, or outside
         return None

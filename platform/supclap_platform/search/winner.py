@@ -12,7 +12,6 @@ from pydantic import Field
 
 from supclap.errors import InputError
 from supclap.events import first_name
-from supclap.later_keys import identity_of
 from supclap.stored import Count, Damaged, as_kind, read_values, sealed
 from supclap_platform.experiment.identity import digest
 from supclap_platform.experiment.reader import Experiment
@@ -178,7 +177,7 @@ def search_digest(experiment: Experiment) -> str:
             "objectives": [
                 asdict(one) | {"metric": first_name(one.metric)} for one in search.objectives
             ],
-            "base": identity_of(config),
+            "base": experiment.method.identity(config),
             "seeds": list(search.seeds),
         }
     )

@@ -1,0 +1,163 @@
+"""The door to what trains a cell: a method.
+
+`supclap` is the first one (`supclap_method`); a file of the user's may hold another (`own_method`).
+The platform calls nothing of a method but what stands here, and a cell carries its method.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from supclap.code import version_of as version_of
+from supclap_platform.experiment.measure import Measure
+from supclap_platform.experiment.run import Run
+
+if TYPE_CHECKING:
+    from supclap_platform.experiment.identity import Contents
+
+# An instance of the method's own pydantic class, with at least `epochs` and `seed`.
+Configuration = Any
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What timed steps say of a run: its seconds, and those for what is made once.
+
+    of: what that is made for; runs of equal ``of`` share it.
+    """
+
+    whole: float
+    steps: int
+    once: float = 0.0
+    of: str = ""
+
+
+class Method(ABC):
+    """What trains a cell, and all that the platform must know of it before, during and after."""
+
+    name: str  # as the file names it
+    config: type[BaseModel]  # of its configurations
+    parallel: bool  # whether several workers can train one run
+    start_key: str | None  # the dotted key of a model to start from; None: it has none
+    no_part_of_a_result: frozenset[str]  # keys that cannot change what a run ends with
+
+    # -- metrics --------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def first_words(self) -> frozenset[str]:
+        """What stands before the first dot of its metrics: no group may be called so."""
+
+    @abstractmethod
+    def measure(self, name: str) -> Measure:
+        """The metric that a column, claim or objective names.
+
+        Raises InputError for a name that no run reports, with the nearest one that is.
+        """
+
+    @abstractmethod
+    def why_not_reported(self, metric: str, config: Configuration) -> str | None:
+        """Why a run of this configuration cannot report a metric; None where it can."""
+
+    @abstractmethod
+    def watched(self, config: Configuration) -> str | None:
+        """The metric that the best epoch is chosen by; None where that is the last."""
+
+    @abstractmethod
+    def shown(self, config: Configuration) -> str:
+        """The metric that is shown while a run is at work."""
+
+    @abstractmethod
+    def selection(self, config: Configuration) -> str:
+        """How the best epoch is chosen, as a sentence below a table."""
+
+    def better(self, config: Configuration, new: float, old: float) -> bool:
+        """Whether a value of the watched metric beats another; an equal one does not."""
+        metric = self.watched(config)
+        return new < old if metric is not None and self.measure(metric).low else new > old
+
+    # -- before anything starts -----------------------------------------------------------------
+
+    @abstractmethod
+    def check(self, config: Configuration, workers: int) -> None:
+        """Raises SettingError where a configuration cannot be trained by so many workers."""
+
+    @abstractmethod
+    def check_data(self, config: Configuration, seen: set[Any]) -> None:
+        """Looks at the files that a configuration names. Raises SettingError.
+
+        Args:
+            seen: what has been looked at before and is in order; new things are added.
+        """
+
+    @abstractmethod
+    def time(self, config: Configuration, workers: int, threads: int, gpu: bool) -> Timing:
+        """Times some steps of a run. Raises InputError where it cannot."""
+
+    # -- identity -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def signature(self, config: Configuration, workers: int, contents: Contents) -> str:
+        """What names a run: a hash of all that defines it. Raises SettingError for a folder."""
+
+    @abstractmethod
+    def identity(self, config: Configuration) -> dict[str, Any]:
+        """A configuration as plain values, without what means "as before"."""
+
+    @abstractmethod
+    def shape(self, config: Configuration) -> dict[str, Any]:
+        """What of `identity` decides how long a run takes."""
+
+    @abstractmethod
+    def same_data(self, config: Configuration) -> dict[str, Any]:
+        """What decides which data a run sees: equal for runs that see the same."""
+
+    @abstractmethod
+    def code(self, config: Configuration) -> Mapping[str, str]:
+        """Each module that a run depends on, with its hash."""
+
+    def version(self, config: Configuration) -> str:
+        """The version of the code that a run depends on."""
+        return version_of(self.code(config))
+
+    @abstractmethod
+    def all_code(self) -> Mapping[str, str]:
+        """The same of all that any run of it may depend on."""
+
+    @abstractmethod
+    def work(self, config: Configuration) -> float:
+        """What a run's time grows with, roughly."""
+
+    @abstractmethod
+    def parse_stored(self, values: Any, source: str) -> Configuration:
+        """A configuration from what a run has stored. Raises InputError."""
+
+    @abstractmethod
+    def stored(self, config: Configuration) -> dict[str, Any]:
+        """A configuration as a run stores it, and as a task carries it."""
+
+    # -- the stage of init ----------------------------------------------------------------------
+
+    def starting_from(self, config: Configuration, signature: str) -> Configuration:
+        """A configuration that starts from the model of the run of that signature."""
+        raise NotImplementedError(f"{self.name} has no model to start from")
+
+    def other_model(self, one: Configuration, other: Configuration) -> str | None:
+        """The dotted key in which two configurations have models of different shape, if any."""
+        return None
+
+    # -- training -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def fit(self, config: Configuration, run: Run) -> None:
+        """Trains one run to its end. Every worker calls it.
+
+        Raises:
+            InputError: the configuration or its data cannot be used.
+            RunError: the run cannot go on for a reason that another attempt would meet again.
+        """

@@ -1,0 +1,28 @@
+"""Run: what the platform gives a method to train one cell with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from supclap.events import Event
+from supclap.storage import Folder
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on for a reason that lies in its training, and would meet it again."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The place of one run.
+
+    tell: is given each event of it, in order. It may raise to end the run: the lease is another
+    process' now, or a search has seen enough (SystemExit).
+    model_of: the model that a finished run has kept, by its signature, as a folder of this machine.
+    """
+
+    folder: Folder
+    tell: Callable[[Event], None]
+    model_of: Callable[[str], Path]

@@ -1,0 +1,149 @@
+"""The method `supclap` behind the door: its configuration, checks, identity, metrics and loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from supclap.code import PACKAGE, own_code
+from supclap.config import RunConfig, parse_stored
+from supclap.errors import InputError, SettingError
+from supclap.feasibility import CELL, check_data, check_run
+from supclap.later_keys import identity_of
+from supclap_platform.experiment import metrics
+from supclap_platform.experiment.identity import NO_PART_OF_A_RESULT, Contents, signature
+from supclap_platform.experiment.measure import Measure
+from supclap_platform.experiment.method import Method, Timing
+from supclap_platform.experiment.run import Run, RunError
+
+
+class SupclapMethod(Method):
+    """`supclap.training.fit`, with `supclap.config.RunConfig`."""
+
+    def __reduce__(self) -> str:
+        return "SUPCLAP"  # the one there is, in another process too
+
+    name = "supclap"
+    config = RunConfig
+    parallel = True
+    start_key = "model.start"
+    no_part_of_a_result = frozenset(NO_PART_OF_A_RESULT)
+
+    @property
+    def first_words(self) -> frozenset[str]:
+        return metrics.FIRST_WORDS
+
+    def measure(self, name: str) -> Measure:
+        full = metrics.full_name(name)
+        clear = full.startswith(("val.", "train.")) or full in metrics.WHOLE
+        choosable = full.startswith("val.") or full in (*metrics.TRAINING, *metrics.WHOLE)
+        return Measure(
+            full,
+            low=metrics.lower_is_better(full),
+            ranked=metrics.has_a_best(full),
+            decimals=metrics.decimals(full),
+            clear=clear,
+            held_out=not choosable,
+            instead=f"val.{full.removeprefix('test.')}" if full.startswith("test.") else "",
+        )
+
+    def why_not_reported(self, metric: str, config: RunConfig) -> str | None:
+        return metrics.why_not_reported(metric, config)
+
+    def watched(self, config: RunConfig) -> str | None:
+        select = config.select
+        return None if select.split == "last" else f"{select.split}.{select.metric}"
+
+    def shown(self, config: RunConfig) -> str:
+        return self.watched(config) or "train.loss"
+
+    def selection(self, config: RunConfig) -> str:
+        select = config.select
+        if select.split == "last":
+            return "Measured after the last epoch."
+        if select.split == "test":
+            return (
+                f"Epoch chosen by {select.metric} on the TEST split: the paper's protocol, a leak "
+                "that flatters every row."
+            )
+        return f"Epoch chosen by {select.metric} on the validation split."
+
+    def check(self, config: RunConfig, workers: int) -> None:
+        try:
+            metrics.check_select_metric(config)
+        except InputError as error:
+            raise SettingError("select.metric", str(error)) from None
+        check_run(config, workers)
+
+    def check_data(self, config: RunConfig, seen: set[Any]) -> None:
+        check_data(config, seen)
+
+    def time(self, config: RunConfig, workers: int, threads: int, gpu: bool) -> Timing:
+        from supclap.timing import estimate, seconds_of_scenes
+
+        found = estimate(config, workers, threads, gpu)
+        once = seconds_of_scenes(config) + found.once
+        return Timing(found.whole, found.steps, once, config.data.model_dump_json())
+
+    def signature(self, config: RunConfig, workers: int, contents: Contents) -> str:
+        return signature(config, workers, contents)
+
+    def identity(self, config: RunConfig) -> dict[str, Any]:
+        return identity_of(config)
+
+    def shape(self, config: RunConfig) -> dict[str, Any]:
+        values = identity_of(config)
+        del values["loss"], values["seed"], values["model"]["start"]
+        return values
+
+    def same_data(self, config: RunConfig) -> dict[str, Any]:
+        return config.data.model_dump(mode="json")
+
+    def code(self, config: RunConfig) -> Mapping[str, str]:
+        return own_code().modules(config)
+
+    def all_code(self) -> Mapping[str, str]:
+        return own_code().under(PACKAGE)
+
+    def work(self, config: RunConfig) -> float:
+        return config.epochs * min(config.data.clips, config.data.limit or 10**9)
+
+    def parse_stored(self, values: Any, source: str) -> RunConfig:
+        return parse_stored(values, source)
+
+    def stored(self, config: RunConfig) -> dict[str, Any]:
+        return config.model_dump(mode="json")
+
+    def starting_from(self, config: RunConfig, signature: str) -> RunConfig:
+        model = config.model.model_copy(update={"start": f"{CELL}{signature}"})
+        return config.model_copy(update={"model": model})
+
+    def other_model(self, one: RunConfig, other: RunConfig) -> str | None:
+        for part in ("audio", "text"):
+            first = getattr(one.model, part).model_dump(exclude={"freeze"})
+            second = getattr(other.model, part).model_dump(exclude={"freeze"})
+            for key in first:
+                if first[key] != second.get(key):
+                    return f"model.{part}.{key}"
+        return None if one.model.dim == other.model.dim else "model.dim"
+
+    def fit(self, config: RunConfig, run: Run) -> None:
+        from supclap.training import TrainingError, fit
+
+        try:
+            for event in fit(_placed(config, run), run.folder, by_signature=True):
+                run.tell(event)
+        except TrainingError as error:
+            raise RunError(str(error)) from error
+
+
+def _placed(config: RunConfig, run: Run) -> RunConfig:
+    """The configuration with the model of its stage as a folder of this machine."""
+    start = config.model.start
+    if start is None or not start.startswith(CELL):
+        return config
+    changed = config.model.model_copy(update={"start": str(run.model_of(start[len(CELL) :]))})
+    return config.model_copy(update={"model": changed})
+
+
+SUPCLAP = SupclapMethod()
