@@ -1,6 +1,7 @@
 """What a report costs: one page from 1,000 finished runs, as a command, and where the time goes.
 
-    python -m benchmarks.report
+    python -m benchmarks.report                     # two minutes
+    python -m benchmarks.report --shape 12 2        # in seconds
 
 Aim: under 5 s for the whole command, from the shell's prompt and back. Runs are as `supclap run`
 leaves them: ten epochs of 27 metrics, ranks and similarities of 5,000 captions of 1,000 clips; the
@@ -9,6 +10,7 @@ file has 20 claims and all four figures. Two shapes: few rows with many seeds, a
 
 from __future__ import annotations
 
+import argparse
 import resource
 import subprocess
 import sys
@@ -49,10 +51,16 @@ OF_EPOCHS = (
 
 def main() -> None:
     """Prints one row for each shape: seconds of each step, best of three, and of the command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--shape", type=int, nargs=2, action="append", metavar=("ROWS", "SEEDS"),
+        help=f"may be repeated; default: {SHAPES}; more than {CLAIMS // 2} rows",
+    )  # fmt: skip
+    shapes = parser.parse_args().shape or SHAPES
     print(f"{describe()}\nbest of {ROUNDS}; seconds; CPU: of the command, all its threads\n")
     heads = ["rows x seeds", "judge", "curves", "page", "command", "CPU", "MB of page"]
     rows = []
-    for size, seeds in SHAPES:
+    for size, seeds in shapes:
         with tempfile.TemporaryDirectory() as place:
             path = write_experiment(Path(place), size, seeds)
             ledger = Ledger(Folder.at(Path(place, "storage")))

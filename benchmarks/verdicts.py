@@ -1,10 +1,12 @@
 """How often the verdicts' statistics err: false positives, coverage and power, by simulation.
 
-python -m benchmarks.verdicts        prints docs/statistics.md's tables; about a minute
+python -m benchmarks.verdicts                # docs/statistics.md's tables; about a minute
+python -m benchmarks.verdicts --trials 100   # in seconds
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from math import exp, sqrt
 
@@ -25,29 +27,29 @@ COLLAPSE = 1 / 20  # of the runs of one variant end at 0 instead of about 40
 Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 
 
-def t_tests(n: int, chance: np.random.Generator) -> tuple[float, float]:
+def t_tests(n: int, trials: int, chance: np.random.Generator) -> tuple[float, float]:
     """Share of false positives, and of intervals that hold the truth, without an effect."""
-    tests = [mean_test(row) for row in chance.normal(0, 1, (TRIALS, n)).tolist()]
+    tests = [mean_test(row) for row in chance.normal(0, 1, (trials, n)).tolist()]
     false = np.mean([test.p <= LEVEL for test in tests])
     return float(false), float(np.mean([test.low <= 0 <= test.high for test in tests]))
 
 
-def files(n: int, chance: np.random.Generator) -> tuple[float, float]:
+def files(n: int, trials: int, chance: np.random.Generator) -> tuple[float, float]:
     """Share of files of null claims with any false verdict: with Holm's correction, and without."""
     corrected = alone = 0
-    for _ in range(TRIALS // 2):
+    for _ in range(trials // 2):
         runs = chance.normal(40, 1, (CLAIMS + 1, n))
         ps = [mean_test((row - runs[0]).tolist()).p for row in runs[1:]]
         corrected += min(holm(ps)) <= LEVEL
         alone += min(ps) <= LEVEL
-    return corrected / (TRIALS // 2), alone / (TRIALS // 2)
+    return corrected / (trials // 2), alone / (trials // 2)
 
 
-def queries(n: int, chance: np.random.Generator) -> tuple[float, float]:
+def queries(n: int, trials: int, chance: np.random.Generator) -> tuple[float, float]:
     """Coverage over seeds and queries of hit rates: the crossed interval, and seeds alone."""
     crossed = alone = judged = 0
     clips = np.arange(CLIPS).repeat(CAPTIONS)
-    trials = TRIALS // 4
+    trials = trials // 4
     for _ in range(trials):
         easier = chance.normal(0, 0.15, CLIPS).repeat(CAPTIONS)  # a clip suits one variant
         better = chance.normal(0, 0.03, (n, 1))  # so does a seed
@@ -111,29 +113,35 @@ def decided_at_the_bound(n: int, trials: int = SHAPE_TRIALS) -> tuple[float, flo
     return inside / trials, outside / trials
 
 
-def simulated_power(n: int, chance: np.random.Generator) -> tuple[float, float]:
+def simulated_power(n: int, trials: int, chance: np.random.Generator) -> tuple[float, float]:
     """Chance to find an effect of two standard deviations: by formula, and by trial."""
-    tests = [mean_test(row) for row in chance.normal(2, 1, (TRIALS, n)).tolist()]
+    tests = [mean_test(row) for row in chance.normal(2, 1, (trials, n)).tolist()]
     found = np.mean([test.p <= LEVEL and test.mean > 0 for test in tests])
     return power(Contrast(2, 1), n, LEVEL), float(found)
 
 
 def main() -> None:
-    print(f"standard error of a share of 0.05: {sqrt(0.05 * 0.95 / TRIALS):.4f}")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--trials", type=int, default=TRIALS, help="of each figure but the shapes'")
+    parser.add_argument("--shape-trials", type=int, help="default: 25 times --trials")
+    given = parser.parse_args()
+    trials, of_shapes = given.trials, given.shape_trials or 25 * given.trials
+    print(f"standard error of a share of 0.05: {sqrt(0.05 * 0.95 / trials):.4f}")
     print("seeds  false  covers  any of 7, Holm  uncorrected  within at bound  ", end="")
     print("crossed covers  seeds alone  power  simulated")
     for n in SEEDS:
         chance = np.random.default_rng(n)
-        cells = [*t_tests(n, chance), *files(n, chance), decided_at_the_bound(n, TRIALS)[0]]
-        cells += [*queries(n, chance), *simulated_power(n, chance)]
+        cells = [*t_tests(n, trials, chance), *files(n, trials, chance)]
+        cells += [decided_at_the_bound(n, trials)[0], *queries(n, trials, chance)]
+        cells += simulated_power(n, trials, chance)
         widths = (5, 6, 14, 11, 15, 14, 11, 5, 9)
         shown = [f"{cell:{width}.3f}" for cell, width in zip(cells, widths, strict=True)]
         print(f"{n:5d}", *shown, sep="  ")
-    print(f"\nfalse verdicts by shape of the differences; 3 seeds, 5 seeds; {SHAPE_TRIALS} trials")
+    print(f"\nfalse verdicts by shape of the differences; 3 seeds, 5 seeds; {of_shapes} trials")
     for name in SHAPES:
-        print(f"{name:40}", *(f"{shape_error(name, n):.3f}" for n in (3, 5)), sep="  ")
+        print(f"{name:40}", *(f"{shape_error(name, n, of_shapes):.3f}" for n in (3, 5)), sep="  ")
     for n in (3, 5):
-        inside, outside = decided_at_the_bound(n)
+        inside, outside = decided_at_the_bound(n, of_shapes)
         print(f"within at its bound, {n} seeds: supported {inside:.3f}, contradicted {outside:.3f}")
 
 

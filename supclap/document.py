@@ -10,6 +10,7 @@ import yaml
 
 from supclap.errors import InputError, closest
 from supclap.scalars import AMBIGUOUS, Loader, two_readings
+from supclap.storage import NotAFile, read_regular
 from supclap.wording import one_line
 
 Place = Callable[[yaml.Node], str]  # what an error says of where a node stands
@@ -137,10 +138,12 @@ def read_document(path: Path, empty: bool = False) -> Document:
             or aliases that expand to too much.
     """
     try:
-        content = path.read_bytes()
-        if len(content) > MOST_BYTES:
-            raise InputError(f"{path}: larger than {MOST_BYTES} bytes: no configuration")
+        content = read_regular(path, MOST_BYTES)
         text = content.decode("utf-8")
+    except NotAFile as error:
+        raise InputError(
+            f"{path}: {error}; expected a YAML file of at most {MOST_BYTES:,} bytes"
+        ) from None
     except OSError as error:
         hint = _file_like(path) if isinstance(error, FileNotFoundError) else ""
         raise InputError(f"{path}: cannot be read: {error.strerror}{hint}") from None

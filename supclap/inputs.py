@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from supclap.batches import Batch, part_of
 from supclap.data.clips import Clips
 from supclap.data.reading import RandomCrop, read_batch
+from supclap.duplicates import first_alike_clips, first_alike_texts
 from supclap.model.clap import CLAP, Level
 from supclap.model.frozen import frozen_outputs
 from supclap.model.tokens import Tokens
@@ -66,6 +68,16 @@ class Inputs:
         self.level: Level = "outputs" if model.audio.frozen else "features"
         self._kept = self._frozen_audio() if model.audio.frozen else self._room()
         self._known = np.full(len(clips), model.audio.frozen)
+
+    @cached_property
+    def first_clips(self) -> np.ndarray:
+        """(N,) for each clip the first that sounds the same; rounding must not rank them."""
+        return first_alike_clips(self.clips, self._model.samples)
+
+    @cached_property
+    def first_captions(self) -> np.ndarray:
+        """(Q,) for each caption's place that of the first of the same tokens."""
+        return first_alike_texts(self._tokens)
 
     def feed(self, batches: Iterable[Batch], rank: int, size: int) -> Iterator[tuple[Batch, Fed]]:
         """Each global batch with what worker ``rank`` of ``size`` feeds the model of it.

@@ -56,10 +56,13 @@ def measure_retrieval(split: str, model: CLAP, inputs: Inputs, workers: Workers)
         return model.text(inputs.text(places))
 
     with activity(f"measuring {split}", clips + captions, "clips and captions") as done:
-        audio = _encode(clips, workers, heard, model, done)
-        text = _encode(captions, workers, read, model, lambda number: done(clips + number))
+        encoded = (
+            _encode(clips, workers, heard, model, done),
+            _encode(captions, workers, read, model, lambda number: done(clips + number)),
+        )
 
     def figures() -> Measured:
+        audio, text = encoded[0][inputs.first_clips], encoded[1][inputs.first_captions]
         found = retrieval_by_language(audio, text, inputs.caption_rows, inputs.caption_languages)
         named = {f"{split}.{name}": value for name, value in found.metrics.items()}
         own = (text * audio[torch.from_numpy(inputs.caption_rows).to(audio.device)]).sum(dim=1)

@@ -154,6 +154,12 @@ class Folder:
 def read_regular(path: Path, most: int | None = None) -> bytes:
     """A regular file's content. Raises as `Folder.read` does, and OSError where it may not be
     read. A FIFO would be waited for, and a device may have no end."""
+    check_regular(path, most)
+    return path.read_bytes()
+
+
+def check_regular(path: Path, most: int | None = None) -> None:
+    """Raises as `read_regular` does, and opens nothing."""
     try:
         status = path.stat()
     except NotADirectoryError as error:  # a file stands on the way: there is none below it
@@ -162,7 +168,6 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
         raise NotAFile("not a regular file")
     if most is not None and status.st_size > most:
         raise NotAFile(f"{status.st_size:,} bytes")
-    return path.read_bytes()
 
 
 def _expanded(text: str) -> Path:

@@ -45,10 +45,10 @@ class Damaged(InputError):
         return type(self), (self.where, self.how, self.remedy)  # to another process and back
 
 
-def sealed(values: Mapping[str, Any], indent: int | None = None) -> bytes:
-    """Values as a file of JSON, with their seal."""
+def sealed(values: Mapping[str, Any], indent: int | None = None, sort: bool = True) -> bytes:
+    """Values as a file of JSON, with their seal; ``sort``: by their keys."""
     whole = {**values, SEAL: _seal(values)}
-    return (json.dumps(whole, ensure_ascii=False, indent=indent, sort_keys=True) + "\n").encode()
+    return (json.dumps(whole, ensure_ascii=False, indent=indent, sort_keys=sort) + "\n").encode()
 
 
 def read_values(folder: Folder, name: str, remedy: str = AGAIN) -> dict[str, Any]:

@@ -66,6 +66,8 @@ def evaluate_command(
     Retrieval where the split has captions, else zero-shot classification of its labels.
     """
     found: dict[str, Any]
+    if out:
+        _check_target(out)
     opened = _opened(model)
     from supclap.evaluation.collection import evaluate_retrieval, evaluate_zero_shot
     from supclap.evaluation.zero_shot import TEMPLATES
@@ -99,6 +101,8 @@ def embed_command(folder: Path, model: Path, out: Path) -> None:
     opened = _opened(model)
     from supclap.embedding import embed_folder, skipped_file
 
+    listing = skipped_file(out)
+    _check_target(listing)
     with activity("looking for sounds"):
         report = embed_folder(
             opened, folder, out, lambda done, of: relay(Doing("embedding", done, of, "files"))
@@ -109,7 +113,6 @@ def embed_command(folder: Path, model: Path, out: Path) -> None:
         f"{counted(len(report.skipped), 'file')} skipped, "
         f"{counted(len(report.others), 'other')} passed over"
     )
-    listing = skipped_file(out)
     left_out = [(spelled(path), reason) for path, reason in (*report.skipped, *report.others)]
     if not left_out:
         listing.unlink(missing_ok=True)
@@ -237,6 +240,14 @@ def _print(table: Table, note: str) -> None:
 
     Console(soft_wrap=True).print(table)
     click.echo(note)
+
+
+def _check_target(path: Path) -> None:
+    """Raises InputError where a device, a pipe or a folder would be replaced by a file."""
+    from supclap.data.sources.files import no_file
+
+    if path.exists() and (fault := no_file(path)):
+        raise InputError(f"{path}: {fault}; expected a file to write, or nothing yet")
 
 
 def _write(path: Path, text: str) -> None:

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 from supclap_platform.cli import COMMANDS
+from supclap_platform.experiment.schema import (
+    ColumnSection,
+    FigureSection,
+    RowSection,
+    TableSection,
+)
 
 import supclap
 
@@ -36,6 +43,20 @@ def test_what_a_page_names_exists(page: Path) -> None:
         assert (ROOT / file).exists(), file
     for module in re.findall(r"python -m benchmarks\.(\w+)", text):
         assert (ROOT / "benchmarks" / f"{module}.py").exists(), module
+
+
+def test_the_report_page_names_every_key_of_a_table_and_a_figure_for_a_paper() -> None:
+    section = (ROOT / "docs/report.md").read_text(encoding="utf-8").partition("## For a paper")[2]
+    keys = {*ColumnSection.model_fields, *RowSection.model_fields, *FigureSection.model_fields}
+    keys |= set(TableSection.model_fields) - {"published"}
+    assert {key for key in keys if not re.search(rf"\b{key}s?\b", section)} == set()
+    place = {"columns": ["t2a.R@1"], "rows": ["A"], "label": "tab:ablation"}
+    assert TableSection.model_validate(place).label in section
+    least, most = (FigureSection(figure="drift", width=size).width for size in (1.5, 40))
+    assert f"each {least:g} to {most:g}" in section
+    for size in (1.4, 41):
+        with pytest.raises(ValidationError):
+            FigureSection(figure="drift", width=size)
 
 
 def tree_of(page: str) -> list[str]:

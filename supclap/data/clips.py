@@ -25,15 +25,17 @@ import numpy as np
 import pyarrow as pa
 
 from supclap.errors import InputError
-from supclap.storage import Folder
-from supclap.stored import Count, as_kind, read_values
-from supclap.wording import shown
+from supclap.storage import Folder, check_regular
+from supclap.stored import Count, Damaged, as_kind, read_values, sealed
+from supclap.wording import gist, shown
 
 SAMPLE_RATE = 16_000
 FORMAT = 1
 INDEX = "collection.json"
 ROWS_PER_BATCH = 64
 SAMPLES_PER_BATCH = 2**25  # at most, but for one longer clip: what a writer holds in memory
+ANEW = "prepare it again"  # what helps where a split is damaged; where the index is, this:
+INDEX_ANEW = f"remove {INDEX} and {ANEW}"
 
 SCHEMA = pa.schema(
     [
@@ -64,18 +66,22 @@ class Clip:
 
 
 class Clips:
-    """The clips of one split, in order. Indexing reads one clip; nothing else is in memory."""
+    """The clips of one split, in order. Indexing reads one clip; nothing else is in memory.
 
-    def __init__(self, path: Path, content_hash: str) -> None:
+    All but the samples is verified on opening; to verify those would be to read them all.
+    """
+
+    def __init__(self, path: Path, content_hash: str, words: str = "", remedy: str = ANEW) -> None:
+        """``words``: what `_hash_of_words` gave when the file was written; "": not known.
+
+        Raises:
+            Damaged: the file is not what was written; it ends with ``remedy``.
+        """
         self.path = path
         self.content_hash = content_hash
-        try:
-            with pa.memory_map(str(path)) as source:
-                table = pa.ipc.open_file(source).read_all()
-        except (OSError, pa.ArrowInvalid) as error:
-            raise InputError(f"{path}: not a readable Arrow file of clips: {error}") from None
-        if not table.schema.equals(SCHEMA):
-            raise InputError(f"{path}: its columns are not those of supclap clips, format {FORMAT}")
+        table = _read_table(path, remedy)
+        if words and _hash_of_words(table) != words:
+            raise Damaged(str(path), "altered: not the clips that its index vouches for", remedy)
         # One view of all samples per record batch, and each clip's batch, start and length.
         chunks = table.column("audio").chunks
         self._samples = [chunk.values.to_numpy() for chunk in chunks]
@@ -117,6 +123,38 @@ class Clips:
         return (self[row] for row in range(len(self)))
 
 
+def _read_table(path: Path, remedy: str) -> pa.Table:
+    """A split's file as a memory-mapped table whose every offset and text is valid."""
+    try:
+        check_regular(path)
+        with pa.memory_map(str(path)) as source:
+            table = pa.ipc.open_file(source).read_all()
+        same = table.schema.equals(SCHEMA)
+        if same:
+            table.validate(full=True)
+            said = [chunk.values for chunk in table.column("captions").chunks]
+            parts = [one.field(name) for one in said for name in ("text", "language")]
+            same = not any(one.null_count for one in (*table.columns, *said, *parts))
+    except (OSError, pa.ArrowException, ValueError) as error:
+        why = f"not a readable Arrow file of clips: {gist(error)}"
+        raise Damaged(str(path), why, remedy) from None
+    if not same:
+        why = f"its columns are not those of supclap clips, format {FORMAT}"
+        raise Damaged(str(path), why, remedy)
+    return table
+
+
+def _hash_of_words(table: pa.Table) -> str:
+    """A hash over a split's file but for the samples: ids, captions, labels, sources, lengths."""
+    digest = hashlib.sha256()
+    for name in SCHEMA.names:
+        for chunk in table.column(name).chunks:
+            arrays = [chunk.offsets] if name == "audio" else [chunk]
+            for buffer in (buffer for array in arrays for buffer in array.buffers()):
+                digest.update(b"-" if buffer is None else buffer)
+    return digest.hexdigest()[:16]
+
+
 def _captions(column: pa.ListArray) -> list[tuple[Caption, ...]]:
     """The captions of one record batch. By column: ten times as fast as row by row."""
     spoken = column.values
@@ -132,6 +170,7 @@ class _Split:
 
     clips: Count
     hash: str
+    words: str = ""  # `_hash_of_words`; "": an earlier version wrote it
 
 
 @dataclass(frozen=True)
@@ -142,16 +181,19 @@ class _Index:
 
 
 class Collection:
-    """A folder of splits. Raises InputError where it is none, or of another format."""
+    """A folder of splits. Raises InputError where it is none, or of another format.
 
-    def __init__(self, folder: Path) -> None:
+    ``remedy``: what helps where it is damaged, if it is not `supclap prepare`.
+    """
+
+    def __init__(self, folder: Path, remedy: str = "") -> None:
         self.folder = folder
+        self._remedy = remedy or ANEW
         index = folder / INDEX
         if not index.is_file():
-            raise InputError(
-                f"{folder}: not a prepared collection (no {INDEX}); `supclap prepare` makes one"
-            )
-        found = _read_index(folder)
+            helps = remedy or "`supclap prepare` makes one"
+            raise InputError(f"{folder}: not a prepared collection (no {INDEX}); {helps}")
+        found = _read_index(folder, remedy or INDEX_ANEW)
         self.name = found.name
         # None: its writer was stopped between the split's file and its entry.
         self._splits = {name: entry for name, entry in found.splits.items() if entry is not None}
@@ -173,12 +215,17 @@ class Collection:
             raise InputError(
                 f"{self.folder}: no split '{name}'; it has {', '.join(self.splits) or 'none'}"
             )
-        return Clips(self.folder / f"{name}.arrow", entry.hash)
+        path = self.folder / f"{name}.arrow"
+        clips = Clips(path, entry.hash, entry.words, self._remedy)
+        if len(clips) != entry.clips:
+            why = f"{len(clips):,} clips, and {INDEX} says {entry.clips:,}"
+            raise Damaged(str(path), why, self._remedy)
+        return clips
 
 
-def _read_index(folder: Path) -> _Index:
+def _read_index(folder: Path, remedy: str = INDEX_ANEW) -> _Index:
     """A collection's index. Raises InputError where it is damaged or of another format."""
-    where, remedy = str(folder / INDEX), "prepare it again"
+    where = str(folder / INDEX)
     values = read_values(Folder.at(folder), INDEX, remedy)
     if values.get("format", FORMAT) != FORMAT:
         raise InputError(f"{where}: format {shown(values['format'])} is not {FORMAT}; {remedy}")
@@ -217,12 +264,14 @@ def write_split(folder: Path, name: str, split: str, clips: Iterable[Clip]) -> i
                 writer.write_batch(_record_batch(rows))
         with open(scratch, "rb") as written:
             os.fsync(written.fileno())  # before the rename, or a power cut leaves an empty file
+        words = _hash_of_words(_read_table(scratch, ANEW))
         if target.is_file():  # from here to `_enter` the index must not vouch for another file
             _enter(folder, name, split, None)
         os.replace(scratch, target)
     finally:
         scratch.unlink(missing_ok=True)
-    _enter(folder, name, split, {"clips": len(seen), "hash": digest.hexdigest()[:16]})
+    entry = {"clips": len(seen), "hash": digest.hexdigest()[:16], "words": words}
+    _enter(folder, name, split, entry)
     return len(seen)
 
 
@@ -267,7 +316,7 @@ def _enter(folder: Path, name: str, split: str, entry: dict[str, Any] | None) ->
     known = _read_index(folder).splits if index.is_file() else {}
     others = {name: one and asdict(one) for name, one in known.items()}
     splits = {**others, split: entry}
-    text = json.dumps({"name": name, "format": FORMAT, "splits": splits}, indent=1) + "\n"
+    values = {"name": name, "format": FORMAT, "splits": splits}
     scratch = folder / f".{INDEX}.{os.getpid()}"
-    scratch.write_text(text, encoding="utf-8")
+    scratch.write_bytes(sealed(values, indent=1, sort=False))
     os.replace(scratch, index)

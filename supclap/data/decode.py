@@ -30,7 +30,7 @@ from supclap.data.resampling import resampled
 from supclap.data.sources.files import OTHER, no_file
 
 # A change of what `decode` returns must change this: prepared parts of another version are redone.
-VERSION = 2
+VERSION = 3
 
 LOWEST_RATE, HIGHEST_RATE = 100, 1_000_000  # Hz: from loggers of whales to recorders of bats
 LONGEST = 12 * 3600  # seconds: 1.4 GB in memory

@@ -6,7 +6,14 @@ import numpy as np
 
 from supclap.data.faults import Silent, Unreadable
 
-CANCELLED = 1e-4  # of the channels' power is in their mean: 40 dB less
+# Channels cancel where their mean lies so many dB below that of unrelated channels, whose power is
+# the sum of theirs by the square of their number: one loud channel among silent ones then counts as
+# it should. 20 dB are a correlation of -0.99 of two. Measured on up to 150 recordings: an inverted
+# channel lies 330 dB below behind MP3, 47 behind Vorbis and 68 behind Opus (medians, 44.1 and
+# 48 kHz, their usual bit rates); if it is 5 % quieter as well, 28, 22 and 26. Two recordings lie at
+# 0 dB. Inverted channels that are 5 samples apart lie 6 dB below (44.1 kHz; 2 at 16 kHz), one in
+# twenty 19 (15): a low hum and little else, which their mean has lost too.
+CANCELLED = 20  # dB
 
 
 class Downmix:
@@ -19,7 +26,7 @@ class Downmix:
     def __init__(self) -> None:
         self._moves = False  # whether any channel takes more than one value
         self._zero = True
-        self._of_channels = self._of_mean = 0.0  # sums over the samples
+        self._unrelated = self._of_mean = 0.0  # sums over the samples
 
     def mean(self, block: np.ndarray) -> np.ndarray:
         """(samples, channels) float32, finite -> (samples,) float32, the mean of the channels."""
@@ -31,7 +38,7 @@ class Downmix:
         # Of two channels by hand: the same numbers, ten times as fast.
         two = block.shape[1] == 2
         mono = (block[:, 0] + block[:, 1]) / np.float32(2) if two else block.mean(axis=1)
-        self._of_channels += sum(map(_power, block.T)) / block.shape[1]
+        self._unrelated += sum(map(_power, block.T)) / block.shape[1] ** 2
         self._of_mean += _power(mono)
         return mono
 
@@ -40,10 +47,10 @@ class Downmix:
         if not self._moves:
             value = "zero" if self._zero else "the same"
             raise Silent(f"digital silence: every sample is {value}")
-        if self._of_mean < CANCELLED * self._of_channels:
+        if self._of_mean < 10 ** (-CANCELLED / 10) * self._unrelated:
             raise Unreadable(
-                "its channels cancel: their mean is more than 40 dB below them, as where one is "
-                "inverted; keep one channel alone"
+                f"its channels cancel: their mean is more than {CANCELLED} dB below that of "
+                "unrelated ones, as where one is inverted; keep one channel alone"
             )
 
 

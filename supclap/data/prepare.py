@@ -44,12 +44,13 @@ from supclap.data.sources.listing import (
 )
 from supclap.errors import FULL, InputError, nearest
 from supclap.storage import Folder
-from supclap.stored import Damaged, as_kind, read_values
+from supclap.stored import Damaged, as_kind, read_values, sealed
 from supclap.wording import spelled
 
 SKIPPED = "skipped.csv"
 RECORD = "prepared.json"
 WORK = ".prepare"
+_IN_THE_WAY = {*(errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)}
 
 Progress = Callable[[str, int, int], None]  # what is done, clips so far, clips in all
 
@@ -141,8 +142,9 @@ def prepare(
                 f"{out}: the disk is full; what is decoded is kept: free some space and run the "
                 f"same command again"
             ) from None
-        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EPERM):
-            raise InputError(f"{out}: cannot be written to: {error.strerror}") from None
+        if error.errno in _IN_THE_WAY:
+            place = error.filename2 or out  # what a file should have replaced
+            raise InputError(f"{place}: cannot be written to: {error.strerror}") from None
         raise
 
 
@@ -257,17 +259,17 @@ class _Record:
         """Whether the split is there already, as this call would make it; then its report too."""
         if part.split not in self.entries or not (self.out / INDEX).is_file():
             return False
+        collection = Collection(self.out)
         try:
             known = as_kind(self.entries[part.split], _Made, str(self.out / RECORD))
+            if (
+                known.key != part.key
+                or part.split not in collection.splits
+                or collection.content_hash(part.split) != known.content
+            ):
+                return False
+            collection.split(part.split)
         except Damaged:
-            return False
-        collection = Collection(self.out)
-        if (
-            known.key != part.key
-            or part.split not in collection.splits
-            or collection.content_hash(part.split) != known.content
-            or not (self.out / f"{part.split}.arrow").is_file()
-        ):
             return False
         report = known.report
         part.report.read, part.report.seconds = report.read, report.seconds
@@ -282,8 +284,7 @@ class _Record:
             "report": asdict(part.report),
             "skipped": [astuple(line) for line in part.skipped],
         }
-        text = json.dumps(self.entries, indent=1) + "\n"
-        Folder.at(self.out).write(RECORD, text.encode())
+        Folder.at(self.out).write(RECORD, sealed(self.entries, indent=1, sort=False))
 
 
 def _judge(parts: Sequence[_Part], unplaced: Sequence[Skipped], out: Path, max_loss: float) -> None:

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import traceback
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -26,12 +27,16 @@ from supclap.data.faults import Silent, Unreadable
 from supclap.data.sources.listing import SILENT, UNREADABLE
 from supclap.environment import environment
 from supclap.errors import InputError
+from supclap.storage import check_regular
 
 CLIPS_PER_SHARD = 16
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 _SCHEMA = pa.schema(
-    [("audio", pa.large_list(pa.int16())), ("kind", pa.string()), ("reason", pa.string())]
+    [
+        *(("audio", pa.large_list(pa.int16())), ("kind", pa.string()), ("reason", pa.string())),
+        ("check", pa.uint32()),  # of the row's other columns
+    ]
 )
 
 
@@ -54,10 +59,15 @@ class Shard:
 
     @property
     def done(self) -> bool:
+        """Whether it is there as it was written: what is damaged is made again."""
         try:
+            check_regular(self.target)
             with pa.memory_map(str(self.target)) as source:
-                return bool(pa.ipc.open_file(source).num_record_batches == len(self.paths))
-        except (OSError, pa.ArrowInvalid):  # absent, or cut off by a power cut
+                reader = pa.ipc.open_file(source)
+                if reader.num_record_batches != len(self.paths) or reader.schema != _SCHEMA:
+                    return False
+                return all(_whole(reader.get_batch(n)) for n in range(reader.num_record_batches))
+        except (OSError, pa.ArrowException, ValueError):  # absent, or cut off by a power cut
             return False
 
     def sounds(self) -> Iterator[Sound]:
@@ -65,11 +75,7 @@ class Shard:
         with pa.memory_map(str(self.target)) as source:
             reader = pa.ipc.open_file(source)
             for number in range(reader.num_record_batches):
-                batch = reader.get_batch(number)
-                audio = batch.column("audio").values.to_numpy()
-                yield Sound(
-                    audio, batch.column("kind")[0].as_py(), batch.column("reason")[0].as_py()
-                )
+                yield _sound(reader.get_batch(number))
 
 
 def plan(
@@ -216,6 +222,26 @@ def _decode(path: Path, seconds: float | None) -> Sound:
 def _record_batch(sound: Sound) -> pa.RecordBatch:
     offsets = pa.array([0, len(sound.audio)], pa.int64())
     audio = pa.LargeListArray.from_arrays(offsets, pa.array(sound.audio, pa.int16()))
-    return pa.RecordBatch.from_arrays(
-        [audio, pa.array([sound.kind]), pa.array([sound.reason])], schema=_SCHEMA
-    )
+    words = [pa.array([text]) for text in (sound.kind, sound.reason)]
+    check = pa.array([_check(sound)], pa.uint32())
+    return pa.RecordBatch.from_arrays([audio, *words, check], schema=_SCHEMA)
+
+
+def _sound(batch: pa.RecordBatch) -> Sound:
+    kind, reason = (batch.column(name)[0].as_py() for name in ("kind", "reason"))
+    return Sound(batch.column("audio").values.to_numpy(), kind, reason)
+
+
+def _check(sound: Sound) -> int:
+    words = f"{sound.kind}\0{sound.reason}".encode("utf-8", "surrogatepass")
+    return zlib.crc32(np.ascontiguousarray(sound.audio).data, zlib.crc32(words))
+
+
+def _whole(batch: pa.RecordBatch) -> bool:
+    """Whether a row is what was written."""
+    batch.validate(full=True)
+    if batch.num_rows != 1 or any(column.null_count for column in batch.columns):
+        return False
+    sound = _sound(batch)
+    lies = batch.column("audio").offsets.to_pylist() == [0, len(sound.audio)]
+    return lies and batch.column("check")[0].as_py() == _check(sound)

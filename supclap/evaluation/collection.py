@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from supclap.data.clips import Clips
+from supclap.duplicates import first_alike_clips, first_alike_texts
 from supclap.errors import InputError
 from supclap.evaluation.chance import chance_by_language
 from supclap.evaluation.retrieval import MultilingualResult, retrieval_by_language
@@ -67,9 +68,12 @@ def evaluate_retrieval(
     # By language, in its declared order, so that tables and averages list them in that order.
     order = np.argsort([spoken.index(language) for language in language_of], kind="stable")
     owner, language_of = owner[order], [language_of[i] for i in order]
+    said = [asked[i][1].text for i in order]
     with activity("encoding the captions"):
-        texts = model.encode_text([asked[i][1].text for i in order], language_of)
-    sounds = encode_clips(model, clips, range(len(clips)))
+        same = first_alike_texts(model.text.tokenize(said, language_of))
+        texts = model.encode_text(said, language_of)[same]
+    same = first_alike_clips(clips, model.samples)
+    sounds = encode_clips(model, clips, range(len(clips)))[same]
     result = retrieval_by_language(sounds, texts, owner, language_of)
     chance = chance_by_language(owner, language_of, len(clips))
     silent = len(clips) - len(np.unique(owner))

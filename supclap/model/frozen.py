@@ -30,7 +30,9 @@ from supclap.model.tokens import Tokens
 from supclap.part_keys import keys_of_class
 from supclap.parts.part import Part
 from supclap.progress import activity
+from supclap.storage import check_regular
 from supclap.user_code.identity import version_of_object
+from supclap.wording import gist
 
 ROWS = 64
 FILE = "outputs.arrow"
@@ -139,19 +141,27 @@ def _write(path: Path, outputs: np.ndarray) -> None:
     count, width = outputs.shape
     values = pa.Array.from_buffers(pa.float32(), count * width, [None, pa.py_buffer(outputs)])
     column = pa.FixedSizeListArray.from_arrays(values, width)
-    batch = pa.record_batch([column], names=["outputs"])
+    batch = pa.record_batch([column], schema=_schema(width))
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
 
 
 def _read(path: Path, count: int, width: int) -> np.ndarray:
     try:
+        check_regular(path)
         with pa.memory_map(str(path)) as source:
-            batch = pa.ipc.open_file(source).get_batch(0)
+            reader = pa.ipc.open_file(source)
+            if not reader.schema.equals(_schema(width)):
+                raise ValueError("of another kind")
+            batch = reader.get_batch(0)
         outputs: np.ndarray = batch.column(0).values.to_numpy().reshape(count, width)
-    except (OSError, pa.ArrowInvalid, ValueError) as error:
+    except (OSError, pa.ArrowException, ValueError) as error:
         raise InputError(
-            f"{path}: kept outputs of a frozen encoder cannot be read ({error}); delete the "
+            f"{path}: kept outputs of a frozen encoder cannot be read ({gist(error)}); delete the "
             "folder of this file, and they are computed again"
         ) from None
     return outputs
+
+
+def _schema(width: int) -> pa.Schema:
+    return pa.schema([("outputs", pa.list_(pa.float32(), width))])

@@ -40,7 +40,7 @@ def parse_description(content: bytes, kind: str, where: str) -> dict[str, Any]:
     """What a config.json says. Raises InputError where it is none, or that of another kind."""
     try:
         values = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter of lists in lists
         raise InputError(f"{where}: is not JSON (truncated?)") from None
     found = values.get("model_type") if isinstance(values, dict) else None
     if found != kind:

@@ -177,7 +177,9 @@ def _encoder(description: bytes, where: str, dropout: float) -> Any:
 def _tokenizer(content: bytes, where: str) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_buffer(content)
-    except Exception as error:  # the library raises nothing narrower
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # nothing narrower, and a panic, which is no Exception
         raise InputError(f"{where}: is not a tokenizer (truncated?): {gist(error)}") from None
     tokenizer.no_padding()
     tokenizer.no_truncation()

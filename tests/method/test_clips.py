@@ -142,10 +142,12 @@ def test_what_is_no_collection_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no split 'test'; it has train"):
         Collection(tmp_path).split("test")
     (tmp_path / "train.arrow").write_bytes((tmp_path / "train.arrow").read_bytes()[:500])
-    with pytest.raises(InputError, match=r"train.arrow: not a readable Arrow file"):
+    with pytest.raises(InputError, match=r"train.arrow: damaged .not a readable Arrow file"):
         Collection(tmp_path).split("train")
     index = tmp_path / "collection.json"
-    index.write_text(json.dumps({**json.loads(index.read_text()), "format": 99}))
+    values = json.loads(index.read_text())
+    del values["seal"]
+    index.write_text(json.dumps({**values, "format": 99}))
     with pytest.raises(InputError, match="format 99 is not 1"):
         Collection(tmp_path)
     index.write_text("{")
@@ -200,7 +202,7 @@ def test_opening_a_big_collection_loads_none_of_its_sound(tmp_path: Path) -> Non
 )
 def test_a_damaged_index_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
     (tmp_path / "collection.json").write_text(content)
-    with pytest.raises(InputError, match=r"collection.json: .*; prepare it again") as fault:
+    with pytest.raises(InputError, match=r"collection.json: .* prepare it again$") as fault:
         Collection(tmp_path)
     assert "\n" not in str(fault.value)
     assert len(str(fault.value)) < 500

@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -272,19 +273,52 @@ def test_inverted_channels_are_no_silence(tmp_path: Path, rate: int, subtype: st
         assert not isinstance(fault.value, Silent)
 
 
-@pytest.mark.parametrize("kind", ["MP3", "OGG"])
-def test_inverted_channels_are_found_behind_a_codec(tmp_path: Path, kind: str) -> None:
-    y = tone(44_100)
-    soundfile.write(tmp_path / "x", np.stack([y, -y], 1), 44_100, format=kind)
-    with pytest.raises(Unreadable, match="its channels cancel"):
-        decode(tmp_path / "x")
+@pytest.mark.parametrize(
+    ("kind", "subtype", "rate"),
+    [
+        *(("MP3", None, rate) for rate in (16_000, 22_050, 44_100)),
+        *(("OGG", "VORBIS", rate) for rate in (44_100, 48_000, 96_000)),
+        *(("OGG", "OPUS", rate) for rate in (16_000, 48_000)),
+    ],
+)
+def test_inverted_channels_are_found_behind_a_codec(
+    tmp_path: Path, kind: str, subtype: str | None, rate: int
+) -> None:
+    spectrum = np.fft.rfft(np.random.default_rng(0).normal(0, 1, rate))
+    y = np.fft.irfft(spectrum / (20 + np.arange(len(spectrum))), rate)  # as most sounds: 1/f
+    y *= 0.7 / np.abs(y).max()
+    for gain in (1.0, 0.95):
+        sound = np.stack([y, -gain * y], 1)
+        soundfile.write(tmp_path / "x", sound, rate, format=kind, subtype=subtype)
+        with pytest.raises(Unreadable, match="its channels cancel"):
+            decode(tmp_path / "x")
+    later = np.stack([y[5:], -y[:-5]], 1)
+    soundfile.write(tmp_path / "x", later, rate, format=kind, subtype=subtype)
+    assert len(decode(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("others", [0, 1, 15, 63])
+def test_the_bound_is_20_dB_below_unrelated_channels(tmp_path: Path, others: int) -> None:
+    """Of z and -z + a z, with so many silent channels beside them: a^2 / (1 + (1 - a)^2)."""
+    z = np.random.default_rng(1).normal(0, 0.1, 16_000)
+    for below, cancel in ((19.9, False), (20.1, True)):
+        share = 10 ** (-below / 10)
+        a = (-share + (2 * share - share**2) ** 0.5) / (1 - share)  # the positive root
+        assert a**2 / (1 + (1 - a) ** 2) == pytest.approx(share)
+        sound = np.stack([z, (a - 1) * z, *[np.zeros_like(z)] * others], 1)
+        soundfile.write(tmp_path / "x.wav", sound, 16_000, subtype="FLOAT")
+        with pytest.raises(Unreadable, match="cancel") if cancel else nullcontext():
+            decode(tmp_path / "x.wav")
+    alone = np.stack([z, *[np.zeros_like(z)] * (others + 1)], 1)
+    soundfile.write(tmp_path / "x.wav", alone + 0.2, 16_000, subtype="FLOAT")
+    assert len(decode(tmp_path / "x.wav")) == 16_000
 
 
 def test_channels_that_cancel_in_part_are_their_mean(tmp_path: Path) -> None:
     y, z = tone(16_000), tone(16_000, hertz=900, level=0.1)
     nothing = np.zeros_like(y)
     for channels, hertz, expected in [
-        ([y, -0.9 * y], 440, 0.025),
+        ([y, -0.8 * y], 440, 0.05),
         ([y, -0.5 * y], 440, 0.125),
         ([y, nothing], 440, 0.25),
         ([y, *[nothing] * 7], 440, 0.0625),

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from damages import DAMAGES, in_time
 from safetensors.torch import load_file
 from tiny_encoders import SENTENCES, make_ced, make_sonar
 from tiny_run import make_collection, tiny_config
 
 import supclap
-from supclap.config import ModelConfig, parse_config
+from supclap.config import PRETRAINED, ModelConfig, parse_config
 from supclap.errors import InputError
 from supclap.events import Finished
 from supclap.model.clap import build_model
@@ -47,6 +48,36 @@ def model_of(folders: tuple[Path, Path], **more: Any) -> Any:  # encoders with t
 
 def sounds(count: int = 3) -> np.ndarray:
     return np.random.default_rng(0).normal(0, 0.1, (count, 8000)).astype(np.float32)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("side", ["ced", "sonar"])
+def test_a_damaged_folder_is_one_line(
+    side: str, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    place = dict(zip(("ced", "sonar"), folders, strict=True))
+    whole = place[side]
+    names = [name for name in PRETRAINED[side] if (whole / name).is_file()]
+    for number, (name, damage) in enumerate((n, d) for n in names for d in DAMAGES):
+        place[side] = shutil.copytree(whole, tmp_path / str(number))
+        DAMAGES[damage](place[side] / name)
+        line = fault_of((place["ced"], place["sonar"]))
+        if line is None:  # a weight or a word of somebody else's: no hash tells
+            assert damage.startswith("bit"), (name, damage)
+            continue
+        assert name in line, (damage, line)
+        assert str(place[side]) in line
+        assert "\n" not in line
+        assert len(line) < 900
+
+
+def fault_of(folders: tuple[Path, Path]) -> str | None:
+    try:
+        with in_time(60):
+            model_of(folders)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def test_they_fulfil_the_protocols_and_begin_with_the_folders_weights(

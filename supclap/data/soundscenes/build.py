@@ -62,7 +62,8 @@ def soundscenes_collection(
     recordings = find_recordings(config.events) if config.events else []
     folder = _place(config, seconds, recordings, cache)
     work = _Work(config.seed, config.clips, seconds, recordings, workers)
-    return Collection(build_once(folder, work.build))
+    made = build_once(folder, work.build)
+    return Collection(made, remedy=f"remove the folder {made}: it is made again")
 
 
 def seconds_to_make(config: DataConfig) -> float:
