@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from supclap.data.clips import Caption
+from supclap.config import RunConfig
+from supclap.data.clips import SAMPLE_RATE, Caption, Clips
 from supclap.errors import SettingError
-from supclap.hard_negatives import Nearness, with_hard_negatives
+from supclap.hard_negatives import HardNegatives
 from supclap.noise import caption_givers
+from supclap.parts.order import BatchOrder, TrainingPairs
 
 # Separate streams of numbers of one seed: the order of an epoch, and the captions it draws. The
 # third, 2, is that of `supclap.noise`.
@@ -50,13 +53,41 @@ def part_of(length: int, rank: int, size: int) -> slice:
     return slice(start, start + whole + (rank < more))
 
 
+def batches_of(config: RunConfig, train: Clips) -> Batches:
+    """The batches of a run over the clips of its train split. Raises InputError as `Batches`."""
+    data, order = config.data, config.data.order
+    made = None
+    if order is not None:
+        from supclap.parts.making import make_part, place_of  # needs PyTorch
+
+        keys = order.own_keys
+        made = make_part("batch order", order.name, keys, place_of(config), config.seed)
+    return Batches(
+        train.captions,
+        data.languages,
+        config.batch_size,
+        config.seed,
+        pairs=data.pairs,
+        multilingual=config.loss.multilingual,
+        limit=data.limit,
+        noise=data.noise,
+        hard_negatives=data.hard_negatives,
+        order=made,
+        labels=train.labels,
+        seconds=train.lengths / SAMPLE_RATE,
+        epochs=config.epochs,
+        source=f"split '{data.train}'",
+    )
+
+
 class Batches:
     """The global batches of a run over the clips of one split.
 
-    An epoch is a permutation of the pairs, cut into batches. ``pairs="one"`` (ML-CLAP's way) gives
-    every clip once an epoch, with one caption: a language drawn among those the clip has, then one
-    of its captions in it. ``pairs="all"`` gives every caption once an epoch; a batch can then hold
-    two captions of one clip.
+    An epoch is a permutation of the pairs, cut into batches; or what ``order`` makes of them, a
+    part that knows their ``labels`` and ``seconds`` (`supclap.parts.order`). ``pairs="one"``
+    (ML-CLAP's way) gives every clip once an epoch, with one caption: a language drawn among those
+    the clip has, then one of its captions in it. ``pairs="all"`` gives every caption once an epoch;
+    a batch can then hold two captions of one clip.
 
     Every batch is full: the pairs that are left at the end of an epoch wait for another epoch's
     order, ``dropped`` of them each time. So all losses of a comparison take the same steps (a
@@ -74,8 +105,15 @@ class Batches:
     ``noisy`` counts them), and ``hard_negatives`` the number of pairs in each batch that are chosen
     to be hard to distinguish from its first one (`supclap.hard_negatives`).
 
+    Attributes:
+        clip_rows, clip_givers: (M,) rows of the clips that are trained on, and of those whose
+            captions they bear.
+        dropped: pairs that an epoch leaves out; of an ``order`` the first epoch.
+        repeated: how often an epoch takes a pair again; of an ``order`` the first epoch.
+
     Raises:
-        InputError: not enough pairs for a single batch, or clips for the noise.
+        InputError: not enough pairs for a single batch, or clips for the noise; or a mistake in
+            ``order``, which is tried on the first and the last epoch.
     """
 
     def __init__(
@@ -90,6 +128,10 @@ class Batches:
         limit: int | None = None,
         noise: float = 0.0,
         hard_negatives: int = 0,
+        order: BatchOrder | None = None,
+        labels: Sequence[Sequence[str]] | None = None,
+        seconds: np.ndarray | None = None,
+        epochs: int = 1,
         source: str = "train split",
     ) -> None:
         if multilingual == "cacl":
@@ -114,22 +156,18 @@ class Batches:
             self._clips = np.arange(len(usable))
             self._choices = kinds_of
         rows = np.array([row for row, _ in usable], dtype=np.int64)
+        self.clip_rows, self.clip_givers = rows, rows[givers]
         self._rows, self._givers = rows[self._clips], rows[givers][self._clips]
-        self._hard_negatives = hard_negatives
-        self._nearness = None
-        if hard_negatives:
-            self._nearness = Nearness(
-                [
-                    [captions[rows[giver]][c].text for c in _sorted(usable[giver][1])]
-                    for giver in givers
-                ]
-            )
+        self._order = HardNegatives(count=hard_negatives) if hard_negatives else order
+        self._captions, self._labels, self._seconds = captions, labels, seconds
+        self._epochs = epochs
         self._pick = _PICK[multilingual]
         self._seed = seed
         self._batch_size = batch_size
         self.clips = len(usable)
         self.pairs = len(self._rows)
         self.steps_per_epoch, self.dropped = divmod(self.pairs, batch_size)
+        self.repeated = 0
         if not self.steps_per_epoch:
             joined = (", " if multilingual is None else " and ").join(languages)
             raise SettingError(
@@ -137,14 +175,12 @@ class Batches:
                 f"{source}: batch_size is {batch_size}, but there are only {self.pairs} pairs with "
                 f"a caption in {joined}; lower batch_size",
             )
+        if order is not None:
+            self._try(order)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of epoch ``epoch`` (from 0), from its step ``start`` on."""
-        order = np.random.default_rng([self._seed, epoch, _ORDER]).permutation(self.pairs)
-        if self._nearness is not None:
-            order = with_hard_negatives(
-                order, self._clips, self._nearness, self._hard_negatives, self._batch_size
-            )
+        order = self._ordered(epoch)
         # Drawn for every pair in its place, not in the epoch's order: a clip's caption depends on
         # seed, epoch and clip alone.
         draws = np.random.default_rng([self._seed, epoch, _CAPTION]).random((self.pairs, 2))
@@ -153,6 +189,51 @@ class Batches:
             captions = np.array([self._pick(self._choices[pair], *draws[pair]) for pair in chosen])
             step = epoch * self.steps_per_epoch + number
             yield Batch(step, epoch, self._rows[chosen], captions, self._givers[chosen])
+
+    def _ordered(self, epoch: int) -> np.ndarray:
+        """The pairs of an epoch in their order: (n,), of which the last ones may fill no batch."""
+        generator = np.random.default_rng([self._seed, epoch, _ORDER])
+        if self._order is None:
+            return generator.permutation(self.pairs)
+        from supclap.ordering import ordered  # needs PyTorch
+
+        return ordered(self._order, self._known, epoch, generator, self.steps_per_epoch)
+
+    def _try(self, order: BatchOrder) -> None:
+        """Counts what an order of one's own leaves out, and finds mistakes before training."""
+        self.steps_per_epoch = 0  # not known yet
+        first = self._ordered(0)
+        self.steps_per_epoch = len(first) // self._batch_size
+        self._ordered(self._epochs - 1)
+        if not np.array_equal(first, self._ordered(0)):
+            from supclap.parts.calling import wrong
+
+            raise wrong(
+                order,
+                "order",
+                "epoch 1: another order when it is asked for again; it must depend on pairs, epoch "
+                "and generator alone",
+            )
+        used = first[: self.steps_per_epoch * self._batch_size]
+        different = len(np.unique(used))
+        self.dropped, self.repeated = self.pairs - different, len(used) - different
+
+    @cached_property
+    def _known(self) -> TrainingPairs:
+        """What an order is given."""
+        said = [
+            tuple(self._captions[giver][c] for c in _sorted(kinds))
+            for giver, kinds in zip(self._givers, self._choices, strict=True)
+        ]
+        labels, seconds = self._labels, self._seconds
+        return TrainingPairs(
+            captions=said,
+            labels=[() if labels is None else tuple(labels[row]) for row in self._rows],
+            clips=self._clips,
+            seconds=np.zeros(self.pairs) if seconds is None else seconds[self._rows],
+            batch_size=self._batch_size,
+            epochs=self._epochs,
+        )
 
 
 def _by_language(clip: Sequence[Caption], languages: Sequence[str]) -> list[np.ndarray]:

@@ -140,6 +140,8 @@ class DataConfig(OpenSection):
         for language in self.languages:
             if self.languages.count(language) > 1:
                 raise ValueError(f"'languages' names {language} twice")
+        if self.order is not None and self.hard_negatives:
+            raise ValueError("'hard_negatives' are an order of their own: they go without 'order'")
         return self
 
 

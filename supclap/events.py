@@ -37,7 +37,10 @@ class Started:
     step: Count = 0
     clips: Count = 0  # trained on
     left_out: Count = 0  # clips of the train split without a caption in the languages
-    dropped: Count = 0  # pairs that wait at the end of each epoch, others in every epoch
+    # Pairs that wait at the end of each epoch, others in every epoch. With a batch order of one's
+    # own: those that the first epoch leaves out, and how often it takes one again.
+    dropped: Count = 0
+    repeated: Count = 0
     noisy: Count = 0  # clips that bear another clip's captions
     also: dict[str, str] = field(default_factory=dict)  # content hashes of further test sets' data
     # Content hashes of the frozen encoders, by their side: checkpoints do not hold their weights.

@@ -54,6 +54,7 @@ def check_run(config: RunConfig, workers: int = 1) -> None:
     _check_loss(config.loss)
     _check_encoders(config.model)
     _check_optimizer(config)
+    _check_augmentations(config)
     data = config.data
     if data.name == "soundscenes":
         _check_scenes(data, "data")
@@ -136,6 +137,32 @@ def _check_loss(loss: LossConfig) -> None:
     learned = loss.name == "siglip" if learned is None else learned
     if loss.temperature is not None:
         check_temperature(loss.temperature, learned)
+
+
+def _check_augmentations(config: RunConfig) -> None:
+    """They can be made, and change nothing that a frozen encoder has computed once."""
+    if not config.data.augment:
+        return  # without PyTorch
+    from supclap.augmenting import made
+    from supclap.parts.augmentation import methods_of
+
+    for label, section in config.data.augment.items():
+        methods = methods_of(made(label, section, config))
+        key = f"data.augment.{label}"
+        if not methods:
+            raise SettingError(
+                key,
+                f"{key}: has none of the methods waveform, features, caption and mix, so it "
+                "changes nothing",
+            )
+        for side, theirs in (("audio", "waveform features mix"), ("text", "caption mix")):
+            own = [name for name in theirs.split() if name in methods]
+            if own and getattr(config.model, side).freeze:
+                raise SettingError(
+                    key,
+                    f"{key}: has the method {own[0]}, which cannot work with model.{side}.freeze: "
+                    "a frozen encoder's outputs are computed once; leave out one of the two",
+                )
 
 
 def _check_encoders(model: ModelConfig) -> None:
@@ -234,7 +261,7 @@ def _meta() -> Iterator[None]:
 
 
 def _check_collections(config: RunConfig) -> None:
-    from supclap.batches import Batches
+    from supclap.batches import batches_of
     from supclap.data import open_data
     from supclap.data.clips import Collection
     from supclap.sets import choose_sets, further_set
@@ -262,17 +289,7 @@ def _check_collections(config: RunConfig) -> None:
         if split is not None:
             check_split(split, collection.splits, str(data.folder), f"data.{role}")
     with _about("data.train"):
-        Batches(
-            collection.split(data.train).captions,
-            data.languages,
-            config.batch_size,
-            config.seed,
-            pairs=data.pairs,
-            multilingual=config.loss.multilingual,
-            limit=data.limit,
-            noise=data.noise,
-            source=f"split '{data.train}'",
-        )
+        batches_of(config, collection.split(data.train))
     with _about("data"):
         choose_sets(config, collection, opened)
 

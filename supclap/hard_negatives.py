@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from supclap.parts.order import BatchOrder, TrainingPairs
+
 # Words; Japanese and Chinese put no spaces between them, so their signs count one by one.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
 _DIGITS = 6  # of a cosine: what is nearer by less is as near
@@ -118,3 +120,25 @@ def with_hard_negatives(
         while len(result) < batch * batch_size:
             take(next(upcoming))
     return np.array([*result, *upcoming], dtype=order.dtype)
+
+
+class HardNegatives(BatchOrder):
+    """The order of ``data.hard_negatives``: a permutation, changed as `with_hard_negatives` says.
+
+    Attributes:
+        count: hard negatives in each batch.
+    """
+
+    count: int
+    _nearness: Nearness | None = None
+
+    def order(
+        self, pairs: TrainingPairs, epoch: int, generator: np.random.Generator
+    ) -> Sequence[int] | np.ndarray:
+        if self._nearness is None:  # the pairs of a run are the same in every epoch
+            said: list[list[str]] = [[] for _ in range(int(pairs.clips.max()) + 1)]
+            for clip, captions in zip(pairs.clips, pairs.captions, strict=True):
+                said[clip] += [caption.text for caption in captions]
+            self._nearness = Nearness(said)
+        order = generator.permutation(len(pairs))
+        return with_hard_negatives(order, pairs.clips, self._nearness, self.count, pairs.batch_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +19,10 @@ from supclap.model.frozen import frozen_outputs
 from supclap.model.tokens import Tokens
 from supclap.progress import activity
 from supclap.sets import captions_in
+
+if TYPE_CHECKING:  # only runs that have any import them
+    from supclap.augmenting import Augmenter
+    from supclap.parts.augmentation import Example
 
 # Features of a split that fit into this are kept in memory after their first use; beyond it they
 # are computed in every epoch.
@@ -35,6 +40,7 @@ class Inputs:
     Args:
         crops: a seed: training hears another part of a clip that is too long in every epoch.
             Without it, and with a frozen encoder, a clip is cut at its beginning.
+        augmenter: changes what `feed` gives.
 
     Attributes:
         level: what `audio` returns, as `CLAP.forward` calls it.
@@ -52,6 +58,7 @@ class Inputs:
         model: CLAP,
         languages: Sequence[str],
         crops: int | None = None,
+        augmenter: Augmenter | None = None,
     ) -> None:
         chosen = captions_in(name, clips, languages)
         self.clips = clips
@@ -60,11 +67,12 @@ class Inputs:
         self._place = {(row, number): place for place, (row, number, _) in enumerate(chosen)}
         self._model = model
         with activity(f"tokenizing the captions of '{name}'"):
-            texts = [caption.text for _, _, caption in chosen]
-            self._tokens = model.text.tokenize(texts, self.caption_languages)
+            self._texts = [caption.text for _, _, caption in chosen]
+            self._tokens = model.text.tokenize(self._texts, self.caption_languages)
         self._text_outputs = self._frozen_text(languages) if model.text.frozen else None
         too_long = bool((clips.lengths > model.samples).any())
         self._crops = crops if too_long and not model.audio.frozen else None
+        self._augmenter = augmenter
         self.level: Level = "outputs" if model.audio.frozen else "features"
         self._kept = self._frozen_audio() if model.audio.frozen else self._room()
         self._known = np.full(len(clips), model.audio.frozen)
@@ -89,7 +97,10 @@ class Inputs:
             givers = np.repeat(mine.givers, mine.captions[:1].size or 1)
             keys = zip(givers.tolist(), mine.captions.reshape(-1).tolist(), strict=True)
             places = np.array([self._place[key] for key in keys])
-            yield batch, (self.audio(mine.rows, mine.epoch), self.text(places))
+            if self._augmenter is None:
+                yield batch, (self.audio(mine.rows, mine.epoch), self.text(places))
+            else:
+                yield batch, self._augmented(self._augmenter, mine, places)
 
     def audio(self, rows: np.ndarray, epoch: int = 0) -> Tensor:
         """The clips in ``rows`` (n,) as `level` says: (n, ...), on the model's device."""
@@ -109,14 +120,57 @@ class Inputs:
             return torch.from_numpy(self._text_outputs[places]).to(self._model.device)
         return self._tokens[torch.from_numpy(places)].to(self._model.device)
 
-    def _features(self, rows: np.ndarray, epoch: int = 0) -> Tensor:
+    def _augmented(self, augmenter: Augmenter, mine: Batch, places: np.ndarray) -> Fed:
+        """What a worker is fed of a batch, changed: clip by clip, never with others in a batch, so
+        that no number depends on the company that a clip is in."""
+        by_clip = places.reshape(len(mine), -1)
+        numbers = mine.captions.reshape(by_clip.shape).tolist()
+
+        def hear(row: int) -> np.ndarray:
+            heard: np.ndarray = self._waveforms(np.array([row]), mine.epoch)[0].numpy()
+            return heard
+
+        def changed(at: int, row: int) -> Example:
+            said = by_clip[at].tolist()
+            texts = tuple(self._texts[place] for place in said)
+            spoken = tuple(self.caption_languages[place] for place in said)
+            return augmenter.example(row, numbers[at], texts, spoken, mine.epoch, hear)
+
+        def heard(at: int, row: int) -> Tensor:
+            if augmenter.hears:
+                waveform = torch.from_numpy(examples[at].waveform)[None]
+                features = self._model.audio.features(waveform.to(self._model.device))[0]
+            else:
+                features = self.audio(mine.rows[at : at + 1], mine.epoch)[0]
+            if augmenter.sees:
+                own = features.cpu().numpy().copy()
+                features = torch.from_numpy(augmenter.features(row, own, mine.epoch))
+            return features
+
+        rows = list(enumerate(mine.rows.tolist()))
+        examples = []
+        if augmenter.hears or augmenter.reads:
+            examples = [changed(at, row) for at, row in rows]
+        if augmenter.hears or augmenter.sees:
+            audio = torch.stack([heard(at, row) for at, row in rows]).to(self._model.device)
+        else:
+            audio = self.audio(mine.rows, mine.epoch)
+        if not augmenter.reads:
+            return audio, self.text(places)
+        texts = [text for example in examples for text in example.captions]
+        spoken = [language for example in examples for language in example.languages]
+        return audio, self._model.text.tokenize(texts, spoken).to(self._model.device)
+
+    def _waveforms(self, rows: np.ndarray, epoch: int) -> Tensor:
         crop = None if self._crops is None else RandomCrop(self._crops, epoch)
-        waveforms = read_batch(self.clips, rows, self._model.samples, crop)
-        return self._model.audio.features(waveforms.to(self._model.device))
+        return read_batch(self.clips, rows, self._model.samples, crop)
+
+    def _features(self, rows: np.ndarray, epoch: int = 0) -> Tensor:
+        return self._model.audio.features(self._waveforms(rows, epoch).to(self._model.device))
 
     def _room(self) -> np.ndarray | None:
         """Memory for the features of all clips; None where that is too much, or of no use."""
-        if self._crops is not None:
+        if self._crops is not None or (self._augmenter is not None and self._augmenter.hears):
             return None
         example = self._features(np.array([0]))[0]
         small = len(self.clips) * example.nbytes <= KEPT_BYTES

@@ -205,7 +205,12 @@ class Show:
             )
         if event.noisy:
             click.echo(f"{event.noisy:,} of the clips bear another clip's captions (data.noise)")
-        if event.dropped:
+        if event.config["data"].get("order"):
+            click.echo(
+                f"the batch order's first epoch leaves out {counted(event.dropped, 'pair')} and "
+                f"takes {event.repeated:,} again"
+            )
+        elif event.dropped:
             click.echo(
                 f"each epoch leaves {counted(event.dropped, 'pair')}, others each time, to fill "
                 "batches"
@@ -231,6 +236,8 @@ class Show:
             spread = metrics["radius.text.std"]
             shown.append(f"radius {metrics['radius.text.mean']:.3f} ± {spread:.3f}")
         shown.append(f"{pairs / event.seconds:,.0f} clips/s")
+        if "augmenting_seconds" in event.system:
+            shown.append(f"augmenting {event.system['augmenting_seconds']:.1f} s")
         click.echo("   ".join(shown))
 
     def _end(self, event: Finished) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from supclap.batches import Batches
+from supclap.batches import batches_of
 from supclap.bounds import SECONDS
 from supclap.checkpoint import Checkpoints, learned_state, restore
 from supclap.code import own_code, version_of
@@ -138,13 +138,18 @@ def fit(
         loss = _loss(config).to(workers.device)
     collection = collection or open_data(config.data)
     train = collection.split(config.data.train)
-    batches = _batches(config, train)
+    batches = batches_of(config, train)
     sets = choose_sets(config, collection)
     with activity("building the model"), _fitting("model"):
         model = _model(config, train).to(workers.device)
     workers.same_start(model, loss)
     optimizer = build_optimizer(config.optimizer, model, loss)
-    inputs = Inputs(config.data.train, train, model, config.data.languages, crops=config.seed)
+    augmenter = None
+    if config.data.augment:
+        from supclap.augmenting import augmenter_of
+
+        augmenter = augmenter_of(config, train, batches)
+    inputs = Inputs(config.data.train, train, model, config.data.languages, config.seed, augmenter)
     held_out = open_held_out(sets, model, config.data.languages)
     watched = [s for s in ("val", config.select.split) if s in held_out.retrieval]
     step = Step(config, model, loss, optimizer, inputs, workers)
@@ -164,6 +169,7 @@ def fit(
         clips=batches.clips,
         left_out=batches.left_out,
         dropped=batches.dropped,
+        repeated=batches.repeated,
         noisy=batches.noisy,
         also=held_out.also,
         frozen=frozen_hashes(model),
@@ -221,7 +227,10 @@ def fit(
         metrics = {name: total / steps for name, total in progress.sums.items()}
         for split in dict.fromkeys(watched):  # in the same order on every worker
             metrics |= measure_retrieval(split, model, held_out.retrieval[split], workers).metrics
-        ended = EpochEnded(epoch + 1, progress.step, clock.seconds, metrics, usage.measure())
+        used = usage.measure()
+        if augmenter is not None:
+            used["augmenting_seconds"] = augmenter.spent()
+        ended = EpochEnded(epoch + 1, progress.step, clock.seconds, metrics, used)
         progress.end_epoch(ended, config.select)
         workers.from_first(save)
         workers.from_first(lambda: record.write_events(progress.events))
@@ -258,21 +267,6 @@ class Clock:
     @property
     def seconds(self) -> float:
         return time.monotonic() - self._start
-
-
-def _batches(config: RunConfig, train: Clips) -> Batches:
-    return Batches(
-        train.captions,
-        config.data.languages,
-        config.batch_size,
-        config.seed,
-        pairs=config.data.pairs,
-        multilingual=config.loss.multilingual,
-        limit=config.data.limit,
-        noise=config.data.noise,
-        hard_negatives=config.data.hard_negatives,
-        source=f"split '{config.data.train}'",
-    )
 
 
 def _model(config: RunConfig, train: Clips) -> CLAP:

@@ -9,26 +9,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from supclap.parts.augmentation import Augmentation, Example
     from supclap.parts.calling import PartError
     from supclap.parts.encoder import AudioEncoder, Source, TextEncoder
     from supclap.parts.head import Head
     from supclap.parts.losses import BaseLoss, LossTerm, Pairs, Radius
     from supclap.parts.optimizer import Optimizer, Schedule
+    from supclap.parts.order import BatchOrder, TrainingPairs
     from supclap.parts.part import Part, Place
     from supclap.registry import register
 
 _PLACES = {
+    "supclap.parts.augmentation": ("Augmentation", "Example"),
     "supclap.parts.calling": ("PartError",),
     "supclap.parts.encoder": ("AudioEncoder", "Source", "TextEncoder"),
     "supclap.parts.head": ("Head",),
     "supclap.parts.losses": ("BaseLoss", "LossTerm", "Pairs", "Radius"),
     "supclap.parts.optimizer": ("Optimizer", "Schedule"),
+    "supclap.parts.order": ("BatchOrder", "TrainingPairs"),
     "supclap.parts.part": ("Part", "Place"),
     "supclap.registry": ("register",),
 }
 __all__ = [
     "AudioEncoder",
+    "Augmentation",
     "BaseLoss",
+    "BatchOrder",
+    "Example",
     "Head",
     "LossTerm",
     "Optimizer",
@@ -40,6 +47,7 @@ __all__ = [
     "Schedule",
     "Source",
     "TextEncoder",
+    "TrainingPairs",
     "register",
 ]
 

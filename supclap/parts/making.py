@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -11,6 +11,14 @@ from supclap import registry
 from supclap.parts.calling import calling
 from supclap.parts.part import Place
 from supclap.parts.seeds import SETUP, seed_of
+
+if TYPE_CHECKING:
+    from supclap.config import RunConfig
+
+
+def place_of(config: RunConfig) -> Place:
+    """What a run's parts are made for."""
+    return Place(config.batch_size, config.model.dim, config.data.languages, config.epochs)
 
 
 def make_part(

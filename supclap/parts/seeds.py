@@ -6,6 +6,7 @@ import hashlib
 
 # The streams of numbers that parts draw from; each has one of its own.
 SETUP, TERM = 10, 11
+WAVEFORM, FEATURES, CAPTION, MIX, PARTNER = 20, 21, 22, 23, 24  # of augmentations
 
 
 def seed_of(*numbers: int, label: str) -> int:
