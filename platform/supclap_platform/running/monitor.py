@@ -88,7 +88,9 @@ class Monitor:
         times = self._finished.get(form)
         whole = sum(times) / len(times) * cell.config.epochs if times else None
         spent = self._grid.elapsed(standing)
-        return running(cell.label, events, cell.method.shown(cell.config), doing, whole, spent)
+        age = self.reader.age(cell.signature)
+        metric = cell.method.shown(cell.config)
+        return running(cell.label, events, metric, doing, whole, spent, age)
 
     def _troubles(self) -> Iterable[str]:
         for standing in self._grid.of(Phase.WAITING):
@@ -122,7 +124,8 @@ def watch(plan: Plan, ledger: Ledger, reader: Reader, since: float | None) -> Pr
                 known[form] = pace
             times = finished.get(form)
             whole = sum(times) / len(times) * cell.config.epochs if times else None
-            lines.append(running(cell.label, events, cell.method.shown(cell.config), doing, whole))
+            metric, age = cell.method.shown(cell.config), reader.age(cell.signature)
+            lines.append(running(cell.label, events, metric, doing, whole, age=age))
     known |= {form: sum(times) / len(times) for form, times in finished.items()}
     open_ = (Status.TO_RUN, Status.RESUMABLE)
     left = _epochs_left(plan, ledger)

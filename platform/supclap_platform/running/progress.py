@@ -71,6 +71,7 @@ class Reader:
         self._ledger = ledger
         self._clock = clock
         self._read: dict[str, tuple[float, list[Event]]] = {}
+        self._last: dict[str, tuple[int, float]] = {}  # events, and when there came to be so many
         self._busy: dict[str, tuple[float, Doing | None]] = {}
         self._slowly = (0.5 if local else EVERY[False]) if every is None else every
 
@@ -83,8 +84,15 @@ class Reader:
             with contextlib.suppress(OSError):
                 read = self._ledger.spared(lambda: self._ledger.events(signature))
                 events = events if read is None else read
+            if len(events) != self._last.get(signature, (0, 0.0))[0]:
+                self._last[signature] = (len(events), now)
             self._read[signature] = (now, events)
         return events
+
+    def age(self, signature: str) -> float:
+        """Seconds since the cell's last event was first seen here; 0 where none was."""
+        now = self._clock()
+        return now - self._last.get(signature, (0, now))[1]
 
     def doing(self, signature: str) -> Doing | None:
         """What the cell is busy with, possibly as of some seconds ago."""
@@ -98,6 +106,7 @@ class Reader:
     def forget(self, signature: str) -> None:
         """Drops what was read of a cell that has ended."""
         self._read.pop(signature, None)
+        self._last.pop(signature, None)
         self._busy.pop(signature, None)
 
 
@@ -108,6 +117,7 @@ def running(
     doing: Doing | None = None,
     whole: float | None = None,
     spent: float = 0.0,
+    age: float = 0.0,
 ) -> Running:
     """A cell at work, from what it has reported.
 
@@ -117,6 +127,8 @@ def running(
         whole: seconds that a cell of its shape takes in all, where one has finished.
         spent: seconds since it was started, which count until it reports its start. More than half
             of ``whole`` it was given to data that are made once.
+        age: seconds since its last event. They count for what no step does: what is measured after
+            the steps of an epoch, and at the end.
     """
     started = next((event for event in events if isinstance(event, Started)), None)
     ended = [event for event in events if isinstance(event, EpochEnded)]
@@ -136,9 +148,12 @@ def running(
             rest = _last_measurement(pace, epochs)
             if whole is not None:
                 rest = max(0.0, whole - started.setup_seconds - pace * epochs)
-            left = max(LEAST, (epochs - epoch - _part(doing)) * pace + rest)
+            longest = pace if epoch < epochs else rest  # until the next event
+            left = (epochs - epoch) * pace + rest - max(_part(doing) * pace, min(age, longest))
+            left = max(LEAST, left)
     if left is None and whole is not None:
-        left = max(LEAST, whole - (started.setup_seconds if started else min(spent, whole / 2)))
+        past = started.setup_seconds + age if started else min(spent, whole / 2)
+        left = max(LEAST, whole - past)
     return Running(label, epoch, epochs, metric, value, left, doing)
 
 
