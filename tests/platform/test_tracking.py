@@ -1,6 +1,7 @@
 """MLflow as a view of the ledger: what it shows, and that it never shows anything twice."""
 
 import json
+import logging
 import math
 import os
 import random
@@ -28,8 +29,8 @@ from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.mirror.content import cursor, metric_name, mirrored, params_of
 from supclap_platform.mirror.logged_model import save_flavor
 from supclap_platform.mirror.mirror import Mirror
-from supclap_platform.mirror.store import Store, choose_store, default_store
-from supclap_platform.mirror.tracking import Tracker, open_tracker
+from supclap_platform.mirror.store import Store, choose_store, default_store, quiet
+from supclap_platform.mirror.tracking import Tracker, open_tracker, reason
 from supclap_platform.results.table_files import tables_of
 from supclap_platform.testing import BEGIN, DATA, leave
 from waiting import until
@@ -643,3 +644,10 @@ def test_a_logged_model_says_what_it_cannot_use(
     loaded = mlflow.pyfunc.load_model(str(tmp_path / "logged"))
     with pytest.raises(ValueError, match=message):
         loaded.predict(pd.DataFrame(rows), params=params)
+
+
+def test_a_full_database_is_a_few_words_and_no_traceback_of_mlflows() -> None:
+    quiet()
+    assert not logging.getLogger("mlflow.store.db.utils").isEnabledFor(logging.ERROR)
+    full = sqlite3.OperationalError("(raised as a result of autoflush) database or disk is full")
+    assert reason(full) == "disk is full"

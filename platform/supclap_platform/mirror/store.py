@@ -133,6 +133,8 @@ def quiet() -> None:
         os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # What a database refuses is reported by whoever asked for it, in one line and no traceback.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"mlflow\.")
     warnings.filterwarnings("ignore", message=r"(?s).*Add type hints to the `predict` method")
 

@@ -27,6 +27,7 @@ from supclap_platform.mirror.store import Store, choose_store
 
 PAUSE = (1.0, 10.0)  # seconds between two looks, at least and at most
 SHARE = 0.05  # of the time goes into looks, as long as that needs no longer pause
+REASONS = ("connection refused", "timed out", "no space left", "disk is full", "database is locked")
 RETRY = (2.0, 60.0)  # seconds between attempts at a store that is away: at first, at most
 PATIENCE = 60.0  # seconds that `close` waits for a store that works
 LAST_LOOK = 10.0  # and where a run was stopped
@@ -213,7 +214,4 @@ class Tracker:
 def reason(error: BaseException) -> str:
     """Why MLflow cannot be used, in few words where it is one of the common reasons."""
     text = gist(error, None).lower()
-    for known in ("Connection refused", "timed out", "No space left", "database is locked"):
-        if known.lower() in text:
-            return known.lower()
-    return gist(error, 120)
+    return next((known for known in REASONS if known in text), gist(error, 120))

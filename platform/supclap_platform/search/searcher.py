@@ -196,10 +196,11 @@ class StudySearch(OptunaSearch):
                 self._ledger.record_failure(
                     signature, error, tuple(result["log"]), bool(result["configuration"])
                 )
-        self._say(f"failed: trial {live.own.number}: {error}")
-        if result["configuration"]:
+        if result["configuration"]:  # it ends the search, which then says it
             self.mistake = f"trial {live.own.number}: {error}"
             self.stopping = "a mistake in the input"
+        else:
+            self._say(f"failed: trial {live.own.number}: {error}")
 
 
 class StudyScheduler(FIFOScheduler):
