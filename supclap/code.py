@@ -47,6 +47,10 @@ PARTS: dict[str, Callable[[RunConfig], bool]] = {
     "supclap.losses.dynamic_radius": lambda c: _radius(c) == "dynamic",
     "supclap.losses.multilingual": lambda c: c.loss.multilingual is not None,
     "supclap.losses.accumulation": lambda c: c.chunk is not None,
+    "supclap.own_metrics": lambda c: bool(c.metrics),
+    "supclap.evaluation.geometry": lambda c: any(
+        metric.name == "geometry" for metric in c.metrics.values()
+    ),
     "supclap.model.head": lambda c: None in (c.model.audio.head, c.model.text.head),
     "supclap.model.cnn": lambda c: c.model.audio.name == "cnn",
     "supclap.model.audio_transformer": lambda c: c.model.audio.name == "transformer",

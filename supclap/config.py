@@ -32,6 +32,7 @@ from supclap.document import read_document
 from supclap.errors import InputError
 from supclap.explaining import explain
 from supclap.later_keys import AsBefore, as_written
+from supclap.metric_names import own_names
 from supclap.open_section import OpenSection
 from supclap.section import Section, Seed, fault_of
 from supclap.wording import shown
@@ -434,6 +435,13 @@ class RunConfig(Section):
                 loss.multilingual,
             )
         return loss
+
+    @field_validator("metrics")
+    @classmethod
+    def _reported(cls, metrics: dict[str, MetricConfig]) -> dict[str, MetricConfig]:
+        if metrics:  # what they report is known once their classes are
+            own_names(metrics)
+        return metrics
 
     @field_validator("also")
     @classmethod

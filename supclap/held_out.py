@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from supclap.config import MetricConfig
 from supclap.data.clips import Clips
 from supclap.inputs import Inputs
 from supclap.measurement import (
@@ -17,6 +19,9 @@ from supclap.model.clap import CLAP
 from supclap.sets import Sets
 from supclap.workers import Workers
 
+if TYPE_CHECKING:
+    from supclap.own_metrics import OwnMetrics
+
 
 @dataclass
 class HeldOut:
@@ -25,15 +30,35 @@ class HeldOut:
     retrieval: dict[str, Inputs]
     zero_shot: dict[str, Clips]
     also: dict[str, str]
+    own: OwnMetrics | None = None
 
 
-def open_held_out(sets: Sets, model: CLAP, languages: Sequence[str]) -> HeldOut:
-    """The sets as ``model`` is fed them; a frozen encoder's outputs are computed here."""
+def open_held_out(
+    sets: Sets,
+    model: CLAP,
+    languages: Sequence[str],
+    metrics: Mapping[str, MetricConfig] | None = None,
+) -> HeldOut:
+    """The sets as ``model`` is fed them; a frozen encoder's outputs are computed here.
+
+    Args:
+        metrics: those of one's own. They are tried on the first set.
+
+    Raises:
+        PartError: one of them that fails, or does not give what it declares.
+    """
     retrieval = {
         split: Inputs(name, clips, model, languages)
         for split, (name, clips) in sets.retrieval.items()
     }
-    return HeldOut(retrieval, sets.zero_shot, sets.also)
+    own = None
+    if metrics:
+        from supclap.own_metrics import OwnMetrics
+
+        own = OwnMetrics(metrics)
+        for inputs in list(retrieval.values())[:1]:
+            own.try_on(inputs, model.config.dim)
+    return HeldOut(retrieval, sets.zero_shot, sets.also, own)
 
 
 def measure_at_the_end(model: CLAP, held_out: HeldOut, workers: Workers) -> Measured:
@@ -44,7 +69,7 @@ def measure_at_the_end(model: CLAP, held_out: HeldOut, workers: Workers) -> Meas
     for split, inputs in held_out.retrieval.items():
         if split == "val":
             continue  # as it was after its epoch
-        measured = measure_retrieval(split, model, inputs, workers)
+        measured = measure_retrieval(split, model, inputs, workers, held_out.own)
         metrics |= measured.metrics
         if split == "test":
             metrics |= chance(inputs)

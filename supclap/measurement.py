@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from supclap.config import RunConfig
 from supclap.data.clips import Clips
 from supclap.errors import InputError, nearest
 from supclap.evaluation.chance import chance_by_language
@@ -17,10 +19,14 @@ from supclap.evaluation.retrieval import MultilingualResult, retrieval_by_langua
 from supclap.evaluation.zero_shot import classify
 from supclap.events import LOW
 from supclap.inputs import Inputs
+from supclap.metric_names import find, own_names
 from supclap.model.clap import CLAP
 from supclap.progress import activity
 from supclap.sets import classifiable
 from supclap.workers import Workers
+
+if TYPE_CHECKING:
+    from supclap.own_metrics import OwnMetrics
 
 # Rows of one forward pass. Their number must not depend on the workers: a product of matrices of
 # another size may round otherwise.
@@ -41,11 +47,16 @@ class Measured:
     ranks: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def measure_retrieval(split: str, model: CLAP, inputs: Inputs, workers: Workers) -> Measured:
-    """Retrieval on a split, with metrics named ``<split>.t2a.R@1`` and so on.
+def measure_retrieval(
+    split: str, model: CLAP, inputs: Inputs, workers: Workers, own: OwnMetrics | None = None
+) -> Measured:
+    """Retrieval on a split, with metrics named ``<split>.t2a.R@1`` and so on, and ``own`` ones.
 
     Each worker encodes its part of the clips and captions; rank 0 computes the figures once and all
     workers receive them.
+
+    Raises:
+        PartError: a metric of one's own that fails. TrainingError: one that is not finite.
     """
     clips, captions = len(inputs.clips), len(inputs.caption_rows)
 
@@ -65,13 +76,19 @@ def measure_retrieval(split: str, model: CLAP, inputs: Inputs, workers: Workers)
         audio, text = encoded[0][inputs.first_clips], encoded[1][inputs.first_captions]
         found = retrieval_by_language(audio, text, inputs.caption_rows, inputs.caption_languages)
         named = {f"{split}.{name}": value for name, value in found.metrics.items()}
-        own = (text * audio[torch.from_numpy(inputs.caption_rows).to(audio.device)]).sum(dim=1)
+        cosines = (text * audio[torch.from_numpy(inputs.caption_rows).to(audio.device)]).sum(dim=1)
         spoken = np.array(inputs.caption_languages)
         places = np.concatenate([np.flatnonzero(spoken == one) for one in found.by_language])
-        similarity = own.float().cpu().numpy()[places]
+        similarity = cosines.float().cpu().numpy()[places]
+        if own is not None:
+            measured = own.measure(audio, text, inputs)
+            named |= {f"{split}.{name}": value for name, value in measured.items()}
         return Measured(named, {**_ranks(found, inputs), "t2a_similarity": similarity})
 
-    return workers.from_first(figures)
+    measured = workers.from_first(figures)
+    if own is not None:
+        own.check(measured.metrics, split)  # every worker finds the same
+    return measured
 
 
 def measure_zero_shot(
@@ -103,8 +120,18 @@ def chance(inputs: Inputs, prefix: str = "") -> dict[str, float]:
     return {f"chance.{prefix}{name}": value for name, value in found.items()}
 
 
-def check_metric(metric: str, languages: tuple[str, ...]) -> None:
-    """Raises InputError unless retrieval in ``languages`` reports ``metric``; tries two clips."""
+def check_metric(config: RunConfig) -> None:
+    """Raises InputError unless the run reports the metric that chooses its best epoch: retrieval in
+    its languages, tried on two clips, or one of its own that has a direction."""
+    metric, languages = config.select.metric, config.data.languages
+    own = [name for name in own_names(config.metrics) if name.short == metric]
+    if own:
+        if own[0].direction is None and config.select.split != "last":
+            raise InputError(
+                f"select.metric: of '{metric}' neither a high nor a low number is the good one, so "
+                f"it cannot choose an epoch; '{own[0].part}' says so in its higher and lower"
+            )
+        return
     pairs = torch.eye(2).repeat(len(languages), 1)
     spoken = [language for language in languages for _ in range(2)]
     known = retrieval_by_language(torch.eye(2), pairs, [0, 1] * len(languages), spoken).metrics
@@ -117,7 +144,9 @@ def check_metric(metric: str, languages: tuple[str, ...]) -> None:
 
 def better(metric: str, new: float, old: float) -> bool:
     """Whether ``new`` beats ``old``; an equal value does not, so the earlier epoch stays."""
-    return new < old if metric.split(".")[-1] in LOW else new > old
+    own = find(metric)
+    low = metric.split(".")[-1] in LOW if own is None else own.direction == "lower"
+    return new < old if low else new > old
 
 
 @torch.no_grad()

@@ -53,7 +53,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "soundscenes": "supclap.data.soundscenes:open_scenes",
         "collection": "supclap.data.clips:Collection",
     },
-    "metric": {},
+    "metric": {"geometry": "supclap.evaluation.geometry:Geometry"},
 }
 
 
@@ -87,7 +87,8 @@ def register(name: str) -> Callable[[Class], Class]:
     """A class decorator: the part is named ``name`` in configurations.
 
     Raises:
-        CannotRegister: the class follows no protocol of `supclap.parts`, or the name is taken.
+        CannotRegister: the class follows no protocol of `supclap.parts`, or not as it should, or
+            the name is taken.
     """
 
     def registered(made: Class) -> Class:
@@ -97,6 +98,10 @@ def register(name: str) -> Callable[[Class], Class]:
                 f"register('{name}'): {made.__name__} is of no kind of part; derive it from a "
                 "class of supclap.parts, such as LossTerm"
             )
+        try:
+            made.check_class()  # type: ignore[attr-defined] # as `kind`, of every protocol
+        except ValueError as error:
+            raise CannotRegister(f"register('{name}'): {error}") from None
         add(kind, name, made)
         made._label = name  # type: ignore[attr-defined] # for messages
         return made

@@ -132,7 +132,7 @@ def fit(
     setting_up, made = Clock(), cache.spent[0]
 
     # The parts: first what takes a moment to refuse, then what reads, builds and computes.
-    check_metric(config.select.metric, config.data.languages)
+    check_metric(config)
     check_run(config, workers.size)
     with _fitting("loss"):
         loss = _loss(config).to(workers.device)
@@ -150,7 +150,7 @@ def fit(
 
         augmenter = augmenter_of(config, train, batches)
     inputs = Inputs(config.data.train, train, model, config.data.languages, config.seed, augmenter)
-    held_out = open_held_out(sets, model, config.data.languages)
+    held_out = open_held_out(sets, model, config.data.languages, config.metrics)
     watched = [s for s in ("val", config.select.split) if s in held_out.retrieval]
     step = Step(config, model, loss, optimizer, inputs, workers)
     steps = batches.steps_per_epoch
@@ -226,7 +226,10 @@ def fit(
 
         metrics = {name: total / steps for name, total in progress.sums.items()}
         for split in dict.fromkeys(watched):  # in the same order on every worker
-            metrics |= measure_retrieval(split, model, held_out.retrieval[split], workers).metrics
+            found = measure_retrieval(
+                split, model, held_out.retrieval[split], workers, held_out.own
+            )
+            metrics |= found.metrics
         used = usage.measure()
         if augmenter is not None:
             used["augmenting_seconds"] = augmenter.spent()

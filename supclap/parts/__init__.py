@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from supclap.parts.encoder import AudioEncoder, Source, TextEncoder
     from supclap.parts.head import Head
     from supclap.parts.losses import BaseLoss, LossTerm, Pairs, Radius
+    from supclap.parts.metric import Embeddings, Metric
     from supclap.parts.optimizer import Optimizer, Schedule
     from supclap.parts.order import BatchOrder, TrainingPairs
     from supclap.parts.part import Part, Place
@@ -25,6 +26,7 @@ _PLACES = {
     "supclap.parts.encoder": ("AudioEncoder", "Source", "TextEncoder"),
     "supclap.parts.head": ("Head",),
     "supclap.parts.losses": ("BaseLoss", "LossTerm", "Pairs", "Radius"),
+    "supclap.parts.metric": ("Embeddings", "Metric"),
     "supclap.parts.optimizer": ("Optimizer", "Schedule"),
     "supclap.parts.order": ("BatchOrder", "TrainingPairs"),
     "supclap.parts.part": ("Part", "Place"),
@@ -35,9 +37,11 @@ __all__ = [
     "Augmentation",
     "BaseLoss",
     "BatchOrder",
+    "Embeddings",
     "Example",
     "Head",
     "LossTerm",
+    "Metric",
     "Optimizer",
     "Pairs",
     "Part",

@@ -36,6 +36,10 @@ class Part:
     # What it is called in messages: its name in the registry, or its label in a configuration.
     _label: str = ""
 
+    @classmethod
+    def check_class(cls) -> None:
+        """Called when the class is registered. Raises ValueError where it cannot be used."""
+
     def __init__(self, **keys: Any) -> None:
         super().__init__()
         for name, value in keys.items():

@@ -63,11 +63,19 @@ def split_group(
     first, dot, rest = name.partition(".")
     if dot and first in groups:
         return first, rest
-    if groups and dot and first not in method.first_words:
+    if groups and dot and first not in method.first_words and not _reported(name, method):
         raise InputError(
             f"'{name}': no group '{first}'{nearest(first, groups)} (groups: {', '.join(groups)})"
         )
     return None, name
+
+
+def _reported(name: str, method: Method) -> bool:
+    try:
+        method.measure(name)
+    except InputError:
+        return False
+    return True
 
 
 def check_columns(

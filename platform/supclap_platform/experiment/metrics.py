@@ -12,6 +12,7 @@ from __future__ import annotations
 from supclap.config import LANGUAGES, RunConfig
 from supclap.errors import InputError, nearest
 from supclap.events import EARLIER_NAMES, LOW, current_name
+from supclap.metric_names import OwnName, declared_names, find, own_names
 
 SPLITS = ("test", "val", "shifted")
 RECALLS = ("R@1", "R@5", "R@10", "R@50")
@@ -76,11 +77,13 @@ def full_name(name: str) -> str:
     if name.startswith((f"{ALSO}.", f"chance.{ALSO}.")):
         return _of_also(name)
     name = current_name(name)
+    if name not in _LEGAL and _own(name) is not None:
+        return name if name.split(".")[0] in SPLITS else f"test.{name}"
     if name not in _LEGAL:
         raise InputError(
-            f"no run reports '{name}'{nearest(name, CATALOGUE)} (valid: [val.|shifted.]"
-            f"[LANGUAGE.]t2a|a2t.{'|'.join((*RECALLS, *RANKS))}, "
-            f"{', '.join((*CONSISTENCY, *ZERO_SHOT, *WHOLE, *TRAINING))})"
+            f"no run reports '{name}'{nearest(name, (*CATALOGUE, *declared_names()))} (valid: "
+            f"[val.|shifted.][LANGUAGE.]t2a|a2t.{'|'.join((*RECALLS, *RANKS))}, "
+            f"{', '.join((*CONSISTENCY, *ZERO_SHOT, *WHOLE, *declared_names(), *TRAINING))})"
         )
     return f"test.{name}" if name in _OF_TEST else name
 
@@ -95,7 +98,7 @@ def _of_also(name: str) -> str:
     _, dot, metric = rest.partition(".")
     short = (*RETRIEVAL, *ZERO_SHOT) if start else (*_SHORT, *ZERO_SHOT)
     legal = short if start else (*short, *_BY_LANGUAGE)
-    if not dot or metric not in legal:
+    if not dot or (metric not in legal and (start or find(metric) is None)):
         raise InputError(
             f"no run reports '{name}'{nearest(metric, legal) if dot else ''} (valid: "
             f"{start}also.NAME. and {', '.join(short)})"
@@ -111,10 +114,15 @@ def why_not_reported(metric: str, config: RunConfig) -> str | None:
         if own not in config.also:
             return f"'also' names no test set '{own}'{nearest(own, config.also)}"
         parts = parts[parts.index(own) + 1 :]
+    number = find(".".join(parts[1:] if parts[0] in SPLITS else parts))
+    if number is not None and number not in own_names(config.metrics):
+        return f"it has no metrics.{number.label}"
     if parts[0] in ("test", "val") and getattr(config.data, parts[0]) is None:
         return f"data.{parts[0]} is null"
     if parts[0] == "chance" and "zero_shot" not in parts and config.data.test is None:
         return "data.test is null"
+    if number is not None:
+        return None
     language = next((part for part in parts if part in LANGUAGES), None)
     if language is not None and language not in config.data.languages:
         return f"data.languages has no {language}"
@@ -134,7 +142,13 @@ def why_not_reported(metric: str, config: RunConfig) -> str | None:
 def check_select_metric(config: RunConfig) -> None:
     """Raises InputError unless the run reports the metric that its best epoch is chosen by."""
     metric = config.select.metric
-    if metric not in _OF_TEST:
+    own = find(metric)
+    if own is not None and own.direction is None and config.select.split != "last":
+        raise InputError(
+            f"select.metric: of '{metric}' neither a high nor a low number is the good one, so it "
+            f"cannot choose an epoch; '{own.part}' says so in its higher and lower"
+        )
+    if metric not in _OF_TEST and own is None:
         raise InputError(
             f"select.metric: no run chooses its epoch by '{metric}'{nearest(metric, _SHORT)} "
             f"(valid: [LANGUAGE.]t2a|a2t.{'|'.join((*RECALLS, *RANKS))}, {', '.join(CONSISTENCY)})"
@@ -149,17 +163,33 @@ def check_select_metric(config: RunConfig) -> None:
 
 def lower_is_better(metric: str) -> bool:
     """Whether a small value is the good one (ranks, seconds, losses)."""
+    own = _own(metric)
+    if own is not None:
+        return own.direction == "lower"
     return metric.startswith("train.") or metric.split(".")[-1] in _LOW
 
 
 def has_a_best(metric: str) -> bool:
     """Whether more of a metric is better or worse at all: a radius is neither."""
+    own = _own(metric)
+    if own is not None:
+        return own.direction is not None
     return metric.split(".")[0] not in _NEITHER
 
 
 def decimals(metric: str) -> int:
     """How many decimals a table shows: two for percentages, as the paper prints them."""
+    if _own(metric) is not None:
+        return 4
     last = full_name(metric).split(".")[-1]
     if last in _PERCENT:
         return 2
     return 1 if last in _LOW else 4
+
+
+def _own(metric: str) -> OwnName | None:
+    """The number of a metric of one's own that a short or full name means."""
+    parts = metric.split(".")
+    if parts[0] == ALSO:
+        return find(".".join(parts[2:]))
+    return find(".".join(parts[1:] if parts[0] in SPLITS else parts))

@@ -35,12 +35,13 @@ class SupclapMethod(Method):
 
     def measure(self, name: str) -> Measure:
         full = metrics.full_name(name)
-        clear = full.startswith(("val.", "train.")) or full in metrics.WHOLE
+        ranked = metrics.has_a_best(full)
+        clear = full in metrics.WHOLE or (full.startswith(("val.", "train.")) and ranked)
         choosable = full.startswith("val.") or full in (*metrics.TRAINING, *metrics.WHOLE)
         return Measure(
             full,
             low=metrics.lower_is_better(full),
-            ranked=metrics.has_a_best(full),
+            ranked=ranked,
             decimals=metrics.decimals(full),
             clear=clear,
             held_out=not choosable,
