@@ -33,7 +33,7 @@ class Section(BaseModel):
         """A number's field takes no yes or no, and a text as `supclap.scalars` reads it."""
         assert info.field_name is not None
         kinds = _numeric(cls, info.field_name)
-        return _as_number(value) if kinds else value
+        return as_number(value) if kinds else value
 
 
 @cache
@@ -55,14 +55,16 @@ def _leaves(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def _as_number(value: Any) -> Any:
+def as_number(value: Any) -> Any:
+    """A text as the number that it is, in lists too; all else as it is. Raises ValueError for yes
+    and no."""
     if isinstance(value, bool):
         raise ValueError("expected a number")
     if isinstance(value, str):  # quoted, or from an environment variable
         number = read_number(value.strip())
         return value if number is None else number
     if isinstance(value, list | tuple):
-        return [_as_number(item) for item in value]
+        return [as_number(item) for item in value]
     return value
 
 

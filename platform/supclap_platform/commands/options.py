@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from supclap.overrides import parse_changes
+from supclap_platform.commands.now import as_of_now
 from supclap_platform.experiment.reader import Experiment, load_experiment
 from supclap_platform.ledger.ledger import Ledger, open_ledger
-from supclap_platform.search.winner import with_winner
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Asked:
         return load_experiment(self.file, self.profile, parse_changes(self.changes))
 
     def open(self, writing: bool = False) -> tuple[Experiment, Ledger]:
-        """The experiment, with its search's winner where there is one, and the ledger.
+        """The experiment as it is by now, and the ledger: with its search's winner where there is
+        one, and with as many seeds of each row as its claims need.
 
         Args:
             writing: also try to write to the storage.
@@ -39,7 +40,7 @@ class Asked:
         """
         experiment = self.experiment()
         ledger = self.ledger(writing)
-        return with_winner(experiment, ledger), ledger
+        return as_of_now(experiment, ledger)[0], ledger
 
     def ledger(self, writing: bool = False) -> Ledger:
         """The ledger; see `command_ledger`."""

@@ -15,6 +15,7 @@ from supclap.wording import counted, duration
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.folders import check_folders
+from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.forecast import Forecast, forecast, time_shapes
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan
@@ -54,6 +55,14 @@ def plan(asked: Asked, at_once: int | None, no_timing: bool) -> None:
         console.print(Text(search_line(experiment, ledger)))
     for line in describe(made, forecast(made, ledger, at_once or places(made), first), ledger):
         console.print(line)
+    if experiment.sequential:
+        from supclap_platform.commands.plan_looks import describe_looks
+        from supclap_platform.results.looks import at_worst
+
+        worst = make_plan(at_worst(experiment), ledger)
+        whole = forecast(worst, ledger, at_once or places(worst), first)
+        for line in describe_looks(experiment, ledger, worst, whole):
+            console.print(line)
 
 
 def places(plan: Plan) -> int:
@@ -68,7 +77,7 @@ def describe(plan: Plan, expected: Forecast, ledger: Ledger) -> Iterator[Text]:
     stages = sum(cell.variant == "init" for cell in plan.cells)
     count = counted(len(experiment.rows), "variant")
     count += f" x {counted(len(experiment.groups), 'group')}" if experiment.groups else ""
-    count += f" x {counted(len(experiment.seeds), 'seed')}"
+    count += f" x {_seeds(experiment)}"
     also = f" + {stages} init" if stages else ""
     changes = "".join(f", {key}={value}" for key, value in sorted(experiment.changes.items()))
     if experiment.parts:
@@ -82,6 +91,12 @@ def describe(plan: Plan, expected: Forecast, ledger: Ledger) -> Iterator[Text]:
     yield Text(", ".join(f"{n} {status}" for status, n in counts if n))
     yield from _remarks(plan, ledger)
     yield Text(_forecast_line(expected))
+
+
+def _seeds(experiment: Experiment) -> str:
+    if experiment.looks is None:
+        return counted(len(experiment.seeds), "seed")
+    return f"{experiment.looks.seeds[0]} to {counted(len(experiment.seeds), 'seed')}"
 
 
 def _grid(plan: Plan) -> Iterator[Text]:

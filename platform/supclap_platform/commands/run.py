@@ -15,6 +15,7 @@ from supclap.progress import activity
 from supclap.waiting import clear
 from supclap.wording import counted
 from supclap_platform.commands.options import Asked, experiment_options
+from supclap_platform.commands.rounds import first_round, next_round
 from supclap_platform.commands.stale import RerunCommand, rerun_stale_option, with_reruns
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.folders import check_folders
@@ -32,6 +33,7 @@ from supclap_platform.results.table_files import table_files, tables_of
 from supclap_platform.running.cluster import connected
 from supclap_platform.running.drive import drive, say_unwritten
 from supclap_platform.running.machine import check_fits, machine
+from supclap_platform.running.monitor import look_line
 from supclap_platform.search.winner import with_winner
 
 if TYPE_CHECKING:
@@ -83,31 +85,46 @@ def run(
         code = run_search(experiment, ledger, console, *place, mixed=mixed)
         if code:
             raise SystemExit(code)
-    experiment = with_winner(experiment, ledger)
-    plan = make_plan(experiment, ledger)
-    plan, anew = with_reruns(plan, rerun_stale)
+    whole = experiment
+    now = first_round(whole, ledger)
+    plan, anew = with_reruns(now.plan, rerun_stale)
     if plan.to_run:
         check_folders(experiment)
-    _check_machine(plan, address, cpus)
-    _refuse_mixture(plan, ledger, mixed)
+    to_come = _to_come(plan, ledger, rerun_stale)
+    _check_machine(to_come, address, cpus)
+    _refuse_mixture(to_come, ledger, mixed)
     _head(plan, ledger, console)
+    code = 0
     with ExitStack() as stack:
         ray = stack.enter_context(ExitStack())
-        executor = None
-        if plan.to_run or plan.count(Status.RUNNING):
-            preload()
-            executor = _executor(ray, plan, ledger, address, cpus)
-        for signature in anew:  # nothing is taken away before Ray is there to make it anew
-            ledger.set_aside(signature)
-        remember(plan, ledger)
-        tracker = stack.enter_context(
-            tracked(experiment, plan.cells, ledger, tracking_uri, _sayer(console))
-        )
-        code = drive(plan, ledger, executor, tracker, console) if executor else 0
-        stopped = code == INTERRUPTED or (executor is not None and executor.lost)
+        executor, tracker = None, None
+        while True:
+            if now.claims:
+                console.print(look_line(now.claims, len(plan.to_run)), markup=False, soft_wrap=True)
+            if executor is None and (plan.to_run or plan.count(Status.RUNNING)):
+                preload()
+                executor = _executor(ray, plan, ledger, address, cpus)
+            for signature in anew:  # nothing is taken away before Ray is there to make it anew
+                ledger.set_aside(signature)
+            remember(plan, ledger)
+            if tracker is None:
+                say = _sayer(console)
+                tracker = stack.enter_context(
+                    tracked(plan.experiment, plan.cells, ledger, tracking_uri, say)
+                )
+            else:
+                tracker.widen(plan.experiment, plan.cells)
+            if executor is not None:
+                code = drive(plan, ledger, executor, tracker, console, now.claims) or code
+            stopped = code == INTERRUPTED or (executor is not None and executor.lost)
+            following = None if stopped else next_round(whole, ledger)
+            if following is None:
+                break
+            now = following
+            plan, anew = with_reruns(now.plan, rerun_stale, known=False)
         ray.close()
         if stopped:
-            tracker.close("KILLED", tables_of(experiment, ledger), patience=LAST_LOOK)
+            tracker.close("KILLED", tables_of(plan.experiment, ledger), patience=LAST_LOOK)
         else:
             code = _end(plan, ledger, tracker, console, mixed, store, code)
     if not code and plan.stale and not mixed:
@@ -154,9 +171,7 @@ def _executor(
         from supclap_platform.running.executor import RayExecutor
 
     cluster = stack.enter_context(connected(address, cpus))
-    executor = RayExecutor(cluster, ledger, plan.experiment.name)
-    executor.check(plan.to_run)
-    return executor
+    return RayExecutor(cluster, ledger, plan.experiment.name)
 
 
 def _sayer(console: Console) -> Callable[[str], None]:
@@ -165,6 +180,15 @@ def _sayer(console: Console) -> Callable[[str], None]:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
 
     return say
+
+
+def _to_come(plan: Plan, ledger: Ledger, rerun_stale: tuple[str, ...]) -> Plan:
+    """The plan of all cells that can come to be needed, if no claim is decided before."""
+    if not plan.experiment.sequential:
+        return plan
+    from supclap_platform.results.looks import at_worst
+
+    return with_reruns(make_plan(at_worst(plan.experiment), ledger), rerun_stale)[0]
 
 
 def _refuse_mixture(plan: Plan, ledger: Ledger, mixed: bool) -> None:

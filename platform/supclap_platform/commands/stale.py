@@ -56,17 +56,21 @@ def end_if_stale(tables: Iterable[Table], mixed: bool) -> None:
         raise SystemExit(STALE)
 
 
-def with_reruns(plan: Plan, rows: Sequence[str]) -> tuple[Plan, list[str]]:
+def with_reruns(plan: Plan, rows: Sequence[str], known: bool = True) -> tuple[Plan, list[str]]:
     """The plan with the stale cells of some rows to run, and the signatures of those.
 
     A stage that they start from comes with them where it is stale itself, and with it all that
     starts from it: none may stand on a model that is no longer there.
 
+    Args:
+        known: refuse rows that the plan does not have.
+
     Raises:
         InputError: a row that the experiment does not have.
     """
     stale = [cell for one in plan.stale for cell in one.cells]
-    _check_rows(plan, rows)
+    if known:
+        _check_rows(plan, rows)
     chosen = {cell.signature for cell in stale if ALL in rows or _names(cell) & set(rows)}
     stages = {cell.start for cell in stale if cell.signature in chosen}
     chosen |= {cell.signature for cell in stale if cell.signature in stages}

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
+from supclap_platform.commands.now import as_of_now
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.drivers import ask_to_stop, drivers_of
@@ -18,7 +19,7 @@ from supclap_platform.ledger.plan import Status, make_plan
 from supclap_platform.running.monitor import watch
 from supclap_platform.running.progress import Progress, Reader
 from supclap_platform.running.view import drawn, line
-from supclap_platform.search.winner import search_line, with_winner
+from supclap_platform.search.winner import search_line
 
 EVERY = 2.0  # seconds between looks with --watch
 PATIENCE = 30.0  # seconds that `stop` waits for the cells to be given back
@@ -35,8 +36,9 @@ def status(asked: Asked, watching: bool) -> None:
     reader = Reader(ledger, every=0.0)
 
     def look() -> Progress:
-        now = with_winner(experiment, ledger)
-        return watch(make_plan(now, ledger), ledger, reader, _since(experiment, ledger))
+        now, claims = as_of_now(experiment, ledger)
+        since = _since(experiment, ledger)
+        return watch(make_plan(now, ledger), ledger, reader, since, claims)
 
     progress = look()
     if watching and console.is_terminal:
@@ -96,7 +98,8 @@ def stop(asked: Asked) -> None:
     for driver in drivers:
         click.echo(f"asked process {driver.pid} on {driver.host} to stop")
     until = time.monotonic() + PATIENCE
-    while make_plan(experiment, ledger).count(Status.RUNNING):
+    now, _ = as_of_now(experiment, ledger)
+    while make_plan(now, ledger).count(Status.RUNNING):
         if time.monotonic() > until:
             click.echo("cells still run; `supclap status` shows when they are given back", err=True)
             raise SystemExit(1)

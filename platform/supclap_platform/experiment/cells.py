@@ -50,7 +50,7 @@ def cells_of(experiment: Experiment, content: Contents | None = None) -> list[Ce
     stages = _stages(experiment, content)
     cells = list(stages.values()) if experiment.stage and not experiment.stage.variant else []
     for variant in experiment.variants:
-        for seed in experiment.seeds:
+        for seed in experiment.seeds_of(variant.name):
             stage = None
             if variant.from_stage and experiment.stage is not None:
                 stage = stages[seed if experiment.stage.per_seed else None]
@@ -94,8 +94,17 @@ def _stages(experiment: Experiment, content: Contents) -> dict[int | None, Cell]
     else:
         own = Variant(INIT, stage.config, stage.resources, {}, places=stage.places)
     if stage.per_seed:
-        return {seed: _cell(experiment, own, seed, None, content) for seed in experiment.seeds}
+        seeds = _stage_seeds(experiment)
+        return {seed: _cell(experiment, own, seed, None, content) for seed in seeds}
     return {None: _cell(experiment, own, _shared_seed(stage, experiment), None, content)}
+
+
+def _stage_seeds(experiment: Experiment) -> tuple[int, ...]:
+    """Those of the variants that start from it: the others have no use for a stage."""
+    if experiment.looks is None:
+        return experiment.seeds
+    names = [variant.name for variant in experiment.variants if variant.from_stage]
+    return max((experiment.seeds_of(name) for name in names), key=len, default=())
 
 
 def _shared_seed(stage: Stage, experiment: Experiment) -> int:

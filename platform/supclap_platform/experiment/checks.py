@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from supclap.document import Document, Key
 from supclap.errors import InputError, nearest
-from supclap_platform.experiment.claims import Claim, parse_claim
-from supclap_platform.experiment.columns import Column
+from supclap_platform.experiment.claims import Claim, Greater, parse_claim
+from supclap_platform.experiment.columns import AT, Column, split_group
 from supclap_platform.experiment.method import Configuration, Method
 from supclap_platform.experiment.published import published_table
 from supclap_platform.experiment.schema import PublishedSection
@@ -133,6 +134,58 @@ def check_claims(
             raise document.error(key, f"the claim '{claim.text}' stands twice")
         result.append(claim)
     return tuple(result)
+
+
+def with_matters(
+    document: Document,
+    matters: Mapping[str, float],
+    claimed: Key,
+    claims: Sequence[Claim],
+    groups: Sequence[str],
+    method: Method,
+    lenient: bool = False,
+) -> tuple[Claim, ...]:
+    """The claims, each that compares two rows with what matters on its metric; its own word stays.
+
+    Args:
+        matters: metric, of a group or of all -> the smallest difference that matters.
+        claimed: where the claims stand.
+        lenient: allow metrics that no claim is on (a profile has other claims than the file).
+
+    Raises InputError for a metric that no claim is on, and for a claim whose margin lies beyond
+    what matters, so that a negligible difference would contradict it before.
+    """
+    found = list(claims)
+    for name, least in matters.items():
+        key: Key = ("matters", name)
+        try:
+            group, metric = split_group(name, groups, method)
+            metric = method.measure(metric).name
+        except InputError as error:
+            raise document.error(key, f"matters: {error}") from None
+        own = [
+            number
+            for number, claim in enumerate(claims)
+            if isinstance(claim, Greater)
+            and claim.metric == metric
+            and (group is None or all(v.endswith(f"{AT}{group}") for v in claim.variants))
+        ]
+        if not own and not lenient:
+            raise document.error(key, f"matters: no claim 'A > B on {name}' that it could be about")
+        for number in own:
+            claim = claims[number]
+            assert isinstance(claim, Greater)
+            if claim.matters is None:
+                found[number] = replace(claim, matters=least)
+    for number, claim in enumerate(found):
+        if isinstance(claim, Greater) and claim.matters and claim.margin >= claim.matters:
+            raise document.error(
+                (*claimed, str(number)),
+                f"claim '{claim.text}': 'by at least {claim.margin:g}' is no less than what "
+                f"matters ({claim.matters:g}), so it could never be negligible: a difference so "
+                "small contradicts it; write 'matters from' with a larger number",
+            )
+    return tuple(found)
 
 
 def _known(document: Document, key: Key, what: str, name: str, valid: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ The little language (``>`` compares the numbers; where a low number is the good 
 
     A > B on METRIC
     A > B on METRIC by at least X
+    A > B on METRIC [by at least X] matters from Y     (a difference below Y is negligible)
     METRIC of A falls over epochs        (or: rises)
     A within X % of B on METRIC
 
@@ -28,20 +29,24 @@ from supclap_platform.experiment.method import Method
 from supclap_platform.experiment.supclap_method import SUPCLAP
 
 GRAMMAR = (
-    "'A > B on METRIC [by at least X]', 'METRIC of A falls|rises over epochs' "
+    "'A > B on METRIC [by at least X] [matters from Y]', 'METRIC of A falls|rises over epochs' "
     "or 'A within X % of B on METRIC'"
 )
 
 
 @dataclass(frozen=True)
 class Greater:
-    """``greater`` exceeds ``lesser`` on ``metric`` by ``margin`` or more (0: by anything)."""
+    """``greater`` exceeds ``lesser`` on ``metric`` by ``margin`` or more (0: by anything).
+
+    A difference that is certainly smaller than ``matters``, either way, is negligible.
+    """
 
     text: str = field(compare=False)  # as it was written: other words ask the same
     greater: str
     lesser: str
     metric: str
     margin: float = 0.0
+    matters: float | None = field(default=None, compare=False)  # the same question with another one
     method: Method = field(default=SUPCLAP, compare=False, repr=False)
 
     @property
@@ -97,8 +102,10 @@ class Within:
 
 Claim = Greater | Trend | Within
 
+_NO_MATTERS = "'matters from' belongs to claims 'A > B on METRIC', and to no other"
 _NUMBER = r"(?P<number>\d+(?:\.\d*)?|\.\d+)"
 _BY = re.compile(rf"^(?P<rest>.*\S)\s+by\s+at\s+least\s+{_NUMBER}$")
+_MATTERS = re.compile(rf"^(?P<rest>.*\S)\s+matters\s+from\s+{_NUMBER}$")
 _TREND = re.compile(
     r"^(?P<metric>\S+)\s+of\s+(?P<variant>.*\S)\s+(?P<way>falls|rises)\s+over\s+epochs$"
 )
@@ -114,13 +121,21 @@ def parse_claim(
     row without its group.
     """
     clean = " ".join(w if w in variants else _of_today(w) for w in text.split())
-    trend = _TREND.match(clean)
+    body, matters = clean, None
+    small = _MATTERS.match(clean)
+    if small:
+        body, matters = small["rest"], _number(small["number"], clean)
+        if not matters:
+            raise InputError(f"claim '{clean}': 'matters from' needs a number above 0")
+    trend = _TREND.match(body)
     if trend:
+        if matters is not None:
+            raise InputError(f"claim '{clean}': {_NO_MATTERS}")
         way: Literal["falls", "rises"] = "falls" if trend["way"] == "falls" else "rises"
         names = _Names(trend["metric"], variants, groups, clean, method)
         return Trend(clean, names.variant(trend["variant"]), names.metric, way, method)
-    margin, body = 0.0, clean
-    by = _BY.match(clean)
+    margin = 0.0
+    by = _BY.match(body)
     if by:
         margin, body = _number(by["number"], clean), by["rest"]
     sides, _, metric = body.rpartition(" on ")
@@ -130,6 +145,8 @@ def parse_claim(
     if " within " in sides and not by:
         for left, right, percent in _around(_WITHIN, sides):
             first, second = names.pair(left, right)
+            if matters is not None:
+                raise InputError(f"claim '{clean}': {_NO_MATTERS}")
             bound = _number(percent, clean)
             return Within(clean, first, second, names.metric, bound, method)
     for sign in (" > ", " < "):
@@ -139,7 +156,7 @@ def parse_claim(
             first, second = names.pair(left, right)
             if sign == " < ":
                 first, second = second, first
-            return Greater(clean, first, second, names.metric, margin, method)
+            return Greater(clean, first, second, names.metric, margin, matters, method)
     raise InputError(f"claim '{clean}': expected {GRAMMAR}")
 
 

@@ -22,6 +22,7 @@ from supclap_platform.experiment.checks import (
     check_baselines,
     check_claims,
     check_published,
+    with_matters,
 )
 from supclap_platform.experiment.claims import Claim
 from supclap_platform.experiment.columns import AT, Column, check_columns, in_group
@@ -38,6 +39,7 @@ from supclap_platform.experiment.schema import (
     fault,
 )
 from supclap_platform.experiment.search import Search, placeholders, read_search
+from supclap_platform.experiment.seeds import Looks, UntilDecided
 from supclap_platform.experiment.settings import Settings
 from supclap_platform.experiment.shared_profiles import KEY, with_profiles
 from supclap_platform.experiment.stage import read_stage, starting_from
@@ -57,7 +59,7 @@ class Experiment:
     profile: str
     changes: dict[str, Any]  # of the command line
     variants: tuple[Variant, ...]  # group by group
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...]  # where they are added until all is decided: the most that there can be
     baselines: dict[str, str]  # row -> the row it is compared with
     stage: Stage | None
     columns: tuple[Column, ...]
@@ -71,6 +73,10 @@ class Experiment:
     shared: tuple[Path, ...] = ()  # the files of profiles that it names
     layout: Layout = field(default_factory=Layout)  # of its table and figures
     method: Method = SUPCLAP  # what trains its cells
+    looks: Looks | None = None  # where seeds are added until the claims are decided
+    # Variant -> seeds that it has by now (`results.looks.with_looks`); as many as the first look
+    # needs where it is absent.
+    reach: Mapping[str, int] | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -82,6 +88,17 @@ class Experiment:
     def rows(self) -> tuple[str, ...]:
         """The names of the table's rows."""
         return tuple(dict.fromkeys(variant.row for variant in self.variants))
+
+    @property
+    def sequential(self) -> bool:
+        """Whether it, or a part of it, adds seeds until its claims are decided."""
+        return self.looks is not None or any(part.sequential for part in self.parts)
+
+    def seeds_of(self, variant: str) -> tuple[int, ...]:
+        """The seeds that a variant is to have, as far as that is known by now."""
+        if self.looks is None:
+            return self.seeds
+        return self.seeds[: (self.reach or {}).get(variant, self.looks.seeds[0])]
 
     def variant(self, name: str) -> Variant:
         """The variant of that name. Raises KeyError."""
@@ -172,7 +189,7 @@ class _Reader:
         placed = [
             (group, self._in_group(row, group)) for group in groups or (None,) for row in rows
         ]
-        seeds = self.profile.seeds or file.seeds
+        seeds, looks = self._seeds()
         if len(placed) * len(seeds) > MOST_CELLS:
             raise self.document.error(("seeds",), f"more than {MOST_CELLS} cells")
         variants = [self._variant(row, group) for group, row in placed]
@@ -194,6 +211,12 @@ class _Reader:
         table = self.profile.table or file.table
         claimed = self._place("claims")
         claims = file.claims if self.profile.claims is None else self.profile.claims
+        if looks is not None and not claims:
+            raise self.document.error(
+                (*self._place("seeds"), "until"),
+                "seeds: 'until: decided' needs claims, which there are none of; declare some, or "
+                "give a number of seeds",
+            )
         of_groups: dict[str, dict[str, Configuration]] = {}
         for variant in variants:
             of_groups.setdefault(variant.group or "", {})[variant.row] = variant.config
@@ -206,6 +229,7 @@ class _Reader:
         place: Key = (*at, "columns")
         columns = check_columns(self.document, place, declared, groups, of_groups, self.method)
         layout = check_layout(self.document, at, table, file.figures, names)
+        judged = check_claims(self.document, claimed, claims, configs, groups, self.method)
         return Experiment(
             name=file.experiment,
             about=" ".join(file.about.split()),
@@ -215,6 +239,7 @@ class _Reader:
             changes=self.changes,
             variants=tuple(variants),
             seeds=tuple(seeds),
+            looks=looks,
             baselines=check_baselines(
                 self.document,
                 file.baseline,
@@ -224,7 +249,15 @@ class _Reader:
             stage=stage,
             columns=columns,
             published=check_published(self.document, at, table.published, names, columns),
-            claims=check_claims(self.document, claimed, claims, configs, groups, self.method),
+            claims=with_matters(
+                self.document,
+                file.matters,
+                claimed,
+                judged,
+                groups,
+                self.method,
+                self.profile.claims is not None,
+            ),
             figures=tuple(layout.figures),
             layout=layout,
             groups=groups,
@@ -232,6 +265,13 @@ class _Reader:
             settings=self.settings,
             method=self.method,
         )
+
+    def _seeds(self) -> tuple[tuple[int, ...], Looks | None]:
+        """All seeds that the experiment may come to have, and the looks where it adds them."""
+        chosen = self.file.seeds if self.profile.seeds is None else self.profile.seeds
+        if isinstance(chosen, UntilDecided):
+            return tuple(range(chosen.asked.at_most)), chosen.asked
+        return chosen, None
 
     def _search(
         self, seeds: Sequence[int], rows: Sequence[str], groups: Sequence[str]

@@ -20,14 +20,14 @@ from pydantic import (
 )
 
 from supclap.explaining import explain
-from supclap.section import Section, Seed
+from supclap.section import Section
 from supclap_platform.experiment.search_section import SearchSection
+from supclap_platform.experiment.seeds import Seeds
 
 Overrides = dict[str, Any]  # a configuration's values, keys dotted or nested; `resources.…` too
 
 FIGURES = ("drift", "radius", "similarity", "convergence")
 MOST_CELLS = 100_000
-MOST_SEEDS = 1_000
 
 
 def _plain(value: str) -> str:
@@ -48,34 +48,6 @@ def _group(value: str) -> str:
 
 # Names of groups: a column and a claim put one before a metric, with a dot.
 GroupName = Annotated[str, AfterValidator(_group)]
-
-
-def _seed_list(value: object) -> object:
-    """``5`` stands for ``[0, 1, 2, 3, 4]``."""
-    if isinstance(value, bool):
-        raise ValueError("expected a number of seeds or a list of them")
-    if isinstance(value, int):
-        if not 1 <= value <= MOST_SEEDS:
-            raise ValueError(f"expected 1 to {MOST_SEEDS} seeds")
-        return list(range(value))
-    return value
-
-
-def _distinct(value: tuple[int, ...]) -> tuple[int, ...]:
-    if len(value) > MOST_SEEDS:
-        raise ValueError(f"expected at most {MOST_SEEDS} seeds")
-    twice = next((seed for seed in value if value.count(seed) > 1), None)
-    if twice is not None:
-        raise ValueError(f"the seed {twice} stands twice")
-    return value
-
-
-Seeds = Annotated[
-    tuple[Seed, ...],
-    Field(min_length=1),
-    BeforeValidator(_seed_list),
-    AfterValidator(_distinct),
-]
 
 
 class Resources(Section):
@@ -260,6 +232,8 @@ class ExperimentFile(Section):
     resources: ResourceChanges = ResourceChanges()
     table: TableSection = TableSection()
     claims: tuple[str, ...] = ()
+    # By metric, in its own unit: the smallest difference that matters.
+    matters: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default={})
     figures: Annotated[tuple[FigureSection, ...], BeforeValidator(_figures)] = ()
     profiles: dict[Name, ProfileSection] = Field(default={})
     # Files with profiles for several experiments, which these lie under (`shared_profiles`).

@@ -168,10 +168,16 @@ def _tags(experiment: Experiment) -> dict[str, str]:
         return {PARTS: ", ".join(part.name for part in experiment.parts)}
     tags = {
         "baseline": ", ".join(dict.fromkeys(experiment.baselines.values())),
-        "seeds": ", ".join(map(str, experiment.seeds)),
+        "seeds": _seeds(experiment),
         "variants": str(len(experiment.rows)),
     }
     return tags | ({"groups": ", ".join(experiment.groups)} if experiment.groups else {})
+
+
+def _seeds(experiment: Experiment) -> str:
+    if experiment.looks is not None:
+        return experiment.looks.text
+    return ", ".join(map(str, experiment.seeds))
 
 
 def now() -> int:

@@ -58,7 +58,7 @@ class Mirror:
         self._client: Any = None
         self._runs: Runs | None = None
         self._stamps: dict[str, Stamp] = {}
-        self._wanted = {cell.signature for cell in history.cells}
+        self.wanted = {cell.signature for cell in history.cells}
         self.shown: Callable[[int], object] = lambda number: None  # is given the cells sent so far
 
     def catch_up(self) -> bool:
@@ -162,7 +162,7 @@ class Mirror:
         if result is None:  # its end counts only when the ledger says so
             events = [event for event in events if not isinstance(event, Finished)]
         failure = self._ledger.failure(cell.signature) if failed and not result else None
-        expected = self.driving and cell.signature in self._wanted
+        expected = self.driving and cell.signature in self.wanted
         if result is not None:
             state = State.DONE
         elif expected and failure is None:

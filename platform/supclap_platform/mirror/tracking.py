@@ -117,6 +117,14 @@ class Tracker:
         """Says that cells may have reported something. Returns at once; call it often."""
         self._wake.set()
 
+    def widen(self, experiment: Experiment, cells: Sequence[Cell]) -> None:
+        """Says that the run goes on with more cells. Returns at once."""
+        self._history = self._histories.begin(experiment, cells)
+        if self._mirror is not None:
+            self._mirror.history = self._history
+            self._mirror.wanted = {cell.signature for cell in cells}
+        self._wake.set()
+
     @activity("bringing MLflow up to date")
     def close(
         self,

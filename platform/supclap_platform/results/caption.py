@@ -31,7 +31,14 @@ def notes_of(
     over = f"Mean ± sample standard deviation over {seeds} seeds" if seeds > 1 else "One seed, no ±"
     changes = ", ".join(f"{key}={value}" for key, value in sorted(experiment.changes.items()))
     scale = f"Profile {experiment.profile}{f', with {changes}' if changes else ''}."
-    yield f"{over} ({_listed(experiment.seeds)}). {scale}"
+    if experiment.looks is None:
+        yield f"{over} ({_listed(experiment.seeds)}). {scale}"
+    else:
+        yield f"Mean ± sample standard deviation over seeds, counted from 0. {scale}"
+        yield (
+            f"Seeds were added to a row until the claims on it were decided, at most "
+            f"{experiment.looks.at_most}: {'; '.join(_counts(rows))}."
+        )
     yield from sorted({cell.method.selection(cell.config) for cell in cells})
     yield from gaps_of(rows, experiment.columns)
     if any(not entry.complete for row in rows for entry in row.entries):
@@ -52,6 +59,16 @@ def notes_of(
             yield f"Rows without a published number: {', '.join(lacking)}."
     yield from (f"MIXED: {what}." for what in mixed_up)
     yield from (_stale(one, len(results)) for one in stale)
+
+
+def _counts(rows: Sequence[Row]) -> Iterable[str]:
+    """How many seeds each row has, those alike together."""
+    found: dict[int, list[str]] = {}
+    for row in rows:
+        for group, runs in row.runs_of_groups():
+            found.setdefault(len(runs), []).append(in_group(row.variant, group))
+    for seeds, names in sorted(found.items(), reverse=True):
+        yield f"{seeds} of {', '.join(names)}"
 
 
 def versions_of(cells: Sequence[Cell], results: dict[str, Result], stale: Sequence[Stale]) -> str:

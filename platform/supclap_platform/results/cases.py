@@ -18,10 +18,12 @@ from supclap_platform.results.inference import (
     equivalence,
     has_spread,
     mean_test,
+    negligible,
 )
 from supclap_platform.results.statistics import summarise
 
 LEAST = 2  # seeds: one has no spread
+NO_SPREAD = "every seed gives the same value: no spread to judge by"
 AGREE = 1e-6  # kept ranks must give the reported value this closely
 
 
@@ -43,6 +45,8 @@ class Case:
     queries: int | None = None
     wide: tuple[float, float] | None = None
     test: MeanTest | Equivalence | None = None
+    small: Equivalence | None = None  # of "smaller than what matters", where that is declared
+    interval: tuple[float, float] | None = None  # of the mean of the values
 
     @property
     def bound(self) -> float | None:
@@ -58,10 +62,30 @@ class Case:
     def p(self) -> float | None:
         return None if self.reasons or self.test is None else self.test.p
 
+    @property
+    def null(self) -> float:
+        """What the mean of the values is tested against; for `Within` the interval's middle."""
+        return self.claim.margin if isinstance(self.claim, Greater) else 0.0
 
-def build_case(claim: Claim, evidence: Evidence) -> Case:
-    """The case of a claim: seeds compared or slopes taken, gaps named, the test made."""
-    case = _slopes(claim, evidence) if isinstance(claim, Trend) else _differences(claim, evidence)
+    @property
+    def questions(self) -> list[float]:
+        """The p of what is asked: the claim's own, then that of "negligible" where it can be."""
+        own = 1.0 if self.p is None else self.p
+        if not isinstance(self.claim, Greater) or self.claim.matters is None:
+            return [own]
+        return [own, 1.0 if self.p is None or self.small is None else self.small.inside]
+
+
+def build_case(claim: Claim, evidence: Evidence, over_queries: bool = True) -> Case:
+    """The case of a claim: seeds compared or slopes taken, gaps named, the test made.
+
+    Args:
+        over_queries: also compute the interval over seeds and queries, which takes long.
+    """
+    if isinstance(claim, Trend):
+        case = _slopes(claim, evidence)
+    else:
+        case = _differences(claim, evidence, over_queries)
     case.reasons[:0] = _gaps(claim, evidence)
     low = claim.measure.ranked and claim.measure.low
     if isinstance(claim, Greater) and low:
@@ -79,13 +103,18 @@ def build_case(claim: Claim, evidence: Evidence) -> Case:
             ours, theirs = [a for a, _ in case.pairs], [b for _, b in case.pairs]
             case.test = equivalence(ours, theirs, share)
     elif has_spread(case.values, case.scale):
-        case.test = mean_test(case.values, claim.margin if isinstance(claim, Greater) else 0.0)
+        case.test = mean_test(case.values, case.null)
+    if isinstance(claim, Greater) and claim.matters is not None and case.test is not None:
+        case.small = negligible(case.values, claim.matters)
     if case.test is None:
-        case.reasons.append("every seed gives the same value: no spread to judge by")
+        case.reasons.append(NO_SPREAD)
+    elif has_spread(case.values, case.scale):
+        spread = mean_test(case.values, case.null)
+        case.interval = (spread.low, spread.high)
     return case
 
 
-def _differences(claim: Greater | Within, evidence: Evidence) -> Case:
+def _differences(claim: Greater | Within, evidence: Evidence, over_queries: bool) -> Case:
     """A - B for each seed: the first variant less the second."""
     first, second = claim.variants
     ours, theirs = (_usable(evidence.values(name, claim.metric)) for name in claim.variants)
@@ -99,7 +128,7 @@ def _differences(claim: Greater | Within, evidence: Evidence) -> Case:
         pairs=pairs,
         scale=max((abs(value) for pair in pairs for value in pair), default=0.0),
     )
-    _over_queries(case, claim, evidence, seeds)
+    _over_queries(case, claim, evidence, seeds, over_queries)
     return case
 
 
@@ -176,9 +205,14 @@ def _gaps(claim: Claim, evidence: Evidence) -> list[str]:
 
 
 def _over_queries(
-    case: Case, claim: Greater | Within, evidence: Evidence, seeds: Sequence[int]
+    case: Case,
+    claim: Greater | Within,
+    evidence: Evidence,
+    seeds: Sequence[int],
+    whole: bool,
 ) -> None:
-    """The interval over seeds and queries, where the runs keep what it needs."""
+    """The interval over seeds and queries, where the runs keep what it needs; without ``whole``
+    only whether they answer the same queries, without which there is nothing to compare."""
     if not seeds:
         return
     found: list[list[Queries]] = []
@@ -213,6 +247,8 @@ def _over_queries(
         case.reasons.append(f"the runs answer unequal sets of queries ({counts})")
         return
     case.queries = len(reference)
+    if not whole:
+        return
     data = {evidence.results(name)[seed].data for name in claim.variants for seed in seeds}
     if len(data) > 1:
         case.remarks.append("the runs saw different data, so their queries cannot be paired")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from supclap.events import EpochEnded
 from supclap_platform.experiment.cells import INIT, Cell, cells_of
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.ledger.records import Result
+from supclap_platform.ledger.records import Result, State
 from supclap_platform.ledger.staleness import stale_cells
 from supclap_platform.results.table import Run
 
@@ -33,7 +34,7 @@ class Evidence:
         self._cells: dict[str, list[Cell]] = {}
         for cell in cells:
             self._cells.setdefault(cell.variant, []).append(cell)
-        signatures = [cell.signature for cell in cells]
+        signatures = [cell.signature for cell in self.cells]
         overview, self._results = ledger.examine(signatures)
         self._states = {signature: overview.of(signature) for signature in signatures}
         self._finished: dict[str, dict[int, Result]] = {}
@@ -44,12 +45,28 @@ class Evidence:
         """The runs that the experiment declares of a variant, in the order of its seeds."""
         return [Run(c.seed, c.signature, self._states[c.signature]) for c in self._of(variant)]
 
+    def first(self, seeds: int) -> Evidence:
+        """The same of the first so many seeds of each variant."""
+        part = copy(self)
+        part._cells = {variant: cells[:seeds] for variant, cells in self._cells.items()}
+        part._finished = {}
+        return part
+
+    def hopeless(self, variants: Iterable[str]) -> bool:
+        """Whether a run of some variants has failed or is damaged, or the stage that it starts
+        from: none of them is made anew by waiting."""
+        over = (State.FAILED, State.DAMAGED)
+        states = self._states
+        return any(
+            states[cell.signature] in over or states.get(cell.start or "") in over
+            for variant in variants
+            for cell in self._of(variant)
+        )
+
     @cached_property
     def stale(self) -> frozenset[str]:
         """The signatures of its runs that other code has finished than would run them today."""
-        stages = (cell.signature for cell in self.cells if cell.variant == INIT)
-        results = {**self._results, **self._ledger.results(stages)}
-        stale = stale_cells(self.cells, results, self._ledger)
+        stale = stale_cells(self.cells, self._results, self._ledger)
         return frozenset(cell.signature for one in stale for cell in one.cells)
 
     def results(self, variant: str) -> dict[int, Result]:

@@ -15,6 +15,7 @@ from scipy import special  # not scipy.stats, whose import takes longer than all
 from supclap_platform.results.statistics import summarise
 
 CONFIDENCE = 0.95
+LEVEL = 0.05  # of all claims of a file together
 EXACT = 14  # seeds up to which all 2^n flips of sign are counted
 FLIPS = 9_999  # drawn where there are more
 NOISE = 1e-9  # a spread below this share of the values is rounding, not a spread
@@ -51,7 +52,10 @@ def has_spread(values: Sequence[float], scale: float = 0.0) -> bool:
 
 
 def mean_test(values: Sequence[float], null: float = 0.0) -> MeanTest:
-    """The t test of values with a spread, n - 1 degrees of freedom (n >= 2)."""
+    """The t test of values with a spread, n - 1 degrees of freedom (n >= 2).
+
+    Raises ValueError where they are fewer or all the same.
+    """
     summary = summarise(values)
     if summary.std is None or not summary.std > 0:
         raise ValueError("mean_test: expected two values or more that are not all the same")
@@ -116,6 +120,14 @@ class Equivalence:
     def p(self) -> float:
         """Of the answer that the data lean to."""
         return min(self.inside, self.outside)
+
+
+def negligible(values: Sequence[float], matters: float) -> Equivalence:
+    """Whether the mean is certainly nearer to 0 than ``matters``."""
+    return Equivalence(
+        upper=mean_test([value - matters for value in values]),
+        lower=mean_test([value + matters for value in values]),
+    )
 
 
 def equivalence(values: Sequence[float], others: Sequence[float], share: float) -> Equivalence:

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from markupsafe import Markup
 
-from supclap_platform.experiment.claims import Within
+from supclap_platform.experiment.claims import Greater, Within
 from supclap_platform.results.styles import Style
 from supclap_platform.results.verdicts import Verdict
 
@@ -51,6 +51,8 @@ def interval(one: Verdict) -> Markup:
     bounds = [0.0] if one.bound is None else [one.bound]
     if isinstance(one.claim, Within) and one.bound is not None:
         bounds.append(-one.bound)
+    if isinstance(one.claim, Greater) and one.claim.matters is not None:
+        bounds += [one.claim.matters, -one.claim.matters]
     ends = [one.effect, *one.interval, *bounds, 0.0]
     low, high = min(ends), max(ends)
     scale = (WIDE - 2 * EDGE) / (high - low) if high > low else 0.0

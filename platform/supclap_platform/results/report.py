@@ -40,6 +40,7 @@ from supclap_platform.results.verdict_formats import (
     HEADS,
     account_of,
     legend_of,
+    outcomes_of,
     seeds_to_decide,
     words_of,
 )
@@ -47,7 +48,12 @@ from supclap_platform.results.verdicts import Outcome, Verdict
 
 SHEET = 6  # columns of figures beside the rows' names, on A4 and on Letter
 REPORT = "report.html"
-SIGNS = {Outcome.SUPPORTED: "✓", Outcome.CONTRADICTED: "✗", Outcome.UNDECIDED: "?"}
+SIGNS = {
+    Outcome.SUPPORTED: "✓",
+    Outcome.CONTRADICTED: "✗",
+    Outcome.NEGLIGIBLE: "≈",
+    Outcome.UNDECIDED: "?",
+}
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,8 @@ class Chapter:
     def setup(self) -> dict[str, str]:
         """The experiment's frame: everything that is no setting of a run."""
         own = self.experiment
-        facts = {"profile": own.profile, "seeds": ", ".join(map(str, own.seeds))}
+        seeds = ", ".join(map(str, own.seeds)) if own.looks is None else own.looks.text
+        facts = {"profile": own.profile, "seeds": seeds}
         facts |= {f"--set {key}": str(value) for key, value in sorted(own.changes.items())}
         if own.groups:
             facts["groups"] = ", ".join(own.groups)
@@ -201,7 +208,8 @@ def _verdict(place: int, one: Verdict) -> dict[str, Any]:
 def _counts(parts: Iterable[Chapter]) -> list[tuple[str, str, int]]:
     """Sign, word and number of each outcome, over all parts."""
     every = [one for part in parts for one in part.conclusion.verdicts]
-    return [(SIGNS[o], str(o), sum(one.outcome is o for one in every)) for o in Outcome]
+    possible = outcomes_of(every)
+    return [(SIGNS[o], str(o), sum(one.outcome is o for one in every)) for o in possible]
 
 
 def _history(experiment: Experiment, ledger: Ledger) -> History | None:

@@ -40,10 +40,29 @@ def holm(ps: Sequence[float]) -> list[float]:
     before it, none exceeds 1. Rejecting what is at most 0.05 keeps the chance of any false
     rejection at 0.05, whatever the dependence between the questions (Holm 1979).
     """
-    order = sorted(range(len(ps)), key=lambda place: ps[place])
-    corrected = [0.0] * len(ps)
+    return [corrected for (corrected,) in step_down([[p] for p in ps])]
+
+
+def step_down(questions: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Holm's correction where a claim may ask several questions of which one at most is null.
+
+    "Is there a difference?" and "is it smaller than what matters?" cannot both be answered wrongly:
+    where there is none, it is smaller. So as many hypotheses can be true at once as there are
+    claims of which not every question is answered yet, and by so many the next smallest p is
+    multiplied (Shaffer 1986). With one question each this is Holm's correction.
+
+    Args:
+        questions: for each claim the p of its questions.
+    """
+    order = sorted(
+        ((p, claim, place) for claim, ps in enumerate(questions) for place, p in enumerate(ps)),
+        key=lambda one: one[0],
+    )
+    corrected = [[0.0] * len(ps) for ps in questions]
+    open_ = [len(ps) for ps in questions]
     least = 0.0
-    for step, place in enumerate(order):
-        least = max(least, min(1.0, (len(ps) - step) * ps[place]))
-        corrected[place] = least
+    for p, claim, place in order:
+        least = max(least, min(1.0, sum(left > 0 for left in open_) * p))
+        corrected[claim][place] = least
+        open_[claim] -= 1
     return corrected

@@ -13,12 +13,12 @@ from supclap_platform.results.conclusion import Conclusion
 from supclap_platform.results.formats import WIDTH
 from supclap_platform.results.text import aligned, escaped, pipes
 from supclap_platform.results.verdict_formats import (
-    COLUMNS,
     HEADS,
+    columns_of,
+    outcomes_of,
     values_of,
     words_of,
 )
-from supclap_platform.results.verdicts import Outcome
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,10 @@ def summary_as_markdown(summary: Summary) -> str:
 
 def summary_as_csv(summary: Summary) -> str:
     """One line for each claim, as a part's own verdicts.csv has it, with the part's name."""
-    rows = [[part.name, *values_of(one)] for part in summary.parts for one in part.verdicts]
-    return csv_text([["experiment", *COLUMNS], *rows])
+    found = [(part.name, one) for part in summary.parts for one in part.verdicts]
+    columns = columns_of(one for _, one in found)
+    rows = [[name, *values_of(one)[: len(columns)]] for name, one in found]
+    return csv_text([["experiment", *columns], *rows])
 
 
 SUMMARY_FORMATS: dict[str, Callable[[Summary], str]] = {
@@ -107,12 +109,13 @@ _ON_CORRECTION = (
 
 def _counts(summary: Summary) -> list[list[str]]:
     """A line for each part and one for all: verdicts by outcome, runs done of those declared."""
-    rows = [["", *(str(outcome) for outcome in Outcome), "runs done"]]
+    outcomes = outcomes_of(one for part in summary.parts for one in part.verdicts)
+    rows = [["", *map(str, outcomes), "runs done"]]
     for part in summary.parts:
         done, wanted = part.runs
-        counts = [str(part.count(outcome)) for outcome in Outcome]
+        counts = [str(part.count(outcome)) for outcome in outcomes]
         rows.append([part.name, *counts, f"{done}/{wanted}"])
-    totals = [str(sum(part.count(outcome) for part in summary.parts)) for outcome in Outcome]
+    totals = [str(sum(part.count(outcome) for part in summary.parts)) for outcome in outcomes]
     return [*rows, ["all", *totals, _distinct(summary.parts)]]
 
 

@@ -52,11 +52,14 @@ class Row:
     entries: tuple[Entry, ...]
     runs: tuple[Run, ...]
     label: str = ""  # what stands in its name's place
+    counted: bool = False  # its number of seeds stands behind its name: rows have unequally many
 
     @property
     def name(self) -> str:
         """What stands for it where a table is read by people."""
-        return self.label or self.variant
+        name = self.label or self.variant
+        counts = dict.fromkeys(len(runs) for _, runs in self.runs_of_groups())
+        return f"{name} (n = {', '.join(map(str, counts))})" if self.counted else name
 
     def runs_of_groups(self) -> list[tuple[str | None, list[Run]]]:
         """Its runs, group by group; all of them under None where the file has no groups."""

@@ -56,7 +56,8 @@ def build_table(
             _entry(experiment, published, name, mine, results, column)
             for column in experiment.columns
         ]
-        rows.append(Row(name, tuple(entries), runs, experiment.layout.labels.get(name, "")))
+        label = experiment.layout.labels.get(name, "")
+        rows.append(Row(name, tuple(entries), runs, label, experiment.looks is not None))
     rows = _with_differences(rows, experiment.baselines)  # to a row that may not be shown itself
     if experiment.layout.rows:
         order = {name: place for place, name in enumerate(experiment.layout.rows)}

@@ -7,12 +7,12 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
 from supclap.csv_text import csv_text
-from supclap_platform.experiment.claims import Trend, Within
+from supclap_platform.experiment.claims import Greater, Trend, Within
 from supclap_platform.results.formats import WIDTH
-from supclap_platform.results.inference import CONFIDENCE
+from supclap_platform.results.inference import CONFIDENCE, LEVEL
 from supclap_platform.results.power import MOST, POWER
 from supclap_platform.results.text import aligned, escaped, pipes
-from supclap_platform.results.verdicts import LEVEL, Outcome, Verdict
+from supclap_platform.results.verdicts import Outcome, Verdict
 
 HEADS = ("", "verdict", "effect", "95 % interval", "p", "corrected", "seeds", "queries", "claim")
 COLUMNS = (  # of CSV
@@ -20,6 +20,7 @@ COLUMNS = (  # of CSV
     *("permutation", "seeds", "seeds_wanted", "queries", "wide_low", "wide_high", "seeds_needed"),
     *("cannot_be_judged", "remarks", "signatures"),
 )
+FURTHER = ("matters", "look", "looks", "path")  # of CSV, where one of the claims has any of them
 NONE = "–"
 
 
@@ -55,11 +56,23 @@ def verdicts_as_markdown(verdicts: Sequence[Verdict]) -> str:
 
 def verdicts_as_csv(verdicts: Sequence[Verdict]) -> str:
     """One line for each claim, ten significant digits, with the runs behind it."""
-    return csv_text([COLUMNS, *(values_of(one) for one in verdicts)])
+    columns = columns_of(verdicts)
+    return csv_text([columns, *(values_of(one)[: len(columns)] for one in verdicts)])
+
+
+def columns_of(verdicts: Iterable[Verdict]) -> tuple[str, ...]:
+    """The columns of CSV: `COLUMNS`, and `FURTHER` where they are of use."""
+    used = any(one.look is not None or matters_of(one) is not None for one in verdicts)
+    return (*COLUMNS, *FURTHER) if used else COLUMNS
+
+
+def matters_of(one: Verdict) -> float | None:
+    """The smallest difference that matters to its claim, where one is declared."""
+    return one.claim.matters if isinstance(one.claim, Greater) else None
 
 
 def values_of(one: Verdict) -> list[object]:
-    """What a verdict has of each of `COLUMNS`."""
+    """What a verdict has of each of `COLUMNS` and `FURTHER`."""
     low, high = one.interval or (None, None)
     wide_low, wide_high = one.wide or (None, None)
     numbers = (one.bound, one.effect, low, high, one.p, one.corrected, one.permutation)
@@ -78,6 +91,10 @@ def values_of(one: Verdict) -> list[object]:
         "; ".join(one.reasons),
         "; ".join(one.remarks),
         " ".join(f"{run.seed}:{run.signature}" for _, run in one.runs),
+        _exact(matters_of(one)),
+        "" if one.look is None or one.look.number is None else one.look.number,
+        "" if one.look is None else " ".join(map(str, one.look.seeds)),
+        "" if one.look is None else " ".join(f"{s.seeds}:{s.effect:.10g}" for s in one.look.path),
     ]
 
 
@@ -101,8 +118,14 @@ def verdict_files(verdicts: Sequence[Verdict]) -> dict[str, bytes]:
 
 def counts_of(verdicts: Sequence[Verdict]) -> str:
     """How many verdicts there are of each outcome."""
-    counts = (f"{sum(v.outcome is o for v in verdicts)} {o}" for o in Outcome)
+    counts = (f"{sum(v.outcome is o for v in verdicts)} {o}" for o in outcomes_of(verdicts))
     return f"Claims: {', '.join(counts)}"
+
+
+def outcomes_of(verdicts: Iterable[Verdict]) -> list[Outcome]:
+    """The outcomes that are possible: none is negligible where it is not said what matters."""
+    small = any(matters_of(one) is not None for one in verdicts)
+    return [outcome for outcome in Outcome if small or outcome is not Outcome.NEGLIGIBLE]
 
 
 def words_of(place: int, one: Verdict) -> list[str]:
@@ -114,7 +137,7 @@ def words_of(place: int, one: Verdict) -> list[str]:
         _interval(one, one.interval),
         _p(one.p),
         _p(one.corrected),
-        str(one.seeds) if one.seeds == one.wanted else f"{one.seeds}/{one.wanted}",
+        _seeds(one),
         NONE if one.queries is None else str(one.queries),
         one.claim.text,
     ]
@@ -123,6 +146,12 @@ def words_of(place: int, one: Verdict) -> list[str]:
 def account_of(one: Verdict) -> str:
     """What was measured, what the claim says of it, and what else is known."""
     parts = [] if one.bound is None else [f"{one.measured} is claimed {_claimed(one, one.bound)}."]
+    matters = matters_of(one)
+    if matters is not None:
+        parts.append(f"Below {_number(one, matters)}, either way, it is negligible.")
+    if one.outcome is Outcome.NEGLIGIBLE and not _around_zero(one):
+        parts.append("It is certainly not zero all the same.")
+    parts += _at_looks(one)
     if one.reasons:
         parts.append(f"Cannot be judged: {'; '.join(one.reasons)}.")
     parts += [f"Note: {remark}." for remark in one.remarks]
@@ -133,9 +162,41 @@ def account_of(one: Verdict) -> str:
         parts.append(f"Interval over {over} {_interval(one, one.wide)}.")
         if one.outcome is not Outcome.UNDECIDED and _reopens(one, *one.wide):
             parts.append("That interval leaves it open: other queries may say otherwise.")
-    if one.p is not None and one.outcome is Outcome.UNDECIDED:
+    if seeds_to_decide(one):
         parts.append(f"Seeds to decide it: {seeds_to_decide(one)}.")
     return " ".join(parts)
+
+
+def _seeds(one: Verdict) -> str:
+    """How many seeds a verdict rests on, and at which look it was given."""
+    text = str(one.seeds) if one.seeds == one.wanted else f"{one.seeds}/{one.wanted}"
+    if one.look is None or one.look.number is None:
+        return text
+    return f"{text}, look {one.look.number} of {len(one.look.seeds)}"
+
+
+def _at_looks(one: Verdict) -> Iterable[str]:
+    """The way of a claim through the looks."""
+    look = one.look
+    if look is None:
+        return
+    if one.outcome is not Outcome.UNDECIDED:
+        yield f"Decided at look {look.number} of {len(look.seeds)}, with {one.seeds} seeds."
+    elif look.waiting:
+        yield f"The next look is at {look.seeds[look.number or 0]} seeds."
+    elif look.number == len(look.seeds):
+        yield f"No look has decided it, up to {look.seeds[-1]} seeds."
+    if look.path:
+        steps = (
+            f"{step.seeds} seeds {_number(one, step.effect, sign=True)} "
+            f"{_interval(one, step.interval)}"
+            for step in look.path
+        )
+        yield f"At the looks: {'; '.join(steps)}."
+
+
+def _around_zero(one: Verdict) -> bool:
+    return one.interval is None or one.interval[0] <= 0 <= one.interval[1]
 
 
 def _reopens(one: Verdict, low: float, high: float) -> bool:
@@ -143,6 +204,9 @@ def _reopens(one: Verdict, low: float, high: float) -> bool:
     if one.bound is None:
         return False
     bounds = (one.bound, -one.bound) if isinstance(one.claim, Within) else (one.bound,)
+    matters = matters_of(one)
+    if one.outcome is Outcome.NEGLIGIBLE and matters is not None:
+        bounds = (matters, -matters)
     return any(low < bound < high for bound in bounds)
 
 
@@ -156,7 +220,8 @@ def _claimed(one: Verdict, bound: float) -> str:
 
 def seeds_to_decide(one: Verdict) -> str:
     """Seeds that would decide an undecided claim, as text; nothing where that is not known."""
-    if one.p is None or one.outcome is not Outcome.UNDECIDED:
+    goes_on = one.look is not None and one.look.waiting
+    if one.p is None or goes_on or one.outcome is not Outcome.UNDECIDED:
         return ""
     return f"more than {MOST:,}" if one.undecided_until is None else str(one.undecided_until)
 
@@ -164,12 +229,26 @@ def seeds_to_decide(one: Verdict) -> str:
 def legend_of(verdicts: Sequence[Verdict]) -> Iterable[str]:
     """What the columns mean, as far as these verdicts use them."""
     judged = sum(one.p is not None for one in verdicts)
+    sequential = any(one.look is not None for one in verdicts)
     yield (
         f"{judged} of {len(verdicts)} claims could be judged. Effects are means over seeds, paired "
         "seed by seed; p is of the t test over seeds (n - 1 degrees of freedom; for 'within', two "
         f"one-sided tests), corrected over the {len(verdicts)} claims by Holm's method. A claim "
         f"is decided where the corrected p is at most {LEVEL:g}."
     )
+    if sequential:
+        yield (
+            "Seeds were added look by look, until a claim was decided. p is the smallest level at "
+            "which the design would have ended by that look, and intervals are repeated ones: the "
+            "chance of an error is that of all looks together, however many there were. An effect "
+            "at which a claim is decided early tends to be larger than the true one."
+        )
+    if any(matters_of(one) is not None for one in verdicts):
+        yield (
+            "Negligible: certainly smaller, either way, than what is declared to matter (two "
+            "one-sided tests). A claim that may be so asks two questions, of which one at most can "
+            "be answered wrongly; it counts in the correction until both are answered."
+        )
     yield (
         "The permutation test cannot fall below 2 / 2^n with n seeds (0.25 with 3), so it stands "
         "beside the t test and decides nothing."
@@ -180,7 +259,7 @@ def legend_of(verdicts: Sequence[Verdict]) -> Iterable[str]:
             "test queries; one over seeds and queries, a crossed bootstrap of the kept ranks, of "
             "others like them.".replace("%", " %")
         )
-    if any(one.p is not None and one.outcome is Outcome.UNDECIDED for one in verdicts):
+    if any(seeds_to_decide(one) for one in verdicts):
         yield (
             f"Seeds to decide: in all, for a chance of {POWER:.0%} at the level "
             f"{LEVEL:g} / {len(verdicts)}, if the effect and spread are those seen here; with few "

@@ -10,29 +10,33 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from supclap_platform.experiment.claims import Claim, Greater, Trend
+from supclap_platform.experiment.claims import Claim, Trend
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.cases import Case, build_case
 from supclap_platform.results.evidence import Evidence
-from supclap_platform.results.inference import (
-    Equivalence,
-    MeanTest,
-    has_spread,
-    mean_test,
-    sign_flip,
-)
+from supclap_platform.results.inference import LEVEL, Equivalence, MeanTest, sign_flip
+from supclap_platform.results.looks import Step, walk, with_looks
 from supclap_platform.results.power import contrast_of, contrasts_of, seeds_needed
-from supclap_platform.results.statistics import holm, summarise
+from supclap_platform.results.statistics import step_down, summarise
 from supclap_platform.results.table import Run
-
-LEVEL = 0.05  # of all claims of a file together
 
 
 class Outcome(StrEnum):
     SUPPORTED = "supported"
     CONTRADICTED = "contradicted"
+    NEGLIGIBLE = "negligible"  # certainly smaller than what matters, either way
     UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Look:
+    """Where in a sequential design a verdict was given."""
+
+    number: int | None  # from 1: that decided the claim, or the last complete one; None: none yet
+    seeds: tuple[int, ...]  # of all looks
+    path: tuple[Step, ...]  # the looks so far
+    waiting: bool  # another look is to come
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     runs: tuple[tuple[str, Run], ...] = ()  # variant, run
+    look: Look | None = None  # where seeds are added until the claims are decided
 
 
 def judge(
@@ -69,55 +74,107 @@ def judge(
 ) -> tuple[Verdict, ...]:
     """A verdict on each claim of an experiment, in the file's order, from what the ledger holds.
 
-    Whether the runs may be compared at all (one code version, one data content) is
-    `tables.build_table`'s to refuse: call it first.
+    Where seeds are added until the claims are decided, a claim is judged at the look that decided
+    it, or at the last one that is complete. Whether the runs may be compared at all (one code
+    version, one data content) is `tables.build_table`'s to refuse: call it first.
     """
     if not experiment.claims:
         return ()
+    if experiment.looks is not None:
+        return _sequential(experiment, ledger, evidence)
     evidence = evidence or Evidence(experiment, ledger)
     cases = [build_case(claim, evidence) for claim in experiment.claims]
-    corrected = holm([1.0 if case.p is None else case.p for case in cases])
+    corrected = step_down([case.questions for case in cases])
     return tuple(
-        _verdict(case, None if case.p is None else p, evidence, len(cases))
-        for case, p in zip(cases, corrected, strict=True)
+        _verdict(case, own, evidence, len(cases))
+        for case, own in zip(cases, corrected, strict=True)
     )
 
 
-def _verdict(case: Case, corrected: float | None, evidence: Evidence, claims: int) -> Verdict:
-    decided = corrected is not None and corrected <= LEVEL
+def _sequential(
+    experiment: Experiment, ledger: Ledger, evidence: Evidence | None
+) -> tuple[Verdict, ...]:
+    """Each claim as it stands at its look."""
+    if evidence is None or experiment.reach is None:
+        evidence = Evidence(with_looks(experiment, ledger), ledger)
+    course = walk(experiment, evidence)
+    evidence.stale  # noqa: B018  (computed once, before parts of the evidence are made)
+    found = []
+    for standing in course.standings:
+        seeds = course.looks.seeds[standing.look or 0]
+        own = evidence.first(seeds)
+        case = build_case(standing.claim, own)  # with the interval over queries
+        if standing.case is not None:  # all that is tested is the design's
+            case.test, case.small = standing.case.test, standing.case.small
+            case.interval = standing.case.interval
+        else:
+            case.interval = None
+        verdict = _verdict(case, standing.corrected, own, len(course.standings), course.over)
+        look = Look(
+            None if standing.look is None else standing.look + 1,
+            course.looks.seeds,
+            standing.path,
+            waiting=standing.open and not course.over,
+        )
+        found.append(replace(verdict, look=look))
+    return tuple(found)
+
+
+def _verdict(
+    case: Case, corrected: list[float], evidence: Evidence, claims: int, over: bool = True
+) -> Verdict:
+    outcome, answered = _outcome(case, corrected)
     runs = tuple((name, run) for name in case.claim.variants for run in evidence.runs(name))
     old = len({run.signature for _, run in runs} & evidence.stale)
     remarks = [*case.remarks, *([f"{old} of its runs are of earlier code (stale)"] if old else [])]
     verdict = Verdict(
         claim=case.claim,
-        outcome=_leaning(case) if decided else Outcome.UNDECIDED,
+        outcome=outcome,
         measured=case.measured,
         bound=case.bound,
-        p=case.p,
-        corrected=corrected,
+        p=None if case.p is None else case.questions[answered],
+        corrected=None if case.p is None or not corrected else corrected[answered],
         seeds=len(case.values),
         wanted=case.wanted,
         queries=case.queries,
         wide=case.wide,
+        interval=case.interval,
         reasons=tuple(case.reasons),
         remarks=tuple(remarks),
         runs=runs,
     )
     if case.values:
         verdict = replace(verdict, effect=summarise(case.values).mean)
-    if case.test is None:
-        return verdict
-    null = case.claim.margin if isinstance(case.claim, Greater) else 0.0
-    spread = mean_test(case.values, null) if has_spread(case.values, case.scale) else None
-    if spread is not None:
-        verdict = replace(verdict, interval=(spread.low, spread.high))
     if isinstance(case.test, MeanTest):
-        verdict = replace(verdict, permutation=sign_flip(case.values, null))
-    if case.p is not None and not decided:
-        found = case.test
-        needs = contrasts_of(found) if isinstance(found, Equivalence) else contrast_of(found)
-        verdict = replace(verdict, undecided_until=seeds_needed(needs, LEVEL / claims))
+        verdict = replace(verdict, permutation=sign_flip(case.values, case.null))
+    if case.p is not None and outcome is Outcome.UNDECIDED and over:
+        verdict = replace(verdict, undecided_until=_seeds_needed(case, claims))
     return verdict
+
+
+def _outcome(case: Case, corrected: list[float]) -> tuple[Outcome, int]:
+    """The verdict, and the number of the question that it answers.
+
+    What is certainly smaller than what matters is negligible, also where it is certainly not zero.
+    """
+    decided = [case.p is not None and p <= LEVEL for p in corrected]
+    if decided[1:] == [True]:
+        return Outcome.NEGLIGIBLE, 1
+    if decided[:1] == [True]:
+        return _leaning(case), 0
+    return Outcome.UNDECIDED, 0
+
+
+def _seeds_needed(case: Case, claims: int) -> int | None:
+    """The fewest seeds that would answer one of a claim's questions."""
+    tests = [case.test, case.small]
+    needs = [
+        contrasts_of(test) if isinstance(test, Equivalence) else contrast_of(test)
+        for test in tests
+        if test is not None
+    ]
+    found = [seeds_needed(need, LEVEL / claims) for need in needs]
+    return min((seeds for seeds in found if seeds is not None), default=None)
 
 
 def _leaning(case: Case) -> Outcome:

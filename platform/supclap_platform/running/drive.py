@@ -26,9 +26,15 @@ LOST = 1  # exit code of a run whose own Ray has died
 
 
 def drive(
-    plan: Plan, ledger: Ledger, executor: RayExecutor, tracker: Tracker, console: Console
+    plan: Plan,
+    ledger: Ledger,
+    executor: RayExecutor,
+    tracker: Tracker,
+    console: Console,
+    claims: str = "",
 ) -> int:
-    """Runs what a plan has left under the live view; the exit code.
+    """Runs what a plan has left under the live view; the exit code. ``claims``: how far they are,
+    where seeds are added until they are decided.
 
     Ctrl-C, SIGTERM, SIGHUP and a request to stop end it with INTERRUPTED, an own Ray that has died
     with LOST: running cells keep their last checkpoint, and the same plan goes on from there.
@@ -37,7 +43,7 @@ def drive(
     others = drivers_of(ledger, name)
     grid = Grid(plan, ledger, executor)
     at_once = executor.places(plan.to_run[0]) if plan.to_run else 1
-    monitor = Monitor(plan, grid, ledger, at_once)
+    monitor = Monitor(plan, grid, ledger, at_once, claims)
     with announce(ledger, name) as driver, View(console) as view:
         for other in others:
             view.say(f"process {other.pid} on {other.host} runs it too: sharing the cells")

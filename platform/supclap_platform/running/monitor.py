@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 
+from supclap.wording import counted
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.forecast import remaining
@@ -24,10 +25,13 @@ ENOUGH = 3  # finished cells of a shape that are timed
 class Monitor:
     """Turns a grid's standings and the ledger's events into Progress."""
 
-    def __init__(self, plan: Plan, grid: Grid, ledger: Ledger, at_once: int) -> None:
+    def __init__(
+        self, plan: Plan, grid: Grid, ledger: Ledger, at_once: int, claims: str = ""
+    ) -> None:
         self.reader = Reader(ledger)
         self._grid = grid
         self._title = title(plan.experiment)
+        self._claims = claims  # how far they are, in words
         self._at_once = at_once
         self._began = time.monotonic()
         self._ledger = ledger
@@ -62,8 +66,10 @@ class Monitor:
             for s in grid.of(Phase.WAITING)
         ]
         counts = Counter(standing.phase for standing in grid.standings.values())
+        left = sum(not standing.over for standing in grid.standings.values())
         return Progress(
             title=self._title,
+            look=look_line(self._claims, left),
             counts={str(phase): counts[phase] for phase in Phase if counts[phase]},
             running=tuple(lines),
             troubles=tuple(self._troubles()),
@@ -105,11 +111,19 @@ class Monitor:
                 yield f"failed: {standing.cell.label}: {standing.error}"
 
 
-def watch(plan: Plan, ledger: Ledger, reader: Reader, since: float | None) -> Progress:
+def look_line(claims: str, left: int) -> str:
+    """How far the claims are, and how many cells the look still lacks; empty without claims."""
+    return f"{claims}, {counted(left, 'cell')} to this look" if claims else ""
+
+
+def watch(
+    plan: Plan, ledger: Ledger, reader: Reader, since: float | None, claims: str = ""
+) -> Progress:
     """The progress of an experiment as the ledger alone shows it.
 
     Args:
         since: seconds since its driver began, None where it has none.
+        claims: how far they are, where seeds are added until they are decided.
     """
     cells = list({cell.signature: cell for cell in reversed(plan.cells)}.values())[::-1]
     finished = _finished(plan.cells, plan.results.values())
@@ -135,8 +149,10 @@ def watch(plan: Plan, ledger: Ledger, reader: Reader, since: float | None) -> Pr
         failure = ledger.failure(cell.signature) if plan.status(cell) is Status.FAILED else None
         if failure is not None:
             troubles.append(f"failed: {cell.label}: {failure.error}")
+    left_over = sum(plan.count(status) for status in (*open_, Status.RUNNING, Status.FAILED))
     return Progress(
         title=title(plan.experiment),
+        look=look_line(claims, left_over),
         counts={str(status): plan.count(status) for status in Status if plan.count(status)},
         running=tuple(lines),
         troubles=tuple(troubles),

@@ -94,7 +94,8 @@ def drawn(progress: Progress) -> RenderableType:
             Text(one.label, overflow="ellipsis"), _bar(one), Text(one.state), _metric(one)
         )
     more = len(progress.running) - LINES
-    parts: list[RenderableType] = [head, counts, table]
+    looks = [Text(progress.look)] if progress.look else []
+    parts: list[RenderableType] = [head, *looks, counts, table]
     if more > 0:
         parts.append(Text(f"and {more} more", style="dim"))
     return Group(*parts)
@@ -110,7 +111,7 @@ def line(progress: Progress) -> str:
         f"about {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
     )
     since = "" if progress.seconds is None else f"{duration(progress.seconds)}: "
-    parts = [since + counts, "; ".join(shown), left]
+    parts = [since + counts, progress.look, "; ".join(shown), left]
     return " | ".join(part for part in parts if part)
 
 

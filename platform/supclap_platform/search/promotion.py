@@ -59,7 +59,7 @@ def _rest(experiment: Experiment, best: Sequence[Ranked]) -> dict[str, Any]:
     assert search is not None
     settings = search.settings
     own = [v.name for v in experiment.variants if v.name not in search.rows]
-    rest: dict[str, Any] = {"seeds": list(experiment.seeds)}
+    rest: dict[str, Any] = {"seeds": _seeds(experiment)}
     bases = [base for base in experiment.baselines.values() if base in own]
     baseline = bases[0] if bases else next(iter(own), None)
     if baseline is not None:
@@ -91,6 +91,13 @@ def _rest(experiment: Experiment, best: Sequence[Ranked]) -> dict[str, Any]:
     if experiment.figures:
         rest["figures"] = list(experiment.figures)
     return _plain(rest)
+
+
+def _seeds(experiment: Experiment) -> Any:
+    looks = experiment.looks
+    if looks is None:
+        return list(experiment.seeds)
+    return {"until": "decided", "looks": list(looks.seeds), "spending": looks.spending}
 
 
 def judged_on(metric: str) -> str:

@@ -58,6 +58,7 @@ class Trials:
             self.experiment,
             variants=(*(self.experiment.variant(name) for name in others), own),
             seeds=tuple(seeds),
+            looks=None,
             search=None,
         )
         cells = cells_of(asked, self._contents)
