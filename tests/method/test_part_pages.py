@@ -3,16 +3,27 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from scipy import stats
 from tiny_run import make_collection, tiny_config
 
+import supclap
+from supclap import registry
 from supclap.augmenting import augmenter_of
 from supclap.batches import batches_of
 from supclap.config import RunConfig
 from supclap.data.clips import Clips, Collection
+from supclap.events import Finished
+from supclap.model.clap import build_model
+from supclap.optimization import learning_rate
+from supclap.parts import Embeddings
+from supclap.storage import Folder
+from supclap.training import fit
 from supclap.user_code import forgotten, load_code
 
 PAGES = Path(__file__).parents[2] / "docs" / "parts"
@@ -38,8 +49,9 @@ def example(page: str, folder: Path, data: Path) -> tuple[dict[str, RunConfig], 
     (name,) = values["code"]
     (folder / name).write_text(python)
     load_code([name], folder)
+    base = values.get("base", {})
     rows = {
-        row: tiny_config(data, **{key.replace(".", "__"): v for key, v in changes.items()})
+        row: tiny_config(data, **{key.replace(".", "__"): v for key, v in (base | changes).items()})
         for row, changes in values["variants"].items()
     }
     return rows, Collection(data).split("train")
@@ -83,3 +95,60 @@ def test_the_augmentations_mask_and_mix(tmp_path: Path, data: Path) -> None:
         whole = bands[:, None] | frames[None]
         assert whole.any()
         assert np.array_equal(masked, whole | (noise == noise.min()))
+
+
+def test_the_encoders_hear_loudness_and_read_letters(tmp_path: Path, data: Path) -> None:
+    rows, _ = example("encoder.md", tmp_path, data)
+    model = build_model(rows["Loudness"].model, ["a tone", "ein Ton"], 0.5, seed=0)
+    encoder: Any = model.audio.encoder
+    assert encoder.layer.weight.shape == (8, 20)  # the width of the tiny configuration
+    waves = np.zeros((1, 8000), np.float32)
+    waves[:, 400:800] = 0.5
+    heard = model.audio.features(torch.from_numpy(waves))
+    assert heard.tolist() == [[0.0, 0.25, *[0.0] * 18]]
+    model.save(tmp_path / "model")
+    opened = supclap.load(tmp_path / "model")
+    for words in (["tone", "Ton"], ["not", "eon"]):
+        found = opened.encode_text(words, "eng")
+        assert (found == model.encode_text(words, "eng")).all()
+    assert opened.encode_text(["tone"])[0] == pytest.approx(opened.encode_text(["note"])[0], 1e-5)
+
+
+def test_the_parts_of_the_pages_train_together(tmp_path: Path, data: Path) -> None:
+    lion, _ = example("optimizer.md", tmp_path, data)
+    heads, _ = example("head.md", tmp_path, data)
+    metrics, _ = example("metric.md", tmp_path, data)
+    encoders, _ = example("encoder.md", tmp_path, data)
+    optimizer = lion["Lion, 1/sqrt"].optimizer
+    rates = [learning_rate(optimizer, step, 4, 2) for step in range(8)]
+    assert rates == pytest.approx([1 / 3, 2 / 3, *(n**-0.4 for n in range(1, 7))])
+    model = encoders["Loudness"].model
+    audio, text = (
+        getattr(model, side).model_copy(
+            update={"head": getattr(heads["Bottleneck"].model, side).head}
+        )
+        for side in ("audio", "text")
+    )
+    config = metrics["SVR"].model_copy(
+        update={
+            "model": model.model_copy(update={"audio": audio, "text": text}),
+            "optimizer": optimizer,
+            "epochs": 1,
+        }
+    )
+    *_, finished = fit(config, Folder.at(tmp_path / "run"))
+    assert isinstance(finished, Finished)
+    assert 0 <= finished.metrics["test.k1.hubness.never"] < 1
+    assert {"val.hubness.skew", "test.modality_gap"} <= finished.metrics.keys()
+
+
+def test_the_metric_is_the_skewness_that_scipy_knows(tmp_path: Path, data: Path) -> None:
+    rows, _ = example("metric.md", tmp_path, data)
+    audio, text = torch.randn(2, 30, 4, generator=torch.Generator().manual_seed(0))
+    split = Embeddings(audio, text, torch.arange(30), ("",) * 30, ((),) * 30, ("eng",) * 30)
+    section = rows["SVR"].metrics["hubness"]
+    found = registry.class_of("metric", "hubness")(**section.own_keys).measure(split)
+    nearest = np.argsort(-(text @ audio.T).numpy(), axis=1)[:, :10]
+    counts = np.bincount(nearest.ravel(), minlength=30)
+    assert float(found["hubness.skew"]) == pytest.approx(stats.skew(counts))
+    assert float(found["hubness.never"]) == (counts == 0).mean()
