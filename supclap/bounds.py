@@ -7,8 +7,12 @@ mistake is the same line wherever it is found. Needs nothing but Python.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from supclap.errors import SettingError, nearest
+
+if TYPE_CHECKING:
+    from supclap.config import DataConfig
 
 BANDS = 64  # of a log-mel
 GROUP = 8  # channels that the CNN's GroupNorm normalises together
@@ -26,6 +30,11 @@ CLIPS_PER_KIND = 20  # of the events split
 SHORTEST_SCENE = 1.0  # seconds
 # Of a clip in seconds, where the configuration is silent.
 SECONDS = {"soundscenes": 2.0, "collection": 10.0}
+
+
+def clip_seconds(data: DataConfig) -> float:
+    """Of a run's clips; a data source of the user's is a collection too."""
+    return data.seconds or SECONDS.get(data.name, SECONDS["collection"])
 
 
 def split_sizes(clips: int) -> dict[str, int]:

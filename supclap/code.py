@@ -31,14 +31,22 @@ PARTS: dict[str, Callable[[RunConfig], bool]] = {
     "supclap.data.soundscenes": lambda c: any(d.name == "soundscenes" for d in _data(c)),
     "supclap.data.soundscenes.recorded": lambda c: any(d.events for d in _data(c)),
     "supclap.data.soundscenes.recordings": lambda c: any(d.events for d in _data(c)),
-    "supclap.data.sources": lambda c: any(d.events for d in _data(c)),
-    "supclap.data.decode": lambda c: any(d.events for d in _data(c)),
+    "supclap.data.sources": lambda c: any(d.events for d in _data(c)) or _own_data(c),
+    "supclap.data.sources.own": lambda c: _own_data(c),
+    "supclap.data.decode": lambda c: any(d.events for d in _data(c)) or _own_data(c),
+    "supclap.data.prepare": lambda c: _own_data(c),
+    "supclap.data.shards": lambda c: _own_data(c),
+    "supclap.parts.source": lambda c: _own_data(c),
     "supclap.hard_negatives": lambda c: c.data.hard_negatives > 0,
     "supclap.ordering": lambda c: c.data.order is not None or c.data.hard_negatives > 0,
     "supclap.augmenting": lambda c: bool(c.data.augment),
     "supclap.parts.augmentation": lambda c: bool(c.data.augment),
-    "supclap.parts.making": lambda c: bool(c.data.augment) or c.data.order is not None,
-    "supclap.parts.seeds": lambda c: bool(c.data.augment) or c.data.order is not None,
+    "supclap.parts.making": lambda c: (
+        bool(c.data.augment) or c.data.order is not None or _own_data(c)
+    ),
+    "supclap.parts.seeds": lambda c: (
+        bool(c.data.augment) or c.data.order is not None or _own_data(c)
+    ),
     "supclap.noise": lambda c: c.data.noise > 0,
     "supclap.losses.infonce": lambda c: c.loss.name == "infonce",
     "supclap.losses.siglip": lambda c: c.loss.name == "siglip",
@@ -199,6 +207,10 @@ def _data(config: RunConfig) -> Iterator[DataConfig]:
     """The data of a run, and of its further test sets."""
     yield config.data
     yield from (also.data for also in config.also.values() if also.data is not None)
+
+
+def _own_data(config: RunConfig) -> bool:
+    return any(d.name not in ("soundscenes", "collection") for d in _data(config))
 
 
 def _radius(config: RunConfig) -> str | None:

@@ -377,7 +377,9 @@ class AlsoConfig(Section):
     @classmethod
     def _only_a_place(cls, data: DataConfig | None) -> DataConfig | None:
         if data is not None:
-            default = DataConfig(name=data.name, folder=data.folder)
+            default = DataConfig.model_validate(
+                {"name": data.name, "folder": data.folder, **data.own_keys}
+            )
             place = _PLACE.get(data.name, _PLACE["collection"])
             for name in sorted(DataConfig.model_fields.keys() - place):
                 if getattr(data, name) != getattr(default, name):

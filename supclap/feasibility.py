@@ -26,6 +26,7 @@ from supclap.bounds import (
     check_temperature,
     check_transformer,
     check_vocabulary,
+    clip_seconds,
     noisy_clips,
     split_sizes,
 )
@@ -75,7 +76,7 @@ def check_run(config: RunConfig, workers: int = 1) -> None:
         key = f"also.{name}"
         check_split(further.split, SPLITS, "soundscenes", f"{key}.split")
         if further.data is not None:
-            check_seconds(place.seconds or SECONDS[place.name], f"{key}.data.seconds")
+            check_seconds(clip_seconds(place), f"{key}.data.seconds")
 
 
 def check_data(config: RunConfig, seen: set[Any] | None = None) -> None:
@@ -93,11 +94,13 @@ def check_data(config: RunConfig, seen: set[Any] | None = None) -> None:
     seen = set() if seen is None else seen
     data = config.data
     read = {"data": True, "batch_size": True, "select": True, "also": True}
+    if data.order is not None:  # it is tried on the last epoch
+        read["epochs"] = True
     asked = config.model_dump_json(include={**read, "loss": {"multilingual"}})
     if asked not in seen and (_has_folder(data) or any(a.data for a in config.also.values())):
         _check_collections(config)
     seen.add(asked)
-    seconds = data.seconds or SECONDS[data.name]
+    seconds = clip_seconds(data)
     model = (config.model.model_dump_json(), seconds)
     if model not in seen:
         _check_folders(config.model, seconds)
@@ -105,7 +108,7 @@ def check_data(config: RunConfig, seen: set[Any] | None = None) -> None:
 
 
 def _has_folder(data: DataConfig) -> bool:
-    return data.name == "collection" or data.events is not None
+    return data.name != "soundscenes" or data.events is not None
 
 
 def _most_clips(data: DataConfig) -> dict[str, int]:
@@ -119,7 +122,7 @@ def _most_clips(data: DataConfig) -> dict[str, int]:
 
 
 def _check_scenes(data: DataConfig, key: str) -> None:
-    check_seconds(data.seconds or SECONDS[data.name], f"{key}.seconds")
+    check_seconds(clip_seconds(data), f"{key}.seconds")
     for role in ("train", "val", "test"):
         split = getattr(data, role)
         if split is None:
@@ -262,22 +265,23 @@ def _meta() -> Iterator[None]:
 
 def _check_collections(config: RunConfig) -> None:
     from supclap.batches import batches_of
-    from supclap.data import open_data
+    from supclap.data import look_at
     from supclap.data.clips import Collection
     from supclap.sets import choose_sets, further_set
 
     data = config.data
 
     def opened(place: DataConfig) -> Collection | None:
-        if place.name == "collection":
-            return open_data(place)
+        if place.name != "soundscenes":
+            return look_at(place)
         if place.events is not None:
             from supclap.data.soundscenes import check_events
 
             check_events(place)
         return None
 
-    with _about("data.folder" if data.events is None else "data.events"):
+    read = "data.folder" if data.name == "collection" else "data.name"
+    with _about(read if data.events is None else "data.events"):
         collection = opened(data)
     if collection is None:
         for name, also in config.also.items():
@@ -287,8 +291,8 @@ def _check_collections(config: RunConfig) -> None:
     for role in ("train", "val", "test"):
         split = getattr(data, role)
         if split is not None:
-            check_split(split, collection.splits, str(data.folder), f"data.{role}")
-    with _about("data.train"):
+            check_split(split, collection.splits, data.folder or data.name, f"data.{role}")
+    with _about("data.train" if data.order is None else "data.order"):
         batches_of(config, collection.split(data.train))
     with _about("data"):
         choose_sets(config, collection, opened)

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supclap.bounds import SECONDS
+from supclap.bounds import clip_seconds
 from supclap.config import LossConfig, RunConfig
-from supclap.data import open_data
+from supclap.data import look_at
 from supclap.errors import InputError
 from supclap.losses import build_loss
 from supclap.model.clap import CLAP, Level, build_model
@@ -98,7 +98,7 @@ def sizes_of(config: RunConfig) -> Sizes:
             each = 1 if split in ("train", "pretrain") else 5
             counts[split] = (clips, clips * each * spoken)
     else:
-        collection = open_data(data)
+        collection = look_at(data)
         used = {data.train, data.val, data.test, "shifted"}
         for split in collection.splits:
             if split in used:
@@ -126,7 +126,7 @@ class _Timer:
         self.rows = -(-config.batch_size // workers)  # of a worker
         self.workers = workers
         began = time.monotonic()
-        seconds = config.data.seconds or SECONDS[config.data.name]
+        seconds = clip_seconds(config.data)
         alone = config.model.model_copy(update={"start": None})
         self.model: CLAP = build_model(alone, WORDS, seconds, 0).to(device)
         self.setup = time.monotonic() - began

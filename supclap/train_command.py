@@ -271,7 +271,8 @@ class Show:
         data = self._started.config["data"]
         name = data["folder"] or data["name"]
         click.echo(f"\nmodel    {model}")
-        click.echo(f"measure  supclap evaluate {model} --data {name}")
+        if data["name"] in ("soundscenes", "collection"):
+            click.echo(f"measure  supclap evaluate {model} --data {name}")
         click.echo(f"search   supclap embed FOLDER --model {model} --out sounds.parquet")
         click.echo(f'         supclap search sounds.parquet "a dog barks" --model {model}')
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from supclap.batches import batches_of
-from supclap.bounds import SECONDS
+from supclap.bounds import clip_seconds
 from supclap.checkpoint import Checkpoints, learned_state, restore
 from supclap.code import own_code, version_of
 from supclap.config import RunConfig, SelectConfig
@@ -276,7 +276,7 @@ def _model(config: RunConfig, train: Clips) -> CLAP:
     """A new model; its tokenizer learns from the captions of the train split."""
     spoken = config.data.languages
     words = [c.text for captions in train.captions for c in captions if c.language in spoken]
-    seconds = config.data.seconds or SECONDS[config.data.name]
+    seconds = clip_seconds(config.data)
     return build_model(config.model, words, seconds, config.seed)
 
 

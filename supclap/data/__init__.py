@@ -11,16 +11,35 @@ if TYPE_CHECKING:
 
 
 def open_data(config: DataConfig) -> Collection:
-    """The collection that a configuration means; soundscenes are made where they are not yet.
+    """The collection that a configuration means; soundscenes are made, and what a data source of
+    the user's lists is prepared, where they are not yet.
 
     Raises:
-        InputError: no such collection, or scenes that cannot be made.
+        InputError: no such collection, or one that cannot be made.
     """
     if config.name == "soundscenes":
         from supclap.data.soundscenes import soundscenes_collection
 
         return soundscenes_collection(config)
+    from supclap import registry
+
+    if registry.own("data source", config.name) is not None:
+        from supclap.data.sources.own import open_own
+
+        return open_own(config)
     from supclap.data.clips import Collection
 
     assert config.folder is not None, "the configuration has checked it"
     return Collection(Path(config.folder).expanduser())
+
+
+def look_at(config: DataConfig) -> Collection:
+    """As `open_data`, but nothing is prepared: of a data source of the user's that is not yet, what
+    it lists, with captions and labels and no sound."""
+    from supclap import registry
+
+    if registry.own("data source", config.name) is None:
+        return open_data(config)
+    from supclap.data.sources.own import look_at_own
+
+    return look_at_own(config)

@@ -16,6 +16,7 @@ import fcntl
 import hashlib
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -53,6 +54,8 @@ WORK = ".prepare"
 _IN_THE_WAY = {*(errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)}
 
 Progress = Callable[[str, int, int], None]  # what is done, clips so far, clips in all
+# Lists the clips of a data source; given a folder, what is no file yet becomes one there.
+Own = Callable[[Path | None], Listing]
 
 
 @dataclass
@@ -108,6 +111,7 @@ def prepare(
     workers: int = 1,
     max_loss: float = 0.05,
     progress: Progress | None = None,
+    own: Own | None = None,
 ) -> PrepareReport:
     """Reads the collection ``name`` below ``source`` and writes it to the folder ``out``.
 
@@ -120,6 +124,8 @@ def prepare(
         workers: processes that decode.
         max_loss: the greatest share of a split's clips (0 to 1) that may be missing, unreadable,
             silent, without a caption, or in a row of the index that is broken.
+        own: lists what a data source of the user's lists, which ``name`` names; ``source`` is only
+            the folder that its files are called after.
 
     Raises:
         InputError: something is wrong with the input, more than ``max_loss`` of a split is lost,
@@ -130,10 +136,13 @@ def prepare(
             f"expected workers >= 1, max-loss from 0 to 1 and seconds > 0; "
             f"got {workers}, {max_loss:g} and {seconds}"
         )
-    listing = _chosen(read_source(name, source, captions), splits, into, languages)
+    listed = read_source(name, source, captions) if own is None else own(None)
+    listing = _chosen(listed, splits, into, languages)
     _check_place(out, listing.name)
     try:
         with _only_one(out):
+            if own is not None:  # again, and now what is no file becomes one
+                listing = _chosen(own(out / WORK / "made"), splits, into, languages)
             parts = [_Part(listing, split, source, out, seconds) for split in listing.splits]
             return _run(listing, parts, out, workers, max_loss, progress or _silent)
     except OSError as error:
@@ -163,7 +172,7 @@ class _Part:
         for entry in entries:
             if entry.path is None:
                 self.lose(entry.skipped(MISSING, entry.reason))
-            elif fault := bad_name(str(entry.path.relative_to(source))):
+            elif fault := bad_name(os.path.relpath(entry.path, source)):
                 self.lose(entry.skipped(UNREADABLE, fault))
             elif not entry.captions and not entry.labels:
                 self.lose(entry.skipped(UNCAPTIONED, "neither a caption nor a label is left"))

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from supclap.data.prepare import PrepareReport, prepare
+from supclap.data.prepare import Own, PrepareReport, prepare
+from supclap.data.sources import SOURCES
 from supclap.data.sources.listing import BROKEN, LOSSES
 from supclap.errors import InputError
+from supclap.overrides import override, parse_changes
 from supclap.progress import Doing, activity, relay
 
 
 @click.command("prepare")
 @click.argument("name", metavar="NAME")
-@click.option("--source", required=True, type=click.Path(path_type=Path), help="Where it lies.")
+@click.option("--source", type=click.Path(path_type=Path), help="Where it lies.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--splits", default="", help="Only these, separated by commas.  [default: all]")
 @click.option("--into", metavar="SPLIT", help="Put all clips into one split of this name.")
@@ -29,6 +32,15 @@ from supclap.progress import Doing, activity, relay
     help="Captions in a further language: files of the official names. May be repeated.",
 )
 @click.option("--seconds", type=float, help="Keep so much of each clip.  [default: all]")
+@click.option(
+    "--code",
+    multiple=True,
+    metavar="FILE.py",
+    help="Run this file first, which has the data source NAME. May be repeated.",
+)
+@click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="A key of that data source's own."
+)
 @click.option("--workers", type=int, help="Processes that decode.  [default: one per core]")
 @click.option(
     "--max-loss",
@@ -38,26 +50,32 @@ from supclap.progress import Doing, activity, relay
 )
 def prepare_command(
     name: str,
-    source: Path,
+    source: Path | None,
     out: Path,
     splits: str,
     into: str | None,
     languages: str,
     captions: tuple[str, ...],
     seconds: float | None,
+    code: tuple[str, ...],
+    changes: tuple[str, ...],
     workers: int | None,
     max_loss: float,
 ) -> None:
     """Read the collection NAME in its official layout.
 
     NAME is audiocaps, clotho, esc50, urbansound8k, vggsound, wavcaps, or captions: a plain folder
-    with captions.csv. Sound in any format that libsndfile reads becomes 16 kHz mono. After an
-    interruption the same command goes on where it was.
+    with captions.csv; or a data source of your own, from a file that --code names. Sound in any
+    format that libsndfile reads becomes 16 kHz mono. After an interruption the same command goes on
+    where it was.
     """
+    own = _own(name, code, changes, source)
+    if own is None and source is None:
+        raise InputError("--source is missing: the folder where the collection lies")
     with activity("reading the index"):
         report = prepare(
             name,
-            source,
+            source or Path("/"),
             out,
             splits=_listed(splits),
             into=into,
@@ -67,8 +85,31 @@ def prepare_command(
             workers=workers or len(os.sched_getaffinity(0)),
             max_loss=max_loss,
             progress=lambda what, done, of: relay(Doing(what, done, of, "clips")),
+            own=own,
         )
     _print(report)
+
+
+def _own(name: str, code: Sequence[str], changes: Sequence[str], folder: Path | None) -> Own | None:
+    """The data source of the user's that NAME names; None where it is a built-in collection."""
+    if not code:
+        if changes:
+            raise InputError("--set goes with --code, and a data source of your own")
+        return None
+    from supclap import registry
+    from supclap.config import parse_config
+    from supclap.user_code import load_code
+
+    for file in code:
+        load_code([Path(file).name], Path(file).parent)
+    if registry.own("data source", name) is None and name in SOURCES and not changes:
+        return None
+    from supclap.data.sources.own import list_items, source_in
+
+    keys = {"name": name, "folder": None if folder is None else str(folder)}
+    config = parse_config({"data": override(keys, parse_changes(changes))}, "supclap prepare")
+    source = source_in(config.data)
+    return lambda made: list_items(source, name, made).listing
 
 
 def _listed(text: str) -> list[str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from supclap.parts.optimizer import Optimizer, Schedule
     from supclap.parts.order import BatchOrder, TrainingPairs
     from supclap.parts.part import Part, Place
+    from supclap.parts.source import DataSource, Item
     from supclap.registry import register
 
 _PLACES = {
@@ -30,6 +31,7 @@ _PLACES = {
     "supclap.parts.optimizer": ("Optimizer", "Schedule"),
     "supclap.parts.order": ("BatchOrder", "TrainingPairs"),
     "supclap.parts.part": ("Part", "Place"),
+    "supclap.parts.source": ("DataSource", "Item"),
     "supclap.registry": ("register",),
 }
 __all__ = [
@@ -37,9 +39,11 @@ __all__ = [
     "Augmentation",
     "BaseLoss",
     "BatchOrder",
+    "DataSource",
     "Embeddings",
     "Example",
     "Head",
+    "Item",
     "LossTerm",
     "Metric",
     "Optimizer",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from scipy import stats
@@ -17,6 +18,7 @@ from supclap import registry
 from supclap.augmenting import augmenter_of
 from supclap.batches import batches_of
 from supclap.config import RunConfig
+from supclap.data import open_data
 from supclap.data.clips import Clips, Collection
 from supclap.events import Finished
 from supclap.model.clap import build_model
@@ -152,3 +154,26 @@ def test_the_metric_is_the_skewness_that_scipy_knows(tmp_path: Path, data: Path)
     counts = np.bincount(nearest.ravel(), minlength=30)
     assert float(found["hubness.skew"]) == pytest.approx(stats.skew(counts))
     assert float(found["hubness.never"]) == (counts == 0).mean()
+
+
+def test_the_source_lists_files_with_captions_in_two_languages(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "recordings" / "sounds").mkdir(parents=True)
+    numbers = np.random.default_rng(0)
+    lines = ["name,english,german,kind,part"]
+    for n in range(4):
+        soundfile.write(
+            tmp_path / f"recordings/sounds/n{n}.wav", numbers.uniform(-1, 1, 900), 16_000
+        )
+        lines.append(f"n{n},a noise {n},ein Rauschen {n},noise,{'test' if n == 3 else 'train'}")
+    (tmp_path / "recordings" / "clips.csv").write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    rows, _ = example("data_source.md", tmp_path, data)
+    collection = open_data(rows["InfoNCE"].data)
+    assert collection.splits == ("train", "test")
+    (clip,) = collection.split("test")
+    assert (clip.clip_id, len(clip.audio), clip.labels) == ("n3", 900, ("noise",))
+    said = [(caption.text, caption.language) for caption in clip.captions]
+    assert said == [("a noise 3", "eng"), ("ein Rauschen 3", "deu")]

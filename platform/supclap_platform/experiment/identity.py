@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from supclap import registry
 from supclap.bounds import check_split
 from supclap.config import DataConfig, RunConfig, missing_from
 from supclap.errors import InputError, SettingError
@@ -93,7 +94,9 @@ class Contents:
         Args:
             splits: those that must be there, by the key that names each.
         """
-        if data.folder is not None:
+        if registry.own("data source", data.name) is not None:
+            values["folder"] = self.source(data)
+        elif data.folder is not None:
             values["folder"] = self.collection(str(data.folder), splits)
         if data.events is not None:
             values["events"] = [self.folder(f, "data.events") for f in data.events]
@@ -102,6 +105,11 @@ class Contents:
         """Of a prepared collection, all splits of it; its index holds their hashes."""
         asked = [f"{key}={name}" for key, name in splits.items()]
         return self._once(("collection", folder, *asked), lambda: _collection(folder, splits))
+
+    def source(self, data: DataConfig) -> str:
+        """Of what a data source of the user's lists: names and sizes of files, captions, labels."""
+        own = (data.name, str(data.folder), json.dumps(data.own_keys, sort_keys=True, default=str))
+        return self._once(("source", *own), lambda: _source(data))
 
     def folder(self, path: str, key: str) -> str:
         """Of any folder: the names, sizes and small files' bytes of all that lies below it."""
@@ -121,6 +129,15 @@ def _collection(folder: str, splits: Mapping[str, str | None]) -> str:
         if name is not None:
             check_split(name, collection.splits, folder, key)
     return "content:" + collection.content_hash()
+
+
+def _source(data: DataConfig) -> str:
+    from supclap.data.sources.own import list_items, source_in
+
+    try:
+        return "content:" + list_items(source_in(data), data.name).content
+    except InputError as error:
+        raise SettingError("data.name", str(error)) from None
 
 
 def _folder(path: Path, key: str) -> str:

@@ -43,7 +43,8 @@ def read_source(name: str, source: Path, captions: Mapping[str, Path] | None = N
     """
     if name not in SOURCES:
         raise InputError(
-            f"unknown collection '{name}'{nearest(name, SOURCES)} (valid: {', '.join(SOURCES)})"
+            f"unknown collection '{name}'{nearest(name, SOURCES)} (valid: {', '.join(SOURCES)}; "
+            "one of your own comes from a file that --code names)"
         )
     if not source.is_dir():
         raise InputError(f"{source}: there is no such folder")
