@@ -14,10 +14,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from supclap.syntax import Parsed, parse
-from supclap.user_code.identity import parts_of
+from supclap.user_code.identity import imported_by_parts, parts_of
 
 if TYPE_CHECKING:
     from supclap.config import DataConfig, RunConfig
@@ -103,6 +103,10 @@ NO_EFFECT = {
 }
 
 
+# What every part imports: its protocol is in the version where the run's own code calls it.
+ALWAYS_THERE = {"supclap", "supclap.parts"}
+
+
 def code_version(config: RunConfig) -> str:
     """The version of the code that a run depends on, 12 hexadecimal digits."""
     return version_of(own_code().modules(config))
@@ -126,7 +130,7 @@ class Code:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._parsed: dict[str, Parsed | None] = {}
-        self._versions: dict[tuple[bool, ...], dict[str, str]] = {}
+        self._versions: dict[tuple[Any, ...], dict[str, str]] = {}
 
     def modules(self, config: RunConfig) -> dict[str, str]:
         """Each module that a run of the configuration depends on, with its hash; then each part of
@@ -135,19 +139,23 @@ class Code:
 
     def _own(self, config: RunConfig) -> dict[str, str]:
         used = {name: fits(config) for name, fits in PARTS.items()}
-        key = tuple(used.values())
+        imported = imported_by_parts(config) - ALWAYS_THERE
+        key = (*used.values(), imported)
         if key not in self._versions:
-            names = [LOOP, *(name for name, yes in used.items() if yes)]
-            self._versions[key] = self._closure(names, used)
+            roots = [LOOP, *(name for name, yes in used.items() if yes)]
+            below = [module for root in roots for module in self._below(root)]
+            self._versions[key] = self._closure(
+                [m for m in below if _used(m, used)] + list(self._known(sorted(imported))), used
+            )
         return self._versions[key]
 
     def under(self, package: str) -> dict[str, str]:
         """The same of a module, or of all in a package, and nothing that they import."""
         return {name: self._read(name).version for name in self._below(package)}
 
-    def _closure(self, roots: Iterable[str], used: Mapping[str, bool]) -> dict[str, str]:
-        """The modules that the roots reach, through no part that is not used."""
-        left = [module for root in roots for module in self._below(root) if _used(module, used)]
+    def _closure(self, left: list[str], used: Mapping[str, bool]) -> dict[str, str]:
+        """What some modules reach, themselves included, through no part that is not used."""
+        left = list(left)
         found: dict[str, str] = {}
         while left:
             module = left.pop()

@@ -47,6 +47,8 @@ class Started:
     frozen: dict[str, str] = field(default_factory=dict)
     # The modules behind ``code``, each with its hash; runs of earlier versions have noted none.
     modules: dict[str, str] = field(default_factory=dict)
+    # The hash of the user's code that it needs (`supclap.user_code.travel`); "": it needs none.
+    user_code: str = field(default="", compare=False)
     # Python, PyTorch, device (`supclap.version`): two that differ may still agree on the result.
     # And "workers" as in "1 + 2", where a run went on with another number of them.
     made_with: dict[str, str] = field(default_factory=dict, compare=False)

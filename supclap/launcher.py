@@ -29,6 +29,7 @@ from supclap.feasibility import check_run
 from supclap.progress import Doing, activity, listening, relay
 from supclap.storage import Folder
 from supclap.training import TrainingError, fit
+from supclap.user_code import UserCode, needed_by
 from supclap.workers import Workers, join
 
 # After one worker is gone the others fail on their own, with errors that only say so. The one that
@@ -53,6 +54,7 @@ def launch(config: RunConfig, place: str, workers: int) -> Generator[Event, None
     check_run(config, workers)
     with activity("opening the data"):
         open_data(config.data)  # faults show before anything starts; the workers find it made
+    code = needed_by(config)
     context = get_context("spawn")
     threads = max(1, torch.get_num_threads() // workers)
     with tempfile.TemporaryDirectory(prefix="supclap-workers-") as scratch:
@@ -62,7 +64,8 @@ def launch(config: RunConfig, place: str, workers: int) -> Generator[Event, None
         try:
             for rank in range(workers):
                 reader, writer = context.Pipe(duplex=False)
-                arguments = (writer, config.model_dump(), place, rank, workers, meeting, threads)
+                values = config.model_dump(mode="json")
+                arguments = (writer, code, values, place, rank, workers, meeting, threads)
                 name = f"worker {rank}"
                 process = context.Process(target=_work, args=arguments, name=name)
                 process.start()
@@ -143,6 +146,7 @@ def _lost(content: str | None, processes: Sequence[BaseProcess]) -> WorkerLost:
 
 def _work(
     pipe: Connection,
+    code: UserCode,
     values: dict[str, Any],
     place: str,
     rank: int,
@@ -155,6 +159,7 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who stops the workers
     torch.set_num_threads(threads)
     try:
+        code.load()  # before the configuration may name a part of it
         join(init_method=meeting, rank=rank, world_size=size)
         with listening(Relay(pipe)) if rank == 0 else nullcontext():
             for event in fit(parse_config(values), Folder.at(place), workers=Workers.current()):

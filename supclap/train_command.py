@@ -39,14 +39,28 @@ LOCK = ".lock"
     help=f"Folder or URI of the run.  [default: {RUNS}/ and a name made from the configuration]",
 )
 @click.option(
+    "--code",
+    multiple=True,
+    metavar="FILE.py",
+    help="Run this file first, whose parts the configuration names. May be repeated.",
+)
+@click.option(
     "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes."
 )
 def train_command(
-    config: Path | None, changes: tuple[str, ...], data: str | None, out: str | None, workers: int
+    config: Path | None,
+    changes: tuple[str, ...],
+    data: str | None,
+    out: str | None,
+    code: tuple[str, ...],
+    workers: int,
 ) -> None:
     """Train one model and measure it. The same command again goes on where it was, or only shows
     the figures of a run that is finished."""
     with activity("loading PyTorch"):
+        from supclap.user_code import load_given
+
+        load_given(code)
         run = _configuration(config, changes, data)
         from supclap.divergence import TrainingError
         from supclap.storage import Folder

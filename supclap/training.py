@@ -45,6 +45,7 @@ from supclap.step import Step
 from supclap.storage import Folder
 from supclap.stored import as_kind
 from supclap.usage import Usage, higher
+from supclap.user_code import needed_by
 from supclap.version import made_with
 from supclap.workers import Workers
 
@@ -161,6 +162,7 @@ def fit(
         config=config.model_dump(mode="json"),
         code=version_of(modules),
         modules=modules,
+        user_code=needed_by(config).hash,
         data=collection.content_hash(),
         workers=workers.size,
         epochs=config.epochs,
@@ -337,6 +339,7 @@ def _go_on(progress: Progress, now: Started, folder: Folder) -> Started:
         before,
         code=_both(before.code, now.code, "+"),
         modules=_both_modules(before.modules, now.modules),
+        user_code=_both(before.user_code or now.user_code, now.user_code or before.user_code, "+"),
         workers=now.workers,
         frozen=now.frozen,
         made_with=made_with,

@@ -24,6 +24,14 @@ if TYPE_CHECKING:  # PyTorch takes seconds to import; `supclap --help` must not 
 LISTED = 10  # skipped files that are printed; all of them stand in a file
 
 
+code_option = click.option(
+    "--code",
+    multiple=True,
+    metavar="FILE.py",
+    help="Run this file first, where the model needs a part of it. May be repeated.",
+)
+
+
 @click.command("evaluate")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
@@ -49,6 +57,7 @@ LISTED = 10  # skipped files that are printed; all of them stand in a file
     metavar="FOLDER",
     help="Of soundscenes: take the sounds from here. May be repeated.",
 )
+@code_option
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write all figures here too.")
 def evaluate_command(
     model: Path,
@@ -59,6 +68,7 @@ def evaluate_command(
     templates: tuple[str, ...],
     seed: int,
     events: tuple[str, ...],
+    code: tuple[str, ...],
     out: Path | None,
 ) -> None:
     """Measure MODEL, beside chance level.
@@ -68,7 +78,7 @@ def evaluate_command(
     found: dict[str, Any]
     if out:
         _check_target(out)
-    opened = _opened(model)
+    opened = _opened(model, code)
     from supclap.evaluation.collection import evaluate_retrieval, evaluate_zero_shot
     from supclap.evaluation.zero_shot import TEMPLATES
 
@@ -96,9 +106,10 @@ def evaluate_command(
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--model", required=True, type=click.Path(path_type=Path), help="A model folder.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Parquet to write.")
-def embed_command(folder: Path, model: Path, out: Path) -> None:
+@code_option
+def embed_command(folder: Path, model: Path, out: Path, code: tuple[str, ...]) -> None:
     """Embed the sounds below FOLDER, to search them."""
-    opened = _opened(model)
+    opened = _opened(model, code)
     from supclap.embedding import embed_folder, skipped_file
 
     listing = skipped_file(out)
@@ -131,22 +142,25 @@ def embed_command(folder: Path, model: Path, out: Path) -> None:
 )
 @click.option("-k", default=5, show_default=True, help="How many files.")
 @click.option("--language", default="eng", show_default=True, help="Of the query.")
-def search_command(index: Path, query: str, model: Path | None, k: int, language: str) -> None:
+@code_option
+def search_command(
+    index: Path, query: str, model: Path | None, k: int, language: str, code: tuple[str, ...]
+) -> None:
     """Print the sounds that fit QUERY best."""
     with activity("loading PyTorch"):
         from supclap.embedding import model_folder, search_index
-    opened = _opened(model or model_folder(index))
+    opened = _opened(model or model_folder(index), code)
     with activity("searching"):
         hits = search_index(opened, index, query, k, language)
     for hit in hits:
         click.echo(f"{hit.score:6.3f}  {spelled(hit.path)}  {hit.start:.1f}-{hit.end:.1f} s")
 
 
-def _opened(folder: Path) -> CLAP:
+def _opened(folder: Path, code: Sequence[str]) -> CLAP:
     with activity("loading PyTorch"):
         from supclap.model.clap import load
     with activity("opening the model"):
-        return load(folder)
+        return load(folder, code)
 
 
 def _clips(data: str, split: str, languages: str | None, seed: int, events: Sequence[str]) -> Clips:

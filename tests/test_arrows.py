@@ -182,7 +182,7 @@ BASICS = {
             "section",
             "storage",
         ),
-        *("stored", "waiting", "wording", "checkpoint", "workers", "data.cache"),
+        *("stored", "waiting", "wording", "checkpoint", "workers", "data.cache", "user_code"),
     )
 }
 # `supclap`'s side of the door, and the door itself, which hashes code as `supclap` does.

@@ -26,6 +26,7 @@ from supclap.model.registry import (
 from supclap.model.results import check_rows, check_tokens, guarded
 from supclap.model.tokens import Tokens
 from supclap.model.waveform import as_waveform, fit, read_audio
+from supclap.user_code import load_given
 
 AudioInput = str | Path | np.ndarray | Tensor
 Level = Literal["waveforms", "features", "outputs"]
@@ -259,15 +260,20 @@ def build_model(config: ModelConfig, captions: Iterable[str], seconds: float, se
     return _assemble(config, source, source, seed)
 
 
-def load(folder: Path | str) -> CLAP:
+def load(folder: Path | str, code: str | Path | Sequence[str | Path] = ()) -> CLAP:
     """The model in a folder that `CLAP.save` wrote; on the CPU, in evaluation mode.
 
-    Nothing of the folder is executed: it holds numbers, and text that is read as data.
+    Nothing of the folder is executed: it holds numbers, and text that is read as data. A model that
+    needs a part of somebody's own names its file and version, and is opened where that is loaded.
+
+    Args:
+        code: files to run first, such as "my_idea.py", or installed modules (`load_given`).
 
     Raises:
-        InputError: no such folder, another format, a missing, truncated or altered file, an encoder
-            that nobody registered.
+        InputError: no such folder, another format, a missing, truncated or altered file, a part
+            that is not loaded, or that is loaded in another version.
     """
+    load_given([code] if isinstance(code, str | Path) else code)
     saved = read_model(Path(folder))
     model = _restored(saved, saved.config, saved.seconds).eval()
     model.folder = saved.folder.absolute()

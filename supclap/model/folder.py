@@ -13,7 +13,7 @@ import hashlib
 import math
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from uuid import uuid4
@@ -30,6 +30,7 @@ from supclap.config import ModelConfig, Seconds
 from supclap.errors import InputError
 from supclap.explaining import explain
 from supclap.later_keys import as_written
+from supclap.model import own_parts
 from supclap.storage import read_regular
 from supclap.stored import LARGEST, as_kind, parse_values, sealed
 from supclap.wording import gist
@@ -138,6 +139,7 @@ def save_model(model: DualEncoder, folder: Path) -> None:
         "format": FORMAT,
         "seconds": model.seconds,
         "config": model.config.model_dump(mode="json"),
+        **own_parts.needed(model.config),
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
     files[INDEX] = sealed(index, indent=1)
@@ -155,14 +157,32 @@ def save_model(model: DualEncoder, folder: Path) -> None:
 def read_model(folder: Path) -> SavedModel:
     """Reads and verifies a model folder. Raises InputError as `supclap.load` says."""
     index = _read_index(folder)
+    own_parts.refuse_unknown(folder, index.parts, index.user_code)
     try:
         config = ModelConfig.model_validate(as_written(ModelConfig, index.config))
     except ValidationError as error:
         raise InputError(f"{folder / INDEX}: config: {explain(error, ModelConfig)}") from None
+    own_parts.refuse_other(folder, config, index.parts, index.user_code)
+    return SavedModel(folder, config, index.seconds, _files(folder, index))
+
+
+def check_model(folder: Path) -> bool:
+    """Verifies a model folder without what of the user's code it may need; whether it needs any.
+
+    Raises InputError as `supclap.load` says.
+    """
+    index = _read_index(folder)
+    if index.parts:
+        _files(folder, index)
+    else:
+        read_model(folder)
+    return bool(index.parts)
+
+
+def _files(folder: Path, index: _Index) -> dict[str, bytes]:
     if WEIGHTS not in index.files:
         raise InputError(f"{folder / INDEX}: names no {WEIGHTS}")
-    files = {name: _verified(folder, name, sha256) for name, sha256 in index.files.items()}
-    return SavedModel(folder, config, index.seconds, files)
+    return {name: _verified(folder, name, sha256) for name, sha256 in index.files.items()}
 
 
 def content_hash(module: nn.Module, *more: str) -> str:
@@ -217,6 +237,8 @@ class _Index:
     seconds: Seconds
     config: dict[str, Any]
     files: dict[str, str]
+    parts: dict[str, str] = field(default_factory=dict)  # of the user's, each with its version
+    user_code: str = ""  # what a storage keeps them as
 
 
 def _read_index(folder: Path) -> _Index:

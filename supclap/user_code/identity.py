@@ -13,6 +13,7 @@ import ast
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ from supclap.errors import InputError
 from supclap.open_section import OpenSection
 from supclap.registry import Registered
 from supclap.syntax import hash_of, parse
-from supclap.user_code.folder import Source, Unit, own_imports
-from supclap.user_code.imports import named, with_packages
-from supclap.user_code.loading import source_of, unit_with
+from supclap.user_code.folder import NOT_OWN, Source, Unit, own_imports
+from supclap.user_code.imports import imports_of, named, with_packages
+from supclap.user_code.loading import unit_with
 from supclap.user_code.outline import outline_of
+
+NOT_OF_USERS = ("builtins", "abc", "typing", "torch", *NOT_OWN)
 
 
 def parts_in(config: Any) -> list[Registered]:
@@ -64,14 +67,28 @@ def parts_of(config: Any) -> dict[str, str]:
 
 def version_of_object(made: Callable[..., Any]) -> tuple[str, str]:
     """Where the source of a class or function is, such as "my_idea.py", and its version."""
-    module = made.__module__
-    unit = unit_with(module)
-    source = source_of(module)
-    if unit is None or source is None:
+    unit = unit_with(made.__module__)
+    if unit is None:
         return _of_elsewhere(made)
-    place = _place(unit, source)
+    needs = _of_object(unit, made)
+    words = [*needs.words, *(word for item in sorted(needs.modules.items()) for word in item)]
+    return _place(unit, unit.sources[made.__module__]), hash_of(words)
+
+
+def imported_by_parts(config: Any) -> frozenset[str]:
+    """All that the user's parts which a configuration names import, by absolute name: what of
+    `supclap` they rest on is code of the run, too."""
+    names: set[str] = set()
+    for part in parts_in(config):
+        unit = unit_with(part.make.__module__)
+        if unit is not None:
+            names |= _of_object(unit, part.make).imported
+    return frozenset(names)
+
+
+def _of_object(unit: Unit, made: Callable[..., Any]) -> _Needs:
     name = made.__name__ if made.__qualname__ == made.__name__ else ""
-    return place, _version(unit, source, name)
+    return _needs(unit, unit.sources[made.__module__], name)
 
 
 def _place(unit: Unit, source: Source) -> str:
@@ -82,28 +99,45 @@ def _place(unit: Unit, source: Source) -> str:
     return Path(source.place).relative_to(above).as_posix()
 
 
-def _version(unit: Unit, source: Source, name: str) -> str:
-    """The version of what is called ``name`` in a source of a loaded entry."""
+@dataclass(frozen=True)
+class _Needs:
+    """What a class or function needs: its own words, whole modules, and names that it imports."""
+
+    words: list[str]
+    modules: dict[str, str]
+    imported: frozenset[str]
+
+
+def _needs(unit: Unit, source: Source, name: str) -> _Needs:
+    """What that which is called ``name`` in a source of a loaded entry needs; "": all of it."""
     assert source.content is not None
     outline = outline_of(source.content)
     needed = outline.needed_by(name) if name else None
     if needed is None:
         below = own_imports(unit, source)
         words = ["whole", parse(source.content).version]
+        imported = set(imports_of(source.content, source.module, source.package).names)
     else:
-        below = _own(unit, source, needed.imports)
-        below += _acting(unit, source)
+        below = [*_own(unit, source, needed.imports), *_acting(unit, source)]
         words = needed.words
+        imported = _imported(source, needed.imports)
     # A package runs its __init__.py before anything in it.
     below += [one for one in with_packages([source.module]) if one != source.module]
-    for module, version in sorted(_whole(unit, below, source.module).items()):
-        words = [*words, module, version]
-    return hash_of(words)
+    modules = {}
+    for module in _reached(unit, below):
+        other = unit.sources[module]
+        if module != source.module and other.content is not None:
+            modules[module] = parse(other.content).version
+            imported |= imports_of(other.content, module, other.package).names
+    return _Needs(words, modules, frozenset(imported))
+
+
+def _imported(source: Source, imports: Iterable[ast.Import | ast.ImportFrom]) -> set[str]:
+    return {name for node in imports for name in named(node, source.module, source.package)}
 
 
 def _own(unit: Unit, source: Source, imports: Iterable[ast.Import | ast.ImportFrom]) -> list[str]:
-    names = (name for node in imports for name in named(node, source.module, source.package))
-    return [name for name in with_packages(names) if name in unit.sources]
+    return [name for name in with_packages(_imported(source, imports)) if name in unit.sources]
 
 
 def _acting(unit: Unit, source: Source) -> list[str]:
@@ -119,16 +153,6 @@ def _acting(unit: Unit, source: Source) -> list[str]:
     return found
 
 
-def _whole(unit: Unit, modules: Iterable[str], but: str) -> dict[str, str]:
-    """The versions of whole modules, and of all that they import of the unit's own."""
-    found = {}
-    for name in _reached(unit, modules):
-        content = unit.sources[name].content
-        if name != but and content is not None:
-            found[name] = parse(content).version
-    return found
-
-
 def _reached(unit: Unit, modules: Iterable[str]) -> set[str]:
     found: set[str] = set()
     left = list(modules)
@@ -141,15 +165,22 @@ def _reached(unit: Unit, modules: Iterable[str]) -> set[str]:
 
 
 def _of_elsewhere(made: Callable[..., Any]) -> tuple[str, str]:
-    """Of a part that no entry of ``code:`` has brought: its module's whole file, or, in a
-    notebook's cell, the text of its class."""
-    file = getattr(sys.modules.get(made.__module__), "__file__", None)
+    """Of a part that no entry of ``code:`` has brought: the whole files of its class and of its
+    bases, or, in a notebook's cell, the text of the class."""
+    words: list[str] = []
+    place = made.__module__
     try:
-        if file is not None:
+        for one in inspect.getmro(made) if isinstance(made, type) else [made]:
+            if one is not made and one.__module__.partition(".")[0] in NOT_OF_USERS:
+                continue
+            file = getattr(sys.modules.get(one.__module__), "__file__", None)
+            if file is None:
+                words.append(inspect.getsource(one))
+                continue
             path = Path(file)
-            return path.name, _of_file(path, path.stat().st_mtime_ns)
-        text = inspect.getsource(made)
-        return made.__module__, hash_of([text])
+            place = path.name if one is made else place
+            words.append(_of_file(path, path.stat().st_mtime_ns))
+        return place, hash_of(words)
     except (OSError, TypeError, SyntaxError):
         raise InputError(
             f"the source of '{made.__qualname__}' cannot be read, so nothing says what it does; "

@@ -71,9 +71,22 @@ class UserCode:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Where the sources were read, each once: what is executed."""
+        """Where the sources were read, each once."""
         sources = (source for unit in self.units for source in unit.sources.values())
         return tuple(dict.fromkeys(s.path for s in sources if s.content is not None))
+
+    @property
+    def origins(self) -> tuple[tuple[str, str], ...]:
+        """What is run: each source's path, and the folder of the copy where it has travelled."""
+        sources = (source for unit in self.units for source in unit.sources.values())
+        found = (
+            (s.place, str(s.path)[: -len(s.place) - 1])
+            if s.origin == TRAVELLED
+            else (str(s.path), "")
+            for s in sources
+            if s.content is not None
+        )
+        return tuple(dict.fromkeys(found))
 
     @cached_property
     def hash(self) -> str:
@@ -91,6 +104,12 @@ class UserCode:
     def only(self, names: tuple[str, ...]) -> UserCode:
         """Those of its entries that have one of the names."""
         return UserCode(tuple(unit for unit in self.units if unit.name in names))
+
+    def load(self) -> UserCode:
+        """Runs the sources, unless they have been run as they are. Raises InputError, with file and
+        line of the user's code."""
+        load_units(self.units)
+        return self
 
     def attribute(self, name: str, attribute: str) -> Any:
         """What an entry that is loaded calls so. Raises InputError where it calls nothing so."""
@@ -120,22 +139,25 @@ class UserCode:
 
 
 def fetch(storage: Folder, named: str) -> UserCode:
-    """Loads the code of a hash from a storage: it is copied to this machine once, compared with its
-    hash, and run.
+    """Loads the code of a hash from a storage; see `stored`. Raises InputError, too, where it does
+    not run."""
+    return stored(storage, named).load()
+
+
+def stored(storage: Folder, named: str) -> UserCode:
+    """The code of a hash from a storage, copied to this machine once; nothing is run.
 
     Raises:
-        InputError: the storage has no such code, it is not what was written, or does not run.
+        InputError: the storage has no such code, or it is not what was written.
     """
     here = build_once(
         cache_folder() / f"code-{named}",
-        lambda scratch: _copy(_verified(storage.below(f"{CODE}/{named}"), named), scratch),
+        lambda scratch: _copied(_verified(storage.below(f"{CODE}/{named}"), named), scratch),
     )
-    code = _verified(Folder.at(here), named)
-    load_units(code.units)
-    return code
+    return _verified(Folder.at(here), named)
 
 
-def read_code(folder: Folder) -> UserCode:
+def read_folder(folder: Folder) -> UserCode:
     """The code in a folder that `UserCode.write` or `fetch` has made; nothing is run.
 
     Raises:
@@ -166,13 +188,13 @@ def needed_by(config: Any, code: UserCode | None = None) -> UserCode:
 
 
 def _verified(folder: Folder, named: str) -> UserCode:
-    code = read_code(folder)
+    code = read_folder(folder)
     if code.hash != named:
         raise Damaged(folder.uri, f"its files give the hash {code.hash}", AGAIN)
     return code
 
 
-def _copy(code: UserCode, scratch: Path) -> None:
+def _copied(code: UserCode, scratch: Path) -> None:
     folder = Folder.at(scratch)
     for place, content in code.files.items():
         folder.write(place, content)

@@ -173,6 +173,18 @@ def test_what_is_read_by_its_text_makes_a_part_depend_on_the_whole_file(
     assert edited(folder, "beta: float = 0.5", "beta: float = 0.6") == {"angle", "hard"}
 
 
+def test_what_a_part_imports_of_the_package_is_code_of_its_runs(folder: Path) -> None:
+    path = folder / "my_idea.py"
+    text = SOURCE.replace(
+        "import math\n", "import math\nfrom supclap.losses.siglip import SigLIP\n"
+    )
+    path.write_text(text.replace("half(weigh(", "(SigLIP, half)[1](weigh("), encoding="utf-8")
+    load_code(["my_idea.py"], folder)
+    angle, hard = (set(own_code().modules(parse_config(values))) for values in (ANGLE, HARD))
+    assert "supclap.losses.siglip" in hard
+    assert "supclap.losses.siglip" not in angle  # it stands in the same file, and needs it not
+
+
 def test_an_edit_is_loaded_in_the_place_of_what_was_before(folder: Path) -> None:
     load_code(["my_idea.py"], folder)
     before = registry.class_of("loss term", "angle")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from supclap.overrides import parse_changes
+from supclap.storage import Folder
+from supclap.user_code import UserCode
+from supclap.waiting import clear
 from supclap_platform.commands.now import as_of_now
+from supclap_platform.experiment.own_code import CodePolicy
 from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.ledger.kept_code import kept_code
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 
 
@@ -23,28 +28,50 @@ class Asked:
     profile: str
     changes: tuple[str, ...]
     storage: str
+    no_code: bool = False
 
-    def experiment(self) -> Experiment:
-        """The experiment of the file. Raises InputError as `load_experiment` does."""
-        return load_experiment(self.file, self.profile, parse_changes(self.changes))
+    def experiment(self, announce: bool = False) -> Experiment:
+        """The experiment of the file. Raises InputError as `load_experiment` does.
 
-    def open(self, writing: bool = False) -> tuple[Experiment, Ledger]:
+        Args:
+            announce: print which files of the user's are run, before they are.
+        """
+
+        def kept(name: str) -> UserCode:
+            return kept_code(Folder.at(self.storage), name)
+
+        policy = CodePolicy(not self.no_code, kept=kept)
+        if announce:
+            policy = replace(policy, announce=show_code)
+        return load_experiment(self.file, self.profile, parse_changes(self.changes), policy)
+
+    def open(self, writing: bool = False, announce: bool = False) -> tuple[Experiment, Ledger]:
         """The experiment as it is by now, and the ledger: with its search's winner where there is
         one, and with as many seeds of each row as its claims need.
 
         Args:
             writing: also try to write to the storage.
+            announce: as `experiment` takes it.
 
         Raises:
             InputError: the file or the storage cannot be used.
         """
-        experiment = self.experiment()
+        experiment = self.experiment(announce)
         ledger = self.ledger(writing)
         return as_of_now(experiment, ledger)[0], ledger
 
     def ledger(self, writing: bool = False) -> Ledger:
         """The ledger; see `command_ledger`."""
         return command_ledger(self.storage, writing)
+
+
+def show_code(code: UserCode) -> None:
+    """Prints which files of the user's are about to be run."""
+    files = ", ".join(
+        f"{place} (as {source} keeps it)" if source else place for place, source in code.origins
+    )
+    clear()
+    click.echo(f"runs your code: {files}; --no-code refuses")
 
 
 def command_ledger(storage: str, writing: bool = False) -> Ledger:
@@ -60,7 +87,10 @@ def command_ledger(storage: str, writing: bool = False) -> Ledger:
 
 
 def file_options(command: Any) -> Any:
-    """FILE, --profile and --set: which experiment."""
+    """FILE, --profile, --set and --no-code: which experiment."""
+    command = click.option(
+        "--no-code", is_flag=True, help="Refuse a FILE that names code of its own to run."
+    )(command)
     command = click.option(
         "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override the file's base."
     )(command)
@@ -82,12 +112,17 @@ def storage_option(command: Any) -> Any:
 
 
 def experiment_options(command: Any) -> Any:
-    """FILE, --profile, --set and --storage, which the command is given as one `Asked`."""
+    """FILE, --profile, --set, --no-code and --storage, given to the command as one `Asked`."""
 
     @functools.wraps(command)
     def called(
-        file: Path, profile: str, changes: tuple[str, ...], storage: str, **others: Any
+        file: Path,
+        profile: str,
+        changes: tuple[str, ...],
+        storage: str,
+        no_code: bool,
+        **others: Any,
     ) -> Any:
-        return command(Asked(file, profile, changes, storage), **others)
+        return command(Asked(file, profile, changes, storage, no_code), **others)
 
     return file_options(storage_option(called))

@@ -45,7 +45,7 @@ _STYLES = {
 def plan(asked: Asked, at_once: int | None, no_timing: bool) -> None:
     """Show what FILE would run, what is done, and a forecast; start nothing."""
     with activity("reading the experiment and its results"):
-        experiment, ledger = asked.open()
+        experiment, ledger = asked.open(announce=True)
         made = make_plan(experiment, ledger)
         if made.to_run or experiment.search is not None:
             check_folders(experiment)

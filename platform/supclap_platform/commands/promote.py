@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from supclap.errors import InputError
+from supclap.user_code import is_file
 from supclap.wording import counted
 from supclap_platform.commands.options import Asked, experiment_options
-from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.experiment.reader import DEFAULT_PROFILE, Experiment
 from supclap_platform.search.promotion import promoted
 from supclap_platform.search.winner import read_findings
 
@@ -31,6 +32,7 @@ def promote(asked: Asked, top: int, target: Path) -> None:
     experiment = replace(asked, file=file).experiment()
     if experiment.search is None:
         raise InputError(f"{file}: declares no search, so that there is nothing to promote")
+    _refuse_another_folder(experiment, target)
     ledger = asked.ledger()
     findings = read_findings(experiment, ledger, so_far=True)
     if findings is None or not findings.best:
@@ -46,11 +48,21 @@ def promote(asked: Asked, top: int, target: Path) -> None:
         target.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"--as {target}: cannot be written: {error.strerror}") from None
-    load_experiment(target)
+    replace(asked, file=target, profile=DEFAULT_PROFILE, changes=()).experiment()
     fewer = f" (no more have finished than {len(best)})" if len(best) < top else ""
     click.echo(
         f"wrote {target}: {counted(len(best), 'setting')}{fewer}; next: supclap run {target}"
     )
+
+
+def _refuse_another_folder(experiment: Experiment, target: Path) -> None:
+    """The new file names the same code, which has to lie beside it."""
+    beside = experiment.path.parent
+    named = [name for name in experiment.code.names if is_file(name)]
+    if named and target.parent.resolve() != beside.resolve():
+        raise InputError(
+            f"--as {target}: the file will name {', '.join(named)} of {beside}; write it there"
+        )
 
 
 def _found(file: Path) -> Path:

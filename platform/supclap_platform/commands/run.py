@@ -20,6 +20,7 @@ from supclap_platform.commands.stale import RerunCommand, rerun_stale_option, wi
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.folders import check_folders
 from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.kept_code import keep_code
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan, remember
 from supclap_platform.ledger.snapshot import Snapshot
@@ -69,7 +70,7 @@ def run(
     study_storage: str | None,
 ) -> None:
     """Run what FILE still lacks, then print its table. Run it again to go on after any stop."""
-    experiment = asked.experiment()
+    experiment = asked.experiment(announce=True)
     ledger = asked.ledger(writing=True)
     store = choose_store(
         tracking_uri, ledger.storage
@@ -79,6 +80,7 @@ def run(
         from supclap_platform.search.phase import run_search
 
         check_folders(experiment)
+        keep_code(experiment, ledger)
         rows = make_plan(with_winner(experiment, ledger), ledger)
         _check_machine(rows, address, cpus)  # not after hours of search
         place = (address, cpus, tracking_uri, study_storage)
@@ -106,6 +108,7 @@ def run(
                 executor = _executor(ray, plan, ledger, address, cpus)
             for signature in anew:  # nothing is taken away before Ray is there to make it anew
                 ledger.set_aside(signature)
+            keep_code(whole, ledger)
             remember(plan, ledger)
             if tracker is None:
                 say = _sayer(console)

@@ -11,9 +11,10 @@ import click
 from supclap.errors import INTERRUPTED, InputError
 from supclap.overrides import parse_changes
 from supclap.secrets import has_secret, without_password
-from supclap_platform.commands.options import file_options
+from supclap_platform.commands.options import file_options, show_code
+from supclap_platform.experiment.own_code import CodePolicy
 from supclap_platform.experiment.reader import load_experiment
-from supclap_platform.running.submit import Request, connect, follow
+from supclap_platform.running.submit import Request, connect, entrypoint, follow
 from supclap_platform.running.submit import submit as submit_job
 
 
@@ -25,21 +26,25 @@ from supclap_platform.running.submit import submit as submit_job
 @click.option(
     "--env", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable in the job."
 )
+@click.option("--dry-run", is_flag=True, help="Only list what would be uploaded and started.")
 @click.option("--no-wait", is_flag=True, help="Return when the job is accepted.")
 def submit(
     file: Path,
     address: str,
     profile: str,
     changes: tuple[str, ...],
+    no_code: bool,
     storage: str | None,
     tracking_uri: str | None,
     variables: tuple[str, ...],
+    dry_run: bool,
     no_wait: bool,
 ) -> None:
     """Run FILE on the cluster at --address: upload the code, start, follow, exit as it exits."""
     env = _variables(variables)
     os.environ.update(env)  # the file may name them
-    others = load_experiment(file, profile, parse_changes(changes)).files[1:]
+    policy = CodePolicy(not no_code, announce=show_code)
+    experiment = load_experiment(file, profile, parse_changes(changes), policy)
     options = ["--profile", profile]
     options += [word for change in changes for word in ("--set", change)]
     # The cluster shows a job's command line to everyone, and so does the head's list of processes.
@@ -51,9 +56,16 @@ def submit(
             env[variable] = uri
         elif uri:
             options += [option, uri]
+    request = Request(file, options, env, experiment.files[1:], experiment.code_files)
+    if dry_run:
+        for place in sorted(request.uploaded()):
+            click.echo(f"would upload {place}")
+        click.echo("would upload the packages supclap and supclap_platform")
+        click.echo(f"would start {entrypoint(request)}")
+        return
     client = connect(address)
     with tempfile.TemporaryDirectory(prefix="supclap-submit-") as scratch:
-        job = submit_job(client, Request(file, options, env, others), Path(scratch))
+        job = submit_job(client, request, Path(scratch))
     shown = without_password(address)
     click.echo(f"job {job} at {shown}")
     if no_wait:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from supclap.document import Document, Key, read_document
 from supclap.errors import nearest
 from supclap.overrides import flat
+from supclap.user_code import INSTALLED, UserCode
 from supclap_platform.experiment.checks import (
     check_baselines,
     check_claims,
@@ -29,6 +30,7 @@ from supclap_platform.experiment.columns import AT, Column, check_columns, in_gr
 from supclap_platform.experiment.include import check_names, check_part, included
 from supclap_platform.experiment.layout import Layout, check_layout
 from supclap_platform.experiment.method import Configuration, Method
+from supclap_platform.experiment.own_code import CodePolicy, load_code_of
 from supclap_platform.experiment.rows import DeclaredRow, rows_of
 from supclap_platform.experiment.schema import (
     MOST_CELLS,
@@ -77,12 +79,24 @@ class Experiment:
     # Variant -> seeds that it has by now (`results.looks.with_looks`); as many as the first look
     # needs where it is absent.
     reach: Mapping[str, int] | None = None
+    code: UserCode = field(default=UserCode(), repr=False, compare=False)  # of the user's, loaded
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Its own file, then all that it rests on: profiles, parts and theirs, each once."""
         below = (file for part in self.parts for file in part.files)
         return tuple(dict.fromkeys((self.path, *self.shared, *below)))
+
+    @property
+    def code_files(self) -> dict[str, bytes]:
+        """The sources of its own code and its parts', by their place from its folder."""
+        found = {}
+        for one in (self, *self.parts):
+            above = one.path.parent.relative_to(self.path.parent)
+            for place, content in one.code.files.items():
+                inside = place.startswith(f"{INSTALLED}/")
+                found[place if inside else (above / place).as_posix()] = content
+        return found
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -109,19 +123,28 @@ class Experiment:
 
 
 def load_experiment(
-    path: Path, profile: str = DEFAULT_PROFILE, changes: Mapping[str, Any] | None = None
+    path: Path,
+    profile: str = DEFAULT_PROFILE,
+    changes: Mapping[str, Any] | None = None,
+    policy: CodePolicy | None = None,
 ) -> Experiment:
     """The experiment in a file, under a profile, with ``changes`` (dotted keys) of its base.
 
-    The profile "laptop" exists in every file: where it is not written, it changes nothing.
+    The profile "laptop" exists in every file: where it is not written, it changes nothing. Files
+    that it names under ``code`` are run in this process.
+
+    Args:
+        policy: whether they may be, and where to look for those that are not there.
 
     Raises:
         InputError: one line with file, line, key, what is valid and the nearest valid name.
     """
     document, file, shared = _read(path)
+    policy = policy or CodePolicy()
     if "include" in document.values:
-        return _including(document, file, profile, dict(changes or {}))
-    return _Reader(document, file, profile, dict(changes or {}), shared).experiment()
+        return _including(document, file, profile, dict(changes or {}), policy)
+    code = load_code_of(document, file, policy)
+    return _Reader(document, file, profile, dict(changes or {}), shared, code).experiment()
 
 
 def _read(path: Path) -> tuple[Document, ExperimentFile, tuple[Path, ...]]:
@@ -135,14 +158,19 @@ def _read(path: Path) -> tuple[Document, ExperimentFile, tuple[Path, ...]]:
 
 
 def _including(
-    document: Document, file: ExperimentFile, profile: str, changes: Overrides
+    document: Document,
+    file: ExperimentFile,
+    profile: str,
+    changes: Overrides,
+    policy: CodePolicy,
 ) -> Experiment:
     """An experiment that only includes others, each read under the same profile and changes."""
     parts = []
     for key, path in included(document, file):
         inner, section, shared = _read(path)
         check_part(document, key, inner, section)
-        parts.append((key, _Reader(inner, section, profile, changes, shared).experiment()))
+        code = load_code_of(inner, section, policy)
+        parts.append((key, _Reader(inner, section, profile, changes, shared, code).experiment()))
     check_names(document, file.experiment, [(key, part.name) for key, part in parts])
     return Experiment(
         name=file.experiment,
@@ -172,8 +200,10 @@ class _Reader:
         profile: str,
         changes: Overrides,
         shared: tuple[Path, ...],
+        code: UserCode,
     ) -> None:
         self.shared = shared
+        self.code = code
         self.document = document
         self.file = file
         self.changes = changes
@@ -235,6 +265,7 @@ class _Reader:
             about=" ".join(file.about.split()),
             path=self.document.path,
             shared=self.shared,
+            code=self.code,
             profile=self.profile_name,
             changes=self.changes,
             variants=tuple(variants),

@@ -219,6 +219,8 @@ class ExperimentFile(Section):
     experiment: Name
     about: str = ""
     include: Annotated[tuple[str, ...], Field(max_length=1_000)] = ()  # then it has nothing else
+    # Files beside this one, or installed modules, whose parts the file names (`own_code`).
+    code: Annotated[tuple[str, ...], Field(max_length=100), BeforeValidator(_one_or_more)] = ()
     base: Overrides = Field(default={})
     variants: Annotated[dict[str, Overrides | None], Field(max_length=10_000)] = Field(default={})
     groups: dict[GroupName, Overrides | None] = Field(default={})

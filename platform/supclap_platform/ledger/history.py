@@ -77,6 +77,7 @@ class Histories:
                 if file.is_file():
                     name = file.relative_to(one.path.parent).as_posix()
                     self.keep(history, {f"{above}{name}": file.read_bytes()})
+            self.keep(history, {f"{above}{place}": c for place, c in one.code.files.items()})
         return history
 
     def end(self, history: History, status: str) -> History:

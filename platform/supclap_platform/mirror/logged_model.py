@@ -55,16 +55,16 @@ def log_model(client: Any, run: Any, folder: Folder, step: int) -> str:
         with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
             place = Path(scratch, "logged")
             local = _local(folder, Path(scratch))
-            from supclap.model.folder import read_model  # PyTorch: seconds, for each command
+            from supclap.model.folder import check_model  # PyTorch: seconds, for each command
 
             try:
-                read_model(local)
+                needs_code = check_model(local)
             except InputError as error:
                 raise Damaged(folder.uri, str(error), NO_MODEL) from None
             created = client.create_logged_model(
                 experiment, name=NAME, source_run_id=run_id, model_type="dual encoder"
             )
-            save_flavor(local, place, run_id, created)
+            save_flavor(local, place, run_id, created, needs_code)
             client.log_model_artifacts(created.model_id, str(place))
             ready = client.finalize_logged_model(created.model_id, "READY")
     identity = str(ready.model_id)
@@ -79,8 +79,17 @@ def log_model(client: Any, run: Any, folder: Folder, step: int) -> str:
     return identity
 
 
-def save_flavor(model: Path, place: Path, run_id: str | None = None, logged: Any = None) -> None:
-    """Writes an MLflow model to ``place``: `pyfunc_model.py` beside the files of ``model``."""
+def save_flavor(
+    model: Path,
+    place: Path,
+    run_id: str | None = None,
+    logged: Any = None,
+    needs_code: bool = False,
+) -> None:
+    """Writes an MLflow model to ``place``: `pyfunc_model.py` beside the files of ``model``.
+
+    One that needs code of the user's takes it when it is loaded: ``model_config={"code": FILE}``.
+    """
     import mlflow.pyfunc
     from mlflow.models import Model
 
@@ -99,6 +108,7 @@ def save_flavor(model: Path, place: Path, run_id: str | None = None, logged: Any
             *(f"{name}=={version(name)}" for name in REQUIREMENTS),
         ],
         signature=model_signature(),
+        model_config={"code": ""} if needs_code else None,
         mlflow_model=described,
     )
 

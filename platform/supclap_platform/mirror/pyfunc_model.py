@@ -23,7 +23,9 @@ class SupCLAPModel(PythonModel):
         # MLflow runs this file also to log a model: a driver need not import PyTorch for that.
         from supclap.model.clap import load
 
-        self._model = load(context.artifacts["model"])
+        # A model that needs a part of somebody's own is loaded with model_config={"code": FILE}.
+        code = (context.model_config or {}).get("code")
+        self._model = load(context.artifacts["model"], code or ())
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None

@@ -24,6 +24,7 @@ from supclap.run_files import MODEL
 from supclap.secrets import masked, without_password
 from supclap.storage import Folder
 from supclap.stored import as_kind, read_values
+from supclap.user_code import fetch, needed_by, parts_of
 from supclap.wording import gist
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.method import Configuration, Method
@@ -52,12 +53,18 @@ class Task:
     resources: Resources
     storage: str  # path or URI
     experiment: str
-    code: Mapping[str, str]  # the driver's modules, each with its hash
+    code: Mapping[str, str]  # the driver's modules and the parts of the user's, each with its hash
     host: str  # of the driver
     method: Method
+    user_code: str = ""  # which of the storage's code is loaded first (`supclap.user_code`)
+
+    def load_code(self) -> None:
+        """Loads the user's code that the cell needs, from the storage. Raises InputError."""
+        if self.user_code:
+            fetch(Folder.at(self.storage), self.user_code)
 
     def configuration(self) -> Configuration:
-        """The cell's configuration. Raises InputError."""
+        """The cell's configuration, once its code is loaded. Raises InputError."""
         return self.method.parse_stored(self.config, self.label)
 
 
@@ -77,7 +84,9 @@ class Ending:
 
 
 def task_of(cell: Cell, ledger: Ledger, experiment: str) -> Task:
-    """The task for a cell."""
+    """The task for a cell; what it needs of the user's code is in the storage then."""
+    code = needed_by(cell.config)
+    code.write(ledger.storage)
     return Task(
         label=cell.label,
         signature=cell.signature,
@@ -85,9 +94,10 @@ def task_of(cell: Cell, ledger: Ledger, experiment: str) -> Task:
         resources=cell.resources,
         storage=ledger.storage.place,
         experiment=experiment,
-        code=cell.method.all_code(),
+        code={**cell.method.all_code(), **parts_of(cell.config)},
         host=os.uname().nodename,
         method=cell.method,
+        user_code=code.hash,
     )
 
 
@@ -188,6 +198,11 @@ def _checked_ledger(task: Task) -> Ledger:
         InputError: the node runs other code than the driver, or does not see its storage.
     """
     here = os.uname().nodename
+    if task.user_code:
+        _seen_ledger(task)
+        task.load_code()
+        config = task.configuration()  # of a search's code, what this cell alone needs
+        needed_by(config).write(Folder.at(task.storage))
     own = task.method.code(task.configuration())
     other = sorted(name for name in own if own[name] != task.code.get(name))
     if other and here == task.host:
@@ -200,6 +215,11 @@ def _checked_ledger(task: Task) -> Ledger:
             f"the node {here} has other code than the driver ({', '.join(other)}): install the "
             "same on every node, or use `supclap submit`, which uploads it"
         )
+    return _seen_ledger(task)
+
+
+def _seen_ledger(task: Task) -> Ledger:
+    here = os.uname().nodename
     ledger = open_ledger(task.storage)
     if not ledger.storage.exists(f"{EXPERIMENTS}/{task.experiment}"):
         raise InputError(
@@ -342,6 +362,7 @@ def _work(arguments: dict[str, Any]) -> None:
     first = get_context().get_world_rank() == 0
     with captured(folder, task.label), noted(folder) if first else contextlib.nullcontext():
         try:
+            task.load_code()
             run = Run(folder, lambda _: None, _models(ledger))
             task.method.fit(task.configuration(), run)
         except (InputError, RunError) as error:

@@ -1,7 +1,8 @@
 """An experiment as a Ray job: the code is uploaded, `supclap run` starts on the cluster's head.
 
-What travels is the two packages and the experiment file: no data, no results, no environment. They
-lie side by side in the job's working directory, which Ray puts on the path of driver and workers.
+What travels is the two packages, the experiment file and the code that it names: no data, no
+results, no environment. They lie side by side in the job's working directory, which Ray puts on the
+path of driver and workers.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from supclap.errors import InputError
 from supclap.secrets import masked, without_password
+from supclap.user_code import INSTALLED
 from supclap.wording import gist
 
 CODE = ("*.py", "*.yaml", "*.json", "*.html", "*.css", "py.typed")
@@ -34,11 +36,23 @@ class Request:
     options: Sequence[str] = ()  # of `supclap run`
     env: Mapping[str, str] | None = None  # of the job: its driver and its workers
     others: Sequence[Path] = ()  # the files that it names, in its folder or below
+    code: Mapping[str, bytes] = field(default_factory=dict)  # by place (`Experiment.code_files`)
 
     @property
     def place(self) -> str:
         """Where the file lies in the job's working directory."""
-        return f"{TOGETHER}/{self.file.name}" if self.others else FILE
+        return f"{TOGETHER}/{self.file.name}" if self.others or self.code else FILE
+
+    def uploaded(self) -> dict[str, bytes]:
+        """What is uploaded besides the two packages, by its place in the working directory."""
+        files = {self.place: self.file.read_bytes()}
+        for other in self.others:
+            below = other.relative_to(self.file.parent).as_posix()
+            files[f"{TOGETHER}/{below}"] = other.read_bytes()
+        for place, content in self.code.items():
+            inside = place.removeprefix(f"{INSTALLED}/")
+            files[f"{TOGETHER}/{place}" if inside == place else inside] = content
+        return files
 
 
 def lay_out(request: Request, folder: Path) -> Path:
@@ -53,11 +67,10 @@ def lay_out(request: Request, folder: Path) -> Path:
                 target = folder / source.name / path.relative_to(source)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, target)
-    for file in (request.file, *request.others):
-        below = Path(TOGETHER, file.relative_to(request.file.parent)) if request.others else FILE
-        target = folder / below
+    for place, content in request.uploaded().items():
+        target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file, target)
+        target.write_bytes(content)
     return folder
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from supclap.events import EpochEnded, Event, Started
+from supclap.user_code import parts_of
 from supclap_platform.experiment.method import Configuration, Method
 from supclap_platform.experiment.search import Objective
 from supclap_platform.ledger.ledger import Ledger, open_ledger
@@ -35,6 +36,7 @@ def config_of(trial: Trial) -> dict[str, str]:
             "label": cell.label,
             "signature": cell.signature,
             "config": cell.method.stored(cell.config),
+            "parts": parts_of(cell.config),
             "resources": cell.resources.model_dump(mode="json"),
         }
         for cell in trial.cells
@@ -50,6 +52,7 @@ def run_trial(config: dict[str, Any], common: Common | None = None) -> None:
     from supclap_platform.experiment.schema import Resources
 
     assert common is not None
+    common.task.load_code()  # before a configuration may name a part of it
     tasks = []
     for cell in json.loads(config["trial"])["cells"]:
         tasks.append(
@@ -58,6 +61,7 @@ def run_trial(config: dict[str, Any], common: Common | None = None) -> None:
                 label=cell["label"],
                 signature=cell["signature"],
                 config=cell["config"],
+                code={**common.task.code, **cell["parts"]},
                 resources=Resources.model_validate(cell["resources"]),
             )
         )

@@ -134,7 +134,8 @@ def _trials(
     """
     experiment = book.trials.experiment
     cell = book.trials.probe().cells[0]
-    task = replace(task_of(cell, ledger, experiment.name), label="", signature="")
+    task = task_of(cell, ledger, experiment.name)
+    task = replace(task, label="", signature="", user_code=experiment.code.hash)
     common = Common(task, book.search.objectives)
     with announce(ledger, experiment.name) as driver, View(console) as view:
         search = StudySearch(book, ledger, lambda line: view.say(line, "red"), executor.require_ray)

@@ -27,6 +27,7 @@ def promoted(experiment: Experiment, best: Sequence[Ranked], source: str) -> str
     parts: dict[str, Any] = {
         "experiment": f"{experiment.name[:50]}-top",
         "about": f"The best settings of {experiment.name} on seeds that it has not seen.",
+        **({"code": list(experiment.code.names)} if experiment.code else {}),
         "base": _plain(search.settings.base),
     }
     lines = [
