@@ -39,6 +39,7 @@ def notes_of(
             f"Seeds were added to a row until the claims on it were decided, at most "
             f"{experiment.looks.at_most}: {'; '.join(_counts(rows))}."
         )
+        yield _what_varies(experiment)
     yield from sorted({cell.method.selection(cell.config) for cell in cells})
     yield from gaps_of(rows, experiment.columns)
     if any(not entry.complete for row in rows for entry in row.entries):
@@ -59,6 +60,17 @@ def notes_of(
             yield f"Rows without a published number: {', '.join(lacking)}."
     yield from (f"MIXED: {what}." for what in mixed_up)
     yield from (_stale(one, len(results)) for one in stale)
+
+
+def _what_varies(experiment: Experiment) -> str:
+    """What a seed stands for."""
+    stage = experiment.stage
+    also = " and the stage that they start from" if stage and not stage.per_seed else ""
+    own = ", and each has a stage of its own" if stage and stage.per_seed else ""
+    return (
+        f"Seeds vary first weights and the order of the data{own}; the clips{also} are the same "
+        "for all, so verdicts speak of these."
+    )
 
 
 def _counts(rows: Sequence[Row]) -> Iterable[str]:

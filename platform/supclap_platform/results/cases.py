@@ -38,6 +38,7 @@ class Case:
     measured: str
     values: list[float]  # one for each seed that can be compared
     wanted: int
+    seeds: list[int] = field(default_factory=list)  # of the values
     reasons: list[str] = field(default_factory=list)  # why it cannot be judged
     remarks: list[str] = field(default_factory=list)
     pairs: list[tuple[float, float]] = field(default_factory=list)
@@ -125,6 +126,7 @@ def _differences(claim: Greater | Within, evidence: Evidence, over_queries: bool
         f"{first} − {second}",
         [a - b for a, b in pairs],
         wanted=len(evidence.runs(first)),
+        seeds=seeds,
         pairs=pairs,
         scale=max((abs(value) for pair in pairs for value in pair), default=0.0),
     )
@@ -155,6 +157,7 @@ def _slopes(claim: Trend, evidence: Evidence) -> Case:
             broken.append(seed)
         else:
             case.values.append(float(np.polyfit(epochs, values, 1)[0]))
+            case.seeds.append(seed)
             case.scale = max(case.scale, *(abs(value) / max(epochs) for value in values))
             taus.append(float(kendalltau(epochs, values).statistic))
     if lacking:

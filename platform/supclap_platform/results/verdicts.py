@@ -14,10 +14,12 @@ from supclap_platform.experiment.claims import Claim, Trend
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.cases import Case, build_case
+from supclap_platform.results.doubts import collapses, fragile
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.inference import LEVEL, Equivalence, MeanTest, sign_flip
 from supclap_platform.results.looks import Step, walk, with_looks
 from supclap_platform.results.power import contrast_of, contrasts_of, seeds_needed
+from supclap_platform.results.sequential import design_of
 from supclap_platform.results.statistics import step_down, summarise
 from supclap_platform.results.table import Run
 
@@ -116,7 +118,13 @@ def _sequential(
             standing.path,
             waiting=standing.open and not course.over,
         )
-        found.append(replace(verdict, look=look))
+        remarks = verdict.remarks
+        if verdict.outcome is not Outcome.UNDECIDED and verdict.p and standing.look is not None:
+            question = int(verdict.outcome is Outcome.NEGLIGIBLE)
+            factor = standing.corrected[question] / verdict.p
+            design = design_of(course.looks)
+            remarks = (*remarks, *fragile(case, question, factor, design, standing.look))
+        found.append(replace(verdict, look=look, remarks=remarks))
     return tuple(found)
 
 
@@ -126,7 +134,8 @@ def _verdict(
     outcome, answered = _outcome(case, corrected)
     runs = tuple((name, run) for name in case.claim.variants for run in evidence.runs(name))
     old = len({run.signature for _, run in runs} & evidence.stale)
-    remarks = [*case.remarks, *([f"{old} of its runs are of earlier code (stale)"] if old else [])]
+    remarks = [*case.remarks, *collapses(case, evidence)]
+    remarks += [f"{old} of its runs are of earlier code (stale)"] if old else []
     verdict = Verdict(
         claim=case.claim,
         outcome=outcome,
