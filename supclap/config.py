@@ -398,6 +398,11 @@ class MetricConfig(OpenSection):
     name: str
 
 
+# What may stand in the name of a metric that a run reports.
+_LABEL = r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}"
+_LABEL_SAID = "1 to 40 letters, digits, '-' and '_'"
+
+
 class RunConfig(Section):
     """One training run."""
 
@@ -441,6 +446,9 @@ class RunConfig(Section):
     @field_validator("metrics")
     @classmethod
     def _reported(cls, metrics: dict[str, MetricConfig]) -> dict[str, MetricConfig]:
+        for label, section in metrics.items():
+            if label != section.name and not re.fullmatch(_LABEL, label):
+                raise ValueError(f"the name {shown(label)} is not {_LABEL_SAID}")
         if metrics:  # what they report is known once their classes are
             own_names(metrics)
         return metrics
@@ -449,10 +457,8 @@ class RunConfig(Section):
     @classmethod
     def _names(cls, also: dict[str, AlsoConfig]) -> dict[str, AlsoConfig]:
         for name in also:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", name):
-                raise ValueError(
-                    f"the name {shown(name)} is not 1 to 40 letters, digits, '-' and '_'"
-                )
+            if not re.fullmatch(_LABEL, name):
+                raise ValueError(f"the name {shown(name)} is not {_LABEL_SAID}")
         return also
 
     @field_validator("batch_size")

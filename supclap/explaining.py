@@ -9,6 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from supclap.errors import closest, nearest
+from supclap.open_section import OpenSection
 from supclap.wording import one_line, shown
 
 
@@ -89,6 +90,21 @@ def section_at(model: type[BaseModel], path: list[str]) -> type[BaseModel]:
             if get_origin(annotation) is dict:
                 next(keys, None)  # a name of the user's own
     return model
+
+
+def default_at(model: type[BaseModel], path: list[str]) -> Any:
+    """The default of the key at ``path`` below ``model``, be it a section's or a part's own, where
+    its label names the part (``loss.terms.angle.margin``); None where there is none."""
+    section = section_at(model, path[:-1])
+    field = section.model_fields.get(path[-1])
+    if issubclass(section, OpenSection) and len(path) > 1:
+        if field is None:
+            return section.default_of_own(path[-2], path[-1])
+        if path[-1] == section.names_part[0] and field.is_required():
+            return path[-2]
+    if field is None or field.is_required():
+        return None
+    return field.get_default(call_default_factory=True)
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:

@@ -197,7 +197,8 @@ def _try_head(config: HeadConfig, width: int, dim: int) -> None:
     import torch
 
     from supclap.model.registry import make_head
-    from supclap.model.results import check_rows, guarded
+    from supclap.model.results import check_rows
+    from supclap.parts.calling import guarded
 
     with _meta():
         head = make_head(config, width, dim)

@@ -61,7 +61,7 @@ def own_names(metrics: Mapping[str, Named]) -> list[OwnName]:
     """
     found = []
     for label, section in metrics.items():
-        if label in RESERVED or "." in label:
+        if label in RESERVED:
             raise ValueError(f"a metric cannot be called '{label}': SupCLAP's own begin so")
         for name in _class(section.name).names:
             one = OwnName(label, section.name, name)

@@ -35,6 +35,13 @@ class OpenSection(Section):
         declared = () if part is None else self.for_the_part & part.keys.model_fields.keys()
         return {name: getattr(self, name) for name in declared} | (self.__pydantic_extra__ or {})
 
+    @classmethod
+    def default_of_own(cls, name: str, key: str) -> Any:
+        """What the part of that name says of a key of its own; None where it says nothing."""
+        part = registry.own(cls.names_part[1], name)
+        field = None if part is None else part.keys.model_fields.get(key)
+        return None if field is None else field.get_default(call_default_factory=True)
+
     @model_validator(mode="before")
     @classmethod
     def _keys_of_the_part(cls, values: Any) -> Any:

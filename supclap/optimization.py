@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from supclap import registry
 from supclap.config import OptimizerConfig
-from supclap.parts.calling import calling, wrong
+from supclap.parts.calling import guarded, wrong
 from supclap.parts.optimizer import Optimizer, Schedule
 from supclap.wording import shown
 
@@ -73,7 +73,7 @@ def build_optimizer(
     groups = [{"lr": config.lr, "betas": config.betas, **group} for group in groups]
     part = optimizer_part(config)
     wanted = [id(p) for group in groups for p in group["params"]]
-    with calling(part, "build"):
+    with guarded(part, "build"):
         optimizer = part.build([group for group in groups if group["params"]])
     if not isinstance(optimizer, torch.optim.Optimizer):
         gave = type(optimizer).__name__
@@ -125,7 +125,7 @@ def learning_rate(config: OptimizerConfig, step: int, steps_per_epoch: int, epoc
     name, keys = (named, {}) if isinstance(named, str) else (named.name, named.own_keys)
     part: Schedule = registry.class_of("schedule", name)(**keys)
     part.warmup = warmup
-    with calling(part, "share"):
+    with guarded(part, "share"):
         share = part.share(step, steps_per_epoch, epochs)
     number = isinstance(share, int | float) and not isinstance(share, bool)
     if not number or not math.isfinite(share) or share < 0:

@@ -21,7 +21,7 @@ from supclap.losses.distributed import GlobalBatchLoss
 from supclap.losses.multilingual import View
 from supclap.model.clap import CLAP
 from supclap.optimization import optimizer_part
-from supclap.parts.calling import calling
+from supclap.parts.calling import guarded
 from supclap.workers import Workers
 
 
@@ -130,7 +130,7 @@ class Step:
         figures |= {name: sum(one[name] for one in seen) / len(seen) for name in seen[0]}
         if self.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
-        with calling(self.optimizer_part, "step"):
+        with guarded(self.optimizer_part, "step"):
             self.optimizer.step()
         return figures
 

@@ -37,7 +37,7 @@ from supclap.measurement import better, check_metric, measure_retrieval
 from supclap.model.clap import CLAP, build_model
 from supclap.model.frozen import frozen_hashes
 from supclap.optimization import build_optimizer, set_learning_rate, state_of
-from supclap.parts.calling import calling
+from supclap.parts.calling import guarded
 from supclap.progress import STEPS, activity, epoch_name
 from supclap.record import Record, writing
 from supclap.sets import choose_sets
@@ -190,7 +190,7 @@ def fit(
             started = _go_on(progress, started, folder)
             restore(model, state["model"])
             restore(loss, state["loss"])
-            with calling(step.optimizer_part, "load_state_dict"):
+            with guarded(step.optimizer_part, "load_state_dict"):
                 optimizer.load_state_dict(state["optimizer"])
     workers.from_first(lambda: record.begin(config))
     workers.from_first(lambda: record.write_events(progress.events))

@@ -23,9 +23,10 @@ from supclap.model.registry import (
     make_head,
     make_text,
 )
-from supclap.model.results import check_rows, check_tokens, guarded
+from supclap.model.results import check_rows, check_tokens
 from supclap.model.tokens import Tokens
 from supclap.model.waveform import as_waveform, fit, read_audio
+from supclap.parts.calling import guarded
 from supclap.user_code import load_given
 
 AudioInput = str | Path | np.ndarray | Tensor

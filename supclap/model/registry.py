@@ -10,9 +10,8 @@ from torch import Tensor
 
 from supclap import registry
 from supclap.config import AudioConfig, HeadConfig, TextConfig
-from supclap.model.results import guarded
 from supclap.model.tokens import Tokens
-from supclap.parts.calling import wrong
+from supclap.parts.calling import guarded, wrong
 from supclap.parts.encoder import Source
 from supclap.parts.head import Head
 from supclap.parts.part import Part

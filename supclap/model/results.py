@@ -1,22 +1,14 @@
-"""Calls of encoders and heads: what they return is held to what their protocols promise."""
+"""What encoders and heads return, held to what their protocols promise."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from supclap.model.tokens import Tokens
-from supclap.parts.calling import calling, wrong
-
-
-def guarded(part: Any, method: str) -> AbstractContextManager[None]:
-    """`supclap.parts.calling` for whatever is not of this package: a fault of a built-in encoder is
-    one of the program."""
-    built_in = type(part).__module__.startswith("supclap.")
-    return nullcontext() if built_in else calling(part, method)
+from supclap.parts.calling import wrong
 
 
 def check_rows(part: Any, method: str, found: Any, rows: int, width: int | None = None) -> None:

@@ -115,6 +115,17 @@ def test_a_key_of_the_sections_name_is_the_sections_key() -> None:
         config_of("frozen")
 
 
+def test_a_key_may_mean_what_it_likes_when_a_saved_model_is_opened(tmp_path: Path) -> None:
+    """One layer used many times: more `layers` than a folder's weights have tensors."""
+
+    @register("again")
+    class Again(Loudness):
+        layers: int = 500
+
+    model_of("again").save(tmp_path / "m")
+    assert supclap.load(tmp_path / "m").config.audio.layers == 500
+
+
 def test_equal_seeds_give_equal_weights_and_the_paper_s_head_is_the_default() -> None:
     state, again = model_of().state_dict(), model_of().state_dict()
     assert all((state[name] == again[name]).all() for name in state)

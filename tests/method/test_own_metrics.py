@@ -146,7 +146,8 @@ def test_a_declaration_that_says_nothing_clear_is_refused(
     [
         ({"t2a": {"name": "own"}}, "a metric cannot be called 't2a'"),
         ({"eng": {"name": "own"}}, "a metric cannot be called 'eng'"),
-        ({"a.b": {"name": "own"}}, r"a metric cannot be called 'a\.b'"),
+        ({"a.b": {"name": "own"}}, r"metrics: the name 'a\.b' is not 1 to 40 letters"),
+        ({"a b": {"name": "own"}}, "metrics: the name 'a b' is not 1 to 40 letters"),
         ({"own": {"names": ["x"]}}, r"unknown key 'metrics\.own\.names'"),
         ({"gap": {}}, "no metric 'gap'"),
     ],

@@ -45,6 +45,7 @@ class Gap(Metric):
     names = ("gap.low", "gap.high", "gap.neither")
     lower = ("gap.low",)
     higher = ("gap.high",)
+    k: int = 5
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +140,19 @@ def test_a_search_knows_its_objectives_direction(
     search = load(tmp_path, SEARCH, objective=objective).search
     assert search is not None
     assert [(one.metric, one.direction) for one in search.objectives] == found
+
+
+def test_a_search_starts_from_a_parts_own_values(tmp_path: Path) -> None:
+    """Also of a part that is one of several, and of one that the base does not have yet."""
+    space = "metrics.gap.k: {integer: [1, 9]}, metrics.gap.name: {fixed: gap}"
+    text = SEARCH.replace("space: {", f"start: [{{loss.temperature: 0.07}}]\n  space: {{{space}, ")
+    search = load(tmp_path, text.replace("gap: {}", "gap: {k: 3}"), objective="val.gap.low").search
+    assert search is not None
+    assert search.start[0]["metrics.gap.k"] == 3
+    without = text.replace("metrics: {gap: {}}", "epochs: 2")
+    search = load(tmp_path, without, objective="val.t2a.R@1").search
+    assert search is not None
+    assert search.start[0]["metrics.gap.k"] == 5
 
 
 def test_a_group_stands_before_it_as_before_any_metric(tmp_path: Path) -> None:

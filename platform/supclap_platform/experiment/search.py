@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from supclap.document import Document, Key
 from supclap.errors import InputError
-from supclap.explaining import explain, section_at
+from supclap.explaining import default_at, explain
 from supclap.wording import shown
 from supclap_platform.experiment.columns import AT
 from supclap_platform.experiment.method import Configuration
@@ -289,17 +289,11 @@ def value_at(config: Configuration, dotted: str) -> Any:
     node: Any = config
     parts = dotted.split(".")
     for at, part in enumerate(parts):
-        below = getattr(node, part, None)
+        below = node.get(part) if isinstance(node, Mapping) else getattr(node, part, None)
         if below is None and at < len(parts) - 1:
-            return _default_of(type(node), parts[at:])
+            return default_at(type(config), parts)
         node = below
     return node
-
-
-def _default_of(model: Any, parts: list[str]) -> Any:
-    section = section_at(model, parts[:-1])
-    field = section.model_fields.get(parts[-1])
-    return field.get_default(call_default_factory=True) if field is not None else None
 
 
 def _check_installed(document: Document, section: SearchSection) -> None:
