@@ -55,13 +55,7 @@ def part_of(length: int, rank: int, size: int) -> slice:
 
 def batches_of(config: RunConfig, train: Clips) -> Batches:
     """The batches of a run over the clips of its train split. Raises InputError as `Batches`."""
-    data, order = config.data, config.data.order
-    made = None
-    if order is not None:
-        from supclap.parts.making import make_part, place_of  # needs PyTorch
-
-        keys = order.own_keys
-        made = make_part("batch order", order.name, keys, place_of(config), config.seed)
+    data = config.data
     return Batches(
         train.captions,
         data.languages,
@@ -72,12 +66,24 @@ def batches_of(config: RunConfig, train: Clips) -> Batches:
         limit=data.limit,
         noise=data.noise,
         hard_negatives=data.hard_negatives,
-        order=made,
+        order=order_of(config),
         labels=train.labels,
         seconds=train.lengths / SAMPLE_RATE,
         epochs=config.epochs,
         source=f"split '{data.train}'",
     )
+
+
+def order_of(config: RunConfig) -> BatchOrder | None:
+    """The batch order of the user's that a run names, or None. Raises PartError."""
+    order = config.data.order
+    if order is None:
+        return None
+    from supclap.parts.making import make_part, place_of  # needs PyTorch
+
+    place = place_of(config)
+    made: BatchOrder = make_part("batch order", order.name, order.own_keys, place, config.seed)
+    return made
 
 
 class Batches:

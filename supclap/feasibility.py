@@ -55,6 +55,7 @@ def check_run(config: RunConfig, workers: int = 1) -> None:
     _check_loss(config.loss)
     _check_encoders(config.model)
     _check_optimizer(config)
+    _check_order(config)
     _check_augmentations(config)
     data = config.data
     if data.name == "soundscenes":
@@ -142,10 +143,18 @@ def _check_loss(loss: LossConfig) -> None:
         check_temperature(loss.temperature, learned)
 
 
+def _check_order(config: RunConfig) -> None:
+    """It can be made; what it makes of the pairs is seen when there are some (`check_data`)."""
+    if config.data.order is not None:
+        from supclap.batches import order_of
+
+        order_of(config)
+
+
 def _check_augmentations(config: RunConfig) -> None:
     """They can be made, and change nothing that a frozen encoder has computed once."""
     if not config.data.augment:
-        return  # without PyTorch
+        return
     from supclap.augmenting import made
     from supclap.parts.augmentation import methods_of
 

@@ -1,9 +1,10 @@
 """How long a run would take on this machine: some of its steps, timed on made-up sounds and words.
 
 For a first forecast, before anything has finished. No data are needed but their numbers. What is
-timed: the encoders forwards and backwards, InfoNCE, the optimizer's step, features, measuring. What
-is not: reading sounds from disk, what a regularization adds at the embeddings, the exchange between
-workers. A batch that would not fit the seconds given is timed in a part and taken for linear.
+timed: the encoders forwards and backwards, InfoNCE, the optimizer's step, features, augmentations,
+measuring. What is not: reading sounds from disk, what a regularization adds at the embeddings, the
+exchange between workers. A batch that would not fit the seconds given is timed in a part and taken
+for linear.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 from supclap.bounds import clip_seconds
 from supclap.config import LossConfig, RunConfig
 from supclap.data import look_at
+from supclap.data.clips import Caption
 from supclap.errors import InputError
 from supclap.losses import build_loss
 from supclap.model.clap import CLAP, Level, build_model
@@ -146,7 +148,10 @@ class _Timer:
         more, asked = self.sizes.last
         measuring = epochs * (clips * hearing + captions * reading) + more * hearing
         measuring += asked * reading
-        features = (self.sizes.train + clips + more) * feature
+        augmenting, hears = self._augmentations()
+        heard = self.sizes.train * (epochs if hears else 1)  # else they are kept
+        features = (heard + clips + more) * feature
+        features += epochs * batches * self.config.batch_size * augmenting
         every = (self.sizes.train + clips + more) * listening
         once = every + (self.sizes.pairs * self.texts + captions + asked) * encoding
         seconds = epochs * batches * step + (measuring + features) / self.workers
@@ -213,6 +218,33 @@ class _Timer:
             return reading, 0.0
         tokens = self._tokens(rows)
         return reading, self._timed(lambda: text.outputs(tokens)) / rows
+
+    def _augmentations(self) -> tuple[float, bool]:
+        """Seconds for a clip of what the run's augmentations do to it in an epoch, and whether its
+        features then have to be computed anew."""
+        if not self.config.data.augment:
+            return 0.0, False
+        from supclap.augmenting import Augmenter, made
+
+        languages = self.config.data.languages[: self.texts]
+        said = [[Caption(text, language) for language in languages] for text in WORDS]
+        rows = np.arange(len(WORDS))
+        sections = self.config.data.augment.items()
+        parts = {label: made(label, section, self.config) for label, section in sections}
+        augmenter = Augmenter(parts, self.config.seed, said, rows, rows)
+        sound = self._noise(1)[0].cpu().numpy()
+        features = self.model.audio.features(self._noise(1))[0].cpu().numpy()
+
+        def change() -> None:
+            for row, captions in enumerate(said):
+                texts = tuple(caption.text for caption in captions)
+                numbers = [0] * len(texts)
+                augmenter.example(row, numbers, texts, languages, 0, lambda _: sound.copy())
+                augmenter.features(row, features.copy(), 0)
+                if augmenter.reads:
+                    self.model.text.tokenize(texts, languages)
+
+        return self._timed(change) / len(said), augmenter.hears
 
     def _timed(self, work: Callable[[], object]) -> float:
         began = time.monotonic()

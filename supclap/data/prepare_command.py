@@ -98,10 +98,9 @@ def _own(name: str, code: Sequence[str], changes: Sequence[str], folder: Path | 
         return None
     from supclap import registry
     from supclap.config import parse_config
-    from supclap.user_code import load_code
+    from supclap.user_code import load_given
 
-    for file in code:
-        load_code([Path(file).name], Path(file).parent)
+    load_given(code)
     if registry.own("data source", name) is None and name in SOURCES and not changes:
         return None
     from supclap.data.sources.own import list_items, source_in

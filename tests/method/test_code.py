@@ -6,17 +6,30 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny_run import make_collection, tiny_config
 
 import supclap
+from supclap import registry
 from supclap.code import NO_EFFECT, PACKAGE, PARTS, Code, code_version, own_code, version_of
 from supclap.config import parse_config
+from supclap.parts import (
+    Augmentation,
+    BatchOrder,
+    DataSource,
+    Example,
+    Item,
+    TrainingPairs,
+    register,
+)
 from supclap.storage import Folder
 from supclap.syntax import parse
 from supclap.training import fit
@@ -192,13 +205,43 @@ TRACED: list[dict[str, Any]] = [
     {"loss": {"name": "infonce", "multilingual": "kcl"}, "data.languages": ["eng", "deu"]},
     {"model.audio": {"name": "transformer", "width": 32, "layers": 1}, "loss.svr": None},
     {"data": {"name": "soundscenes", "folder": None, "clips": 64, "seconds": 1.0}},
+    {"data": {"name": "hums", "folder": None, "order": "turn", "augment": {"louder": {}}}},
 ]
+
+
+class Hums(DataSource):
+    def items(self) -> Iterator[Item]:
+        for n in range(32):
+            sound = partial(np.sin, np.arange(8000) * 0.01 * (n + 1))
+            split = ("train", "train", "val", "test")[n % 4]
+            yield Item(sound, [f"hum {n}"], split=split, clip_id=f"{n}")
+
+
+class Turn(BatchOrder):
+    def order(self, pairs: TrainingPairs, epoch: int, generator: np.random.Generator) -> np.ndarray:
+        return np.roll(np.arange(len(pairs)), epoch)
+
+
+class Louder(Augmentation):
+    def mix(self, own: Example, other: Example, generator: np.random.Generator) -> Example:
+        return replace(own, waveform=own.waveform + other.waveform)
+
+    def features(self, features: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        return features + 1
+
+
+@pytest.fixture
+def own_parts() -> Iterator[None]:
+    with registry.forgotten():
+        for part in (Hums, Turn, Louder):
+            register(part.__name__.lower())(part)
+        yield
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("changes", TRACED, ids=lambda changes: next(iter(changes)))
 def test_a_run_executes_no_function_of_a_module_that_its_version_leaves_out(
-    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_parts: None
 ) -> None:
     monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path / "cache"))
     make_collection(tmp_path / "tones")

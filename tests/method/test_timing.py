@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_run import make_collection, tiny_config
 
+from supclap import registry
 from supclap.config import DataConfig, parse_config
 from supclap.data.soundscenes import soundscenes_collection
 from supclap.data.soundscenes.build import seconds_to_make
 from supclap.errors import InputError
+from supclap.parts import Augmentation, register
 from supclap.timing import Sizes, estimate, sizes_of
 
 
@@ -79,3 +83,20 @@ def test_what_cannot_be_timed_here_says_why(
     other = tiny_config(make_collection(tmp_path / "data"), data__test="testing")
     with pytest.raises(InputError, match="no split 'testing'"):
         estimate(other)
+
+
+def test_what_augmentations_take_in_every_epoch_is_a_part_of_it(tmp_path: Path) -> None:
+    class Slow(Augmentation):
+        def waveform(self, waveform: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+            time.sleep(0.05)
+            return waveform
+
+        def caption(self, text: str, language: str, generator: np.random.Generator) -> str:
+            time.sleep(0.05)
+            return text
+
+    data = make_collection(tmp_path / "data")
+    with registry.forgotten():
+        register("slow")(Slow)
+        found = estimate(tiny_config(data, data__augment={"slow": {}}))
+    assert found.seconds > 2 * 24 * (0.05 + 0.05)  # two epochs of 24 clips
