@@ -16,6 +16,7 @@ from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.folders import check_folders
 from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.declared import late
 from supclap_platform.ledger.forecast import Forecast, forecast, time_shapes
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan
@@ -143,6 +144,7 @@ def _remarks(plan: Plan, ledger: Ledger) -> Iterator[Text]:
         for earlier, today in EARLIER_NAMES.items():
             if earlier in words or any(word.endswith(f".{earlier}") for word in words):
                 yield Text(f"{part.path.name}: {earlier} is the earlier name of {today}", "yellow")
+        yield from (Text(line, "yellow") for line in _late(part, plan, ledger))
     yield from (Text(line, style="yellow") for line in stale_lines(plan.stale))
     # A remark: what is planned here may be meant for a cluster.
     unfit = misfit(plan.to_run, machine(plan.to_run))
@@ -158,6 +160,16 @@ def _remarks(plan: Plan, ledger: Ledger) -> Iterator[Text]:
         elif status is Status.RUNNING:
             holder = plan.leases[cell.signature]
             yield Text(f"running: {cell.label}, on {holder.host}, process {holder.pid}")
+
+
+def _late(part: Experiment, plan: Plan, ledger: Ledger) -> Iterator[str]:
+    """What is asked, or would be by a run, after there were results."""
+    cells = plan.cells if part is plan.experiment else cells_of(part)
+    found = late(part, cells, plan.results.keys(), ledger)
+    for claim, words in found.claims.items():
+        yield f"'{claim.text}': {words}; its verdict says so"
+    if found.seeds:
+        yield f"{found.seeds}; the verdicts say so"
 
 
 def _forecast_line(expected: Forecast) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,6 +10,7 @@ from enum import StrEnum
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.identity import digest
 from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.declared import declare
 from supclap_platform.ledger.leases import LeaseName
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.records import Known, Result, State
@@ -98,14 +100,18 @@ def profile_key(experiment: Experiment) -> str:
 
 
 def remember(plan: Plan, ledger: Ledger) -> None:
-    """Notes the plan's cells in the ledger: a run calls it before it starts any.
+    """Notes the plan's cells in the ledger, and what is asked of them: a run calls it before it
+    starts any.
 
     Those of an including experiment are noted for each of its parts too.
     """
+    done = {s for s, status in plan.statuses.items() if status in (Status.DONE, Status.STALE)}
     for one in (plan.experiment, *plan.experiment.parts):
         cells = plan.cells if one is plan.experiment else cells_of(one)
         known = [Known(c.variant, c.seed, c.signature, shape(c), c.group) for c in cells]
         ledger.remember(one.name, profile_key(one), known)
+        if not one.parts:
+            declare(one, cells, done, ledger, round(time.time() * 1000))
 
 
 def shape(cell: Cell) -> str:

@@ -45,6 +45,11 @@ class Evidence:
         """The runs that the experiment declares of a variant, in the order of its seeds."""
         return [Run(c.seed, c.signature, self._states[c.signature]) for c in self._of(variant)]
 
+    @property
+    def finished(self) -> frozenset[str]:
+        """The signatures of its runs that are done."""
+        return frozenset(self._results)
+
     def first(self, seeds: int) -> Evidence:
         """The same of the first so many seeds of each variant."""
         part = copy(self)

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from supclap_platform.experiment.claims import Claim, Trend
 from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.declared import late
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.cases import Case, build_case
 from supclap_platform.results.doubts import collapses, fragile
@@ -82,9 +83,20 @@ def judge(
     """
     if not experiment.claims:
         return ()
-    if experiment.looks is not None:
-        return _sequential(experiment, ledger, evidence)
+    if experiment.looks is not None and (evidence is None or experiment.reach is None):
+        experiment = with_looks(experiment, ledger)
+        evidence = None
     evidence = evidence or Evidence(experiment, ledger)
+    found = _sequential if experiment.looks is not None else _fixed
+    unasked = late(experiment, evidence.cells, evidence.finished, ledger)
+    return tuple(
+        replace(one, remarks=(*one.remarks, *unasked.of(one.claim)))
+        for one in found(experiment, evidence)
+    )
+
+
+def _fixed(experiment: Experiment, evidence: Evidence) -> tuple[Verdict, ...]:
+    """Each claim from all its seeds."""
     cases = [build_case(claim, evidence) for claim in experiment.claims]
     corrected = step_down([case.questions for case in cases])
     return tuple(
@@ -93,12 +105,8 @@ def judge(
     )
 
 
-def _sequential(
-    experiment: Experiment, ledger: Ledger, evidence: Evidence | None
-) -> tuple[Verdict, ...]:
+def _sequential(experiment: Experiment, evidence: Evidence) -> tuple[Verdict, ...]:
     """Each claim as it stands at its look."""
-    if evidence is None or experiment.reach is None:
-        evidence = Evidence(with_looks(experiment, ledger), ledger)
     course = walk(experiment, evidence)
     evidence.stale  # noqa: B018  (computed once, before parts of the evidence are made)
     found = []
