@@ -153,6 +153,10 @@ class Code:
         """The same of a module, or of all in a package, and nothing that they import."""
         return {name: self._read(name).version for name in self._below(package)}
 
+    def reached(self, names: Iterable[str]) -> dict[str, str]:
+        """The same of each module that the names lead to, whatever a configuration uses."""
+        return self._closure(list(self._known(sorted(names))), {})
+
     def _closure(self, left: list[str], used: Mapping[str, bool]) -> dict[str, str]:
         """What some modules reach, themselves included, through no part that is not used."""
         left = list(left)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from supclap.run_files import (
     ranks_file,
     read_kept,
     result_file,
+    writing,
 )
 from supclap.storage import Folder
 from supclap.stored import read_values
@@ -149,15 +148,3 @@ class Record:
                     f"{self.folder.uri}: holds a run with {key} = {was}, not {now}; give "
                     "another folder, or remove this one"
                 )
-
-
-@contextmanager
-def writing(folder: Folder) -> Iterator[None]:
-    """Turns the system's complaint about a write into an InputError."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{folder.uri}: cannot be written: {error.strerror or error}; what was written before "
-            "is whole, and the same command goes on from there"
-        ) from error

@@ -17,10 +17,12 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from supclap.errors import InputError
 from supclap.events import Finished, Started
 from supclap.storage import Folder
 from supclap.stored import Damaged, as_kind, read_content, read_values, sealed
@@ -41,6 +43,18 @@ _ENDS = {"ranks": (0, 2**53), "clips": (0, 2**53), "precision": (0.0, 1.0)}
 RECORDED = ("epochs", "workers", "code", "data", "made_with", "setup_seconds")
 FILES = "files"  # in the result: the SHA-256 of each file that belongs to it
 ANEW = f"remove {RESULT} beside it and run again"  # where one of those is damaged
+
+
+@contextmanager
+def writing(folder: Folder) -> Iterator[None]:
+    """Turns the system's complaint about a write into an InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{folder.uri}: cannot be written: {error.strerror or error}; what was written before "
+            "is whole, and the same command goes on from there"
+        ) from error
 
 
 def config_file(config: Mapping[str, Any]) -> bytes:

@@ -90,7 +90,7 @@ def alone(folder: Folder) -> Iterator[None]:
     if folder.local is None:
         yield
         return
-    from supclap.record import writing
+    from supclap.run_files import writing
 
     with writing(folder):
         made = _make(folder.local)

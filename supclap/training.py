@@ -39,14 +39,15 @@ from supclap.model.frozen import frozen_hashes
 from supclap.optimization import build_optimizer, set_learning_rate, state_of
 from supclap.parts.calling import guarded
 from supclap.progress import STEPS, activity, epoch_name
-from supclap.record import Record, writing
+from supclap.record import Record
+from supclap.run_files import writing
 from supclap.sets import choose_sets
 from supclap.step import Step
 from supclap.storage import Folder
 from supclap.stored import as_kind
 from supclap.usage import Usage, higher
 from supclap.user_code import needed_by
-from supclap.version import made_with
+from supclap.version import both, both_modules, made_with
 from supclap.workers import Workers
 
 __all__ = ["TrainingError", "fit"]
@@ -328,33 +329,21 @@ def _go_on(progress: Progress, now: Started, folder: Folder) -> Started:
                 "folder, or remove this one"
             )
     made_with = {
-        name: _both(before.made_with.get(name, value), value, " + ")
+        name: both(before.made_with.get(name, value), value, " + ")
         for name, value in now.made_with.items()
     }
     counts = before.made_with.get("workers", str(before.workers))
-    counts = _both(counts, str(now.workers), " + ")
+    counts = both(counts, str(now.workers), " + ")
     if counts != str(now.workers):
         made_with["workers"] = counts
     changed = replace(
         before,
-        code=_both(before.code, now.code, "+"),
-        modules=_both_modules(before.modules, now.modules),
-        user_code=_both(before.user_code or now.user_code, now.user_code or before.user_code, "+"),
+        code=both(before.code, now.code, "+"),
+        modules=both_modules(before.modules, now.modules),
+        user_code=both(before.user_code or now.user_code, now.user_code or before.user_code, "+"),
         workers=now.workers,
         frozen=now.frozen,
         made_with=made_with,
     )
     progress.events[0] = to_line(changed)
     return changed
-
-
-def _both_modules(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
-    """Each module as the parts of a run have had it; nothing, where the first noted none."""
-    if not before:
-        return {}
-    names = sorted(before.keys() | now.keys())
-    return {name: _both(before.get(name, "none"), now.get(name, "none"), "+") for name in names}
-
-
-def _both(before: str, now: str, sign: str) -> str:
-    return before if now in before.split(sign) else before + sign + now

@@ -20,3 +20,16 @@ def made_with(device: torch.device) -> dict[str, str]:
         "torch": str(torch.__version__),
         "device": name,
     }
+
+
+def both_modules(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
+    """Each module as the parts of a run have had it; nothing, where the first noted none."""
+    if not before:
+        return {}
+    names = sorted(before.keys() | now.keys())
+    return {name: both(before.get(name, "none"), now.get(name, "none"), "+") for name in names}
+
+
+def both(before: str, now: str, sign: str) -> str:
+    """What a run that goes on has had before and has now, each once."""
+    return before if now in before.split(sign) else before + sign + now

@@ -167,7 +167,7 @@ def test_a_planted_circle_is_found(platform: dict[str, str]) -> None:
     assert {lower, upper} <= set(circle(planted))
 
 
-# What all of the project rests on: words, files, errors. Not what trains.
+# What all of the project rests on: words, files, errors, what runs somebody else's file.
 BASICS = {
     f"supclap.{name}"
     for name in (
@@ -182,7 +182,8 @@ BASICS = {
             "section",
             "storage",
         ),
-        *("stored", "waiting", "wording", "checkpoint", "workers", "data.cache", "user_code"),
+        *("stored", "waiting", "wording", "checkpoint", "workers", "data.cache", "usage"),
+        *("later_keys", "user_code", "user_code.imports", "user_code.loading", "version"),
     )
 }
 # `supclap`'s side of the door, and the door itself, which hashes code as `supclap` does.

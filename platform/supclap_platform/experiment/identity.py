@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from supclap import registry
+from pydantic import BaseModel
+
 from supclap.bounds import check_split
 from supclap.config import DataConfig, RunConfig, missing_from
 from supclap.errors import InputError, SettingError
@@ -26,6 +28,7 @@ from supclap.later_keys import identity_of
 from supclap.storage import is_folder
 from supclap.wording import one_line
 
+_ROLES = ("train", "val", "test")
 NO_PART_OF_A_RESULT = {"checkpoint_steps"}  # settings that cannot change what a run ends with
 
 
@@ -39,7 +42,7 @@ def signature(config: RunConfig, workers: int = 1, content: Contents | None = No
         values.pop(key, None)
     content = content or Contents()
     try:
-        roles = {f"data.{role}": getattr(config.data, role) for role in ("train", "val", "test")}
+        roles = {f"data.{role}": getattr(config.data, role) for role in _ROLES}
         content.fill_in(config.data, values["data"], roles)
     except SettingError:
         raise
@@ -115,6 +118,12 @@ class Contents:
         """Of any folder: the names, sizes and small files' bytes of all that lies below it."""
         return self._once(("folder", path), lambda: _folder(Path(path), key))
 
+    def path(self, path: Path, key: str) -> str:
+        """Of a folder as `folder` takes it, of a file its bytes. Raises SettingError."""
+        if is_folder(path):
+            return self.folder(str(path), key)
+        return self._once(("file", str(path)), lambda: _file(path, key))
+
     def _once(self, key: tuple[str, ...], compute: Callable[[], str]) -> str:
         if key not in self._known:
             self._known[key] = compute()
@@ -138,6 +147,59 @@ def _source(data: DataConfig) -> str:
         return "content:" + list_items(source_in(data), data.name).content
     except InputError as error:
         raise SettingError("data.name", str(error)) from None
+
+
+def contents_of(
+    config: BaseModel, contents: Contents | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A configuration as plain values, with content in the place of what lies in files; and those
+    values alone, by dotted key. These are paths, and data as `supclap` configures them.
+
+    Args:
+        contents: None: nothing is looked at, and what names the files stays.
+
+    Raises SettingError for a file or folder that cannot be read.
+    """
+    values = identity_of(config)
+    found: dict[str, Any] = {}
+    _fill(config, values, contents, found, "")
+    return values, found
+
+
+def _fill(
+    model: BaseModel,
+    values: dict[str, Any],
+    contents: Contents | None,
+    found: dict[str, Any],
+    above: str,
+) -> None:
+    for name in type(model).model_fields.keys() & values.keys():
+        inner, key = getattr(model, name), f"{above}{name}"
+        if isinstance(inner, DataConfig):
+            if contents is not None:
+                splits = {f"{key}.{role}": getattr(inner, role) for role in _ROLES}
+                try:
+                    contents.fill_in(inner, values[name], splits)
+                except SettingError:
+                    raise
+                except InputError as error:
+                    raise SettingError(f"{key}.folder", f"{key}: {error}") from None
+            found[key] = values[name]
+        elif isinstance(inner, Path):
+            if contents is not None:
+                values[name] = contents.path(inner, key)
+            found[key] = values[name]
+        elif isinstance(inner, BaseModel):
+            _fill(inner, values[name], contents, found, f"{key}.")
+
+
+def _file(path: Path, key: str) -> str:
+    try:
+        with open(path, "rb") as content:
+            return "content:" + hashlib.file_digest(content, "sha256").hexdigest()[:16]
+    except OSError as error:
+        kind = "is no file and no folder" if isinstance(error, FileNotFoundError) else str(error)
+        raise SettingError(key, f"{key}: {one_line(str(path))} {kind}") from None
 
 
 def _folder(path: Path, key: str) -> str:

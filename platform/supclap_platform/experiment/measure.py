@@ -21,3 +21,10 @@ class Measure:
     clear: bool = True
     held_out: bool = False
     instead: str = ""
+
+
+# Of a run as a whole: what every method's runs have, by the platform's own clock and count.
+WHOLE = {
+    name: Measure(name, low=True, ranked=name not in ("best_epoch", "steps"), decimals=1)
+    for name in ("seconds", "seconds_per_epoch", "best_epoch", "steps", "peak_MB")
+}

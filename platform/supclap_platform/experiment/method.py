@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from supclap.code import own_code
 from supclap.code import version_of as version_of
+from supclap.user_code import UserCode
+from supclap.user_code.imports import imports_of
 from supclap_platform.experiment.measure import Measure
 from supclap_platform.experiment.run import Run
 
@@ -161,3 +164,14 @@ class Method(ABC):
             InputError: the configuration or its data cannot be used.
             RunError: the run cannot go on for a reason that another attempt would meet again.
         """
+
+
+def code_behind(code: UserCode) -> dict[str, str]:
+    """The modules of `supclap` that sources of the user's import, directly or not, each with its
+    hash."""
+    names: set[str] = set()
+    for unit in code.units:
+        for source in unit.sources.values():
+            if source.content is not None:
+                names |= imports_of(source.content, source.module, source.package).names
+    return own_code().reached(names)

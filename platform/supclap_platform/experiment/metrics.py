@@ -13,6 +13,7 @@ from supclap.config import LANGUAGES, RunConfig
 from supclap.errors import InputError, nearest
 from supclap.events import EARLIER_NAMES, LOW, current_name
 from supclap.metric_names import OwnName, declared_names, find, own_names
+from supclap_platform.experiment.measure import WHOLE as OF_ANY
 
 SPLITS = ("test", "val", "shifted")
 RECALLS = ("R@1", "R@5", "R@10", "R@50")
@@ -40,7 +41,7 @@ TRAINING = (
 )
 ZERO_SHOT = ("zero_shot.accuracy", "zero_shot.class_accuracy")
 # Of the run as a whole.
-WHOLE = ("seconds", "seconds_per_epoch", "best_epoch", "steps", "peak_MB")
+WHOLE = tuple(OF_ANY)
 
 _SHORT = (*RETRIEVAL, *CONSISTENCY)
 _BY_LANGUAGE = tuple(f"{language}.{name}" for language in LANGUAGES for name in RETRIEVAL)

@@ -1,4 +1,5 @@
-"""`code`: the files of the user's that an experiment file names, run before it is checked."""
+"""`code` and `method`: the files of the user's that an experiment file names, run before it is
+checked."""
 
 from __future__ import annotations
 
@@ -9,9 +10,10 @@ from pathlib import Path
 from supclap.document import Document, Key
 from supclap.errors import InputError
 from supclap.user_code import UserCode, WrongName, read_code
+from supclap.wording import shown
 from supclap_platform.experiment.schema import ExperimentFile
 
-KEY = "code"
+KEY, METHOD = "code", "method"
 Announce = Callable[[UserCode], None]
 Kept = Callable[[str], UserCode]  # what the last run of an experiment has kept, by its name
 
@@ -40,7 +42,7 @@ class CodePolicy:
 
 
 def load_code_of(document: Document, file: ExperimentFile, policy: CodePolicy) -> UserCode:
-    """Runs what a file names under `code`; nothing where it names nothing.
+    """Runs what a file names under `code` and `method`; nothing where it names nothing.
 
     Raises:
         InputError: it may not be run, it is not there, or it does not run.
@@ -67,6 +69,15 @@ def _named(document: Document, file: ExperimentFile) -> Iterator[tuple[Key, str]
     listed = isinstance(document.values.get(KEY), list)
     for place, name in enumerate(file.code):
         yield ((KEY, str(place)) if listed else (KEY,)), name
+    if file.method is not None:
+        source, _, name = file.method.rpartition(":")
+        if not source or not name.isidentifier():
+            raise document.error(
+                (METHOD,),
+                f"method: {shown(file.method)}: expected FILE.py:CLASS, such as my_loop.py:Mine, "
+                "or MODULE:CLASS",
+            )
+        yield (METHOD,), source
 
 
 def _found(name: str, beside: Path, experiment: str, policy: CodePolicy) -> UserCode:

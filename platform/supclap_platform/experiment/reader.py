@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from supclap.document import Document, Key, read_document
-from supclap.errors import nearest
+from supclap.errors import InputError, nearest
 from supclap.overrides import flat
 from supclap.user_code import INSTALLED, UserCode
 from supclap_platform.experiment.checks import (
@@ -31,6 +31,7 @@ from supclap_platform.experiment.include import check_names, check_part, include
 from supclap_platform.experiment.layout import Layout, check_layout
 from supclap_platform.experiment.method import Configuration, Method
 from supclap_platform.experiment.own_code import CodePolicy, load_code_of
+from supclap_platform.experiment.own_method import method_in
 from supclap_platform.experiment.rows import DeclaredRow, rows_of
 from supclap_platform.experiment.schema import (
     MOST_CELLS,
@@ -83,9 +84,9 @@ class Experiment:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Its own file, then all that it rests on: profiles, parts and theirs, each once."""
+        """Its own file, then all that it rests on: profiles, its method, parts and theirs."""
         below = (file for part in self.parts for file in part.files)
-        return tuple(dict.fromkeys((self.path, *self.shared, *below)))
+        return tuple(dict.fromkeys((self.path, *self.shared, *self.method.paths, *below)))
 
     @property
     def code_files(self) -> dict[str, bytes]:
@@ -209,7 +210,7 @@ class _Reader:
         self.changes = changes
         self.profile_name = profile
         self.profile = self._profile(profile)
-        self.method: Method = SUPCLAP
+        self.method = SUPCLAP if file.method is None else self._own_method(file.method)
         self.settings = Settings(document, file, profile, self.profile, changes, self.method)
 
     def experiment(self) -> Experiment:
@@ -319,6 +320,12 @@ class _Reader:
             tuple(seeds),
             tuple(rows),
         )
+
+    def _own_method(self, named: str) -> Method:
+        try:
+            return method_in(self.code, named)
+        except InputError as error:
+            raise self.document.error(("method",), f"method: {error}") from None
 
     def _place(self, part: str) -> Key:
         """Where a part stands that a profile may put in the place of the file's."""

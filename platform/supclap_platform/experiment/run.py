@@ -6,12 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from supclap.errors import InputError
 from supclap.events import Event
 from supclap.storage import Folder
 
 
 class RunError(RuntimeError):
     """A run that cannot go on for a reason that lies in its training, and would meet it again."""
+
+
+class LoopError(InputError):
+    """A mistake in a loop of the user's, with file and line of it."""
+
+
+class Crash(RuntimeError):
+    """A run that has ended for a reason that may be the machine's: worth another attempt."""
 
 
 @dataclass(frozen=True)

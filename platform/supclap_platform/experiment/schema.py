@@ -221,6 +221,7 @@ class ExperimentFile(Section):
     include: Annotated[tuple[str, ...], Field(max_length=1_000)] = ()  # then it has nothing else
     # Files beside this one, or installed modules, whose parts the file names (`own_code`).
     code: Annotated[tuple[str, ...], Field(max_length=100), BeforeValidator(_one_or_more)] = ()
+    method: str | None = None  # what trains the runs: FILE.py:CLASS; else `supclap`
     base: Overrides = Field(default={})
     variants: Annotated[dict[str, Overrides | None], Field(max_length=10_000)] = Field(default={})
     groups: dict[GroupName, Overrides | None] = Field(default={})

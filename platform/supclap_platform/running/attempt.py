@@ -28,7 +28,7 @@ from supclap.user_code import fetch, needed_by, parts_of
 from supclap.wording import gist
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.method import Configuration, Method
-from supclap_platform.experiment.run import Run, RunError
+from supclap_platform.experiment.run import Crash, Run, RunError
 from supclap_platform.experiment.schema import Resources
 from supclap_platform.ledger.leases import Lease, parse_lease
 from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger, open_ledger
@@ -162,6 +162,8 @@ def _explained(error: Exception, log: Path) -> Ending:
         return Ending("failed", text, last_lines(log), isinstance(error, InputError))
     if isinstance(error, RunError):
         return Ending("failed", text, last_lines(log))
+    if isinstance(error, Crash):
+        return Ending("crashed", text, last_lines(log))
     if isinstance(error, _WorkersLost):  # Ray Train has used up its own restarts
         return Ending("failed", text, last_lines(log))
     return Ending("crashed", f"{type(error).__name__}: {text}", last_lines(log))
