@@ -244,6 +244,8 @@ class OwnMethod(Method):
             if own.ended_by(error):
                 raise
             raise self._fault(error) from error
+        finally:
+            own.close()
         own.end(measured)
 
     def _new(self) -> Any:

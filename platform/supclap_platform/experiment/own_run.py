@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from supclap.checkpoint import Checkpoints
 from supclap.errors import InputError, nearest
 from supclap.events import EpochEnded, Event, Finished, Started, from_line, to_line
-from supclap.progress import activity
+from supclap.progress import activity, epoch_name
 from supclap.run_files import (
     CHECKPOINTS,
     CONFIG,
@@ -36,11 +37,27 @@ from supclap.wording import shown
 from supclap.workers import Workers
 from supclap_platform.experiment.run import LoopError, Run, RunError
 
-if TYPE_CHECKING:
-    from supclap_platform.experiment.own_method import OwnMethod
-
 _PLAIN = (bool, int, float, str, bytes, type(None))  # what a checkpoint holds beside tensors
 FILES = "own"  # the folder of the loop's own files, in the cell's
+
+
+class Loop(Protocol):
+    """What a run must know of the loop that trains it (`own_method.OwnMethod`)."""
+
+    @property
+    def reported(self) -> Mapping[str, Any]: ...  # the metrics that it may report
+
+    @property
+    def files(self) -> Collection[str]: ...  # its sources, as tracebacks name them
+
+    @property
+    def ends_early(self) -> bool: ...
+
+    def watched(self, config: Any) -> str | None: ...
+
+    def better(self, config: Any, new: float, old: float) -> bool: ...
+
+    def place(self, member: str) -> str: ...
 
 
 @dataclass
@@ -54,7 +71,6 @@ class _Progress:
     latest: str = ""
     seconds: float = 0.0  # of the epochs reported
     peak: float | None = None
-    spare: dict[str, Any] = field(default_factory=dict)
 
 
 class OwnRun:
@@ -65,19 +81,20 @@ class OwnRun:
     """
 
     def __init__(
-        self, config: Any, run: Run, method: OwnMethod, started: Started, workers: Workers
+        self, config: Any, run: Run, loop: Loop, started: Started, workers: Workers
     ) -> None:
         self.workers = workers
         self.seed: int = config.seed
         self.epochs: int = config.epochs
         self.epoch = 0  # the last one reported
-        self._config, self._run, self._method, self._started = config, run, method, started
+        self._config, self._run, self._loop, self._started = config, run, loop, started
         self._checkpoints = Checkpoints(run.folder)
         self._progress = _Progress([to_line(started)])
         self._usage = Usage()
         self._clock = time.monotonic()
         self._stop: BaseException | None = None  # a search has seen enough
         self._over: BaseException | None = None  # whatever is called after this must do nothing
+        self._doing = ExitStack()  # the epoch at work, for the view
 
     @cached_property
     def folder(self) -> Folder:
@@ -103,7 +120,7 @@ class OwnRun:
             wanted = f"epoch {self.epoch + 1} is next" if self.epoch < self.epochs else "all are in"
             raise self._wrong(f"report: epoch {shown(epoch)} {last} of {self.epochs}; {wanted}")
         values = self._numbers(metrics, f"epoch {epoch}")
-        chosen = self._method.watched(self._config)
+        chosen = self._loop.watched(self._config)
         if chosen is not None and chosen not in values:
             raise self._wrong(
                 f"epoch {epoch}: reports no {chosen}, by which select.metric chooses the best epoch"
@@ -113,6 +130,7 @@ class OwnRun:
         if chosen is None or self._beats(values[chosen]):
             self._progress.best, self._progress.best_file = epoch, ""
             self._progress.value = math.nan if chosen is None else values[chosen]
+        self._next_epoch()
         self._tell(ended)
 
     def save(self, state: Mapping[str, Any]) -> None:
@@ -129,6 +147,7 @@ class OwnRun:
         progress = self._progress
         progress.latest = self._name()
         progress.best_file = progress.best_file or (progress.latest if progress.best else "")
+        self._next_epoch()
         self._check_open()
 
     def restore(self) -> dict[str, Any] | None:
@@ -151,6 +170,7 @@ class OwnRun:
         for event in events[1:]:
             self._tell(event)
         self._stop = None  # of what was reported before
+        self._next_epoch()
         self.workers.from_first(self._write_events)
         return state
 
@@ -171,6 +191,7 @@ class OwnRun:
         """Makes the folder this run's."""
         self.workers.from_first(self._write_start)
         self._tell(self._started)
+        self._next_epoch()
 
     def end(self, measured: Any) -> None:
         """The loop has returned ``measured``: metrics of the whole run, or None."""
@@ -179,15 +200,24 @@ class OwnRun:
         if self._stop is not None:
             raise self._stop
         if not self.epoch:
-            raise LoopError(f"{self._method.place('fit')}: fit ended without a report of any epoch")
-        if self.epoch < self.epochs and not self._method.ends_early:
+            raise LoopError(f"{self._loop.place('fit')}: fit ended without a report of any epoch")
+        if self.epoch < self.epochs and not self._loop.ends_early:
             raise LoopError(
-                f"{self._method.place('fit')}: fit ended after epoch {self.epoch} of "
+                f"{self._loop.place('fit')}: fit ended after epoch {self.epoch} of "
                 f"{self.epochs}; a method that may end before says ends_early = True"
             )
         final = {} if measured is None else measured
-        values = self._numbers(final, "what fit returns", self._method.place("fit"))
+        values = self._numbers(final, "what fit returns", self._loop.place("fit"))
         self.workers.from_first(lambda: self._finish(values))
+
+    def close(self) -> None:
+        """The loop has ended, well or not."""
+        self._doing.close()
+
+    def _next_epoch(self) -> None:
+        self._doing.close()
+        if self.epoch < self.epochs:
+            self._doing.enter_context(activity(epoch_name(self.epoch + 1, self.epochs)))
 
     def ended_by(self, error: BaseException) -> bool:
         """Whether an exception out of the loop is not the loop's own."""
@@ -196,7 +226,7 @@ class OwnRun:
     def _numbers(self, metrics: Any, what: str, place: str | None = None) -> dict[str, float]:
         if not isinstance(metrics, Mapping):
             raise self._wrong(f"{what}: expected numbers by name, got {shown(metrics)}", place)
-        known, found = self._method.reported, {}
+        known, found = self._loop.reported, {}
         for name, value in metrics.items():
             if name not in known:
                 hint = nearest(str(name), known)
@@ -216,7 +246,7 @@ class OwnRun:
 
     def _beats(self, value: float) -> bool:
         best = self._progress.value
-        return math.isnan(best) or self._method.better(self._config, value, best)
+        return math.isnan(best) or self._loop.better(self._config, value, best)
 
     def _note(self, epoch: int, values: dict[str, float]) -> EpochEnded:
         now = time.monotonic()
@@ -312,10 +342,10 @@ class OwnRun:
         """File and line of the loop's own that has called this run."""
         frame = sys._getframe()
         while frame is not None:
-            if frame.f_code.co_filename in self._method.files:
+            if frame.f_code.co_filename in self._loop.files:
                 return f"{frame.f_code.co_filename}:{frame.f_lineno}"
             frame = frame.f_back  # type: ignore[assignment]
-        return self._method.place("fit")
+        return self._loop.place("fit")
 
 
 def _check_state(value: Any, wrong: Any, key: str = "state") -> None:
