@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from supclap import registry
 from pydantic import BaseModel
 
+from supclap import registry
 from supclap.bounds import check_split
 from supclap.config import DataConfig, RunConfig, missing_from
 from supclap.errors import InputError, SettingError
