@@ -84,9 +84,9 @@ class Experiment:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Its own file, then all that it rests on: profiles, its method, parts and theirs."""
+        """Its own file, then all that it rests on: profiles, parts and theirs, each once."""
         below = (file for part in self.parts for file in part.files)
-        return tuple(dict.fromkeys((self.path, *self.shared, *self.method.paths, *below)))
+        return tuple(dict.fromkeys((self.path, *self.shared, *below)))
 
     @property
     def code_files(self) -> dict[str, bytes]:
