@@ -41,13 +41,8 @@ PARTS: dict[str, Callable[[RunConfig], bool]] = {
     "supclap.ordering": lambda c: c.data.order is not None or c.data.hard_negatives > 0,
     "supclap.augmenting": lambda c: bool(c.data.augment),
     "supclap.parts.augmentation": lambda c: bool(c.data.augment),
-    "supclap.parts.making": lambda c: (
-        bool(c.data.augment) or c.data.order is not None or _own_data(c)
-    ),
-    "supclap.parts.seeds": lambda c: (
-        bool(c.data.augment) or c.data.order is not None or _own_data(c)
-    ),
     "supclap.noise": lambda c: c.data.noise > 0,
+    "supclap.number_schedule": lambda c: c.loss.has_schedule,
     "supclap.losses.infonce": lambda c: c.loss.name == "infonce",
     "supclap.losses.siglip": lambda c: c.loss.name == "siglip",
     "supclap.losses.svr": lambda c: c.loss.svr is not None,
@@ -83,6 +78,7 @@ NO_EFFECT = {
     "supclap.parts.calling",
     "supclap.progress",
     "supclap.registry",
+    "supclap.rehearsal",
     "supclap.run_files",
     "supclap.scalars",
     "supclap.secrets",

@@ -31,8 +31,10 @@ from supclap import registry
 from supclap.document import read_document
 from supclap.errors import InputError
 from supclap.explaining import explain
+from supclap.labels import check_label
 from supclap.later_keys import AsBefore, as_written
 from supclap.metric_names import own_names
+from supclap.number_schedule import NonNegative, Number, NumberSchedule, Positive
 from supclap.open_section import OpenSection
 from supclap.section import Section, Seed, fault_of
 from supclap.wording import shown
@@ -274,8 +276,8 @@ class SVRConfig(OpenSection):
 
     sides: Literal["text", "both"] = "both"
     radius: str = "dynamic"
-    alpha: NonNegativeFloat = 1.0
-    constraint: NonNegativeFloat = 0.01  # beta; of the dynamic radius only
+    alpha: NonNegative = 1.0
+    constraint: NonNegative = 0.01  # beta; not of the static radius
     initial: float = 0.5  # radius at the start; our choice
     width: Size = 128  # hidden width of the dynamic radius's predictor; our choice
     depth: Size = 2  # its hidden layers
@@ -291,18 +293,22 @@ class TermConfig(OpenSection):
     names_part = ("name", "loss term")
 
     name: str
-    weight: NonNegativeFloat = 1.0
+    weight: NonNegative = 1.0
 
 
 class LossConfig(OpenSection):
-    """The base loss, where ``svr`` is given its regularization, and terms of one's own."""
+    """The base loss, where ``svr`` is given its regularization, and terms of one's own.
+
+    A number in it that is not learned may have a schedule (`supclap.number_schedule`) in its place.
+    """
 
     names_part = ("name", "base loss")
 
     name: str = "infonce"
-    temperature: PositiveFloat | None = None  # default: 0.07 (infonce), 0.1 (siglip, as published)
+    # default: 0.07 (infonce), 0.1 (siglip, as published)
+    temperature: Positive | None = None
     learn_temperature: bool | None = None  # default: no (infonce), yes (siglip)
-    bias: float = -10.0  # siglip's initial bias
+    bias: Number = -10.0  # siglip's initial bias
     same_clip: Literal["mask", "target"] = "mask"  # captions of one clip in one batch; our choice
     svr: SVRConfig | None = None
     # How captions in several languages are learned from: every clip's in all of data.languages
@@ -311,6 +317,31 @@ class LossConfig(OpenSection):
     terms: Annotated[dict[str, TermConfig], BeforeValidator(_parts), AsBefore({})] = Field(
         default={}
     )
+
+    @field_validator("terms")
+    @classmethod
+    def _labels(cls, terms: dict[str, TermConfig]) -> dict[str, TermConfig]:
+        for label in terms:
+            check_label(label)
+        return terms
+
+    @property
+    def has_schedule(self) -> bool:
+        """Whether a number of the loss changes over a run."""
+        sections = [one for one in (self, self.svr, *self.terms.values()) if one is not None]
+        return any(isinstance(value, NumberSchedule) for one in sections for _, value in one)
+
+    @property
+    def learns_temperature(self) -> bool:
+        """Whether the temperature, and the bias beside a sigmoid, are learned."""
+        if self.learn_temperature is not None:
+            return self.learn_temperature
+        own = registry.own("base loss", self.name)
+        return (
+            self.name == "siglip"
+            if own is None
+            else getattr(own.make, "partition", "") == "sigmoid"
+        )
 
 
 class ScheduleConfig(OpenSection):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from supclap.model.tokens import Tokens
+from supclap.parts.calling import defined_at, named
 
 
 class TrainingError(RuntimeError):
@@ -53,5 +55,21 @@ def explain_divergence(
         )
     else:
         cause = f"the gradient has overflowed: lower optimizer.lr (now {rate:.3g})"
-    kept = f"the last good checkpoint is {checkpoint}" if checkpoint else "there is no checkpoint"
-    return TrainingError(f"step {step}: loss or gradient is not finite; {kept}; likely {cause}")
+    return TrainingError(
+        f"step {step}: loss or gradient is not finite; {_kept(checkpoint)}; likely {cause}"
+    )
+
+
+def part_diverged(step: int, checkpoint: str, part: Any, what: str) -> TrainingError:
+    """The error for a step in which a part of one's own is not finite.
+
+    Args:
+        checkpoint: the last good one's name; empty where there is none.
+        what: of the part is not finite, and what it is instead.
+    """
+    where = defined_at(part, "forward")
+    return TrainingError(f"step {step}: {where}: {named(part)}: {what}; {_kept(checkpoint)}")
+
+
+def _kept(checkpoint: str) -> str:
+    return f"the last good checkpoint is {checkpoint}" if checkpoint else "there is no checkpoint"

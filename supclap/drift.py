@@ -22,10 +22,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from supclap.losses.composite import SupCLAPLoss
+from supclap.losses.composite import SupCLAPLoss, overrides
 from supclap.losses.contrastive import ContrastiveLoss
 from supclap.losses.literal import support_vectors
 from supclap.losses.pairs import DELTA_MIN, full_precision, widened
+from supclap.parts.calling import named
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,10 @@ def diagnose(
         gradients: {"audio": (N, d), "text": (N, d)}, the whole loss's gradient at the embeddings,
             which the step's own backward pass has left (``text.retain_grad()``). Without them the
             update is taken from each anchor's own terms: its direction of the base loss and its
-            side of SVR.
+            side of SVR. Base losses and terms of one's own have no such form, and need them.
+
+    Pull and push are those of a softmax, or of a sigmoid where the base loss says so, whatever a
+    base loss of one's own computes.
 
     Returns, with SIDE one of text and audio:
         ``drift.SIDE``: Figure 1's cosine of update and pull;
@@ -152,8 +156,19 @@ def diagnose(
         ``contraction.SIDE``: 1 - R / delta;
         ``similarity.positive``, ``similarity.negative``: mean cosine of pairs and of all others;
         ``distance``: mean delta; ``temperature``.
+
+    Raises:
+        ValueError: no gradients, for a loss that needs them.
     """
     radii = radii or {}
+    if gradients is None:
+        own = [named(term) for term in loss.terms.values()]
+        if overrides(loss.base, ContrastiveLoss, "forward"):
+            own.append(f"base loss {type(loss.base).__name__}")
+        if own:
+            raise ValueError(
+                f"gradients: are needed, as what the {own[0]} adds to an update has no closed form"
+            )
     with full_precision(audio):
         audio, text = widened(audio.detach()), widened(text.detach())
         cosines = text @ audio.T

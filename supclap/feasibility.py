@@ -40,6 +40,8 @@ from supclap.config import (
     TextConfig,
 )
 from supclap.errors import InputError, SettingError
+from supclap.number_schedule import NumberSchedule
+from supclap.rehearsal import rehearse_loss
 
 CELL = "cell:"  # how `model.start` begins where it names no folder but a run that is to come
 
@@ -49,10 +51,12 @@ def check_run(config: RunConfig, workers: int = 1) -> None:
 
     Raises:
         SettingError: sizes that do not divide, splits or encoders that do not exist, a batch that
-            cannot be filled or shared, captions that cannot be exchanged.
+            cannot be filled or shared, captions that cannot be exchanged; a loss of one's own that
+        fails on random pairs.
     """
     check_share(config.batch_size, workers)
     _check_loss(config.loss)
+    rehearse_loss(config)
     _check_encoders(config.model)
     _check_optimizer(config)
     _check_order(config)
@@ -137,9 +141,16 @@ def _check_scenes(data: DataConfig, key: str) -> None:
 
 
 def _check_loss(loss: LossConfig) -> None:
-    learned = loss.learn_temperature
-    learned = loss.name == "siglip" if learned is None else learned
-    if loss.temperature is not None:
+    learned = loss.learns_temperature
+    for name in ("temperature", "bias"):
+        if learned and isinstance(getattr(loss, name), NumberSchedule):
+            key = f"loss.{name}"
+            raise SettingError(
+                key,
+                f"{key}: what is learned has no schedule; set loss.learn_temperature: false, or "
+                "give a number to start from",
+            )
+    if isinstance(loss.temperature, float):
         check_temperature(loss.temperature, learned)
 
 

@@ -10,7 +10,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from supclap import registry
 from supclap.errors import nearest
-from supclap.section import Section
+from supclap.section import Section, unknown_keys
 
 
 class OpenSection(Section):
@@ -77,14 +77,7 @@ class OpenSection(Section):
         }
         unknown = [name for name in given if name not in keys]
         if unknown:
-            valid = {"valid": sorted({*cls.model_fields, *keys})}
-            raise ValidationError.from_exception_data(
-                key,
-                [
-                    _detail(name, "unknown_key", "unknown key", given[name], valid)
-                    for name in unknown
-                ],
-            )
+            raise unknown_keys({name: given[name] for name in unknown}, {*cls.model_fields, *keys})
         if part is None:
             return values
         checked = part.keys.model_validate(given)  # a fault of it is one of this section's
@@ -93,12 +86,8 @@ class OpenSection(Section):
 
 
 def _fault(key: str, message: str, value: object) -> ValidationError:
-    return ValidationError.from_exception_data(key, [_detail(key, "unknown_part", message, value)])
-
-
-def _detail(
-    key: str, kind: Any, message: str, value: object, context: Mapping[str, Any] | None = None
-) -> InitErrorDetails:
     """A fault of a kind that `supclap.explaining` knows."""
-    error = PydanticCustomError(kind, "{message}", {"message": message, **(context or {})})
-    return InitErrorDetails(type=error, loc=(key,), input=value)
+    error = PydanticCustomError("unknown_part", "{message}", {"message": message})
+    return ValidationError.from_exception_data(
+        key, [InitErrorDetails(type=error, loc=(key,), input=value)]
+    )

@@ -70,7 +70,8 @@ class Registered:
         """The section of its own keys. Raises ValueError: an annotation that no key can have."""
         from supclap.part_keys import keys_of_class
 
-        return keys_of_class(self.make)
+        # A number of a loss may change over a run; the other parts are made once.
+        return keys_of_class(self.make, self.kind in ("base loss", "loss term", "radius"))
 
 
 _parts: dict[tuple[str, str], Registered] = {}

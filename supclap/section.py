@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -38,19 +38,20 @@ class Section(BaseModel):
 
 @cache
 def _numeric(section: type[Section], field: str) -> bool:
-    """Whether what a field holds are numbers and nothing else (or null)."""
-    kinds = set(_leaves(section.model_fields[field].annotation))
+    """Whether what a field holds are numbers and nothing else (or null, or their schedule)."""
+    found = set(leaves(section.model_fields[field].annotation))
+    kinds = {one for one in found if not (isinstance(one, type) and issubclass(one, BaseModel))}
     return bool(kinds & {int, float}) and kinds <= {int, float, NoneType}
 
 
-def _leaves(annotation: Any) -> Iterator[Any]:
+def leaves(annotation: Any) -> Iterator[Any]:
     """The types at the ends of an annotation: of ``tuple[int, ...] | None`` int and None."""
     if get_origin(annotation) is Annotated:
-        yield from _leaves(get_args(annotation)[0])
+        yield from leaves(get_args(annotation)[0])
     elif get_origin(annotation) in (Union, UnionType, tuple, list):
         for argument in get_args(annotation):
             if argument is not ...:
-                yield from _leaves(argument)
+                yield from leaves(argument)
     else:
         yield annotation
 
@@ -74,3 +75,11 @@ def fault_of(key: str, message: str, value: object) -> ValidationError:
     return ValidationError.from_exception_data(
         key, [InitErrorDetails(type=kind, loc=(key,), input=value)]
     )
+
+
+def unknown_keys(given: Mapping[str, Any], valid: Iterable[str]) -> ValidationError:
+    """To be raised by the validator of a section about keys that it has not."""
+    context = {"message": "unknown key", "valid": sorted(valid)}
+    kind = PydanticCustomError("unknown_key", "{message}", context)
+    faults = [InitErrorDetails(type=kind, loc=(str(k),), input=one) for k, one in given.items()]
+    return ValidationError.from_exception_data("section", faults)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from supclap.batches import Batch
 from supclap.config import RunConfig
-from supclap.divergence import TrainingError, explain_divergence
+from supclap.divergence import TrainingError, explain_divergence, part_diverged
 from supclap.drift import diagnose
 from supclap.errors import InputError
 from supclap.inputs import Fed, Inputs
@@ -19,9 +20,13 @@ from supclap.losses import LossOutput, MultilingualLoss, MultilingualOutput, Sup
 from supclap.losses.accumulation import backward_in_chunks
 from supclap.losses.distributed import GlobalBatchLoss
 from supclap.losses.multilingual import View
+from supclap.losses.own import Shares
+from supclap.losses.pairs import full_precision, widened
+from supclap.losses.passes import Layout
 from supclap.model.clap import CLAP
 from supclap.optimization import optimizer_part
 from supclap.parts.calling import guarded
+from supclap.parts.losses import BaseLoss, LossTerm
 from supclap.workers import Workers
 
 
@@ -36,10 +41,12 @@ class Step:
         optimizer: torch.optim.Optimizer,
         inputs: Inputs,
         workers: Workers,
+        steps: int,
     ) -> None:
+        """``steps``: of the whole run."""
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.optimizer_part = optimizer_part(config.optimizer)
-        self.inputs, self.workers = inputs, workers
+        self.inputs, self.workers, self.steps = inputs, workers, steps
         self.seed, self.chunk, self.clip_norm = (
             config.seed,
             config.chunk,
@@ -62,14 +69,18 @@ class Step:
             checkpoint: name of the last good one, to be named where the run cannot go on.
 
         Returns:
-            ``train.loss``, its parts (``train.base``, ``train.svr``, ``train.constraint``),
-            ``train.gradient`` (norm before clipping) and the diagnostics of `supclap.drift`, all of
-            the global batch, at the weights before the update. With a multilingual loss the
+            ``train.loss``, its parts (``train.base``, ``train.svr``, ``train.constraint``, and each
+            term's ``train.LABEL``), what base and terms of one's own want logged, the numbers of
+            the loss that have a schedule, ``train.gradient`` (norm before clipping) and the
+            diagnostics of `supclap.drift`, all of the global batch, at the weights before the
+            update. With a multilingual loss the
             diagnostics are means over the languages, each of its own term of the loss.
 
         Raises:
             TrainingError: loss or gradient is not finite; the weights are as they were.
+            PartError: a part of one's own fails, or gives what it should not.
         """
+        self.loss.begin_step(batch.step, self.steps, self.seed)
         part = self.workers.part(len(batch))
         rows, (audio, text) = batch.rows[part], fed
         # Only where a clip stands twice in the global batch do its ids matter, and cost.
@@ -122,10 +133,16 @@ class Step:
         norm = torch.nn.utils.get_total_norm(gradients)
         tensors = {"train.loss": output.total, "train.gradient": norm}
         tensors |= {f"train.{name}": value for name, value in output.parts.items()}
-        values = torch.stack([value.detach() for value in tensors.values()]).tolist()
-        if not np.isfinite(values).all():
-            raise diverged()
+        tensors |= {f"train.{name}": value for name, value in output.numbers.items()}
+        # Numbers of half precision, or of float64, would not stack.
+        values = torch.stack([value.detach().to(norm.dtype) for value in tensors.values()]).tolist()
         figures = dict(zip(tensors, values, strict=True))
+        if not np.isfinite(values).all():
+            at_fault = self._part_at_fault(batch, figures, views, repeated)
+            if at_fault is not None:
+                raise part_diverged(batch.step + 1, checkpoint, *at_fault)
+            raise diverged()
+        figures |= {f"train.{name}": value for name, value in self.loss.scheduled().items()}
         seen = [self._diagnose(view, len(batch)) for view in views]
         figures |= {name: sum(one[name] for one in seen) / len(seen) for name in seen[0]}
         if self.clip_norm is not None:
@@ -133,6 +150,34 @@ class Step:
         with guarded(self.optimizer_part, "step"):
             self.optimizer.step()
         return figures
+
+    def _part_at_fault(
+        self, batch: Batch, figures: dict[str, float], views: list[View], repeated: bool
+    ) -> tuple[BaseLoss | LossTerm, str] | None:
+        """The part of one's own whose value, or whose gradient at the embeddings, is not finite,
+        and which of them; None where it is none of theirs. Every worker calls it alike."""
+        for label, part in self.loss.own_parts.items():
+            logged = [name for name in figures if name.startswith(f"train.{label}.")]
+            for name in (f"train.{label}", *logged):
+                if not math.isfinite(figures[name]):
+                    return part, f"{name} is {figures[name]}"
+        clips = torch.from_numpy(batch.rows).to(self.workers.device) if repeated else None
+        for view in views:
+            whole = [self.workers.gather(side, len(batch)) for side in (view.audio, view.text)]
+            audio, text = (widened(side).detach().requires_grad_() for side in whole)
+            layout = Layout(len(batch))
+            shares = Shares(
+                self.loss.base, self.loss.moment, layout, audio, text, audio, text, clips
+            )
+            for label, part in self.loss.own_parts.items():
+                with full_precision(audio):
+                    value, _ = shares.of(part, label)
+                leaves = [audio, text, *(p for p in part.parameters() if p.requires_grad)]
+                value = value + 0 * (audio.sum() + text.sum())
+                found = torch.autograd.grad(value, leaves, allow_unused=True)
+                if not all(g is None or g.isfinite().all() for g in found):
+                    return part, f"the gradient of train.{label} is not finite"
+        return None
 
     def _diagnose(self, view: View, pairs: int) -> dict[str, float]:
         """Drift and radii of the global batch, from what the backward pass has left."""

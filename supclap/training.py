@@ -37,7 +37,8 @@ from supclap.measurement import better, check_metric, measure_retrieval
 from supclap.model.clap import CLAP, build_model
 from supclap.model.frozen import frozen_hashes
 from supclap.optimization import build_optimizer, set_learning_rate, state_of
-from supclap.parts.calling import guarded
+from supclap.parts.calling import PartError, guarded
+from supclap.parts.making import place_of
 from supclap.progress import STEPS, activity, epoch_name
 from supclap.record import Record
 from supclap.run_files import writing
@@ -154,8 +155,8 @@ def fit(
     inputs = Inputs(config.data.train, train, model, config.data.languages, config.seed, augmenter)
     held_out = open_held_out(sets, model, config.data.languages, config.metrics)
     watched = [s for s in ("val", config.select.split) if s in held_out.retrieval]
-    step = Step(config, model, loss, optimizer, inputs, workers)
     steps = batches.steps_per_epoch
+    step = Step(config, model, loss, optimizer, inputs, workers, steps * config.epochs)
 
     # Where it stands.
     modules = own_code().modules(config)
@@ -287,8 +288,11 @@ def _loss(config: RunConfig) -> SupCLAPLoss:
     """The loss; a predictor's initial weights come from the seed, and no global state changes."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
+        place = place_of(config)
         try:
-            return build_loss(config.loss, config.batch_size)
+            return build_loss(config.loss, config.batch_size, place, config.seed)
+        except PartError:
+            raise
         except ValueError as error:
             raise InputError(f"loss: {error}") from None
 

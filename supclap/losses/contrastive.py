@@ -31,8 +31,16 @@ class ContrastiveLoss(nn.Module):
 
     partition: Partition
 
-    def __init__(self, temperature: float, learn: bool, same_clip: SameClip) -> None:
+    def __init__(
+        self,
+        temperature: float,
+        learn: bool,
+        same_clip: SameClip,
+        partition: Partition | None = None,
+    ) -> None:
         super().__init__()
+        if partition is not None:
+            self.partition = partition
         found = getattr(self, "partition", None)
         if found not in ("softmax", "sigmoid"):
             raise ValueError(
@@ -74,6 +82,11 @@ class ContrastiveLoss(nn.Module):
             # outside the bounds and never come back.
             with torch.no_grad():
                 self.log_scale.clamp_(-math.log(high), -math.log(low))
+
+    def set_temperature(self, temperature: float) -> None:
+        """Another temperature, where it is not learned."""
+        with torch.no_grad():
+            self.log_scale.fill_(-math.log(temperature))
 
     def bias(self) -> Tensor:
         """The logits' additive constant: ()."""

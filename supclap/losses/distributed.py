@@ -104,13 +104,16 @@ class GlobalBatchLoss(nn.Module):
             module = _Rows(self.loss)
             share = functional_call(module, _averaged(module, self.group), rows)
             names = list(share.parts)
-            mine = torch.stack([share.total, *share.parts.values()])
+            numbers = [number.to(share.total.dtype) for number in share.numbers.values()]
+            mine = torch.stack([share.total, *share.parts.values(), *numbers])
             everyone = mine.detach().clone()
             dist.all_reduce(everyone, group=self.group)
             # The value of the whole, and the gradient of workers times this worker's share: the
             # mean over the workers is then the sum of the shares.
             total, *parts = everyone + workers * (mine - mine.detach())
-        return LossOutput(total, dict(zip(names, parts, strict=True)), share.radii)
+        logged = dict(zip(share.numbers, (n.detach() for n in parts[len(names) :]), strict=True))
+        parts = parts[: len(names)]
+        return LossOutput(total, dict(zip(names, parts, strict=True)), share.radii, numbers=logged)
 
 
 def parallel(group: dist.ProcessGroup | None = None) -> bool:

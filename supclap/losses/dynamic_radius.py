@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supclap.losses.checks import check_number
+from supclap.parts.losses import Radius
 
 Order = Literal["batch", "sorted", "pooled"]
 
 
-class DynamicRadius(nn.Module):
+class DynamicRadius(Radius):
     """R of each anchor, predicted from its similarities (DynamicSVR, against local drift).
 
     A 3-layer MLP on S_i = [s(positive), s(negative_1), ...], s = cosine / temperature. Our choices

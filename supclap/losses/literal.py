@@ -14,8 +14,9 @@ from supclap.losses.checks import check_clip_ids, check_embeddings
 from supclap.losses.composite import SupCLAPLoss, overrides
 from supclap.losses.contrastive import ContrastiveLoss
 from supclap.losses.output import LossOutput
+from supclap.losses.own import OwnBase, Shares
 from supclap.losses.pairs import DELTA_MIN, full_precision, widened
-from supclap.losses.static_radius import StaticRadius
+from supclap.losses.passes import Layout
 
 
 def literal_loss(
@@ -31,7 +32,20 @@ def literal_loss(
     check_embeddings(audio, text)
     check_clip_ids(clip_ids, len(audio))
     with full_precision(audio):
-        return _loss(loss, widened(audio), widened(text), clip_ids)
+        audio, text = widened(audio), widened(text)
+        output = _loss(loss, audio, text, clip_ids)
+        total, parts, numbers = output.total, dict(output.parts), dict(output.numbers)
+        shares = _shares(loss, audio, text, clip_ids)
+        for label, term in loss.terms.items():
+            parts[label], logged = shares.of(term, label)
+            total = total + term.weight * parts[label]
+            numbers |= {f"{label}.{name}": number for name, number in logged.items()}
+        return LossOutput(total, parts, output.radii, numbers=numbers)
+
+
+def _shares(loss: SupCLAPLoss, audio: Tensor, text: Tensor, clip_ids: Tensor | None) -> Shares:
+    layout = Layout(len(audio))
+    return Shares(loss.base, loss.moment, layout, audio, text, audio, text, clip_ids)
 
 
 def support_vectors(anchors: Tensor, positives: Tensor, radius: Tensor) -> Tensor:
@@ -50,22 +64,26 @@ def support_vectors(anchors: Tensor, positives: Tensor, radius: Tensor) -> Tenso
 def _loss(loss: SupCLAPLoss, audio: Tensor, text: Tensor, clip_ids: Tensor | None) -> LossOutput:
     base, svr = loss.base, loss.svr
     same = _same_clip(len(audio), clip_ids, audio.device)
-    if overrides(base, ContrastiveLoss, "forward"):
+    numbers = {}
+    if isinstance(base, OwnBase):
+        l_orig, logged = _shares(loss, audio, text, clip_ids).of(base.part, "base")
+        numbers = {f"base.{name}": number for name, number in logged.items()}
+    elif overrides(base, ContrastiveLoss, "forward"):
         l_orig = base(audio, text, clip_ids)
     else:
         l_orig = direction(base, text, audio, same)
         if base.partition == "softmax":
             l_orig = l_orig + direction(base, audio, text, same)
     if svr is None:
-        return LossOutput(l_orig, {"base": l_orig}, {})
+        return LossOutput(l_orig, {"base": l_orig}, {}, numbers=numbers)
 
     sides = {"text": (text, audio), "audio": (audio, text)}
     if svr.sides == "text":
         del sides["audio"]
     l_svr, l_cons, radii = [], [], {}
     for side, (anchors, positives) in sides.items():
-        if isinstance(svr.radius, StaticRadius):
-            radius = svr.radius(len(anchors))
+        if not svr.radius.reads:
+            radius = svr.radius(anchors[:, :0])
         else:
             similarities = anchors @ positives.T * base.scale()
             if svr.radius.detach:
@@ -78,10 +96,10 @@ def _loss(loss: SupCLAPLoss, audio: Tensor, text: Tensor, clip_ids: Tensor | Non
 
     parts = {"base": l_orig, "svr": torch.stack(l_svr).sum()}
     total = l_orig + svr.alpha * parts["svr"]
-    if svr.beta:
+    if svr.beta or svr.constrained:
         parts["constraint"] = torch.stack(l_cons).sum()
         total = total + svr.beta * parts["constraint"]
-    return LossOutput(total, parts, radii)
+    return LossOutput(total, parts, radii, numbers=numbers)
 
 
 def direction(base: ContrastiveLoss, anchors: Tensor, candidates: Tensor, same: Tensor) -> Tensor:

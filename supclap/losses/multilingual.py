@@ -98,6 +98,7 @@ class MultilingualLoss(nn.Module):
             {name: _mean([o.parts[name] for o in outputs]) for name in outputs[0].parts},
             radii,
             tuple(views),
+            numbers={n: _mean([o.numbers[n] for o in outputs]) for n in outputs[0].numbers},
         )
 
     def _check(self, audio: Tensor, texts: Tensor) -> None:

@@ -14,7 +14,6 @@ from torch.func import functional_call
 from supclap.losses.composite import SupCLAPLoss
 from supclap.losses.distributed import GlobalBatchLoss
 from supclap.losses.output import LossOutput
-from supclap.losses.siglip import SigLIP
 
 
 class OpenClipLoss(nn.Module):
@@ -63,8 +62,9 @@ class OpenClipLoss(nn.Module):
             output_dict: as open_clip has it; the rest as in `output`.
 
         Returns:
-            (): the total. With ``output_dict`` ``contrastive_loss`` and, with SVR, ``svr_loss`` and
-            ``constraint_loss``, () each and weighted, as the loop adds up what it finds.
+            (): the total. With ``output_dict`` ``contrastive_loss``, with SVR ``svr_loss`` and
+            ``constraint_loss``, and ``LABEL_loss`` of each term, () each and weighted, as the loop
+            adds up what it finds.
 
         Raises:
             ValueError: as `output` does.
@@ -78,6 +78,8 @@ class OpenClipLoss(nn.Module):
             terms["svr_loss"] = svr.alpha * output.parts["svr"]
             if "constraint" in output.parts:
                 terms["constraint_loss"] = svr.beta * output.parts["constraint"]
+        for label, term in self._pairs().terms.items():
+            terms[f"{label}_loss"] = term.weight * output.parts[label]
         return terms
 
     def output(
@@ -101,7 +103,7 @@ class OpenClipLoss(nn.Module):
         prefix = "loss." if isinstance(self.loss, GlobalBatchLoss) else ""
         given = {f"{prefix}base.log_scale": _number(logit_scale).log()}
         if logit_bias is not None:
-            if not isinstance(base, SigLIP):
+            if base.partition != "sigmoid":
                 raise ValueError(
                     f"logit_bias: {type(base).__name__} has no bias; the model must be built "
                     "without init_logit_bias"

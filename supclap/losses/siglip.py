@@ -36,5 +36,10 @@ class SigLIP(ContrastiveLoss):
         else:
             self.register_buffer("offset", offset)
 
+    def set_bias(self, bias: float) -> None:
+        """Another bias, where it is not learned."""
+        with torch.no_grad():
+            self.offset.fill_(bias)
+
     def bias(self) -> Tensor:
         return self.offset

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from supclap.losses.checks import check_number
+from supclap.parts.losses import Radius
 
 
-class StaticRadius(nn.Module):
+class StaticRadius(Radius):
     """One learnable scalar for every anchor (StaticSVR, against global drift).
 
     Args:
@@ -16,10 +17,16 @@ class StaticRadius(nn.Module):
             apart). The paper does not give it; 0.5 is our choice.
     """
 
+    reads = False
+
     def __init__(self, initial: float = 0.5) -> None:
         super().__init__()
         self.value = nn.Parameter(torch.tensor(check_number("initial", initial)))
 
-    def forward(self, anchors: int) -> Tensor:
-        """R of every anchor: (anchors,), all equal."""
-        return self.value.expand(anchors)
+    def forward(self, similarities: Tensor, offset: int = 0) -> Tensor:
+        """R of every anchor: (n,), all equal.
+
+        Args:
+            similarities: (n, any): how many anchors there are.
+        """
+        return self.value.expand(len(similarities))

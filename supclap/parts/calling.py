@@ -17,7 +17,14 @@ from supclap.wording import gist
 
 
 class PartError(InputError):
-    """A mistake in a part: file and line of its source, the part, and what is wrong."""
+    """A mistake in a part: file and line of its source, the part, and what is wrong.
+
+    kind, label: of the part.
+    """
+
+    def __init__(self, message: str, kind: str = "", label: str = "") -> None:
+        super().__init__(message)
+        self.kind, self.label = kind, label
 
 
 @contextmanager
@@ -32,13 +39,22 @@ def calling(part: Any, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (PartError, MemoryError, torch.OutOfMemoryError):
-        raise
     except Exception as error:
+        if isinstance(error, PartError) or _is_no_mistake(error):
+            raise
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         where = _raised_at(part, error.__traceback__) or defined_at(part, what)
-        message = f"{where}: {named(part)}: {kind}{gist(error, 1_000)}"
-        raise PartError(message) from None
+        raise _fault(part, f"{where}: {named(part)}: {kind}{gist(error, 1_000)}") from None
+
+
+def _is_no_mistake(error: Exception) -> bool:
+    """Whether there is no memory (on a CPU that is no class of its own), or PyTorch has stopped a
+    computation that it repeats for the backward pass."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    if type(error).__module__ == "torch.utils.checkpoint":
+        return True
+    return isinstance(error, RuntimeError) and "tried to allocate" in str(error).lower()
 
 
 def guarded(part: Any, what: str) -> AbstractContextManager[None]:
@@ -50,14 +66,22 @@ def guarded(part: Any, what: str) -> AbstractContextManager[None]:
 
 def wrong(part: Any, what: str, message: str) -> PartError:
     """The error for what a part's method has given, at the line where the method is defined."""
-    return PartError(f"{defined_at(part, what)}: {named(part)}: {what} {message}")
+    return _fault(part, f"{defined_at(part, what)}: {named(part)}: {what} {message}")
 
 
 def named(part: Any) -> str:
     """A part as messages name it: ``loss term 'angle'``."""
+    return f"{getattr(part, 'kind', 'part')} '{_label(part)}'"
+
+
+def _label(part: Any) -> str:
     made = part if isinstance(part, type) else type(part)
-    label = getattr(part, "_label", "") or made.__name__
-    return f"{getattr(part, 'kind', 'part')} '{label}'"
+    label = vars(part).get("_label") or vars(made).get("_label")  # and none of a class above
+    return str(label or made.__name__)
+
+
+def _fault(part: Any, message: str) -> PartError:
+    return PartError(message, getattr(part, "kind", ""), _label(part))
 
 
 def defined_at(part: Any, what: str) -> str:

@@ -107,7 +107,7 @@ class Pairs:
 
     def _once(self, what: str, make: Callable[[], Tensor]) -> Tensor:
         if what not in self._made:
-            if self.sparing and len(self.text_rows) == len(self):
+            if self.sparing:
                 raise ValueError(
                     f"pairs.{what} is N x N, which a loss with a tile never holds: give it a "
                     "row-wise form, rows(pairs), or leave the tile out"

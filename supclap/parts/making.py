@@ -12,7 +12,7 @@ from supclap.parts.calling import calling
 from supclap.parts.part import Place
 from supclap.parts.seeds import SETUP, seed_of
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the losses themselves need no pydantic
     from supclap.config import RunConfig
 
 

@@ -158,7 +158,13 @@ def test_the_modules_are_those_that_python_itself_loads_for_a_run() -> None:
     )
     loaded = set(done.stdout.split())
     loaded = {module for module in loaded if not _is_package(module)}
-    recorded = parse_config({"data": {"events": "somewhere"}, "chunk": 8})
+    recorded = parse_config(
+        {
+            "data": {"events": "somewhere"},
+            "chunk": 8,
+            "loss": {"temperature": {"from": 0.1, "to": 0.07}},
+        }
+    )
     pretrained = parse_config(
         {
             "model": {
@@ -199,7 +205,11 @@ def test_parts_and_modules_without_effect_exist() -> None:
 # One run that uses each part which a tiny collection can show.
 TRACED: list[dict[str, Any]] = [
     {"loss.svr": None},
-    {"loss.svr.radius": "static", "data.noise": 0.2, "chunk": 4},
+    {
+        "loss.svr": {"radius": "static", "alpha": {"from": 1, "to": 0, "until": 0.5}},
+        "data.noise": 0.2,
+        "chunk": 4,
+    },
     {"loss.svr.radius": "dynamic", "loss.svr.order": "pooled", "data.hard_negatives": 2},
     {"loss": {"name": "siglip"}, "precision": "bf16", "model.audio.freeze": True},
     {"loss": {"name": "infonce", "multilingual": "kcl"}, "data.languages": ["eng", "deu"]},

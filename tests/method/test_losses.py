@@ -20,6 +20,7 @@ from supclap.losses import (
 )
 from supclap.losses.literal import literal_loss
 from supclap.losses.output import LossOutput
+from supclap.parts import Pairs
 
 # What a form gives: its output, and the gradient of each leaf, None where it has no part in it.
 Measured = tuple[LossOutput, Sequence[torch.Tensor | None]]
@@ -382,7 +383,7 @@ BAD_SETTINGS = {
     "depth: expected at least 1": lambda: DynamicRadius(4, depth=0),
     "order: expected 'batch'": lambda: DynamicRadius(4, order="random"),
     "initial: expected a number finite": lambda: StaticRadius(math.inf),
-    "base: expected InfoNCE or SigLIP": lambda: SupCLAPLoss(torch.nn.Identity()),
+    "base: expected InfoNCE, SigLIP or a BaseLoss": lambda: SupCLAPLoss(torch.nn.Identity()),
     "svr: expected a SupportVectorRegularization": lambda: SupCLAPLoss(InfoNCE(), StaticRadius()),
     "tile: expected at least 1": lambda: SupCLAPLoss(InfoNCE(), tile=0),
     "built for a batch of 5 pairs.*got 4.*pooled": lambda: SupCLAPLoss(
@@ -481,8 +482,8 @@ class Vector(InfoNCE):
 
 
 class Verbose(SupportVectorRegularization):
-    def forward(self, audio: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-        return audio
+    def forward(self, pairs: Pairs) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        return pairs.audio.sum(), {}
 
 
 def test_subclasses_that_could_not_do_what_they_say_are_refused() -> None:

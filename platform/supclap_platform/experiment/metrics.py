@@ -9,10 +9,13 @@ scores there.
 
 from __future__ import annotations
 
-from supclap.config import LANGUAGES, RunConfig
+from supclap import registry
+from supclap.config import LANGUAGES, LossConfig, RunConfig
 from supclap.errors import InputError, nearest
 from supclap.events import EARLIER_NAMES, LOW, current_name
+from supclap.labels import LOGGABLE, LOGGED
 from supclap.metric_names import OwnName, declared_names, find, own_names
+from supclap.number_schedule import NumberSchedule
 from supclap_platform.experiment.measure import WHOLE as OF_ANY
 
 SPLITS = ("test", "val", "shifted")
@@ -64,7 +67,7 @@ _OF_TEST = frozenset((*_SHORT, *_BY_LANGUAGE))
 _LOW = (*LOW, *WHOLE)
 _NEITHER = (
     *("radius", "contraction", "push", "similarity", "distance", "temperature"),
-    *("chance", "best_epoch", "steps"),
+    *("chance", "best_epoch", "steps", "bias"),
 )
 _PERCENT = (*RECALLS, "mAP10", "accuracy", "class_accuracy")
 
@@ -80,7 +83,7 @@ def full_name(name: str) -> str:
     name = current_name(name)
     if name not in _LEGAL and _own(name) is not None:
         return name if name.split(".")[0] in SPLITS else f"test.{name}"
-    if name not in _LEGAL:
+    if name not in _LEGAL and not _of_the_loss(name):
         raise InputError(
             f"no run reports '{name}'{nearest(name, (*CATALOGUE, *declared_names()))} (valid: "
             f"[val.|shifted.][LANGUAGE.]t2a|a2t.{'|'.join((*RECALLS, *RANKS))}, "
@@ -107,9 +110,39 @@ def _of_also(name: str) -> str:
     return name
 
 
+def _of_the_loss(name: str) -> bool:
+    """Whether a loss with parts or schedules of one's own may log a name: ``train.angle``,
+    ``train.angle.hard``, ``train.svr.alpha``."""
+    first, *rest = name.split(".")
+    return first == "train" and 1 <= len(rest) <= 2 and all(map(LOGGABLE.fullmatch, rest))
+
+
+def _why_not_logged(label: str, number: str, loss: LossConfig) -> str | None:
+    """Why a loss does not log ``train.LABEL.NUMBER``, or ``train.LABEL``; None where it may.
+
+    What numbers a part logs beside its value is known once it runs.
+    """
+    if label in loss.terms:
+        return None
+    if label == "base" and number and registry.own("base loss", loss.name) is not None:
+        return None
+    section, key = (loss.svr, number) if label == "svr" else (loss, label)
+    scheduled = not number or label == "svr"
+    if scheduled and isinstance(getattr(section, key, None), NumberSchedule):
+        return None
+    if label == "svr":
+        return f"its loss.svr.{number} has no schedule"
+    if number or label not in ("temperature", "bias"):
+        known = [f"train.{one}" for one in (*loss.terms, *LOGGED)]
+        return f"it has no loss.terms.{label}{nearest(f'train.{label}', known)}"
+    return f"its loss.{label} has no schedule"
+
+
 def why_not_reported(metric: str, config: RunConfig) -> str | None:
     """Why a run with this configuration cannot report a legal metric; None where it can."""
     parts = full_name(metric).split(".")
+    if parts[0] == "train" and ".".join(parts) not in _LEGAL:
+        return _why_not_logged(parts[1], ".".join(parts[2:]), config.loss)
     if ALSO in parts[:2]:
         own = parts[parts.index(ALSO) + 1]
         if own not in config.also:
@@ -175,7 +208,10 @@ def has_a_best(metric: str) -> bool:
     own = _own(metric)
     if own is not None:
         return own.direction is not None
-    return metric.split(".")[0] not in _NEITHER
+    parts = metric.split(".")
+    if parts[0] == "train" and metric not in _LEGAL:
+        return len(parts) == 2 and parts[1] not in _NEITHER  # a term, and not what it logs beside
+    return parts[0] not in _NEITHER
 
 
 def decimals(metric: str) -> int:

@@ -121,7 +121,8 @@ def _off(values: Overrides, dotted: str, document: Document, place: Key) -> Any:
         node = node.get(part) if isinstance(node, dict) else None
     if isinstance(node, bool):
         return False
-    if isinstance(node, int | float):
+    scheduled = isinstance(node, dict) and {"from", "to"} <= node.keys()
+    if isinstance(node, int | float) or scheduled:
         return 0
     if isinstance(node, dict):
         return None
