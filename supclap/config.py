@@ -370,6 +370,7 @@ class OptimizerConfig(OpenSection):
     """
 
     names_part = ("name", "optimizer")
+    for_the_part = frozenset({"lr", "betas", "weight_decay"})
 
     name: str = "adam"
     lr: PositiveFloat = 1e-3

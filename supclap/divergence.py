@@ -25,6 +25,8 @@ def explain_divergence(
     embeddings: Sequence[Tensor],
     scale: float,
     rate: float,
+    blamed: Sequence[str] = (),
+    source: str = "",
 ) -> TrainingError:
     """The error for a step whose loss or gradient is not finite.
 
@@ -35,6 +37,8 @@ def explain_divergence(
         embeddings: what came out: (n, d) each; empty where the encoders were not to blame.
         scale: 1 / temperature.
         rate: the step's learning rate.
+        blamed: parts of somebody else's whose outputs are not finite although all weights are.
+        source: the encoder of somebody else's whose features ``audio`` is, where it is.
     """
     broken = [clip for clip, row in zip(clip_ids, audio, strict=True) if not row.isfinite().all()]
     if isinstance(text, Tensor):
@@ -43,6 +47,10 @@ def explain_divergence(
     if broken:
         named = ", ".join(broken[:5]) + (f" and {len(broken) - 5} more" if broken[5:] else "")
         cause = f"the inputs of {named} are not finite; prepare the data set again"
+        if source:
+            cause = f"{source}: its features of {named} are not finite"
+    elif blamed:
+        cause = f"{' or '.join(blamed)}: gives what is not finite, from weights that are"
     elif not all(bool(torch.isfinite(side).all()) for side in embeddings):
         cause = (
             f"the encoders' weights have grown without bound: lower optimizer.lr (now {rate:.3g})"

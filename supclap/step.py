@@ -24,8 +24,9 @@ from supclap.losses.own import Shares
 from supclap.losses.pairs import full_precision, widened
 from supclap.losses.passes import Layout
 from supclap.model.clap import CLAP
+from supclap.model.results import suspects
 from supclap.optimization import optimizer_part
-from supclap.parts.calling import guarded
+from supclap.parts.calling import guarded, is_own, named
 from supclap.parts.losses import BaseLoss, LossTerm
 from supclap.workers import Workers
 
@@ -116,9 +117,13 @@ class Step:
             rate = self.optimizer.param_groups[0]["lr"]
             scale = self.loss.base.scale().item()
             spoken = text.unflatten(0, (len(ids), each)) if isinstance(text, Tensor) else text
-            return explain_divergence(
-                batch.step + 1, checkpoint, ids, audio, spoken, embeddings, scale, rate
-            )
+            sides = zip((self.model.audio, self.model.text), embeddings, strict=False)
+            blamed = [name for side, found in sides for name in suspects(side, found)]
+            heard = self.model.audio.encoder
+            source = named(heard) if is_own(heard) and self.inputs.level == "features" else ""
+            given = ids, audio, spoken, embeddings
+            number = batch.step + 1
+            return explain_divergence(number, checkpoint, *given, scale, rate, blamed, source)
 
         self.optimizer.zero_grad()
         if self.chunk is None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from supclap.model.tokens import Tokens
-from supclap.parts.calling import wrong
+from supclap.parts.calling import is_own, named, wrong
 
 
 def check_rows(part: Any, method: str, found: Any, rows: int, width: int | None = None) -> None:
@@ -24,6 +24,14 @@ def check_rows(part: Any, method: str, found: Any, rows: int, width: int | None 
     else:
         return
     raise wrong(part, method, f"gave {gave}, where a tensor {shape} of floats is expected")
+
+
+def suspects(side: Any, embeddings: Tensor) -> list[str]:
+    """The parts of somebody else's in a side of the model whose embeddings (N, d) are not finite
+    although all its weights are."""
+    if embeddings.isfinite().all() or not all(p.isfinite().all() for p in side.parameters()):
+        return []
+    return [named(part) for part in (side.encoder, side.head) if is_own(part)]
 
 
 def check_tokens(part: Any, found: Any, rows: int) -> None:

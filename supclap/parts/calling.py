@@ -59,9 +59,13 @@ def _is_no_mistake(error: Exception) -> bool:
 
 def guarded(part: Any, what: str) -> AbstractContextManager[None]:
     """`calling` for a part of somebody else's alone: a fault of a built-in one is the program's."""
+    return calling(part, what) if is_own(part) else nullcontext()
+
+
+def is_own(part: Any) -> bool:
+    """Whether a part, or its class, is somebody else's and not of this package."""
     made = part if isinstance(part, type) else type(part)
-    built_in = made.__module__.startswith("supclap.")
-    return nullcontext() if built_in else calling(part, what)
+    return not made.__module__.startswith("supclap.")
 
 
 def wrong(part: Any, what: str, message: str) -> PartError:

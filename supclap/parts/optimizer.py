@@ -13,7 +13,8 @@ class Optimizer(Part):
     """An optimizer of one's own: ``optimizer: {name: lion, lr: 1e-4, ...}``.
 
     Every setting of the section holds for it too (``lr``, ``weight_decay``, ``betas``,
-    ``loss_lr``, ``warmup``, ``schedule``, ``clip_norm``); its own keys stand beside them::
+    ``loss_lr``, ``warmup``, ``schedule``, ``clip_norm``); its own keys stand beside them. One that
+    it declares as ``lr``, ``weight_decay`` or ``betas`` is that setting, with another default::
 
         @register("lion")
         class Lion(Optimizer):

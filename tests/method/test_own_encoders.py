@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_run import make_collection, tiny_config
 from torch import nn
 
 import supclap
 from supclap import registry
 from supclap.config import ModelConfig, parse_config
+from supclap.divergence import TrainingError
 from supclap.errors import InputError
 from supclap.feasibility import check_run
 from supclap.model.clap import CLAP, build_model
@@ -21,6 +23,8 @@ from supclap.model.frozen import frozen_outputs
 from supclap.model.head import MLP
 from supclap.model.tokens import Tokens
 from supclap.parts import AudioEncoder, Head, Source, TextEncoder, register
+from supclap.storage import Folder
+from supclap.training import fit
 
 WAVES = np.random.default_rng(0).normal(0, 0.1, (3, 8000)).astype(np.float32)
 
@@ -185,6 +189,8 @@ class Broken(Loudness):
 
     def features(self, waveforms: torch.Tensor) -> torch.Tensor:
         found = super().features(waveforms)
+        if self.how == "deaf":
+            return found * torch.nan
         return found[1:] if self.how == "rows" else found
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -193,6 +199,7 @@ class Broken(Loudness):
         found = super().forward(features)
         other: dict[str, Any] = {
             "list": found.tolist(),
+            "nan": found * torch.nan,
             "wide": found[:, 1:],
             "whole": found.long(),
         }
@@ -237,6 +244,30 @@ def test_tokens_are_held_to_their_form(tokens: Any, said: str) -> None:
 
     with pytest.raises(InputError, match=rf"{HERE}:\d+: text encoder '\w+': .*{said}"):
         model_of(text="other").encode_text(["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"audio": {"name": "broken", "how": "nan"}}, "likely audio encoder 'broken': gives what"),
+        ({"audio": {"name": "broken", "how": "deaf"}}, "audio encoder 'broken': its features of t"),
+        ({"text": {"head": "log"}}, "likely head 'log': gives what is not finite, from weights"),
+    ],
+)
+def test_one_that_gives_nan_is_named(tmp_path: Path, model: dict[str, Any], said: str) -> None:
+    register("broken")(Broken)
+
+    @register("log")
+    class Log(Narrow):
+        def forward(self, outputs: torch.Tensor) -> torch.Tensor:
+            return super().forward(outputs).clamp(max=-1).log()
+
+    config = tiny_config(
+        make_collection(tmp_path / "data"),
+        **{f"model__{side}": section for side, section in model.items()},
+    )
+    with pytest.raises(TrainingError, match=rf"step 1: loss or gradient is not finite; .*{said}"):
+        list(fit(config, Folder.at(tmp_path / "run")))
 
 
 def test_a_head_of_another_width_is_refused_before_anything_starts() -> None:

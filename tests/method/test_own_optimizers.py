@@ -90,6 +90,21 @@ def test_it_gets_the_groups_with_what_the_section_says_of_each() -> None:
     ]
 
 
+def test_a_setting_that_it_declares_has_its_default() -> None:
+    @register("warm")
+    class Warm(Lion):
+        lr: float = 3e-4
+        betas: tuple[float, float] = (0.95, 0.98)
+
+    config = config_of(name="warm", lr=0.2)
+    assert config.own_keys == {"mix": 0.9, "lr": 0.2, "betas": (0.95, 0.98)}
+    group = build_optimizer(config, model(), nn.Module()).param_groups[0]
+    assert (group["lr"], group["betas"]) == (0.2, (0.95, 0.98))
+    assert config_of(name="warm").lr == 3e-4
+    with pytest.raises(InputError, match=r"optimizer\.lr: input should be greater than 0"):
+        config_of(name="warm", lr=-1)
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_the_built_in_ones_step_as_pytorchs_do(name: str) -> None:
     config = config_of(name=name, lr=0.1, weight_decay=0.3, betas=[0.5, 0.7])

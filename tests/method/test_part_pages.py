@@ -122,6 +122,7 @@ def test_the_parts_of_the_pages_train_together(tmp_path: Path, data: Path) -> No
     metrics, _ = example("metric.md", tmp_path, data)
     encoders, _ = example("encoder.md", tmp_path, data)
     optimizer = lion["Lion, 1/sqrt"].optimizer
+    assert optimizer.betas == (0.9, 0.99)
     rates = [learning_rate(optimizer, step, 4, 2) for step in range(8)]
     assert rates == pytest.approx([1 / 3, 2 / 3, *(n**-0.4 for n in range(1, 7))])
     model = encoders["Loudness"].model
