@@ -12,15 +12,18 @@ import torch
 import yaml
 from scipy import stats
 from tiny_run import make_collection, tiny_config
+from torch.nn import functional as F
 
 import supclap
 from supclap import registry
 from supclap.augmenting import augmenter_of
 from supclap.batches import batches_of
-from supclap.config import RunConfig
+from supclap.config import RunConfig, parse_config
 from supclap.data import open_data
 from supclap.data.clips import Clips, Collection
 from supclap.events import Finished
+from supclap.feasibility import check_run
+from supclap.losses import InfoNCE, SupCLAPLoss, build_loss
 from supclap.model.clap import build_model
 from supclap.optimization import learning_rate
 from supclap.parts import Embeddings
@@ -97,6 +100,36 @@ def test_the_augmentations_mask_and_mix(tmp_path: Path, data: Path) -> None:
         whole = bands[:, None] | frames[None]
         assert whole.any()
         assert np.array_equal(masked, whole | (noise == noise.min()))
+
+
+def test_the_losses_are_what_they_say(tmp_path: Path, data: Path) -> None:
+    rows, _ = example("loss.md", tmp_path, data)
+    for config in rows.values():
+        check_run(config)
+    numbers = torch.Generator().manual_seed(0)
+    audio, text = (F.normalize(torch.randn(9, 5, generator=numbers), dim=1) for _ in range(2))
+    clips = torch.arange(9) // 2
+
+    def loss(row: str, **changes: Any) -> SupCLAPLoss:
+        config = rows[row].loss.model_dump()
+        return build_loss(parse_config({"loss": config | changes}).loss, 9)
+
+    plain = SupCLAPLoss(InfoNCE())
+    for ids in (None, clips):  # beta 0 is InfoNCE
+        found = loss("HN-NCE", beta=0, svr=None)(audio, text, ids).total
+        torch.testing.assert_close(found, plain(audio, text, ids).total)
+    assert loss("HN-NCE", svr=None)(audio, text).total > plain(audio, text).total
+    angle = loss("InfoNCE + angle")(audio, text)
+    degrees = np.arccos(np.clip((text @ audio.T).numpy(), -0.9999, 0.9999))
+    over = [0.3 + degrees[i, i] - np.delete(degrees[i], i).min() for i in range(9)]
+    assert angle.parts["angle"].item() == pytest.approx(np.maximum(over, 0).mean(), rel=1e-4)
+    assert angle.numbers["angle.hard"].item() == pytest.approx((np.array(over) > 0).mean())
+    fading = loss("InfoNCE + angle, fading")
+    fading.begin_step(25, 100)
+    assert fading.scheduled() == {"angle.weight": 0.25}
+    sure = loss("SVR, sure")(audio, text).radii["text"]
+    share = (text @ audio.T / 0.07).softmax(1).diagonal()
+    torch.testing.assert_close(sure, 0.5 + 0.2 * share)
 
 
 def test_the_encoders_hear_loudness_and_read_letters(tmp_path: Path, data: Path) -> None:

@@ -157,9 +157,10 @@ def test_ablation_by_name_stands_after_its_full_row(tmp_path: Path) -> None:
 
 def test_ablation_by_key_switches_each_component_off(tmp_path: Path) -> None:
     text = (
-        "experiment: a\nbase: {loss: {svr: {constraint: 0.5, detach: true}}, optimizer.warmup: 1}\n"
+        "experiment: a\nbase: {loss: {svr: {constraint: 0.5, detach: true}}, optimizer.warmup: 1,\n"
+        "  loss.svr.alpha: {from: 1, to: 0.5}}\n"
         "ablate: {full: {optimizer.weight_decay: 0.1}, remove: [loss.svr, loss.svr.constraint, "
-        "loss.svr.detach, optimizer.weight_decay]}\n"
+        "loss.svr.detach, loss.svr.alpha, optimizer.weight_decay]}\n"
     )
     rows = {v.name: v.config for v in load(tmp_path, text).variants}
     assert list(rows) == [
@@ -167,11 +168,13 @@ def test_ablation_by_key_switches_each_component_off(tmp_path: Path) -> None:
         "full w/o svr",
         "full w/o constraint",
         "full w/o detach",
+        "full w/o alpha",
         "full w/o weight_decay",
     ]
     assert rows["full w/o svr"].loss.svr is None
     assert rows["full w/o constraint"].loss.svr.constraint == 0
     assert rows["full w/o detach"].loss.svr.detach is False
+    assert rows["full w/o alpha"].loss.svr.alpha == 0  # which had a schedule
     assert rows["full w/o weight_decay"].optimizer.weight_decay == 0
     assert rows["full w/o weight_decay"].loss.svr.constraint == 0.5
 

@@ -12,9 +12,11 @@ from supclap_platform.experiment.metrics import (
 )
 from tiny_run import make_collection, tiny_config
 
-from supclap.config import RunConfig
+from supclap.config import RunConfig, parse_config
 from supclap.errors import InputError
 from supclap.events import EpochEnded, Finished
+from supclap.parts import LossTerm, register
+from supclap.registry import forgotten
 from supclap.storage import Folder
 from supclap.training import fit
 
@@ -91,3 +93,41 @@ def test_a_run_reports_of_further_test_sets_what_the_catalogue_promises(tmp_path
     assert "did you mean 'shift'" in why_not_reported("chance.also.shfit.t2a.R@1", config)
     with pytest.raises(InputError, match=r"did you mean 't2a\.R@1'.*chance\.also\.NAME"):
         full_name("chance.also.shift.t2a.R@1x")
+
+
+def test_what_a_loss_of_ones_own_logs_is_a_column_where_the_loss_logs_it() -> None:
+    class Term(LossTerm):
+        margin: float = 0.2
+
+    fading = {"from": 1, "to": 0}
+    with forgotten():
+        register("angle")(Term)
+        own = parse_config(
+            {
+                "loss": {
+                    "temperature": fading | {"to": 0.5},
+                    "svr": {"alpha": fading},
+                    "terms": {"angle": {"margin": fading}},
+                }
+            }
+        )
+    plain = parse_config({"loss": {"svr": {}}})
+    for name, why in {
+        "train.angle": "it has no loss.terms.angle",
+        "train.angle.hard": "it has no loss.terms.angle",
+        "train.angle.margin": "it has no loss.terms.angle",
+        "train.svr.alpha": "its loss.svr.alpha has no schedule",
+        "train.temperature": "its loss.temperature has no schedule",
+    }.items():
+        assert full_name(name) == name
+        assert why_not_reported(name, own) is None
+        assert str(why_not_reported(name, plain)).startswith(why)
+    assert why_not_reported("train.los", own) == (
+        "it has no loss.terms.los; did you mean 'train.loss'?"
+    )
+    assert why_not_reported("train.svr.constraint", own) is not None
+    assert (has_a_best("train.angle"), lower_is_better("train.angle")) == (True, True)
+    assert not any(has_a_best(n) for n in ("train.angle.hard", "train.svr.alpha"))
+    for name in ("train.", "train.a.b.c", "train.a b"):
+        with pytest.raises(InputError, match="no run reports"):
+            full_name(name)
