@@ -20,6 +20,7 @@ from supclap.parts.augmentation import Augmentation, Example, methods_of
 from supclap.parts.calling import calling, defined_at, named, wrong
 from supclap.parts.making import make_part, place_of
 from supclap.parts.seeds import CAPTION, FEATURES, MIX, PARTNER, WAVEFORM, seed_of
+from supclap.wording import is_text
 
 if TYPE_CHECKING:
     from supclap.batches import Batches
@@ -146,13 +147,13 @@ class Augmenter:
         if not isinstance(found, Example):
             raise wrong(part, "mix", f"expected an Example, found {type(found).__name__}")
         sound = _checked(part, "mix", found.waveform, before.waveform.shape, row, epoch)
-        if len(found.captions) != len(before.captions) or isinstance(found.captions, str):
-            raise wrong(
-                part,
-                "mix",
-                f"expected {len(before.captions)} captions, found {len(found.captions)}",
-            )
-        texts = tuple(_checked_text(part, "mix", text) for text in found.captions)
+        with calling(part, "mix"):
+            if isinstance(found.captions, str):
+                raise TypeError("expected a tuple of captions, found a text")
+            said = list(found.captions)
+        if len(said) != len(before.captions):
+            raise wrong(part, "mix", f"expected {len(before.captions)} captions, found {len(said)}")
+        texts = tuple(_checked_text(part, "mix", text) for text in said)
         return Example(sound, texts, before.languages)
 
 
@@ -222,7 +223,7 @@ def _checked(
             what,
             f"expected numbers of shape {shape}, found {given.dtype} of shape {given.shape}",
         )
-    numbers = given.astype(np.float32, copy=False)
+    numbers = np.array(given, np.float32, order="C")  # the part may go on writing to its own
     if not np.isfinite(numbers).all():
         raise TrainingError(
             f"{defined_at(part, what)}: {named(part)}: {what} gave a number that is not finite "
@@ -232,6 +233,6 @@ def _checked(
 
 
 def _checked_text(part: Augmentation, what: str, found: Any) -> str:
-    if not isinstance(found, str) or not found.strip():
+    if not isinstance(found, str) or not found.strip() or not is_text(found):
         raise wrong(part, what, f"expected a text that is not empty, found {found!r}")
     return found

@@ -248,6 +248,9 @@ def returning(method: str, value: Any) -> type[Augmentation]:
         ("features", "given[0].T", "features expected numbers of shape (64,"),
         ("caption", "' '", "caption expected a text that is not empty, found ' '"),
         ("caption", "1", "found 1"),
+        ("caption", "'\\ud800'", "caption expected a text that is not empty, found '"),
+        ("mix", "replace(given[0], captions='x')", "expected a tuple of captions, found a text"),
+        ("mix", "replace(given[0], captions=())", "expected 1 captions, found 0"),
         ("mix", "given[0].waveform", "mix expected an Example, found ndarray"),
         ("waveform", "1 / 0", "ZeroDivisionError: division by zero"),
     ],
@@ -258,6 +261,14 @@ def test_a_mistake_names_the_part(data: Path, method: str, value: str, shown: st
         Feed(data, {"mine": {"name": "given"}})()
     assert shown in str(caught.value)
     assert "augmentation 'mine'" in str(caught.value)
+
+
+def test_what_is_given_may_be_a_view_of_what_the_part_keeps(data: Path) -> None:
+    register("given")(returning("waveform", "np.broadcast_to(given[0], (2, 8000))[1, ::-1]"))
+    feed = Feed(data, {"given": {}})
+    for row, features, _ in feed():
+        turned = torch.from_numpy(feed.clip(row)[::-1].copy())[None]
+        assert torch.equal(features, feed.model.audio.features(turned)[0])
 
 
 def test_a_number_that_is_not_finite_names_the_part_and_the_clip(data: Path) -> None:

@@ -235,6 +235,8 @@ NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 800)
         (Item(3), "expected the name of a file, or int16 or float samples"),
         (Item(np.zeros(9, np.int64), clip_id="x"), "found int64 of shape (9,)"),
         (Item(np.zeros((2, 2, 2)), clip_id="x"), "found float64 of shape (2, 2, 2)"),
+        (Item(np.zeros((2, 800)), clip_id="x"), "found float64 of shape (2, 800)"),
+        (Item(NOISE, clip_id="x", rate=0), "expected a rate of 100 to 1,000,000 Hz, found 0"),
         (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
     ],
 )
@@ -253,6 +255,9 @@ def test_a_mistake_names_the_source(item: Any, shown: str) -> None:
         (Item(NOISE, [("b", "xyz")], clip_id="b"), "unknown language 'xyz'"),
         (Item(NOISE, ["b"], clip_id="a"), "clip id 'a' stands already in item 0"),
         (Item(NOISE, ["b"], split="a/b", clip_id="b"), "'a/b' is no name of a split"),
+        (Item("a\0.wav", ["b"]), "the name of its file holds what no name can"),
+        (Item("\ud800.wav", ["b"]), "the name of its file holds what no name can"),
+        (Item(NOISE[:0], ["b"], clip_id="b"), "1 of 2 clips are lost (1 unreadable)"),
     ],
 )
 def test_a_clip_that_cannot_be_used_is_a_broken_row(item: Item, shown: str) -> None:

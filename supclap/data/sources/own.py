@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import sys
@@ -18,7 +19,7 @@ from supclap import registry
 from supclap.config import DataConfig
 from supclap.data.cache import build_once, cache_folder
 from supclap.data.clips import FORMAT, Collection
-from supclap.data.decode import VERSION
+from supclap.data.decode import HIGHEST_RATE, LOWEST_RATE, VERSION
 from supclap.data.sources.files import no_file, stem
 from supclap.data.sources.listing import Entry, Listing, check_language
 from supclap.errors import InputError
@@ -28,8 +29,9 @@ from supclap.parts.part import Place
 from supclap.parts.source import DataSource, Item
 from supclap.progress import Doing, relay
 from supclap.user_code import version_of_object
-from supclap.wording import spelled
+from supclap.wording import is_text, spelled
 
+CHANNELS = 64  # more are samples in the place of channels
 NO_FILE = Path()  # stands for a sound that is made, while it is not
 
 
@@ -68,7 +70,7 @@ def list_items(source: DataSource, name: str, made: Path | None = None) -> Liste
         InputError: no clip is listed, or none that can be used.
     """
     listing = Listing(name)
-    content, here = hashlib.sha256(), hashlib.sha256(name.encode())
+    content, here = hashlib.sha256(), hashlib.sha256(name.encode(errors="backslashreplace"))
     for number, item in enumerate(_items(source)):
         where = f"item {number}"
         texts = _texts(source, item, where)
@@ -79,7 +81,7 @@ def list_items(source: DataSource, name: str, made: Path | None = None) -> Liste
             said = [[caption.text, caption.language] for caption in entry.captions]
             words = json.dumps([entry.split, entry.clip_id, said, entry.labels, facts])
             content.update(f"{words}\n".encode())
-            here.update(f"{words}{place}\n".encode("utf-8", "surrogateescape"))
+            here.update(f"{words}{place}\n".encode(errors="backslashreplace"))
     for note in listing.notes:
         content.update(json.dumps(astuple(note)).encode())
     broken = listing.broken_rows
@@ -214,7 +216,7 @@ def _sound(
         path = Path(os.path.abspath((source.folder or Path()) / Path(sound).expanduser()))
         try:
             status = path.stat()
-        except OSError:
+        except (OSError, ValueError):  # the name is none: `_entry` says so
             return path, [path.name, -1], str(path)
         return path, [path.name, status.st_size], f"{path}\0{status.st_mtime_ns}"
     if callable(sound):
@@ -222,32 +224,42 @@ def _sound(
             return NO_FILE, ["made"], ""
         with calling(source, "items"):
             sound = sound()
-    if not isinstance(sound, np.ndarray) or sound.ndim not in (1, 2) or not _is_sound(sound.dtype):
+    rate = item.rate
+    if not isinstance(rate, int | np.integer) or not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise wrong(
+            source,
+            "items",
+            f"{where}: expected a rate of {LOWEST_RATE} to {HIGHEST_RATE:,} Hz, found {rate!r}",
+        )
+    if not isinstance(sound, np.ndarray) or not _is_sound(sound):
         found = f"{sound.dtype} of shape {sound.shape}" if isinstance(sound, np.ndarray) else sound
         raise wrong(
             source,
             "items",
             f"{where}: expected the name of a file, or int16 or float samples (n,) or "
-            f"(n, channels); found {found}",
+            f"(n, channels) of at most {CHANNELS} channels; found {found}",
         )
-    digest = hashlib.sha256(f"{sound.dtype}{sound.shape}{item.rate}".encode())
+    digest = hashlib.sha256(f"{sound.dtype}{sound.shape}{rate}".encode())
     digest.update(np.ascontiguousarray(sound).data)
     name = digest.hexdigest()[:32]
-    return NO_FILE if made is None else _write(made, name, sound, item.rate), [name], ""
+    return NO_FILE if made is None else _write(made, name, sound, int(rate)), [name], ""
 
 
-def _is_sound(kind: np.dtype[Any]) -> bool:
-    return kind == np.int16 or kind.kind == "f"
+def _is_sound(sound: np.ndarray) -> bool:
+    fits = sound.ndim == 1 or (sound.ndim == 2 and 1 <= sound.shape[1] <= CHANNELS)
+    return fits and (sound.dtype == np.int16 or sound.dtype.kind == "f")
 
 
 def _write(folder: Path, name: str, sound: np.ndarray, rate: int) -> Path:
     """Samples as a file, so that they are read, resampled and judged as all sounds are."""
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}.wav"
+    kept = io.BytesIO()  # libsndfile does not say what a disk complains about
     if sound.dtype == np.int16:
-        soundfile.write(path, sound, rate, subtype="PCM_16")
+        soundfile.write(kept, sound, rate, format="WAV", subtype="PCM_16")
     else:
-        soundfile.write(path, sound.astype(np.float32), rate, subtype="FLOAT")
+        soundfile.write(kept, sound.astype(np.float32), rate, format="WAV", subtype="FLOAT")
+    path.write_bytes(kept.getvalue())
     os.utime(path, (0, 0))  # its name says what is in it; a later one is the same
     return path
 
@@ -278,6 +290,8 @@ def _entry(
     """Raises InputError: a clip that cannot be used."""
     file = str(item.sound) if isinstance(item.sound, str | Path) else ""
     clip_id = item.clip_id or stem(os.path.basename(file))
+    if "\0" in file or not is_text(file):
+        raise InputError(f"{where}: the name of its file holds what no name can")
     if not clip_id:
         raise InputError(f"{where}: a sound that is no file needs a clip_id")
     for language in texts:
