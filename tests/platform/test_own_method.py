@@ -19,7 +19,10 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Status, make_plan
 from supclap_platform.ledger.records import State
 from supclap_platform.results.conclusion import conclude
+from supclap_platform.results.figures import draw_figures
 from supclap_platform.results.report import build_report
+from supclap_platform.search.promotion import promoted
+from supclap_platform.search.winner import Ranked
 
 from supclap import user_code
 from supclap.checkpoint import Checkpoints
@@ -44,7 +47,7 @@ def one_cell(folder: Path, old: str = "", new: str = "", file: str = "") -> tupl
 
 def test_the_pages_example_runs_and_is_judged_as_any_experiment(tmp_path: Path) -> None:
     assert len(shown("python").splitlines()) < 40
-    path = write_loop(tmp_path)
+    path = write_loop(tmp_path, file=f"{shown('yaml')}figures: [convergence]\n")
     cells, ledger = prepared(path)
     assert [cell.label for cell in cells][:2] == ["narrow, seed 0", "narrow, seed 1"]
     told: list[Event] = []
@@ -66,6 +69,9 @@ def test_the_pages_example_runs_and_is_judged_as_any_experiment(tmp_path: Path) 
     assert "Epoch chosen by val.accuracy." in text
     plan = make_plan(experiment, ledger)
     assert plan.count(Status.DONE) == 6
+    (figure,) = draw_figures(experiment, ledger, ("svg",))
+    assert [panel.metric for panel in figure.panels] == ["val.accuracy"]
+    assert figure.files.keys() == {"convergence.svg"}
     page = build_report(experiment, ledger, False, None)
     assert b"test.accuracy" in page
     kept = ledger.storage.names("code")
@@ -198,6 +204,7 @@ WRONG_FILES = [
     ("test.accuracy, train.loss]", "t2a.R@1]", "does not report 't2a.R@1'"),
     ("on test.accuracy", "on test.accurac", "did you mean 'test.accuracy'?"),
     ("seeds: 3", "seeds: 3\ninit: {base: {}}", ":9: init: the method my_loop.py:Mine has no mo"),
+    ("seeds: 3", "seeds: 3\nfigures: [drift]", ":9: the method my_loop.py:Mine has no figure"),
     ("seeds: 3", "seeds: 3\ngroups: {val: {}}", "'val' begins the names of metrics"),
     (
         "seeds: 3",
@@ -246,6 +253,17 @@ def test_grid_and_search_are_of_its_own_keys(tmp_path: Path) -> None:
     assert str(search.objectives[0]) == "val.accuracy (max)"
     config, _ = search.build("trial 0", {"width": 7})
     assert (config.width, config.epochs) == (7, 4)
+
+
+def test_settings_that_a_search_has_chosen_become_rows_of_a_file(tmp_path: Path) -> None:
+    more = "\nsearch: {space: {width: {integer: [2, 9]}}, objective: val.accuracy, trials: 2}\n"
+    experiment = load_experiment(write_loop(tmp_path, file=shown("yaml") + more))
+    text = promoted(experiment, [Ranked(1, {"width": 7}, [80.0])], "supclap promote")
+    (tmp_path / "top.yaml").write_text(text)
+    top = load_experiment(tmp_path / "top.yaml")
+    assert top.method.name == "my_loop.py:Mine"
+    assert [variant.config.width for variant in top.variants] == [2, 32, 7]
+    assert [claim.text for claim in top.claims] == ["trial 1 > narrow on test.accuracy"]
 
 
 def test_an_edit_makes_its_cells_stale_and_a_comment_does_not(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from supclap_platform.experiment.claims import Greater
 from supclap_platform.experiment.reader import load_experiment
-from supclap_platform.search.promotion import judged_on, promoted
+from supclap_platform.experiment.supclap_method import SUPCLAP
+from supclap_platform.search.promotion import promoted
 from supclap_platform.search.winner import Ranked
 
 FILE = """
@@ -54,6 +55,6 @@ def test_the_claims_are_on_the_objectives_in_their_directions(
 
 
 def test_what_was_chosen_on_val_is_judged_on_test() -> None:
-    assert judged_on("val.fra.t2a.R@1") == "fra.t2a.R@1"
-    assert judged_on("drift.text") == "drift.text"
-    assert judged_on("also.esc.zero_shot.accuracy") == "also.esc.zero_shot.accuracy"
+    assert SUPCLAP.judged_on("val.fra.t2a.R@1") == "fra.t2a.R@1"
+    assert SUPCLAP.judged_on("drift.text") == "drift.text"
+    assert SUPCLAP.judged_on("also.esc.zero_shot.accuracy") == "also.esc.zero_shot.accuracy"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from supclap.document import Document, Key
 from supclap.errors import nearest
+from supclap_platform.experiment.method import Method
 from supclap_platform.experiment.schema import FIGURES, FigureSection, TableSection
 
 
@@ -51,6 +52,7 @@ def check_layout(
     table: TableSection,
     figures: Sequence[FigureSection],
     rows: Iterable[str],
+    method: Method,
 ) -> Layout:
     """The layout that a file asks for. Raises InputError for a row or figure that is not there, or
     stands twice, and for two rows of one label."""
@@ -71,9 +73,10 @@ def check_layout(
     drawn: dict[str, FigureLayout] = {}
     for place, figure in enumerate(figures):
         key = ("figures", str(place))
-        if figure.figure not in FIGURES:
-            valid = f"{nearest(figure.figure, FIGURES)} (valid: {', '.join(FIGURES)})"
-            raise document.error(key, f"no figure '{figure.figure}'{valid}")
+        if figure.figure not in method.figures:
+            valid = f"{nearest(figure.figure, method.figures)} (valid: {', '.join(method.figures)})"
+            whose = f"the method {method.name} has " if figure.figure in FIGURES else ""
+            raise document.error(key, f"{whose}no figure '{figure.figure}'{valid}")
         before: list[str] = []
         for row in figure.rows or ():
             _check(document, key, row, known, before)

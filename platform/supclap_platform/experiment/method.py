@@ -48,6 +48,8 @@ class Method(ABC):
     parallel: bool  # whether several workers can train one run
     start_key: str | None  # the dotted key of a model to start from; None: it has none
     no_part_of_a_result: frozenset[str]  # keys that cannot change what a run ends with
+    figures: tuple[str, ...]  # that an experiment may ask for
+    convergence: tuple[str, ...] = ()  # metrics that the figure "convergence" draws, but supclap's
 
     # -- metrics --------------------------------------------------------------------------------
 
@@ -78,6 +80,11 @@ class Method(ABC):
     @abstractmethod
     def selection(self, config: Configuration) -> str:
         """How the best epoch is chosen, as a sentence below a table."""
+
+    @abstractmethod
+    def judged_on(self, objective: str) -> str:
+        """The metric that a setting is judged on which a search has chosen by ``objective``: on val
+        it was chosen, which flatters."""
 
     def better(self, config: Configuration, new: float, old: float) -> bool:
         """Whether a value of the watched metric beats another; an equal one does not."""

@@ -66,6 +66,7 @@ class OwnMethod(Method):
 
     start_key = None
     no_part_of_a_result: frozenset[str] = frozenset()
+    figures = ("convergence",)
 
     def __init__(self, name: str, code: UserCode, made: Any) -> None:
         self.name = name
@@ -75,6 +76,8 @@ class OwnMethod(Method):
         self.parallel = bool(getattr(made, "parallel", False))
         self.ends_early = bool(getattr(made, "ends_early", False))
         self.reported = self._reported()
+        val = tuple(name for name in self.reported if name.startswith("val."))
+        self.convergence = (val or tuple(self.reported))[:2]
         self.config = self._closed()
         fit = getattr(made, "fit", None)
         if not callable(fit) or len(inspect.signature(fit).parameters) != 3:
@@ -132,6 +135,10 @@ class OwnMethod(Method):
         if metric.startswith("test."):
             return f"Epoch chosen by {metric}, on the TEST split: a leak that flatters every row."
         return f"Epoch chosen by {metric}."
+
+    def judged_on(self, objective: str) -> str:
+        test = f"test.{objective.removeprefix('val.')}"
+        return test if objective.startswith("val.") and test in self.reported else objective
 
     # -- before anything starts -----------------------------------------------------------------
 

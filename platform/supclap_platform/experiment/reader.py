@@ -259,7 +259,7 @@ class _Reader:
         declared = [(column.metric, column.label or "") for column in table.columns]
         place: Key = (*at, "columns")
         columns = check_columns(self.document, place, declared, groups, of_groups, self.method)
-        layout = check_layout(self.document, at, table, file.figures, names)
+        layout = check_layout(self.document, at, table, file.figures, names, self.method)
         judged = check_claims(self.document, claimed, claims, configs, groups, self.method)
         return Experiment(
             name=file.experiment,

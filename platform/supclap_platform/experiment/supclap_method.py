@@ -15,6 +15,7 @@ from supclap_platform.experiment.identity import NO_PART_OF_A_RESULT, Contents, 
 from supclap_platform.experiment.measure import Measure
 from supclap_platform.experiment.method import Method, Timing
 from supclap_platform.experiment.run import Run, RunError
+from supclap_platform.experiment.schema import FIGURES
 
 
 class SupclapMethod(Method):
@@ -28,6 +29,7 @@ class SupclapMethod(Method):
     parallel = True
     start_key = "model.start"
     no_part_of_a_result = frozenset(NO_PART_OF_A_RESULT)
+    figures = FIGURES
 
     @property
     def first_words(self) -> frozenset[str]:
@@ -68,6 +70,10 @@ class SupclapMethod(Method):
                 "that flatters every row."
             )
         return f"Epoch chosen by {select.metric} on the validation split."
+
+    def judged_on(self, objective: str) -> str:
+        head, _, rest = objective.partition(".")
+        return rest if head in ("val", "test") else objective
 
     def check(self, config: RunConfig, workers: int) -> None:
         try:

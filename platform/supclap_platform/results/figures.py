@@ -17,7 +17,7 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.curves import DISTRIBUTION, Line, line_of
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.fonts import families_for
-from supclap_platform.results.panels import ENDINGS, PANELS, Panel, draw_single, draw_whole
+from supclap_platform.results.panels import ENDINGS, Panel, draw_single, draw_whole, panels_of
 from supclap_platform.results.styles import Style, styles_of
 
 MOST = 24  # rows in a figure: nobody can follow more lines
@@ -103,6 +103,7 @@ def _drawing(
     name: str, experiment: Experiment, evidence: Evidence, endings: Sequence[str]
 ) -> Drawing:
     layout = experiment.layout.of_figure(name)
+    asked = panels_of(name, experiment.method)
     rows = rows_drawn(experiment, name)
     variants = [variant for variant in experiment.variants if variant.row in rows]
     lines = {
@@ -111,7 +112,7 @@ def _drawing(
             for line in (line_of(variant, panel.metric, evidence) for variant in variants)
             if line is not None
         )
-        for panel in PANELS[name]
+        for panel in asked
     }
     notes = [*_notes(name, variants, lines, evidence)]
     if len(rows) < len(experiment.rows) and not layout.rows:
@@ -126,7 +127,7 @@ def _drawing(
             f"{name}: no font of this machine has the signs {' '.join(missing)}: PDF and PNG show "
             "boxes in their place; install one (such as Noto Sans CJK), or give the row a label"
         )
-    panels = tuple(panel for panel in PANELS[name] if lines[panel.metric])
+    panels = tuple(panel for panel in asked if lines[panel.metric])
     met = {line.group for found in lines.values() for line in found}
     groups = tuple(group for group in experiment.groups or (None,) if group in met)
     styles = styles_of(experiment.rows)

@@ -18,6 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from supclap_platform.experiment.method import Method
 from supclap_platform.results.curves import DISTRIBUTION, Line
 from supclap_platform.results.fonts import families_for
 from supclap_platform.results.styles import Style
@@ -77,6 +78,14 @@ PANELS = {
         Panel("val.a2t.R@1", "Audio to text, validation", "R@1 (%)", **PERCENT),
     ),
 }
+
+
+def panels_of(figure: str, method: Method) -> tuple[Panel, ...]:
+    """The panels of a figure: of a method of the user's, those of its own metrics."""
+    if not method.convergence:
+        return PANELS[figure]
+    return tuple(Panel(metric, metric, "value") for metric in method.convergence)
+
 
 _SETTINGS: dict[Any, Any] = {
     "font.size": 8,

@@ -24,10 +24,11 @@ def promoted(experiment: Experiment, best: Sequence[Ranked], source: str) -> str
     """
     search = experiment.search
     assert search is not None
+    declared = search.settings.document.values
     parts: dict[str, Any] = {
         "experiment": f"{experiment.name[:50]}-top",
         "about": f"The best settings of {experiment.name} on seeds that it has not seen.",
-        **({"code": list(experiment.code.names)} if experiment.code else {}),
+        **{key: declared[key] for key in ("code", "method") if declared.get(key)},
         "base": _plain(search.settings.base),
     }
     lines = [
@@ -77,7 +78,10 @@ def _rest(experiment: Experiment, best: Sequence[Ranked]) -> dict[str, Any]:
     if resources:
         rest["resources"] = resources
     columns = [column.name for column in experiment.columns]
-    judged = [(judged_on(objective.metric), objective) for objective in search.objectives]
+    judged = [
+        (experiment.method.judged_on(objective.metric), objective)
+        for objective in search.objectives
+    ]
     known = {column.measure.name for column in experiment.columns}
     columns += [
         metric for metric, _ in judged if experiment.method.measure(metric).name not in known
@@ -99,13 +103,6 @@ def _seeds(experiment: Experiment) -> Any:
     if looks is None:
         return list(experiment.seeds)
     return {"until": "decided", "looks": list(looks.seeds), "spending": looks.spending}
-
-
-def judged_on(metric: str) -> str:
-    """The metric that a promoted setting is judged on: the objective's, on the test split. On val
-    it was chosen, which flatters."""
-    head, _, rest = metric.partition(".")
-    return rest if head in ("val", "test") else metric
 
 
 def sign_of(objective: Objective) -> str:
