@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from dataclasses import replace
@@ -324,6 +325,14 @@ def test_it_travels_to_a_process_that_has_no_file(tmp_path: Path) -> None:
     assert stored == {"method": "my_loop.py:Mine", "epochs": 4, "width": 2, "seed": 0} | {
         "select": {"metric": "val.accuracy"}
     }
+
+
+def test_its_signature_is_a_hash_of_name_configuration_and_workers(tmp_path: Path) -> None:
+    cell, _ = one_cell(tmp_path)
+    run = {"epochs": 4, "seed": 0, "select": {"metric": "val.accuracy"}, "width": 2}
+    whole = {"method": "my_loop.py:Mine", "run": run, "workers": 1}
+    text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+    assert cell.signature == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def test_what_does_not_apply_is_said(tmp_path: Path) -> None:

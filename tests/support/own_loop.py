@@ -49,6 +49,8 @@ def prepared(path: Path) -> tuple[list[Cell], Ledger]:
     return cells_of(experiment), ledger
 
 
-def attempt(cell: Cell, ledger: Ledger, report: Report | None = None) -> Ending:
+def attempt(
+    cell: Cell, ledger: Ledger, report: Report | None = None, experiment: str = "rings"
+) -> Ending:
     """One attempt at a cell."""
-    return run_cell(task_of(cell, ledger, "rings"), report)
+    return run_cell(task_of(cell, ledger, experiment), report)
