@@ -236,7 +236,7 @@ class OwnRun:
                     place,
                 )
             try:
-                number = float(value)
+                number = float(value.detach() if hasattr(value, "detach") else value)
             except (TypeError, ValueError, RuntimeError):
                 raise self._wrong(f"{what}: {name} is {shown(value)}, no number", place) from None
             if not math.isfinite(number):
