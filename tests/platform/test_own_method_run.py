@@ -25,7 +25,7 @@ search:
 
 
 def write(folder: Path) -> Path:
-    text = shown("yaml").replace("seeds: 3", "seeds: 2")
+    text = shown("yaml").replace("seeds: 3", "seeds: 1")
     text = replaced("{width: 32}", "{width: 32, resources: {workers: 2, cpu: 0.5}}")(text)
     select = '    select = "val.accuracy"\n'
     return write_loop(folder, replaced(select, f"{select}    parallel = True\n"), text + SEARCH)
@@ -68,7 +68,3 @@ def test_rows_workers_and_a_search_on_ray(tmp_path: Path) -> None:
     assert run.data.params["width"] == "2"
     assert "final/accuracy" in run.data.metrics
     assert len(store.get_metric_history(run.info.run_id, "val/accuracy")) == 4
-    again, more = supclap("run", path, "--storage", storage)
-    assert again == 0, more
-    assert "5 cells" not in more
-    assert "0 to run" in more
