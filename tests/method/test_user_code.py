@@ -5,11 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tiny_run import make_collection, tiny_config
 
 from supclap import registry
 from supclap.code import own_code
 from supclap.config import RunConfig, parse_config
 from supclap.errors import InputError
+from supclap.events import Finished, Started
+from supclap.launcher import launch
 from supclap.user_code import forgotten, load_code, parts_of, version_of_object
 
 SOURCE = '''"""Two ideas."""
@@ -340,3 +343,23 @@ def test_a_class_of_no_entry_has_the_version_of_its_file() -> None:
     place, version = version_of_object(test_a_class_of_no_entry_has_the_version_of_its_file)
     assert place == "test_user_code.py"
     assert len(version) == 12
+
+
+@pytest.mark.heavy
+def test_every_process_of_a_run_loads_the_code_before_the_configuration(tmp_path: Path) -> None:
+    source = (
+        "import enum\nfrom supclap.parts import Schedule, register\n"
+        "class Way(enum.Enum):\n    UP = 'up'\n    FLAT = 'flat'\n"
+        "@register('ways')\nclass Ways(Schedule):\n    way: Way = Way.UP\n"
+        "    def share(self, step, steps_per_epoch, epochs):\n"
+        "        return 1.0 if self.way is Way.FLAT else 0.5\n"
+    )
+    (tmp_path / "my_idea.py").write_text(source, encoding="utf-8")
+    load_code(["my_idea.py"], tmp_path)
+    schedule = {"name": "ways", "way": "flat"}
+    config = tiny_config(make_collection(tmp_path / "tones"), optimizer__schedule=schedule)
+    (tmp_path / "my_idea.py").unlink()  # the processes get what this one has read
+    started, *_, finished = launch(config, str(tmp_path / "run"), workers=2)
+    assert isinstance(started, Started)
+    assert isinstance(finished, Finished)
+    assert "my_idea.py: ways" in started.modules

@@ -18,7 +18,7 @@ from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.own_code import CodePolicy
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.history import Histories
-from supclap_platform.ledger.kept_code import KEPT, keep_code, kept_code
+from supclap_platform.ledger.kept_code import KEPT, keep_code, kept_in
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.running.attempt import run_cell, task_of
@@ -64,7 +64,7 @@ code: [my_idea.py]
 VARIANTS = """variants:
   InfoNCE: {}
   Sloped: {optimizer.schedule: {name: sloped, way: flat}}
-  Stepped: {optimizer.schedule: stepped}
+  Stepped: {optimizer: {schedule: stepped, warmup: 0}}
 """
 
 
@@ -116,7 +116,7 @@ def test_plan_says_first_what_it_runs_and_no_code_refuses(file: Path, tmp_path: 
         )
     edit(file, "code: [my_idea.py]\n", "")
     edit(file, "  Sloped: {optimizer.schedule: {name: sloped, way: flat}}\n", "")
-    edit(file, "  Stepped: {optimizer.schedule: stepped}\n", "")
+    edit(file, "  Stepped: {optimizer: {schedule: stepped, warmup: 0}}\n", "")
     for options in ([], ["--no-code"]):
         plain = invoke("plan", file, *storage, "--no-timing", *options)
         assert plain.exit_code == 0, plain.output
@@ -210,9 +210,7 @@ def test_what_is_kept_in_the_storage_stands_for_a_file_that_is_gone(
         kept = tmp_path / "cache" / f"code-{experiment.code.hash}"
         assert f"my_idea.py (as {kept} keeps it)" in done.output
     with forgotten():
-        again = load_experiment(
-            file, policy=CodePolicy(kept=lambda name: kept_code(ledger.storage, name))
-        )
+        again = load_experiment(file, policy=CodePolicy(kept=kept_in(tmp_path / "storage")))
         assert [c.signature for c in cells_of(again)] == [c.signature for c in plan.cells]
         assert again.code.hash == experiment.code.hash
     # What was altered there is not run.
@@ -339,13 +337,50 @@ def test_submit_uploads_the_code_and_lists_it(
 
 
 @pytest.mark.heavy
+def test_a_trial_of_a_search_loads_the_code_before_it_reads_its_setting(
+    file: Path, tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path / "cache"))
+    from ray import tune
+    from supclap_platform.search.job import Common, config_of, run_trial
+    from supclap_platform.search.trials import Trials
+
+    search = (
+        "search:\n  base: {optimizer.schedule: {name: sloped, way: flat}}\n"
+        "  space: {optimizer.schedule.least: {uniform: [0.1, 0.9]}}\n"
+        "  objective: val.t2a.R@1\n  trials: 2\n"
+    )
+    file.write_text(file.read_text(encoding="utf-8") + search, encoding="utf-8")
+    with forgotten():
+        experiment = load_experiment(file)
+        keep_code(experiment, ledger)
+        remember(make_plan(experiment, ledger), ledger)
+        trial = Trials(experiment).of(0, {"optimizer.schedule.least": 0.3})
+        task = task_of(trial.cells[0], ledger, "tiny")
+        common = Common(
+            replace(task, label="", signature="", config={}, user_code=experiment.code.hash),
+            experiment.search.objectives if experiment.search else (),
+        )
+        config = config_of(trial)
+    reports: list[dict[str, object]] = []
+    monkeypatch.setattr(tune, "report", reports.append)
+    with forgotten():
+        run_trial(config, common)
+    assert [one["kind"] for one in reports] == ["epoch", "finished"]
+    (started, *_) = ledger.events(trial.cells[0].signature)
+    assert isinstance(started, Started)
+    assert "my_idea.py: sloped" in started.modules
+    assert started.config["optimizer"]["schedule"]["least"] == 0.3
+
+
+@pytest.mark.heavy
 def test_a_run_on_ray_and_only_the_row_of_an_edited_part_anew(file: Path, tmp_path: Path) -> None:
     storage = tmp_path / "storage"
     edit(file, "  Sloped: {optimizer.schedule: {name: sloped, way: flat}}\n", "")
 
     def run(*options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*SUPCLAP, "run", str(file), "--storage", str(storage), *options],
+            [*SUPCLAP, "run", str(file), "--storage", str(storage), "--cpus", "1", *options],
             env={**environment(), "SUPCLAP_CACHE": str(tmp_path / "cache")},
             cwd=tmp_path / "tones",  # nothing is found by where the command is called
             capture_output=True,
@@ -356,7 +391,10 @@ def test_a_run_on_ray_and_only_the_row_of_an_edited_part_anew(file: Path, tmp_pa
     assert first.returncode == 0, first.stdout + first.stderr
     assert first.stdout.startswith(f"runs your code: {tmp_path}/my_idea.py, {tmp_path}/helper.py")
     assert sorted(attempts(storage).values()) == [1, 1]
-    edit(tmp_path / "my_idea.py", "every: int = 2", "every: int = 1")
+    logs = [path.read_text(encoding="utf-8") for path in storage.glob("cells/*/log.txt")]
+    # On one core, one after the other: what loading does to a process reaches no other row.
+    assert len({log.partition(", process ")[2].split()[0] for log in logs}) == 2
+    edit(tmp_path / "my_idea.py", "step // self.every", "step")
     anew = run("--rerun-stale")
     assert anew.returncode == 0, anew.stdout + anew.stderr
     assert "2 cells, 1 done, 1 to run" in anew.stdout

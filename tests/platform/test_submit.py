@@ -19,6 +19,15 @@ from tiny_grid import SUPCLAP, attempts, environment, write_experiment
 from waiting import PATIENCE, answers, until
 
 ROOT = Path(__file__).parents[2]
+IDEA = """
+from supclap.parts import Schedule, register
+
+
+@register("flat")
+class Flat(Schedule):
+    def share(self, step, steps_per_epoch, epochs):
+        return 1.0
+"""
 
 
 def test_cluster_yaml_is_valid_by_rays_own_schema() -> None:
@@ -148,8 +157,15 @@ def head() -> Iterator[Head]:
 
 
 @pytest.mark.heavy
-def test_a_job_runs_the_experiment_and_its_output_is_followed(head: Head, tmp_path: Path) -> None:
+def test_a_job_runs_the_experiment_with_its_code_and_its_output_is_followed(
+    head: Head, tmp_path: Path
+) -> None:
     path = write_experiment(tmp_path, seeds=1)
+    text = path.read_text(encoding="utf-8")
+    text = text.replace("InfoNCE: {}", "InfoNCE: {optimizer.schedule: flat}")
+    path.write_text(f"code: [ideas/my_idea.py]\n{text}", encoding="utf-8")
+    (tmp_path / "ideas").mkdir()
+    (tmp_path / "ideas" / "my_idea.py").write_text(IDEA, encoding="utf-8")
     code, output = head.supclap(
         "submit", path, "--address", head.url, "--storage", tmp_path / "storage"
     )
@@ -157,6 +173,8 @@ def test_a_job_runs_the_experiment_and_its_output_is_followed(head: Head, tmp_pa
     table = (tmp_path / "storage" / "experiments" / "tiny" / "table.txt").read_text()
     assert table.strip() in output
     assert sorted(attempts(tmp_path / "storage").values()) == [1, 1]
+    (kept,) = (tmp_path / "storage" / "code").iterdir()
+    assert (kept / "ideas" / "my_idea.py").read_text(encoding="utf-8") == IDEA
 
 
 @pytest.mark.heavy

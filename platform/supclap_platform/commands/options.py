@@ -10,13 +10,12 @@ from typing import Any
 import click
 
 from supclap.overrides import parse_changes
-from supclap.storage import Folder
 from supclap.user_code import UserCode
 from supclap.waiting import clear
 from supclap_platform.commands.now import as_of_now
 from supclap_platform.experiment.own_code import CodePolicy
 from supclap_platform.experiment.reader import Experiment, load_experiment
-from supclap_platform.ledger.kept_code import kept_code
+from supclap_platform.ledger.kept_code import kept_in
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 
 
@@ -36,11 +35,7 @@ class Asked:
         Args:
             announce: print which files of the user's are run, before they are.
         """
-
-        def kept(name: str) -> UserCode:
-            return kept_code(Folder.at(self.storage), name)
-
-        policy = CodePolicy(not self.no_code, kept=kept)
+        policy = CodePolicy(not self.no_code, kept=kept_in(self.storage))
         if announce:
             policy = replace(policy, announce=show_code)
         return load_experiment(self.file, self.profile, parse_changes(self.changes), policy)

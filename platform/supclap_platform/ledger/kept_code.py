@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from supclap.storage import Folder
 from supclap.stored import as_kind, read_values, sealed
 from supclap.user_code import UserCode, stored
+from supclap_platform.experiment.own_code import Kept
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger
 
@@ -28,6 +30,12 @@ def keep_code(experiment: Experiment, ledger: Ledger) -> None:
             one.code.write(ledger.storage)
             named = sealed({"code": one.code.hash})
             ledger.experiment_folder(one.name).write(KEPT, named)
+
+
+def kept_in(place: str | Path) -> Kept:
+    """Where `load_experiment` looks for a file that does not lie beside the experiment's:
+    ``CodePolicy(kept=kept_in("supclap-results"))``."""
+    return lambda experiment: kept_code(Folder.at(place), experiment)
 
 
 def kept_code(storage: Folder, experiment: str) -> UserCode:

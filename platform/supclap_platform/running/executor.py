@@ -73,7 +73,8 @@ class RayExecutor:
 
     def submit(self, cell: Cell) -> None:
         task = task_of(cell, self._ledger, self._experiment)
-        reference = self._run.options(name=cell.signature, **_options(cell.resources)).remote(task)
+        options = _options(cell.resources) | _processes_for(task.user_code)
+        reference = self._run.options(name=cell.signature, **options).remote(task)
         self._running[reference] = cell
 
     def want(self, cells: list[Cell]) -> None:
@@ -142,6 +143,15 @@ def _options(resources: Resources) -> dict[str, Any]:
         "memory": (resources.memory or 0) * MB or None,
         "max_retries": 0,  # the grid's own retries know a mistake from a crash
     }
+
+
+def _processes_for(user_code: str) -> dict[str, Any]:
+    """Ray's options for the processes of cells that load this code of the user's.
+
+    Ray runs one task after another in a process, but for those of another environment. What code
+    does to a process as it is imported must reach no cell whose version does not know of it.
+    """
+    return {"runtime_env": {"env_vars": {"SUPCLAP_USER_CODE": user_code}}} if user_code else {}
 
 
 def _bundles(resources: Resources) -> list[dict[str, float]]:
