@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from supclap import registry
@@ -83,6 +83,21 @@ class OpenSection(Section):
         checked = part.keys.model_validate(given)  # a fault of it is one of this section's
         filled = {name: getattr(checked, name) for name in keys}
         return {**values, **filled}
+
+
+def sections_that_name_parts(value: Any) -> Iterator[OpenSection]:
+    """All sections of a configuration, or of a section, that name a part."""
+    if isinstance(value, OpenSection):
+        yield value
+    if isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from sections_that_name_parts(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from sections_that_name_parts(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from sections_that_name_parts(one)
 
 
 def _fault(key: str, message: str, value: object) -> ValidationError:

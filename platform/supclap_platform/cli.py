@@ -96,6 +96,11 @@ GROUPS: dict[str, dict[str, Entry]] = {
         ),
     },
     "One model": {
+        "check": Entry(
+            "supclap.check_command:check_command",
+            "whether the parts of a file keep what training relies on",
+            "supclap check experiments/ideas/hard_negatives.py",
+        ),
         "train": Entry(
             "supclap.train_command:train_command",
             "train one model and measure it",

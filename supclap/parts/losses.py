@@ -122,6 +122,8 @@ class _Loss(Part, nn.Module):
 
     # False declares that its value depends on the order of the pairs within a batch.
     unordered: ClassVar[bool] = True
+    # True declares that a part of its value is kept from the gradient on purpose.
+    stops_gradient: ClassVar[bool] = False
 
     def forward(self, pairs: Pairs) -> Found:
         """The loss of the batch: (), or that and numbers to be logged, by name.

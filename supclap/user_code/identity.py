@@ -12,17 +12,15 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from supclap import registry
 from supclap.errors import InputError
-from supclap.open_section import OpenSection
+from supclap.open_section import sections_that_name_parts
 from supclap.registry import Registered
 from supclap.syntax import hash_of, parse
 from supclap.user_code.folder import NOT_OWN, Source, Unit, own_imports
@@ -40,7 +38,7 @@ def parts_in(config: Any) -> list[Registered]:
         InputError: one that is not registered: the file that has it is not loaded.
     """
     found: dict[tuple[str, str], Registered] = {}
-    for section in _sections(config):
+    for section in sections_that_name_parts(config):
         key, kind = section.names_part
         name = getattr(section, key)
         part = registry.own(kind, name)
@@ -191,18 +189,3 @@ def _of_elsewhere(made: Callable[..., Any]) -> tuple[str, str]:
 @lru_cache(maxsize=64)
 def _of_file(path: Path, _changed: int) -> str:
     return parse(path.read_bytes()).version
-
-
-def _sections(value: Any) -> Iterator[OpenSection]:
-    """All sections of a configuration that name a part."""
-    if isinstance(value, OpenSection):
-        yield value
-    if isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _sections(getattr(value, name))
-    elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _sections(one)
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _sections(one)

@@ -45,7 +45,7 @@ def test_every_module_of_commands_is_in_the_help() -> None:
     shown = {entry.place for entry in COMMANDS.values()}
     sources = [*(ROOT / "platform/supclap_platform/commands").glob("*.py")]
     sources += [ROOT / "supclap/train_command.py", ROOT / "supclap/use_commands.py"]
-    sources += [ROOT / "supclap/data/prepare_command.py"]
+    sources += [ROOT / "supclap/data/prepare_command.py", ROOT / "supclap/check_command.py"]
     found = set()
     for path in sources:
         base = ROOT / "platform" if "supclap_platform" in path.parts else ROOT

@@ -479,8 +479,11 @@ def test_what_is_no_experiment_file_is_told_in_one_line(tmp_path: Path, content:
 
 
 def test_an_absent_file_and_a_folder_are_told(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.yaml", tmp_path):
-        with pytest.raises(InputError, match="cannot be read"):
+    for path, told in (
+        (tmp_path / "none.yaml", "cannot be read"),
+        (tmp_path, "not a regular file"),
+    ):
+        with pytest.raises(InputError, match=told):
             load_experiment(path)
 
 
