@@ -16,6 +16,7 @@ import click
 
 from supclap.errors import InputError
 from supclap.events import EpochEnded, Event, Finished, Started
+from supclap.metric_names import find
 from supclap.progress import activity
 from supclap.wording import counted, one_line
 
@@ -277,7 +278,26 @@ class Show:
                     f"{event.metrics[accuracy]:.1f} % "
                     f"(chance {event.metrics[f'chance.{accuracy}']:.1f} %)"
                 )
+        self._own_metrics(event)
         self._next()
+
+    def _own_metrics(self, event: Finished) -> None:
+        """Those that the configuration names: a line for each number, a column for each split."""
+        assert self._started is not None
+        splits = ["val", "test", "shifted", *(f"also.{name}" for name in self._started.also)]
+        numbers: dict[str, dict[str, str]] = {}
+        for name, value in event.metrics.items() if self._started.config.get("metrics") else ():
+            for split in splits:
+                short = name.removeprefix(f"{split}.")
+                if short != name and find(short) is not None:
+                    numbers.setdefault(short, {})[split] = f"{value:.4f}"
+        shown = [split for split in splits if any(split in row for row in numbers.values())]
+        if shown:
+            click.echo()
+            rows = [
+                [name, *(row.get(split, "") for split in shown)] for name, row in numbers.items()
+            ]
+            _table([["", *shown], *rows])
 
     def _next(self) -> None:
         assert self._started is not None

@@ -19,6 +19,7 @@ from supclap.events import EpochEnded, Event, Finished
 from supclap.metric_names import find
 from supclap.parts import Embeddings, Metric, register
 from supclap.storage import Folder
+from supclap.train_command import Show
 from supclap.training import fit
 
 HERE = Path(__file__).name
@@ -66,7 +67,7 @@ def ended(config: RunConfig, folder: Path) -> tuple[list[EpochEnded], Finished]:
 
 
 def test_a_run_reports_them_as_it_does_retrieval_and_chooses_by_them(
-    collection: Path, tmp_path: Path
+    collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tiny_config(collection, metrics=METRICS, select__metric="alignment", loss__svr=None)
     epochs, finished = ended(config, tmp_path / "run")
@@ -81,6 +82,14 @@ def test_a_run_reports_them_as_it_does_retrieval_and_chooses_by_them(
     values = [one["val.alignment"] for one in figures]
     assert finished.best_epoch == 1 + int(np.argmin(values))  # a low one is the good one
     assert finished.metrics["shifted.modality_gap"] > 0
+    show = Show(Folder.at(tmp_path / "run"))
+    for event in fit(config, Folder.at(tmp_path / "run")):  # a finished run tells its events again
+        show(event)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["val", "test", "shifted"] in lines
+    alignment = [f"{finished.metrics[f'{s}.alignment']:.4f}" for s in ("val", "test", "shifted")]
+    assert ["alignment", *alignment] in lines
+    assert ["german.spoken", "0.0000", "0.0000", "0.0000"] in lines
     plain = tiny_config(collection, loss__svr=None)
     without, _ = ended(plain, tmp_path / "plain")
     for one, other in zip(epochs, without, strict=True):  # measuring changes nothing
