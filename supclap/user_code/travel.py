@@ -26,7 +26,8 @@ from supclap.user_code.loading import load_units, units_of
 
 CODE = "code"  # the folder in a storage
 INDEX = "code.json"
-AGAIN = "run the experiment again where its code lies, which writes it anew"
+WHERE = "run the experiment again where its code lies, which writes it anew"
+AGAIN = f"remove that folder, and {WHERE}"
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def read_folder(folder: Folder) -> UserCode:
     try:
         index = as_kind(read_values(folder, INDEX, AGAIN), _Index, where, AGAIN)
     except FileNotFoundError:
-        raise InputError(f"{folder.uri}: has no {INDEX}; {AGAIN}") from None
+        raise InputError(f"{folder.uri}: has no {INDEX}; {WHERE}") from None
     return UserCode(tuple(_unit(entry, folder) for entry in index.entries))
 
 

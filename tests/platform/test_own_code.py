@@ -202,6 +202,14 @@ def test_what_is_kept_in_the_storage_stands_for_a_file_that_is_gone(
     Histories(ledger).begin(experiment, plan.cells)
     (history,) = Histories(ledger).of("tiny")
     assert {"tiny.yaml", "my_idea.py", "helper.py"} <= Histories(ledger).artifacts(history).keys()
+    # What cannot be loaded by now hides no result, and starts no run.
+    edit(tmp_path / "my_idea.py", "import enum", "import nothing_of_the_kind")
+    for command, code in (("status", 0), ("plan", 2)):
+        with forgotten():
+            shown = invoke(command, file, "--storage", tmp_path / "storage")
+        assert shown.exit_code == code, shown.output
+        assert "my_idea.py:2: ModuleNotFoundError: No module named 'nothing_of_" in shown.output
+        assert ("shown with the code of the last run" in shown.output) == (code == 0)
     (tmp_path / "my_idea.py").unlink()
     (tmp_path / "helper.py").unlink()
     with forgotten():

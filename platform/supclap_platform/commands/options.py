@@ -33,11 +33,12 @@ class Asked:
         """The experiment of the file. Raises InputError as `load_experiment` does.
 
         Args:
-            announce: print which files of the user's are run, before they are.
+            announce: print which files of the user's are run, before they are. Where it is not
+                asked for, results are only shown: code that is broken by now does not hide them.
         """
-        policy = CodePolicy(not self.no_code, kept=kept_in(self.storage))
+        policy = CodePolicy(not self.no_code, kept=kept_in(self.storage), broken=_show_broken)
         if announce:
-            policy = replace(policy, announce=show_code)
+            policy = replace(policy, announce=show_code, broken=None)
         return load_experiment(self.file, self.profile, parse_changes(self.changes), policy)
 
     def open(self, writing: bool = False, announce: bool = False) -> tuple[Experiment, Ledger]:
@@ -67,6 +68,11 @@ def show_code(code: UserCode) -> None:
     )
     clear()
     click.echo(f"runs your code: {files}; --no-code refuses")
+
+
+def _show_broken(fault: str) -> None:
+    clear()
+    click.echo(f"supclap: {fault}; shown with the code of the last run, as it is kept", err=True)
 
 
 def command_ledger(storage: str, writing: bool = False) -> Ledger:

@@ -3,7 +3,7 @@ checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,11 +34,14 @@ class CodePolicy:
         run: whether it may be run; else a file that names some is refused.
         announce: is given what will be run, before it is.
         kept: where to look for an entry that does not lie beside the file.
+        broken: is given the fault of code that cannot be loaded, where what is kept is loaded in
+            its place, to show results; None: the fault is raised.
     """
 
     run: bool = True
     announce: Announce = _silent
     kept: Kept = _nothing
+    broken: Callable[[str], None] | None = None
 
 
 def load_code_of(document: Document, file: ExperimentFile, policy: CodePolicy) -> UserCode:
@@ -53,6 +56,23 @@ def load_code_of(document: Document, file: ExperimentFile, policy: CodePolicy) -
     if not policy.run:
         names = ", ".join(dict.fromkeys(name for _, name in named))
         raise document.error(named[0][0], f"--no-code: this file runs code of its own ({names})")
+    try:
+        return _loaded(document, file, named, policy)
+    except InputError as error:
+        wanted = tuple(name for _, name in named)
+        kept = UserCode() if policy.broken is None else _kept(file, policy).only(wanted)
+        if policy.broken is None or {*kept.names} != {*wanted}:
+            raise
+        policy.broken(str(error))
+        return kept.load()
+
+
+def _loaded(
+    document: Document,
+    file: ExperimentFile,
+    named: Sequence[tuple[Key, str]],
+    policy: CodePolicy,
+) -> UserCode:
     code = UserCode()
     for key, name in named:
         try:
@@ -60,8 +80,14 @@ def load_code_of(document: Document, file: ExperimentFile, policy: CodePolicy) -
         except WrongName as error:
             raise document.error(key, f"{key[0]}: {error}") from None
     policy.announce(code)
-    code.load()
-    return code
+    return code.load()
+
+
+def _kept(file: ExperimentFile, policy: CodePolicy) -> UserCode:
+    try:
+        return policy.kept(file.experiment)
+    except InputError:  # what is wrong with the file's own code says more
+        return UserCode()
 
 
 def _named(document: Document, file: ExperimentFile) -> Iterator[tuple[Key, str]]:
