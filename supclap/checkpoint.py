@@ -21,8 +21,9 @@ import torch
 from torch import nn
 
 from supclap.errors import InputError
+from supclap.regular import NotAFile
 from supclap.run_files import CHECKPOINTS, LATEST
-from supclap.storage import Folder, NotAFile
+from supclap.storage import Folder
 from supclap.stored import Damaged, read_values, sealed
 from supclap.wording import gist
 

@@ -78,6 +78,7 @@ NO_EFFECT = {
     "supclap.parts.calling",
     "supclap.progress",
     "supclap.registry",
+    "supclap.regular",
     "supclap.rehearsal",
     "supclap.run_files",
     "supclap.scalars",

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from supclap.errors import InputError, closest
+from supclap.regular import NotAFile, read_regular
 from supclap.scalars import AMBIGUOUS, Loader, two_readings
-from supclap.storage import NotAFile, read_regular
 from supclap.wording import one_line
 
 Place = Callable[[yaml.Node], str]  # what an error says of where a node stands

@@ -5,22 +5,18 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-import stat
 from pathlib import Path
 from urllib.parse import quote
 
 import pyarrow.fs as pafs
 
 from supclap.errors import InputError
+from supclap.regular import NotAFile, read_regular
 from supclap.secrets import masked, without_password
 from supclap.wording import gist, is_text, one_line, spelled
 
 LONGEST = 255  # bytes of a name, on the file systems that there are
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")  # anything else is a path, whatever it holds
-
-
-class NotAFile(OSError):
-    """A device, a FIFO, a folder or something far too large stands where a file should."""
 
 
 class Folder:
@@ -149,25 +145,6 @@ class Folder:
         if clean.startswith(("/", "../")) or clean in ("..", "."):
             raise InputError(f"'{name}' does not stay inside {self.uri}")
         return f"{self.base}/{clean}"
-
-
-def read_regular(path: Path, most: int | None = None) -> bytes:
-    """A regular file's content. Raises as `Folder.read` does, and OSError where it may not be
-    read. A FIFO would be waited for, and a device may have no end."""
-    check_regular(path, most)
-    return path.read_bytes()
-
-
-def check_regular(path: Path, most: int | None = None) -> None:
-    """Raises as `read_regular` does, and opens nothing."""
-    try:
-        status = path.stat()
-    except NotADirectoryError as error:  # a file stands on the way: there is none below it
-        raise FileNotFoundError(*error.args, str(path)) from None
-    if not stat.S_ISREG(status.st_mode):
-        raise NotAFile("not a regular file")
-    if most is not None and status.st_size > most:
-        raise NotAFile(f"{status.st_size:,} bytes")
 
 
 def _expanded(text: str) -> Path:

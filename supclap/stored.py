@@ -19,7 +19,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from supclap.errors import InputError
-from supclap.storage import Folder, NotAFile
+from supclap.regular import NotAFile
+from supclap.storage import Folder
 from supclap.wording import one_line
 
 SEAL = "seal"

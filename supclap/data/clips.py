@@ -25,7 +25,8 @@ import numpy as np
 import pyarrow as pa
 
 from supclap.errors import InputError
-from supclap.storage import Folder, check_regular
+from supclap.regular import check_regular
+from supclap.storage import Folder
 from supclap.stored import Count, Damaged, as_kind, read_values, sealed
 from supclap.wording import gist, shown
 

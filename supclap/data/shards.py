@@ -27,7 +27,7 @@ from supclap.data.faults import Silent, Unreadable
 from supclap.data.sources.listing import SILENT, UNREADABLE
 from supclap.environment import environment
 from supclap.errors import InputError
-from supclap.storage import check_regular
+from supclap.regular import check_regular
 
 CLIPS_PER_SHARD = 16
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")

@@ -32,7 +32,7 @@ from supclap.errors import InputError
 from supclap.explaining import explain
 from supclap.later_keys import as_written
 from supclap.model import own_parts
-from supclap.storage import read_regular
+from supclap.regular import read_regular
 from supclap.stored import LARGEST, as_kind, parse_values, sealed
 from supclap.wording import gist
 

@@ -30,7 +30,7 @@ from supclap.model.tokens import Tokens
 from supclap.part_keys import keys_of_class
 from supclap.parts.part import Part
 from supclap.progress import activity
-from supclap.storage import check_regular
+from supclap.regular import check_regular
 from supclap.user_code.identity import version_of_object
 from supclap.wording import gist
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from supclap.errors import InputError, nearest
-from supclap.storage import read_regular
+from supclap.regular import read_regular
 from supclap.user_code.imports import Imports, imports_of, with_packages
 from supclap.wording import gist, one_line, shown
 

@@ -18,7 +18,8 @@ from typing import Any
 
 from supclap.data.cache import build_once, cache_folder
 from supclap.errors import InputError
-from supclap.storage import Folder, NotAFile
+from supclap.regular import NotAFile
+from supclap.storage import Folder
 from supclap.stored import Damaged, as_kind, read_values, sealed
 from supclap.user_code.folder import LARGEST, TRAVELLED, Source, Unit
 from supclap.user_code.identity import parts_in
