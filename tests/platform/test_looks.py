@@ -26,6 +26,7 @@ from supclap_platform.ledger.plan import remember
 from supclap_platform.results.conclusion import conclude
 from supclap_platform.results.sequential import design_of
 from supclap_platform.results.verdicts import Outcome, Verdict, judge
+from supclap_platform.search.winner import Findings, Ranked, search_digest, write_findings
 from supclap_platform.testing import fail, finish
 
 from supclap.errors import InputError
@@ -237,6 +238,33 @@ def test_stages_groups_and_the_rows_that_others_start_from(tmp_path: Path, ledge
     assert "(n = 3)" in table  # D, in both groups
 
 
+def test_a_searchs_winner_gets_the_seeds_that_its_claim_needs(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    text = TEXT.replace("  - B > A on t2a.R@1", "  - winner > A on t2a.R@1")
+    text += "search: {trials: 3, space: {optimizer.lr: {log_uniform: [1.0e-4, 1.0e-2]}}}\n"
+    experiment = load(tmp_path, text)
+    begin = first_round(experiment, ledger)
+    assert begin.claims == "look 1 of 4: 0 of 2 claims decided"  # that on the winner waits for it
+    alone = text[: text.index("  - C > A on t2a")] + text[text.index("search:") :]
+    assert first_round(load(tmp_path, alone), ledger).claims.endswith("0 of 0 claims decided")
+    place = [str(tmp_path / "looks.yaml"), "--storage", str(tmp_path / "storage")]
+    assert CliRunner().invoke(main, ["plan", "--no-timing", *place]).exit_code == 0
+    best = [Ranked(1, {"optimizer.lr": 0.002}, [31.5])]
+    found = Findings(search_digest(experiment), ["val.t2a.R@1"], best, trials=3, left=0)
+    write_findings(experiment, found, ledger)
+
+    def value(row: str, seed: int, metric: str) -> float:
+        return usual("B" if row == "winner" else row, seed, metric)
+
+    rounds = run(experiment, ledger, value)
+    assert counts(rounds[0].plan.to_run) == {"A": 3, "B": 3, "C": 3, "D": 3, "winner": 3}
+    assert counts(rounds[1].plan.to_run)["winner"] == 2
+    first = verdicts(experiment, ledger)[0]
+    assert first.outcome is Outcome.SUPPORTED
+    assert first.claim.variants == ("winner", "A")
+
+
 def test_a_profile_may_have_its_own(tmp_path: Path) -> None:
     text = TEXT + "profiles: {short: {seeds: {until: decided, at_most: 4}}, fixed: {seeds: 2}}\n"
     assert load(tmp_path, text, "short").looks == Looks((3, 4), "even")
@@ -302,14 +330,21 @@ def test_what_is_shown(tmp_path: Path, ledger: Ledger) -> None:
     )
 
 
-def test_plan_says_how_many_seeds_a_small_margin_takes(tmp_path: Path, ledger: Ledger) -> None:
-    text = TEXT.replace("matters from 0.7", "matters from 0.05")
+@pytest.mark.parametrize(("matters", "code"), [("0.05", 2), ("0.4", 0)])
+def test_plan_says_how_many_seeds_a_small_margin_takes(
+    tmp_path: Path, ledger: Ledger, matters: str, code: int
+) -> None:
+    """Out of reach it is a mistake, at its line; where it is only unlikely, a remark."""
+    text = TEXT.replace("matters from 0.7", f"matters from {matters}")
     experiment = load(tmp_path, text)
     complete(first_round(experiment, ledger).plan.to_run, ledger)
     place = [str(tmp_path / "looks.yaml"), "--storage", str(tmp_path / "storage")]
-    output = CliRunner().invoke(main, ["plan", "--no-timing", *place]).output
-    assert "C > A on a2t.R@1 matters from 0.05': with the spread seen so far" in output
-    assert "there are at most 12" in output
+    done = CliRunner().invoke(main, ["plan", "--no-timing", *place])
+    told = f"claim 'C > A on a2t.R@1 matters from {matters}': with the spread seen so far"
+    assert told in done.output
+    assert "there are at most 12" in done.output
+    assert done.exit_code == code
+    assert (f"{tmp_path}/looks.yaml:14: {told}" in done.stderr) == bool(code)
 
 
 def test_negligible_ends_a_claim_of_a_fixed_design_too(tmp_path: Path, ledger: Ledger) -> None:

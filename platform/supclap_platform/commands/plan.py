@@ -57,13 +57,14 @@ def plan(asked: Asked, at_once: int | None, no_timing: bool) -> None:
     for line in describe(made, forecast(made, ledger, at_once or places(made), first), ledger):
         console.print(line)
     if experiment.sequential:
-        from supclap_platform.commands.plan_looks import describe_looks
+        from supclap_platform.commands.plan_looks import describe_looks, refuse_margins
         from supclap_platform.results.looks import at_worst
 
         worst = make_plan(at_worst(experiment), ledger)
         whole = forecast(worst, ledger, at_once or places(worst), first)
         for line in describe_looks(experiment, ledger, worst, whole):
             console.print(line)
+        refuse_margins(experiment, ledger)  # at the end: what would do stands above
 
 
 def places(plan: Plan) -> int:

@@ -17,6 +17,8 @@ from supclap_platform.results.looks import Course, course_of
 from supclap_platform.results.power import MOST, Contrast, seeds_needed
 from supclap_platform.results.sequential import design_of
 
+HOPELESS = 0.05  # chance of one of the two tests: where it is no more, a margin is out of reach
+
 
 def describe_looks(
     experiment: Experiment, ledger: Ledger, worst: Plan, whole: Forecast
@@ -45,6 +47,8 @@ def describe_looks(
 def _of(part: Experiment, name: str, course: Course) -> Iterator[Text]:
     looks, claims = course.looks, len(course.standings)
     yield Text(f"{name}{course.text}{', and no look is left' if course.over else ''}")
+    if not claims:  # all of them wait for a search's winner
+        return
     strict, loose = (design_of(looks).bounds(level / 2) for level in (LEVEL / claims, LEVEL))
     bounds = (
         f"{seeds} seeds {one:.2f}" + (f" to {other:.2f}" if claims > 1 else "")
@@ -54,20 +58,43 @@ def _of(part: Experiment, name: str, course: Course) -> Iterator[Text]:
     yield Text(
         f"{name}bounds of |t| (error {LEVEL:g}, spent {looks.spending}): {'; '.join(bounds)}{of}"
     )
+    yield from (Text(f"{name}{line}", "yellow") for line, _ in _small_margins(part, course))
+
+
+def refuse_margins(experiment: Experiment, ledger: Ledger) -> None:
+    """Raises InputError, at its claim, for a margin that makes "negligible" as good as impossible
+    with the seeds that there can be and the spread that the finished ones have."""
+    for part in experiment.parts or (experiment,):
+        if part.looks is None or part.settings is None:
+            continue
+        for line, claim in _small_margins(part, course_of(part, ledger), hopeless=True):
+            place = part.claims.index(claim)
+            raise part.settings.document.error(("claims", str(place)), line)
+
+
+def _small_margins(
+    part: Experiment, course: Course, hopeless: bool = False
+) -> Iterator[tuple[str, Greater]]:
+    """A line for each open claim that would probably not be found negligible, were there no effect;
+    or, if ``hopeless``, almost certainly not."""
+    looks, claims = course.looks, len(course.standings)
     for standing in course.standings:
         claim, case = standing.claim, standing.case
-        if not standing.open or case is None or case.test is None or course.over:
+        if not standing.open or case is None or case.small is None or course.over:
             continue
-        if not isinstance(claim, Greater) or claim.matters is None or case.small is None:
+        if not isinstance(claim, Greater) or claim.matters is None:
             continue
         std = case.small.upper.std
-        ends = [Contrast(claim.matters, std, 1), Contrast(claim.matters, std, 1)]
-        needed = seeds_needed(ends, LEVEL / claims)
-        if needed is None or needed > looks.at_most:
-            shown = f"more than {MOST:,}" if needed is None else f"about {needed}"
-            yield Text(
-                f"{name}'{claim.text}': with the spread seen so far ({std:.3g}) it would take "
-                f"{shown} seeds to show that a difference is smaller than {claim.matters:g}, and "
-                f"there are at most {looks.at_most}: 'matters' is too small, or 'at_most' is",
-                style="yellow",
-            )
+        ends = [Contrast(claim.matters, std, 1)] * 2
+        needed = enough = seeds_needed(ends, LEVEL / claims)
+        if hopeless:
+            enough = seeds_needed(ends[:1], LEVEL / claims, HOPELESS)
+        if enough is not None and enough <= looks.at_most:
+            continue
+        shown = f"more than {MOST:,}" if needed is None else f"about {needed}"
+        yield (
+            f"claim '{claim.text}': with the spread seen so far ({std:.3g}) it would take {shown} "
+            f"seeds to show that a difference is smaller than {claim.matters:g}, and there are at "
+            f"most {looks.at_most}; raise what matters, or the seeds",
+            claim,
+        )
