@@ -211,7 +211,12 @@ TRACED: list[dict[str, Any]] = [
         "chunk": 4,
     },
     {"loss.svr.radius": "dynamic", "loss.svr.order": "pooled", "data.hard_negatives": 2},
-    {"loss": {"name": "siglip"}, "precision": "bf16", "model.audio.freeze": True},
+    {
+        "loss": {"name": "siglip"},
+        "precision": "bf16",
+        "model.audio.freeze": True,
+        "metrics": {"geometry": {}},
+    },
     {"loss": {"name": "infonce", "multilingual": "kcl"}, "data.languages": ["eng", "deu"]},
     {"model.audio": {"name": "transformer", "width": 32, "layers": 1}, "loss.svr": None},
     {"data": {"name": "soundscenes", "folder": None, "clips": 64, "seconds": 1.0}},
