@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +34,7 @@ from supclap.checkpoint import Checkpoints
 from supclap.errors import InputError
 from supclap.events import EpochEnded, Event, Finished, Started
 
+ROOT = Path(__file__).parents[2]
 HEAD = "fit(self, config, run):\n"
 
 
@@ -107,6 +112,43 @@ def test_a_killed_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
     assert not other.folder(same.signature).exists("checkpoints/latest.json")
 
 
+KILL = """\
+import os, signal, sys
+from pathlib import Path
+
+from own_loop import attempt, prepared
+
+cells, ledger = prepared(Path(sys.argv[1]))
+
+
+def kill(event):
+    if getattr(event, "epoch", 0) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+attempt(cells[0], ledger, kill)
+"""
+
+
+@pytest.mark.heavy
+def test_a_process_killed_for_good_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    cell, ledger = one_cell(tmp_path)
+    script = [sys.executable, "-c", KILL, str(tmp_path / "rings.yaml")]
+    path = os.pathsep.join(["tests/support", *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(script, cwd=ROOT, env={**os.environ, "PYTHONPATH": path})
+    assert done.returncode == -signal.SIGKILL
+    assert ledger.state(cell.signature) is State.RESUMABLE
+    told: list[Event] = []
+    assert attempt(cell, ledger, told.append).kind == "done"
+    assert [e.epoch for e in told if isinstance(e, EpochEnded)] == [1, 2, 3, 4]
+    (tmp_path / "whole").mkdir()
+    same, other = one_cell(tmp_path / "whole")
+    assert attempt(same, other).kind == "done"
+    whole, resumed = other.result(same.signature), ledger.result(cell.signature)
+    assert resumed.metrics == whole.metrics
+    assert resumed.best_epoch == whole.best_epoch
+
+
 def test_a_search_that_has_seen_enough_ends_it_where_it_can_go_on(tmp_path: Path) -> None:
     cell, ledger = one_cell(tmp_path)
 
@@ -127,7 +169,9 @@ SEEDED = "torch.manual_seed(run.seed)"
 MISTAKES = [
     (SEEDED, "raise KeyError('lost')", "KeyError: 'lost'", "failed"),
     (SEEDED, "torch.ones(2) @ torch.ones(3)", "RuntimeError: inconsistent", "crashed"),
+    (SEEDED, "raise SystemExit(3)", "SystemExit: 3", "failed"),
     (SEEDED, "open('nowhere/file')", "FileNotFoundError: ", "crashed"),
+    ("right[100:200].mean()", "-1", "epoch 1: val.accuracy is -1.0, which by", "failed"),
     ("run.report(epoch, {", "run.report(epoch + 1, {", "report: epoch 2 at the start", "failed"),
     (REPORT, '{"train.los": loss,', "epoch 1: reports 'train.los', which the", "failed"),
     (REPORT, '{"train.loss": loss * float("nan"),', "epoch 1: train.loss is nan", "failed"),

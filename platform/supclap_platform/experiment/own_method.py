@@ -247,7 +247,7 @@ class OwnMethod(Method):
             measured = self._new().fit(config, own)
         except (LoopError, RunError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if own.ended_by(error):
                 raise
             raise self._fault(error) from error
@@ -261,7 +261,7 @@ class OwnMethod(Method):
         except Exception as error:
             raise self._fault(error) from error
 
-    def _fault(self, error: Exception) -> Exception:
+    def _fault(self, error: BaseException) -> Exception:
         """What an exception of the user's code becomes: one line with file and line of it."""
         place = place_in_user_code(error) or self.place("fit")
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "

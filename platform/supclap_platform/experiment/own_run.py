@@ -31,6 +31,7 @@ from supclap.run_files import (
     writing,
 )
 from supclap.storage import Folder
+from supclap.stored import Damaged, check_percentages
 from supclap.usage import Usage, higher
 from supclap.version import both, both_modules
 from supclap.wording import shown
@@ -126,7 +127,7 @@ class OwnRun:
                 f"epoch {epoch}: reports no {chosen}, by which select.metric chooses the best epoch"
             )
         ended = self.workers.from_first(lambda: self._note(epoch, values))
-        self.epoch = epoch
+        self.epoch, values = epoch, ended.metrics  # rank 0's, on every worker
         if chosen is None or self._beats(values[chosen]):
             self._progress.best, self._progress.best_file = epoch, ""
             self._progress.value = math.nan if chosen is None else values[chosen]
@@ -221,7 +222,7 @@ class OwnRun:
 
     def ended_by(self, error: BaseException) -> bool:
         """Whether an exception out of the loop is not the loop's own."""
-        return error is self._over
+        return error is self._over or error is self._stop
 
     def _numbers(self, metrics: Any, what: str, place: str | None = None) -> dict[str, float]:
         if not isinstance(metrics, Mapping):
@@ -241,6 +242,14 @@ class OwnRun:
                 raise self._wrong(f"{what}: {name} is {shown(value)}, no number", place) from None
             if not math.isfinite(number):
                 raise RunError(f"{place or self._place()}: {what}: {name} is {number}")
+            try:
+                check_percentages({name: number}, what)
+            except Damaged:
+                raise self._wrong(
+                    f"{what}: {name} is {number}, which by its name (R@, mAP, accuracy: 0 to 100; "
+                    "medR, meanR: from 1) it cannot be",
+                    place,
+                ) from None
             found[str(name)] = number
         return found
 
