@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from supclap.explaining import explain
-from supclap.section import Section
+from supclap.section import Section, as_number
 from supclap_platform.experiment.search_section import SearchSection
 from supclap_platform.experiment.seeds import Seeds
 
@@ -209,6 +209,9 @@ class ProfileSection(Section):
     claims: tuple[str, ...] | None = None  # in the place of the file's
 
 
+Least = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(as_number)]
+
+
 def _one_or_more(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -236,7 +239,7 @@ class ExperimentFile(Section):
     table: TableSection = TableSection()
     claims: tuple[str, ...] = ()
     # By metric, in its own unit: the smallest difference that matters.
-    matters: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default={})
+    matters: dict[str, Least] = Field(default={})
     figures: Annotated[tuple[FigureSection, ...], BeforeValidator(_figures)] = ()
     profiles: dict[Name, ProfileSection] = Field(default={})
     # Files with profiles for several experiments, which these lie under (`shared_profiles`).
