@@ -24,7 +24,7 @@ _ACTS = re.compile(
     r"|extend|update|pop|remove|clear|del|fill|put|write|load|run|exec|eval)",
     re.IGNORECASE,
 )
-_HARMLESS = ("set", "__init__")
+_HARMLESS = ("set", "setter", "deleter", "__init__")
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Simple = ast.Assign | ast.AnnAssign | ast.AugAssign
 
@@ -149,6 +149,7 @@ class Outline:
                 return (
                     any(self._may_act(one, True) for one in statement.decorator_list)
                     or any(self._may_act(one.value) for one in statement.keywords)
+                    or any(self._may_act(one) for one in statement.bases)
                     or any(self._made_by_own(one) for one in statement.bases)
                     or any(self._made_by_own(one.value) for one in statement.keywords)
                     or any(self._acts(one) for one in statement.body)
@@ -178,8 +179,8 @@ class Outline:
         """Whether evaluating something may do more than give a value."""
         if decorator and _is_register(node):
             return False
-        if decorator and isinstance(node, ast.Name) and node.id in self._binders:
-            return self._own_may_act(node.id, seen)
+        if decorator and isinstance(node, ast.Name | ast.Attribute):  # it is called
+            node = ast.Call(node, [], [])
         for one in ast.walk(node):
             if isinstance(one, ast.Global | ast.Nonlocal | ast.NamedExpr):
                 return True

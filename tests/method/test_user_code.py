@@ -64,6 +64,7 @@ if __name__ == "__main__":
     print("a look at it")
 '''
 HELPER = "def half(x):\n    return x / 2\n"
+BOTH = {"angle", "hard"}
 ANGLE = {"loss": {"terms": {"angle": {}}}}
 HARD = {"loss": {"name": "hard"}}
 
@@ -140,6 +141,11 @@ def test_parts_are_registered_and_named_by_their_file(folder: Path) -> None:
         ("def bend(x)", "Term.more = 1\ndef bend(x)", {"angle", "hard"}),
         ("def bend(x)", "def f():\n    TABLE['b'] = 1\n_ = f()\ndef bend(x)", {"angle", "hard"}),
         ("def bend(x)", "def f():\n    return 1\n_ = f()\ndef bend(x)", set()),
+        ("def bend(x)", "def f(g):\n    Term.g = g\n@f\ndef h(): ...\ndef bend(x)", BOTH),
+        ("def bend(x)", "def f(g):\n    return g\n@f\ndef h(): ...\ndef bend(x)", set()),
+        ("def bend(x)", "hooks = set()\n@hooks.add\ndef h(): ...\ndef bend(x)", BOTH),
+        ("def bend(x)", "import functools\n@functools.cache\ndef h(): ...\ndef bend(x)", set()),
+        ("def bend(x)", "def f():\n    TABLE.clear()\nclass h(f() or Term): 0\ndef bend(x)", BOTH),
         ("annotations\n", "annotations, division\n", {"angle", "hard"}),
         # What cannot be followed: the whole file.
         ("+ math.pi", "+ globals()['LIMIT']", {"angle"}),
