@@ -199,9 +199,11 @@ def test_its_keys_are_searched(tmp_path: Path) -> None:
     walk.write(
         more="""
 search:
-  space: {loss.terms.near.weight: {from: 0.1, to: 1.0}, loss.terms.near.margin: [0.1, 0.3]}
+  space:
+    loss.terms.near.weight: {uniform: [0.1, 1.0]}
+    loss.terms.near.margin: {choice: [0.1, 0.3]}
   trials: 3
-  objective: val.t2a.R@1
+  objective: val.spread
 """
     )
     done = walk.supclap("run")
