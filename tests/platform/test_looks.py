@@ -325,6 +325,7 @@ def test_what_is_shown(tmp_path: Path, ledger: Ledger) -> None:
     assert [row["look"] for row in rows[:2]] == [str(first.look.number), str(second.look.number)]
     assert [row["matters"] for row in rows] == ["1.5", "1.5", "0.7"]
     assert "3 of 3 claims decided" in shown("status")
+    assert "0 cells left of" in shown("plan")
     assert "negligible" in shown("report") or (
         "negligible" in (tmp_path / "storage/experiments/looks/report.html").read_text()
     )

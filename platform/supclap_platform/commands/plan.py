@@ -58,9 +58,9 @@ def plan(asked: Asked, at_once: int | None, no_timing: bool) -> None:
         console.print(line)
     if experiment.sequential:
         from supclap_platform.commands.plan_looks import describe_looks, refuse_margins
-        from supclap_platform.results.looks import at_worst
+        from supclap_platform.results.looks import left_at_worst
 
-        worst = make_plan(at_worst(experiment), ledger)
+        worst = make_plan(left_at_worst(experiment, ledger), ledger)
         whole = forecast(worst, ledger, at_once or places(worst), first)
         for line in describe_looks(experiment, ledger, worst, whole):
             console.print(line)

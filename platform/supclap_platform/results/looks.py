@@ -79,9 +79,11 @@ class Course:
             f"{counted(claims, 'claim')} decided"
         )
 
-    def seeds_for(self, claim: int) -> int:
-        """How many seeds a claim needs by now."""
+    def seeds_for(self, claim: int, at_worst: bool = False) -> int:
+        """How many seeds a claim needs by now, or can come to need."""
         standing = self.standings[claim]
+        if at_worst and standing.open and not self.over:
+            return self.looks.at_most
         look = self.look if standing.open and not self.over else standing.look
         return self.looks.seeds[self.look if look is None else look]
 
@@ -158,11 +160,20 @@ def at_worst(experiment: Experiment) -> Experiment:
     )
 
 
-def _reach(experiment: Experiment, course: Course) -> dict[str, int]:
+def left_at_worst(experiment: Experiment, ledger: Ledger) -> Experiment:
+    """The experiment with all seeds that it can come to need from now on."""
+    if experiment.parts:
+        return replace(experiment, parts=tuple(left_at_worst(p, ledger) for p in experiment.parts))
+    if experiment.looks is None:
+        return experiment
+    return replace(experiment, reach=_reach(experiment, course_of(experiment, ledger), True))
+
+
+def _reach(experiment: Experiment, course: Course, at_worst: bool = False) -> dict[str, int]:
     reach: dict[str, int] = {}
     for place, claim in enumerate(experiment.claims):
         for name in claim.variants:
-            reach[name] = max(reach.get(name, 0), course.seeds_for(place))
+            reach[name] = max(reach.get(name, 0), course.seeds_for(place, at_worst))
     return _closed(experiment, reach)
 
 
