@@ -81,7 +81,7 @@ def test_the_pages_example_runs_and_is_judged_as_any_experiment(tmp_path: Path) 
     page = build_report(experiment, ledger, False, None)
     assert b"test.accuracy" in page
     kept = ledger.storage.names("code")
-    assert len(kept) == 1
+    assert kept == [events[0].user_code]
     assert ledger.storage.read(f"code/{kept[0]}/my_loop.py").decode() == shown("python")
 
 

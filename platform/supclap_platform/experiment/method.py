@@ -48,6 +48,7 @@ class Method(ABC):
     parallel: bool  # whether several workers can train one run
     start_key: str | None  # the dotted key of a model to start from; None: it has none
     no_part_of_a_result: frozenset[str]  # keys that cannot change what a run ends with
+    sources: UserCode = UserCode()  # files of the user's that it is made of
     figures: tuple[str, ...]  # that an experiment may ask for
     convergence: tuple[str, ...] = ()  # metrics that the figure "convergence" draws, but supclap's
 

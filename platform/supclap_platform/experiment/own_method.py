@@ -70,7 +70,7 @@ class OwnMethod(Method):
 
     def __init__(self, name: str, code: UserCode, made: Any) -> None:
         self.name = name
-        self._code, self._made = code, made
+        self.sources, self._made = code, made
         if not isinstance(made, type):
             raise InputError(f"{name}: expected a class, got {shown(made)}")
         self.parallel = bool(getattr(made, "parallel", False))
@@ -84,12 +84,12 @@ class OwnMethod(Method):
             raise self._lacks("expected a method 'fit(self, config, run)'")
 
     def __reduce__(self) -> tuple[Callable[..., OwnMethod], tuple[str, UserCode]]:
-        return _opened, (self.name, self._code)
+        return _opened, (self.name, self.sources)
 
     @cached_property
     def files(self) -> frozenset[str]:
         """Its sources, as tracebacks name them."""
-        return frozenset(str(path) for path in self._code.paths)
+        return frozenset(str(path) for path in self.sources.paths)
 
     def place(self, member: str) -> str:
         """File and line of a member of its class, or of the class."""
@@ -203,7 +203,7 @@ class OwnMethod(Method):
     def _modules(self) -> dict[str, str]:
         """The class with what it needs, and what it imports of this package."""
         place, version = version_of_object(self._made)
-        return {f"{place}: {self._made.__name__}": version} | code_behind(self._code)
+        return {f"{place}: {self._made.__name__}": version} | code_behind(self.sources)
 
     def work(self, config: Any) -> float:
         return float(config.epochs)
@@ -240,6 +240,7 @@ class OwnMethod(Method):
             steps_per_epoch=1,
             parameters=0,
             made_with=made_with(workers.device),
+            user_code=self.sources.hash,
         )
         own = OwnRun(config, run, self, started, workers)
         own.begin()

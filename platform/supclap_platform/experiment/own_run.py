@@ -324,6 +324,7 @@ class OwnRun:
             before,
             code=both(before.code, now.code, "+"),
             modules=both_modules(before.modules, now.modules),
+            user_code=both(before.user_code, now.user_code, "+"),
             workers=now.workers,
             made_with=made_with,
         )

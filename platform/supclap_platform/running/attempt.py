@@ -86,7 +86,8 @@ class Ending:
 def task_of(cell: Cell, ledger: Ledger, experiment: str) -> Task:
     """The task for a cell; what it needs of the user's code is in the storage then."""
     code = needed_by(cell.config)
-    code.write(ledger.storage)
+    for one in (code, cell.method.sources):
+        one.write(ledger.storage)
     return Task(
         label=cell.label,
         signature=cell.signature,
