@@ -56,8 +56,8 @@ class OwnName:
 def own_names(metrics: Mapping[str, Named]) -> list[OwnName]:
     """What the metrics of a configuration report.
 
-    Raises ValueError: a label that cannot be told from SupCLAP's own names, or that makes a name
-    which another metric gives.
+    Raises ValueError: a label that could be one of SupCLAP's own names, or that makes a name which
+    another metric gives.
     """
     found = []
     for label, section in metrics.items():

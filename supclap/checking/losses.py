@@ -185,16 +185,16 @@ def shares(make: Make) -> Finding:
 def cost(make: Make) -> Finding:
     """Time of a forward and a backward pass, as a multiple of InfoNCE's."""
     rival = SupCLAPLoss(InfoNCE())
-    told = []
+    shown = []
     for pairs in COSTS:
         part = make(pairs).float()
         audio, text = (F.normalize(one.detach(), dim=1) for one in batch(pairs, 0, 256))
         audio, text = audio.float().requires_grad_(), text.float().requires_grad_()
         own = _seconds(partial(value, part, audio, text))
         base = _seconds(partial(_total, rival, audio, text))
-        told.append(f"{own / base:.1f} (N = {pairs:,})")
+        shown.append(f"{own / base:.1f} (N = {pairs:,})")
     beside = "InfoNCE's time" if make(2).kind == "base loss" else "InfoNCE's time, added to it"
-    return Finding("cost", True, f"{', '.join(told)} times {beside}, d = 256, this machine")
+    return Finding("cost", True, f"{', '.join(shown)} times {beside}, d = 256, this machine")
 
 
 def _total(loss: SupCLAPLoss, audio: Tensor, text: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from own_loop import write_loop
 from ray_head import Head
 from tiny_grid import SUPCLAP, attempts, environment
 from tiny_run import make_collection
@@ -228,3 +229,13 @@ def test_it_is_submitted_with_its_code(tmp_path: Path, head: Head) -> None:
     )
     assert code == 0, output
     assert sorted(attempts(walk.storage).values()) == [1, 1, 1, 1, 1]
+
+
+@pytest.mark.long
+def test_a_loop_of_ones_own_is_submitted_too(tmp_path: Path, head: Head) -> None:
+    path, storage = write_loop(tmp_path), tmp_path / "storage"
+    code, output = head.supclap("submit", path, "--address", head.url, "--storage", storage)
+    assert code == 0, output
+    found = (storage / "experiments" / "rings" / "table.csv").read_text(encoding="utf-8")
+    assert "narrow" in found
+    assert "wide" in found

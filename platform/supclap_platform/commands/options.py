@@ -79,11 +79,11 @@ def command_ledger(storage: str, writing: bool = False) -> Ledger:
     """`open_ledger` for a command: when it ends, each damaged file that it has met is named."""
     ledger = open_ledger(storage, writing)
 
-    def tell() -> None:
+    def say() -> None:
         for damage in ledger.damage.values():
             click.echo(f"supclap: {damage}", err=True)
 
-    click.get_current_context().call_on_close(tell)
+    click.get_current_context().call_on_close(say)
     return ledger
 
 

@@ -306,7 +306,7 @@ class OwnRun:
             folder.write(EVENTS, kept[EVENTS])
             folder.write(RESULT, result_file(started, finished, kept))
             folder.delete(CHECKPOINTS)
-        self._run.tell(finished)
+        self._run.report(finished)
 
     def _went_on(self, before: Started) -> Started:
         """The recorded start of a run that goes on: with all code and versions that it has had."""
@@ -331,7 +331,7 @@ class OwnRun:
 
     def _tell(self, event: Event) -> None:
         try:
-            self._run.tell(event)
+            self._run.report(event)
         except SystemExit as error:
             self._stop = error  # held until the epoch is saved, so that the run can go on later
         except BaseException as error:

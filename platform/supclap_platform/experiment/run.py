@@ -27,11 +27,11 @@ class Crash(RuntimeError):
 class Run:
     """The place of one run.
 
-    tell: is given each event of it, in order. It may raise to end the run: the lease is another
+    report: is given each event of it, in order. It may raise to end the run: the lease is another
     process' now, or a search has seen enough (SystemExit).
     model_of: the model that a finished run has kept, by its signature, as a folder of this machine.
     """
 
     folder: Folder
-    tell: Callable[[Event], None]
+    report: Callable[[Event], None]
     model_of: Callable[[str], Path]

@@ -139,7 +139,7 @@ class SupclapMethod(Method):
 
         try:
             for event in fit(_placed(config, run), run.folder, by_signature=True):
-                run.tell(event)
+                run.report(event)
         except TrainingError as error:
             raise RunError(str(error)) from error
 

@@ -21,7 +21,7 @@ from supclap_platform.results.inference import (
 )
 from supclap_platform.results.sequential import Design, equivalence_at, mean_test_at
 
-SIBLINGS = 3  # runs of a row, from which on one may be told from the others
+SIBLINGS = 3  # runs of a row, from which on one can be compared with the others
 COLLAPSED = 0.25  # of the way from chance to the row's median, at most
 ENOUGH = 4  # seeds, so that one can be left out
 NAMED = 4  # seeds; more are counted

@@ -254,7 +254,7 @@ def _train(task: Task, ledger: Ledger, lease: Lease, report: Report | None) -> N
 def _train_here(task: Task, ledger: Ledger, lease: Lease, report: Report | None) -> None:
     import torch
 
-    def tell(event: Event) -> None:
+    def report_event(event: Event) -> None:
         if lease.lost:
             raise _TakenOver
         if report is not None:
@@ -263,7 +263,7 @@ def _train_here(task: Task, ledger: Ledger, lease: Lease, report: Report | None)
     folder = ledger.folder(task.signature)
     torch.set_num_threads(threads(task.resources))
     with noted(folder):
-        task.method.fit(task.configuration(), Run(folder, tell, _models(ledger)))
+        task.method.fit(task.configuration(), Run(folder, report_event, _models(ledger)))
 
 
 def _watch_workers(task: Task, ledger: Ledger, lease: Lease, report: Report) -> None:

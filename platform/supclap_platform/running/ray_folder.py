@@ -57,7 +57,7 @@ def _remove_where_dead(folder: Path) -> None:
 
 
 def _kernel() -> str:
-    """What this start of this kernel is called; empty where the system does not tell."""
+    """What this start of this kernel is called; empty where the system does not say."""
     try:
         return _KERNEL.read_text(encoding="ascii").strip()
     except OSError:
