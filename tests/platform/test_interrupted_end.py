@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -101,18 +100,18 @@ def test_while_ray_starts(number: signal.Signals, tmp_path: Path) -> None:
 
 
 def test_before_ray_is_asked_for(tmp_path: Path) -> None:
-    """The first second: the file is read, its folders are looked at."""
-    path = write_experiment(tmp_path, seeds=1)
-    fifo = path.with_name("slow.yaml")
-    os.mkfifo(fifo)
-    process = start("run", fifo, "--storage", tmp_path / "storage")
+    """The first second: the file is read, the code that it names is run."""
+    path, began = write_experiment(tmp_path, seeds=1, more="code: [slow.py]\n"), tmp_path / "began"
+    slow = f"import pathlib, time\npathlib.Path({str(began)!r}).touch()\ntime.sleep({PATIENCE})\n"
+    (tmp_path / "slow.py").write_text(slow)
+    process = start("run", path, "--storage", tmp_path / "storage")
     try:
-        with fifo.open("w") as writer:  # opens as soon as the command reads
-            process.send_signal(signal.SIGTERM)
-            output, _ = process.communicate(timeout=PATIENCE)
-            assert not writer.closed
+        until(began.exists, process, 0.01)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 130, output
-    assert output == "supclap: interrupted\n"
+    assert output.endswith("supclap: interrupted\n")
+    assert "Traceback" not in output
     assert not (tmp_path / "storage").exists()
