@@ -9,6 +9,7 @@ The design's levels, the correction and the looks are those of the code that jud
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,6 +131,7 @@ def fixed_seeds(effect: float, level: float = LEVEL) -> int:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
     designs = [Looks(default_looks(AT_MOST), spending) for spending in SPENDINGS]
     print("any false verdict in 7 claims, all looks")
     for shape in SHAPES:

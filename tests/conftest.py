@@ -2,6 +2,7 @@
 
 import multiprocessing.process
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterator
@@ -20,7 +21,10 @@ def own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("SUPCLAP_CACHE", str(tmp_path_factory.mktemp("cache")))
         for name in ("SUPCLAP_STORAGE", "MLFLOW_TRACKING_URI"):
             patch.delenv(name, raising=False)
+        # A suite that is started with nohup would hand its deafness down to all that it starts.
+        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
         yield
+        signal.signal(signal.SIGHUP, before)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -115,10 +115,9 @@ def test_the_command_finds_what_only_a_run_can_show(tmp_path: Path) -> None:
     )
     done = checked(tmp_path, HEAD + order, "--one-process")
     assert done.exit_code == 1
-    assert (
-        "FAILED  order         epoch 1 has another order when it is asked for again" in done.output
-    )
-    assert "FAILED  resumed" in done.output
+    assert "FAILED  order         the attribute 'seen' is changed" in done.output
+    assert "epoch 1 has another order when asked again" in done.output
+    assert "FAILED  run" in done.output
 
 
 @pytest.mark.parametrize(
