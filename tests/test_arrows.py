@@ -8,6 +8,7 @@ import ast
 import graphlib
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,18 @@ def modules(root: Path, package: str) -> dict[str, str]:
     return found
 
 
+@cache
+def nodes(source: str) -> list[ast.Import | ast.ImportFrom]:
+    """The imports that a source has anywhere."""
+    found = ast.walk(ast.parse(source))
+    return [node for node in found if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def imports(source: str, known: Iterable[str]) -> set[str]:
     """The known modules that a source imports, inside functions and for types alike."""
     known = set(known)
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

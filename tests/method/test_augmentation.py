@@ -136,6 +136,7 @@ def same(one: list[Fed], other: list[Fed]) -> bool:
 ALL = {"noise": {}, "mixup": {}, "shuffle": {}, "mask": {}}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("augment", "changes"),
     [
@@ -187,6 +188,7 @@ def test_features_that_are_kept_stay_as_they_are(data: Path) -> None:
     assert torch.equal(feed.inputs.audio(np.arange(24)), before)
 
 
+@pytest.mark.heavy
 def test_a_caption_is_tokenized_as_it_has_become(data: Path) -> None:
     feed = Feed(data, {"shuffle": {}})
     plain = {row: text for row, _, text in Feed(data, {"mask": {}})()}

@@ -71,6 +71,7 @@ def test_a_planted_fault_is_found(
     assert told in found.text
 
 
+@pytest.mark.heavy
 def test_a_term_that_is_right_passes_every_check(tmp_path: Path) -> None:
     found = list(check_loss(maker(tmp_path, ROWS + f"return (1 - {COSINES}).sum() / len(pairs)")))
     assert [str(one) for one in found if one.ok is not True] == []

@@ -80,6 +80,7 @@ def test_every_pair_of_format_and_subtype_is_read_to_its_end(tmp_path: Path) -> 
     assert set(pairs()) - read_pairs <= UNWRITABLE
 
 
+@pytest.mark.heavy
 def test_half_of_a_file_is_refused_wherever_its_header_counts(tmp_path: Path) -> None:
     for kind, subtype in pairs():
         path = tmp_path / f"{kind}-{subtype}"
@@ -98,6 +99,7 @@ def test_half_of_a_file_is_refused_wherever_its_header_counts(tmp_path: Path) ->
 # MP3
 
 
+@pytest.mark.heavy
 def test_an_mp3_of_varying_rate_without_a_header_is_read_to_its_end(tmp_path: Path) -> None:
     soft = 0.01 * np.sin(2 * np.pi * 300 * np.arange(6 * 44_100) / 44_100)
     sound = np.concatenate([2 * noise(6, 44_100)[:, 0], soft])
@@ -230,6 +232,7 @@ def test_sound_beside_other_streams_in_ogg(tmp_path: Path) -> None:
         read(path, b"".join(film))
 
 
+@pytest.mark.heavy
 def test_flac_in_ogg_is_read(tmp_path: Path) -> None:
     path = tmp_path / "x.oga"
     native = encoded(noise(3, 16_000), 16_000, "FLAC", "PCM_16")

@@ -73,6 +73,7 @@ def assert_one_line(line: str, name: str) -> None:
     assert len(line) < 900, line
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", OF_A_RUN)
 def test_of_a_finished_run(name: str, damage: str, whole: Path, data: Path, tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def run_of(folder: Path, **changes: Any) -> RunConfig:
     return tiny_config(Path("x"), data=data, **changes)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("way", ["files", "samples", "functions"])
 def test_what_is_listed_becomes_what_the_built_in_reader_makes_of_it(
     way: str, folder: Path, truth: Collection
@@ -193,6 +194,7 @@ def test_a_run_trains_on_it_and_measures_further_test_sets(
     assert all(last.metrics[name] == value for name, value in same.metrics.items())
 
 
+@pytest.mark.heavy
 def test_what_is_lost_is_shown_and_too_much_is_refused(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

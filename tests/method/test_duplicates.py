@@ -98,6 +98,7 @@ def evaluations(
     yield result.t2a_ranks.tolist(), result.a2t_ranks.tolist()
 
 
+@pytest.mark.heavy
 def test_company_does_not_rank_equal_captions_and_clips(
     model: CLAP, clips: Clips, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,6 +191,7 @@ def test_what_a_collection_does_not_hold_is_refused(
     assert told in str(caught.value)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("side", ["audio", "text"])
 def test_a_pretrained_encoder_is_tried_without_its_numbers(tmp_path: Path, side: str) -> None:
     make, name = {"audio": (make_ced, "ced"), "text": (make_sonar, "sonar")}[side]

@@ -54,6 +54,7 @@ def metrics_of(run: Path) -> dict[str, float]:
     return found
 
 
+@pytest.mark.heavy
 def test_further_sets_score_what_the_saved_model_scores_on_them(
     run: Path, data: Path, other: Path
 ) -> None:
@@ -82,6 +83,7 @@ def test_a_set_without_captions_is_only_classified(run: Path) -> None:
     assert metrics["also.single.zero_shot.accuracy"] == metrics["zero_shot.accuracy"]
 
 
+@pytest.mark.heavy
 def test_further_sets_change_nothing_else(data: Path, run: Path, tmp_path: Path) -> None:
     list(fit(tiny_config(data, data__languages=["eng", "deu"]), Folder.at(tmp_path)))
     plain = metrics_of(tmp_path)
@@ -124,6 +126,7 @@ def test_a_wrong_setting_is_told_by_its_key(also: dict[str, object], message: st
     assert message in str(error.value)
 
 
+@pytest.mark.heavy
 def test_a_further_set_that_changed_meanwhile_is_refused(data: Path, tmp_path: Path) -> None:
     place = tmp_path / "moving"
     config = tiny_config(data, also={"X": {"data": {"name": "collection", "folder": str(place)}}})
@@ -155,6 +158,7 @@ def test_the_kept_similarity_is_that_of_every_caption_and_its_clip(run: Path, da
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_the_peak_is_that_of_the_run_and_not_of_one_before() -> None:
     def touch(megabytes: int) -> None:
         np.ones(megabytes * 10**6, dtype=np.uint8)
@@ -180,6 +184,7 @@ def test_peaks_of_several_attempts_are_one() -> None:
     assert higher(None, None) is None
 
 
+@pytest.mark.heavy
 def test_the_peak_is_kept_with_the_result_over_a_stop(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

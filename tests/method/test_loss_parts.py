@@ -119,6 +119,7 @@ def test_a_term_is_added_with_its_weight_and_logged_without() -> None:
     assert [name for name in loss.state_dict() if "angle" in name] == ["term-angle.direction"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_are_finite_differences(case: str) -> None:
     loss = built(case)

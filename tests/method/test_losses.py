@@ -398,6 +398,7 @@ def test_a_bad_setting_is_named(message: str) -> None:
         BAD_SETTINGS[message]()
 
 
+@pytest.mark.heavy
 def test_three_lines_in_a_foreign_loop() -> None:
     """What the README shows: a loss for somebody else's encoders and optimizer."""
     torch.manual_seed(0)
@@ -511,6 +512,7 @@ def close_pairs(pairs: int, delta: float, width: int = 256) -> tuple[torch.Tenso
     return audio.float(), text.float()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("delta", [0.002, 0.01, 0.05])
 @pytest.mark.parametrize(("pairs", "tile"), [(24, None), (90, None), (90, 32), (600, None)])
 def test_in_float32_a_close_pair_has_the_digits_of_the_literal_form(

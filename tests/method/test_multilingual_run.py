@@ -104,6 +104,7 @@ def test_a_run_takes_the_steps_of_a_bare_loop(data: Path, tmp_path: Path, kind: 
         torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-3, atol=slack)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", KINDS)
 def test_texts_are_encoded_once_a_step(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str

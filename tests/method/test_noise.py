@@ -41,6 +41,7 @@ def pairs_of(batches: Batches, captions: list[tuple[Caption, ...]], epoch: int) 
     ]
 
 
+@pytest.mark.heavy
 @given(st.integers(2, 300), st.floats(0, 0.99), st.integers(0, 5))
 def test_exactly_the_share_is_noisy_and_captions_only_change_hands(
     clips: int, share: float, seed: int
@@ -149,6 +150,7 @@ def test_what_the_model_is_fed_is_the_givers_caption_and_the_clips_own_sound(
         assert (audio - inputs.audio(batch.rows)).abs().max() == 0
 
 
+@pytest.mark.heavy
 def test_a_run_says_how_many_clips_are_noisy_and_tests_on_clean_ones(tmp_path: Path) -> None:
     data = make_collection(tmp_path / "data")
     config = tiny_config(data, epochs=1, data__noise=0.25, optimizer__lr=1e-12)

@@ -71,6 +71,7 @@ def bad_files() -> dict[str, bytes]:
     }
 
 
+@pytest.mark.heavy
 def test_odd_files_are_read_alike_and_bad_ones_refused_alike(tmp_path: Path) -> None:
     sounds = tmp_path / "sounds"
     sounds.mkdir()

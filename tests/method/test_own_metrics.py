@@ -66,6 +66,7 @@ def ended(config: RunConfig, folder: Path) -> tuple[list[EpochEnded], Finished]:
     return [event for event in events if isinstance(event, EpochEnded)], events[-1]
 
 
+@pytest.mark.heavy
 def test_a_run_reports_them_as_it_does_retrieval_and_chooses_by_them(
     collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -149,6 +149,7 @@ def test_the_encoders_hear_loudness_and_read_letters(tmp_path: Path, data: Path)
     assert opened.encode_text(["tone"])[0] == pytest.approx(opened.encode_text(["note"])[0], 1e-5)
 
 
+@pytest.mark.heavy
 def test_the_parts_of_the_pages_train_together(tmp_path: Path, data: Path) -> None:
     lion, _ = example("optimizer.md", tmp_path, data)
     heads, _ = example("head.md", tmp_path, data)

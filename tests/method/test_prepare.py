@@ -68,6 +68,7 @@ def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return content(out)
 
 
+@pytest.mark.heavy
 def test_a_prepared_collection_holds_what_the_index_says(
     source: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_prepared_collection_holds_what_the_index_says(
     }
 
 
+@pytest.mark.heavy
 def test_a_second_call_has_nothing_to_do(source: Path, tmp_path: Path) -> None:
     prepare("captions", source, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.arrow")}
@@ -105,6 +107,7 @@ def test_a_second_call_has_nothing_to_do(source: Path, tmp_path: Path) -> None:
     assert Collection(tmp_path).split("train").lengths.max() == 160
 
 
+@pytest.mark.heavy
 def test_interrupted_between_any_two_steps_it_resumes_to_the_same_bytes(
     source: Path,
     undisturbed: dict[str, bytes],
@@ -558,6 +561,7 @@ def test_a_really_full_disk(
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
+@pytest.mark.heavy
 def test_the_command_counts_and_tells(source: Path, tmp_path: Path) -> None:
     arguments = ["captions", "--source", str(source), "--out", str(tmp_path), "--workers", "1"]
     done = CliRunner().invoke(prepare_command, arguments, catch_exceptions=False)

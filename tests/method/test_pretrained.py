@@ -113,6 +113,7 @@ def test_a_saved_model_opens_without_the_folders_it_began_with(
     assert (started.encode_audio(sounds()) == before[0]).all()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("freeze", [False, True])
 def test_a_run_trains_them_or_keeps_their_outputs(
     folders: tuple[Path, Path], tmp_path: Path, cache: Path, freeze: bool

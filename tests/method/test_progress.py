@@ -72,6 +72,7 @@ def test_counted_items_are_the_same_items() -> None:
     assert counts == [0, 1, 2]
 
 
+@pytest.mark.heavy
 def test_a_run_says_what_it_does_and_ends_the_same_with_and_without_a_listener(
     tmp_path: Path,
 ) -> None:
@@ -106,6 +107,7 @@ def test_a_run_says_what_it_does_and_ends_the_same_with_and_without_a_listener(
     ]
 
 
+@pytest.mark.heavy
 def test_a_resumed_epoch_goes_on_counting_where_it_was(tmp_path: Path) -> None:
     config = tiny_config(make_collection(tmp_path / "data"), checkpoint_steps=2)
     folder = Folder.at(tmp_path / "run")
@@ -122,6 +124,7 @@ def test_a_resumed_epoch_goes_on_counting_where_it_was(tmp_path: Path) -> None:
     assert [one for one in heard if one[0] == "epoch 1/2"] == [("epoch 1/2", 0), ("epoch 1/2", 3)]
 
 
+@pytest.mark.heavy
 def test_a_frozen_encoder_says_that_it_is_computed_and_only_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +142,7 @@ def test_a_frozen_encoder_says_that_it_is_computed_and_only_once(
         assert events[0].setup_seconds > 0
 
 
+@pytest.mark.heavy
 def test_soundscenes_count_their_clips(tmp_path: Path) -> None:
     heard: list[Doing] = []
     with listening(lambda one: heard.append(one) if one else None):

@@ -99,6 +99,7 @@ def test_on_an_object_store_it_ends_as_on_a_local_disk(
     assert everything(store) == expected
 
 
+@pytest.mark.heavy
 def test_a_resumed_stream_is_that_of_a_whole_run(tmp_path: Path) -> None:
     config = tiny_config(make_collection(tmp_path / "data"))
     stream = fit(config, Folder.at(tmp_path / "run"))
@@ -193,6 +194,7 @@ def test_a_damaged_configuration_is_told_in_one_line(
     assert (place / "config.json").read_bytes() == content
 
 
+@pytest.mark.heavy
 def test_other_data_are_refused_and_other_code_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

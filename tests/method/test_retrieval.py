@@ -183,6 +183,7 @@ def test_tensors_arrays_and_block_sizes_agree() -> None:
     assert one.metrics == other.metrics
 
 
+@pytest.mark.heavy
 def test_memory_does_not_grow_with_clips_times_captions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK", 128)
     largest = 0

@@ -47,6 +47,7 @@ def test_a_default_collection_has_the_sizes_that_are_promised(
     }
 
 
+@pytest.mark.heavy
 def test_descriptions_of_measured_splits_are_seen_nowhere_else(
     plans: Plans,
 ) -> None:

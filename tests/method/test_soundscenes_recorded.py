@@ -60,6 +60,7 @@ def strongest(audio: np.ndarray) -> float:
     return np.abs(np.fft.rfft(audio)).argmax() * RATE / len(audio)
 
 
+@pytest.mark.heavy
 def test_no_split_hears_a_fold_of_another(tmp_path: Path) -> None:
     esc(tmp_path / "esc", suffix=".flac")  # the table says .wav
     config = DataConfig(clips=12, events=(str(tmp_path / "esc"),))
@@ -73,6 +74,7 @@ def test_no_split_hears_a_fold_of_another(tmp_path: Path) -> None:
     assert len(scenes.split("events")) == len(KINDS)
 
 
+@pytest.mark.heavy
 def test_events_are_cut_where_the_sound_is(tmp_path: Path) -> None:
     """Recordings of 5 s with one second of sound somewhere: the clips are not silent."""
     rows = esc(tmp_path / "esc")
@@ -87,6 +89,7 @@ def test_events_are_cut_where_the_sound_is(tmp_path: Path) -> None:
         assert (frames > 10 * np.sort(frames)[20]).sum() >= 80  # of 199 frames of 10 ms
 
 
+@pytest.mark.heavy
 def test_a_folder_that_was_moved_is_the_same_data(tmp_path: Path) -> None:
     esc(tmp_path / "here")
     cache = tmp_path / "cache"
@@ -98,6 +101,7 @@ def test_a_folder_that_was_moved_is_the_same_data(tmp_path: Path) -> None:
     assert soundscenes_collection(moved, cache).folder != made.folder
 
 
+@pytest.mark.heavy
 def test_rates_and_channels_are_brought_to_one(tmp_path: Path) -> None:
     rows = esc(tmp_path / "esc")
     for row in rows:

@@ -181,6 +181,7 @@ def test_seed_and_length_make_other_clips(tiny: Collection, tmp_path: Path) -> N
         soundscenes_collection(DataConfig(seconds=0.5), tmp_path)
 
 
+@pytest.mark.heavy
 def test_what_cannot_change_the_clips_does_not_make_them_again(tiny: Collection) -> None:
     same = DataConfig(clips=24, languages=("deu", "zho"), limit=5, val="test")
     cache = tiny.folder.parent

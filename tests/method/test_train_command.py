@@ -38,6 +38,7 @@ def train(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["train", *arguments])
 
 
+@pytest.mark.heavy
 def test_a_run_is_told_epoch_by_epoch_and_ends_with_figures_beside_chance(data: str) -> None:
     result = train("tiny.yaml", "--data", data, "--set", "loss.svr.radius=dynamic", "--out", "run")
     assert result.exit_code == 0, result.output
@@ -55,6 +56,7 @@ def test_a_run_is_told_epoch_by_epoch_and_ends_with_figures_beside_chance(data: 
     assert f"supclap evaluate {Path('run').absolute()}/model --data {data}" in result.output
 
 
+@pytest.mark.heavy
 def test_the_same_command_again_only_shows_the_figures(data: str) -> None:
     first = train("tiny.yaml", "--data", data)
     again = train("tiny.yaml", "--data", data)
@@ -107,6 +109,7 @@ def test_two_commands_do_not_train_into_one_folder(data: str, tmp_path: Path) ->
     assert train("tiny.yaml", "--data", data, "--out", "run").exit_code == 0
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -168,6 +171,7 @@ def test_a_lock_whose_file_was_removed_is_no_lock(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.heavy
 def test_of_many_that_come_and_go_one_holds_the_folder(tmp_path: Path) -> None:
     """Each that ends removes folder and lock, while the others are just about to open them."""
     inside: list[int] = []

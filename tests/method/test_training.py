@@ -45,6 +45,7 @@ def test_events_of_another_version_are_read_as_far_as_they_are_known() -> None:
     assert from_line(json.dumps(later)) == epoch
 
 
+@pytest.mark.heavy
 def test_a_run_tells_its_story_in_order(data: Path, tmp_path: Path) -> None:
     config = tiny_config(data)
     events = list(fit(config, Folder.at(tmp_path)))
@@ -92,6 +93,7 @@ def test_the_callers_random_numbers_are_left_alone(data: Path, tmp_path: Path) -
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.heavy
 def test_the_loop_takes_the_steps_of_a_bare_one(data: Path, tmp_path: Path) -> None:
     """Written out again with plain PyTorch: AdamW on one learning rate, clipping, whole batches."""
     config = tiny_config(
@@ -150,6 +152,7 @@ def test_chunks_change_memory_and_not_the_result(data: Path, tmp_path: Path, rad
         assert one.metrics == pytest.approx(other.metrics, rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.heavy
 def test_the_saved_model_scores_what_the_run_reports(data: Path, tmp_path: Path) -> None:
     *_, finished = fit(tiny_config(data), Folder.at(tmp_path))
     model, collection = supclap.load(tmp_path / "model"), Collection(data)
@@ -164,6 +167,7 @@ def test_the_saved_model_scores_what_the_run_reports(data: Path, tmp_path: Path)
         assert np.array_equal(ranks["a2t_ranks"], test.result.by_language["eng"].a2t_ranks)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("split", "metric"), [("val", "a2t.meanR"), ("test", "t2a.meanR")])
 def test_the_best_epoch_is_chosen_as_declared(
     data: Path, tmp_path: Path, split: str, metric: str
@@ -213,6 +217,7 @@ def test_a_metric_that_the_split_cannot_give_is_told_before_training(
     assert not (tmp_path / "events.jsonl").exists()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("languages", "select"),
     [
@@ -241,6 +246,7 @@ def test_an_epoch_without_a_value_that_chooses_stops_the_run(
         Progress().end_epoch(ended, SelectConfig(metric="MRV"))
 
 
+@pytest.mark.heavy
 def test_the_last_epoch_can_be_chosen_without_any_held_out_split(
     data: Path, tmp_path: Path
 ) -> None:
@@ -251,6 +257,7 @@ def test_the_last_epoch_can_be_chosen_without_any_held_out_split(
     assert not [name for name in finished.metrics if name.startswith(("val.", "test."))]
 
 
+@pytest.mark.heavy
 def test_a_frozen_encoder_stays_as_it_was(data: Path, tmp_path: Path) -> None:
     config = tiny_config(data, model__audio__freeze=True, model__text__freeze=True, epochs=1)
     list(fit(config, Folder.at(tmp_path)))
@@ -270,6 +277,7 @@ def test_a_run_starts_from_another_runs_model(data: Path, tmp_path: Path) -> Non
         torch.testing.assert_close(value, weights(tmp_path / "first")[name], rtol=0, atol=1e-6)
 
 
+@pytest.mark.heavy
 def test_several_languages_are_trained_and_measured_each(data: Path, tmp_path: Path) -> None:
     *_, finished = fit(tiny_config(data, data__languages=["eng", "deu"]), Folder.at(tmp_path))
     both = [finished.metrics[f"test.{language}.t2a.R@1"] for language in ("eng", "deu")]
@@ -278,6 +286,7 @@ def test_several_languages_are_trained_and_measured_each(data: Path, tmp_path: P
         assert len(ranks["t2a_ranks"]) == len(ranks["a2t_ranks"]) == 24
 
 
+@pytest.mark.heavy
 def test_all_pairs_bring_captions_of_one_clip_together(tmp_path: Path) -> None:
     data = make_collection(tmp_path / "data", clips=4, captions=2)
     losses = {}
@@ -298,6 +307,7 @@ def test_bf16_trains_to_about_the_same(data: Path, tmp_path: Path) -> None:
     assert rough.metrics["train.loss"] == pytest.approx(exact["train.loss"], rel=0.02)
 
 
+@pytest.mark.heavy
 def test_features_beyond_the_memory_bound_are_computed_again_to_the_same(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -358,6 +368,7 @@ def test_the_learning_rate_rises_then_falls() -> None:
     assert learning_rate(constant, 11, 4, 3) == 1.0
 
 
+@pytest.mark.heavy
 def test_the_losss_own_learning_rate_moves_its_parameters_alone(data: Path, tmp_path: Path) -> None:
     base = {"loss": {"name": "siglip"}, "epochs": 1, "optimizer__clip_norm": None}
     still = tiny_config(data, **base, optimizer__loss_lr=1e-12)

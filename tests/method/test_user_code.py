@@ -113,6 +113,7 @@ def test_parts_are_registered_and_named_by_their_file(folder: Path) -> None:
     assert not parts_of(RunConfig())
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("old", "new", "changed"),
     [

@@ -32,6 +32,7 @@ def attempt(cell: Cell, ledger: Ledger) -> Ending:
     return run_cell(task_of(cell, ledger, "tiny"))
 
 
+@pytest.mark.heavy
 def test_a_refused_cell_leaves_its_log_alone_and_runs_once_the_data_are_there(
     cell: Cell, ledger: Ledger, tmp_path: Path
 ) -> None:

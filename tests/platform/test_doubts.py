@@ -45,6 +45,7 @@ def verdict(tmp_path: Path, ledger: Ledger) -> Judge:
     return judged
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("seeds", ["5", "{until: decided, looks: [5, 9]}"])
 def test_a_collapsed_run_is_named(verdict: Judge, seeds: str) -> None:
     found = verdict([2.0, 2.2, -36.0, 2.1, 1.8], seeds)
@@ -55,6 +56,7 @@ def test_a_collapsed_run_is_named(verdict: Judge, seeds: str) -> None:
     assert not any("collapsed" in one for one in verdict([2, 2, -36, 2, 1.8], seeds, None).remarks)
 
 
+@pytest.mark.heavy
 def test_a_verdict_that_falls_without_one_seed_names_it(verdict: Judge) -> None:
     looks = "{until: decided, looks: [6, 12]}"
     close, certain = [1.0, 0.2, 0.8, 0.5, 1.3, 0.1], [1.0, 1.1, 1.2, 1.1, 1.0, 1.15]

@@ -100,6 +100,7 @@ def test_a_run_that_only_shows_it_says_so_and_has_a_code_of_its_own(place: Path)
     assert "STALE: 4 of 4" in meant.stdout
 
 
+@pytest.mark.heavy
 def test_its_study_is_gone_on_with(place: Path, ledger: Ledger) -> None:
     experiment = load_experiment(place / "earlier_search.yaml")
     book = Book(Trials(experiment), ledger)

@@ -519,6 +519,7 @@ def test_claims_become_typed_objects() -> None:
             parse_claim(wrong, variants)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_file_is_valid_and_its_head_says_how_to_run_it(
     path: Path, monkeypatch: pytest.MonkeyPatch
@@ -574,6 +575,7 @@ def test_rows_may_have_baselines_of_their_own(tmp_path: Path) -> None:
             load(tmp_path, SMALL.replace("baseline: InfoNCE", f"baseline: {wrong}"))
 
 
+@pytest.mark.heavy
 def test_the_papers_files_share_their_cells() -> None:
     """What two tables show of the same training is trained once: their bases must stay equal."""
     paper = load_experiment(next(path for path in SHIPPED if path.stem == "paper"))

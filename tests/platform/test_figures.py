@@ -21,7 +21,7 @@ from supclap_platform.results.panels import PANELS
 from supclap_platform.results.styles import PAPER, styles_of
 from supclap_platform.testing import finish, interrupt
 
-pytestmark = pytest.mark.heavy  # each takes a third of a second
+pytestmark = pytest.mark.heavy  # each takes a moment
 
 TEXT = """\
 experiment: drawn

@@ -55,6 +55,7 @@ def signatures_of(path: Path, profile: str) -> dict[str, str]:
     return {f"{cell.variant}, seed {cell.seed}": cell.signature for cell in cells}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("path", "profile"), SHIPPED_PROFILES, ids=lambda part: getattr(part, "stem", part)
 )

@@ -88,6 +88,7 @@ def test_any_false_verdict_in_seven_claims_is_as_rare_as_the_page_says(
     assert found == pytest.approx(float(figure), abs=4 * (0.05 * 0.95 / TRIALS) ** 0.5)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("effect", [1.0, 1.5, 2.0])
 def test_seeds_are_as_few_as_the_page_says(effect: float) -> None:
     row = rf"^\| {effect:g} \| ([\d.]+), ([\d.]+) \|.*\| (\d+) \|$"

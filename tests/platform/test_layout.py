@@ -22,7 +22,7 @@ from supclap_platform.testing import finish
 
 from supclap.errors import InputError
 
-pytestmark = pytest.mark.heavy  # each takes a third of a second
+pytestmark = pytest.mark.heavy  # each takes a moment
 
 FILE = """
 experiment: laid

@@ -98,6 +98,7 @@ def mistake(folder: Path, old: str, new: str, profile: str = "laptop") -> str:
     return str(caught.value).removeprefix(f"{folder}/")
 
 
+@pytest.mark.heavy
 def test_only_rows_that_an_undecided_claim_needs_get_more_seeds(
     tmp_path: Path, ledger: Ledger
 ) -> None:
@@ -122,6 +123,7 @@ def test_only_rows_that_an_undecided_claim_needs_get_more_seeds(
     assert as_of_now(load(tmp_path), ledger)[1] == f"look {len(rounds)} of 4: 3 of 3 claims decided"
 
 
+@pytest.mark.heavy
 def test_a_verdict_is_the_designs_by_hand(tmp_path: Path, ledger: Ledger) -> None:
     experiment = load(tmp_path)
     run(experiment, ledger)
@@ -146,6 +148,7 @@ def test_a_verdict_is_the_designs_by_hand(tmp_path: Path, ledger: Ledger) -> Non
     assert verdict.corrected == pytest.approx(3 * min(levels))
 
 
+@pytest.mark.heavy
 def test_what_is_next_depends_on_the_ledger_alone(tmp_path: Path, ledger: Ledger) -> None:
     """Cells end in any order, and a driver that begins anew half-way plans the other half: no claim
     is judged before its look is complete."""
@@ -170,6 +173,7 @@ def test_what_is_next_depends_on_the_ledger_alone(tmp_path: Path, ledger: Ledger
     assert verdicts(experiment, ledger) == verdicts(experiment, twin)
 
 
+@pytest.mark.heavy
 def test_a_claim_with_a_failed_run_waits_and_holds_up_no_other(
     tmp_path: Path, ledger: Ledger
 ) -> None:
@@ -204,6 +208,7 @@ def test_a_metric_that_is_no_number_gets_no_seeds_in_vain(tmp_path: Path, ledger
     assert verdicts(load(tmp_path, text), ledger)[1].outcome is Outcome.UNDECIDED
 
 
+@pytest.mark.heavy
 def test_no_spread_goes_on_to_the_next_look(tmp_path: Path, ledger: Ledger) -> None:
     def value(row: str, seed: int, metric: str) -> float:
         return 40.0 if seed < 3 else usual(row, seed, metric)
@@ -213,6 +218,7 @@ def test_no_spread_goes_on_to_the_next_look(tmp_path: Path, ledger: Ledger) -> N
     assert counts(rounds[1].plan.to_run) == {"A": 2, "B": 2, "C": 2}
 
 
+@pytest.mark.heavy
 def test_stages_groups_and_the_rows_that_others_start_from(tmp_path: Path, ledger: Ledger) -> None:
     """A stage for each seed is trained for the seeds that are needed, and for no others."""
     text = TEXT.replace("seeds:", "init: {base: {epochs: 1}, per_seed: true}\nseeds:")
@@ -238,6 +244,7 @@ def test_stages_groups_and_the_rows_that_others_start_from(tmp_path: Path, ledge
     assert "(n = 3)" in table  # D, in both groups
 
 
+@pytest.mark.heavy
 def test_a_searchs_winner_gets_the_seeds_that_its_claim_needs(
     tmp_path: Path, ledger: Ledger
 ) -> None:
@@ -275,6 +282,7 @@ def test_a_profile_may_have_its_own(tmp_path: Path) -> None:
     assert load(tmp_path, other, "until").looks == Looks((3, 5, 8, 12, 18, 27, 40), "pocock")
 
 
+@pytest.mark.heavy
 def test_parts_of_an_experiment_share_their_cells_once(tmp_path: Path, ledger: Ledger) -> None:
     load(tmp_path)
     second = TEXT.replace("experiment: looks", "experiment: other").replace("C > A", "D > A")
@@ -293,6 +301,7 @@ def test_parts_of_an_experiment_share_their_cells_once(tmp_path: Path, ledger: L
     assert verdicts(load(tmp_path), ledger) == verdicts(load(tmp_path), alone)
 
 
+@pytest.mark.heavy
 def test_what_is_shown(tmp_path: Path, ledger: Ledger) -> None:
     experiment = load(tmp_path)
     place = [str(tmp_path / "looks.yaml"), "--storage", str(tmp_path / "storage")]
@@ -331,6 +340,7 @@ def test_what_is_shown(tmp_path: Path, ledger: Ledger) -> None:
     )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("matters", "code"), [("0.05", 2), ("0.4", 0)])
 def test_plan_says_how_many_seeds_a_small_margin_takes(
     tmp_path: Path, ledger: Ledger, matters: str, code: int

@@ -66,6 +66,7 @@ def said(*arguments: str | Path) -> tuple[Result, list[str]]:
     return done, [line for line in done.output.splitlines() if not line.endswith(" s)")]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("place", "asked", "words"),
     [

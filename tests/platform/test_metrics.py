@@ -24,6 +24,7 @@ DYNAMIC = {"sides": "both", "radius": "dynamic"}
 TEXT_ONLY = {"sides": "text", "radius": "static"}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("svr", "languages"), [(DYNAMIC, ["eng", "deu"]), (TEXT_ONLY, ["eng"]), (None, ["eng"])]
 )
@@ -74,6 +75,7 @@ def test_a_further_test_set_is_asked_for_by_its_name() -> None:
             full_name(wrong)
 
 
+@pytest.mark.heavy
 def test_a_run_reports_of_further_test_sets_what_the_catalogue_promises(tmp_path: Path) -> None:
     also = {"shift": {"split": "shifted"}, "eng": {"split": "events"}}
     config = tiny_config(

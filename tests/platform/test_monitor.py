@@ -161,6 +161,7 @@ def test_the_time_left_is_right_within_30_percent_after_the_first_cell(
         assert left == pytest.approx(total - at, rel=0.3, abs=2.0), at
 
 
+@pytest.mark.heavy
 def test_before_the_first_cell_has_ended_its_steps_give_an_estimate(tmp_path: Path) -> None:
     looks = []
     for now, progress, grid in simulate(tmp_path, EXPERIMENT, 1.0, 20.0, 4.0, 2):
@@ -189,6 +190,7 @@ def test_a_resumed_cell_counts_for_the_epochs_that_it_lacks(tmp_path: Path) -> N
     assert Monitor(plan, grid, ledger, 1).progress().seconds_left == pytest.approx(5.0)
 
 
+@pytest.mark.heavy
 def test_a_cell_notes_its_steps_seldom_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

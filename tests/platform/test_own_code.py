@@ -230,6 +230,7 @@ def test_what_is_kept_in_the_storage_stands_for_a_file_that_is_gone(
     assert "my_idea.py: damaged (not what was written)" in wrong.output
 
 
+@pytest.mark.heavy
 def test_a_cell_is_trained_from_the_storage_and_again_years_later(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ def one_cell(folder: Path, old: str = "", new: str = "", file: str = "") -> tupl
     return cells[0], ledger
 
 
+@pytest.mark.heavy
 def test_the_pages_example_runs_and_is_judged_as_any_experiment(tmp_path: Path) -> None:
     assert len(shown("python").splitlines()) < 40
     path = write_loop(tmp_path, file=f"{shown('yaml')}figures: [convergence]\n")

@@ -25,7 +25,7 @@ from supclap_platform.testing import finish, interrupt
 from supclap.code import code_version
 from supclap.errors import InputError
 
-pytestmark = pytest.mark.heavy  # each takes a third of a second
+pytestmark = pytest.mark.heavy  # each takes a moment
 
 TEXT = """\
 experiment: shown

@@ -74,6 +74,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     return folder
 
 
+@pytest.mark.heavy
 def test_no_command_shows_or_stores_it(tmp_path: Path, storage: Folder) -> None:
     path = tmp_path / "e.yaml"
     path.write_text(FILE)

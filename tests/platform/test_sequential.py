@@ -60,6 +60,7 @@ def test_one_look_is_the_t_test(n: int, level: float) -> None:
     assert (within.low, within.high) == pytest.approx((alone.low, alone.high), rel=1e-9)
 
 
+@pytest.mark.heavy
 def test_two_and_three_values_are_areas_of_a_sphere() -> None:
     """The direction of three normal values is uniform on a sphere: cut it up into a million pieces
     and count those where the bound at two values is kept, and that at three crossed."""
@@ -109,6 +110,7 @@ def test_the_level_of_a_bound_is_the_levels_own(at_most: int) -> None:
     assert levels[-1] == 1
 
 
+@pytest.mark.heavy
 def test_a_sequential_p_is_as_often_small_as_it_says() -> None:
     """Whatever the level: 40,000 experiments without an effect, with all looks taken."""
     looks = Looks((3, 5, 8), "even")

@@ -161,6 +161,7 @@ def test_a_verdict_says_that_it_rests_on_old_runs(path: Path, ledger: Ledger) ->
     assert not [remark for remark in second.remarks if "stale" in remark]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("command", ["table", "report"])
 def test_a_command_that_shows_old_results_has_a_code_of_its_own(
     path: Path, ledger: Ledger, command: str
@@ -220,6 +221,7 @@ def test_a_stage_is_run_anew_with_all_that_starts_from_it(path: Path, ledger: Le
     assert len(chosen(path, ledger, "InfoNCE")) == 7
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "words",
     [

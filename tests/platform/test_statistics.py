@@ -293,6 +293,7 @@ def test_noise_of_single_answers_counts_once() -> None:
     assert 1 <= np.median(ratios) + 0.02 < 1.25  # counted thrice, it would be 1.7
 
 
+@pytest.mark.heavy
 def test_the_crossed_interval_covers_where_seeds_alone_do_not() -> None:
     """Truth 0 over seeds and clips; what clips have in common for all seeds counts."""
     chance = np.random.default_rng(14)

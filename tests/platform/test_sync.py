@@ -22,7 +22,7 @@ from waiting import PATIENCE
 
 from supclap.storage import Folder
 
-pytestmark = pytest.mark.heavy  # each takes a third of a second
+pytestmark = pytest.mark.heavy  # each takes a moment
 
 TEXT = """\
 experiment: {name}

@@ -22,6 +22,7 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Cell:
     return Cell("InfoNCE", 0, config, "a" * 16, Resources())
 
 
+@pytest.mark.heavy
 def test_a_finished_run_leaves_the_files_and_the_keys_of_a_true_one(
     cell: Cell, ledger: Ledger, tmp_path: Path
 ) -> None:

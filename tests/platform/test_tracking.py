@@ -41,7 +41,7 @@ from supclap.errors import InputError
 from supclap.model.clap import CLAP, build_model
 from supclap.storage import Folder
 
-pytestmark = pytest.mark.heavy  # each takes a third of a second
+pytestmark = pytest.mark.heavy  # each takes a moment
 
 SMALL = """\
 experiment: small
