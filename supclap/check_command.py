@@ -32,10 +32,9 @@ def check_command(
     given = parse_changes(changes)
     with activity("loading PyTorch"):
         from supclap.checking.parts import check_part
-        from supclap.user_code import load_code
+        from supclap.user_code import load_given
 
-    for file in code:
-        load_code([Path(file).name], Path(file).parent)
+    load_given(code)
     parts = registry.all_parts()
     if not parts:
         raise InputError(f"{', '.join(code)}: registers no part (docs/ideas.md)")
