@@ -140,38 +140,20 @@ class SupCLAPLoss(nn.Module):
         """
         shares = Shares(self.base, self.moment, layout, audio_rows, text_rows, audio, text, clips)
         own, numbers = self._own_base(shares, layout, audio, text, clips)
-        output = self._regularized(
-            own,
-            layout,
-            audio_rows,
-            text_rows,
-            audio,
-            text,
-            row_clips,
-            clips,
-            gather,
-        )
-        total, parts = output.total, dict(output.parts)
-        for label, term in self.terms.items():
-            parts[label], logged = shares.of(term, label)
-            total = total + term.weight * parts[label]
-            numbers |= self._named(term, label, logged)
-        return replace(output, total=total, parts=parts, numbers=numbers)
-
-    def _regularized(
-        self,
-        own: Tensor | None,
-        layout: Layout,
-        audio_rows: Tensor,
-        text_rows: Tensor,
-        audio: Tensor,
-        text: Tensor,
-        row_clips: Tensor | None,
-        clips: Tensor | None,
-        gather: Callable[[Tensor], Tensor],
-    ) -> LossOutput:
-        """The share in the base loss, whose value may be its ``own``, and in its regularization."""
-        if self.svr is None:
+        if self.svr is not None:
+            output = self.svr.of_rows(
+                self.base,
+                own,
+                layout,
+                audio_rows,
+                text_rows,
+                audio,
+                text,
+                row_clips,
+                clips,
+                gather,
+            )
+        else:
             base = own
             if base is None:
                 base, _ = row_losses(
@@ -186,19 +168,13 @@ class SupCLAPLoss(nn.Module):
                     row_clips,
                     clips,
                 )
-            return LossOutput(base, {"base": base}, {})
-        return self.svr.of_rows(
-            self.base,
-            own,
-            layout,
-            audio_rows,
-            text_rows,
-            audio,
-            text,
-            row_clips,
-            clips,
-            gather,
-        )
+            output = LossOutput(base, {"base": base}, {})
+        total, parts = output.total, dict(output.parts)
+        for label, term in self.terms.items():
+            parts[label], logged = shares.of(term, label)
+            total = total + term.weight * parts[label]
+            numbers |= self._named(term, label, logged)
+        return replace(output, total=total, parts=parts, numbers=numbers)
 
     def _own_base(
         self,
