@@ -7,6 +7,7 @@ The training loop is the same function in every process. What it needs of the ot
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -142,6 +143,10 @@ def join(**where: Any) -> None:
     # Workers of one machine talk over its loopback, whatever its host name resolves to.
     if where.get("init_method", "").startswith("file:") and os.path.exists("/sys/class/net/lo"):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    # Its functions take the group of the moment of their import as a default and hold it for good:
+    # imported after this (PyTorch's optimizers do), they would keep gloo's threads alive to the
+    # end of the process, which those threads may abort (PyTorch 2.13).
+    importlib.import_module("torch.distributed.nn.functional")
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     try:
         dist.init_process_group(backend, timeout=TIMEOUT, **where)
