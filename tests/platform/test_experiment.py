@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from supclap_platform.experiment.cells import cells_of
-from supclap_platform.experiment.claims import Greater, Trend, Within, parse_claim
+from supclap_platform.experiment.claims import Greater, Trend, Within, asked_of, parse_claim
 from supclap_platform.experiment.reader import Experiment, load_experiment
 from supclap_platform.experiment.shared_profiles import with_profiles
 
@@ -446,6 +446,25 @@ def test_a_claim_in_other_words_is_the_same_claim(tmp_path: Path, again: str) ->
     assert f"the claim '{again}' stands twice" in mistake(tmp_path, f"{SMALL}  - {again}\n")
 
 
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (
+            "t2a.R@1 after epoch 1",
+            "test.t2a.R@1 is measured at the end alone; each epoch has val",
+        ),
+        ("zero_shot.accuracy after epoch 1", "zero_shot.accuracy is measured at the end alone"),
+        ("seconds after epoch 1", "seconds is of a whole run; no epoch has it"),
+        ("val.t2a.R@1 after epoch 99", "its runs end after epoch "),
+    ],
+)
+def test_a_number_that_no_epoch_has_is_no_claim_on_one(
+    tmp_path: Path, asked: str, why: str
+) -> None:
+    claim = f"bi-DynamicSVR > InfoNCE on {asked}"
+    assert f"claim '{claim}': {why}" in mistake(tmp_path, f"{SMALL}  - {claim}\n")
+
+
 def test_chance_is_reported_with_the_test_split_alone(tmp_path: Path) -> None:
     text = SMALL.replace("data: soundscenes", "data: {test: null}").replace("t2a.R@1, val", "val")
     text = text[: text.index("claims")].replace("[val.a2t.mAP10]", "[chance.t2a.R@1]")
@@ -514,7 +533,18 @@ def test_claims_become_typed_objects() -> None:
     assert parse_claim("A within 2.5 % of C on seconds", variants) == Within(
         "A within 2.5 % of C on seconds", "A", "C", "seconds", 2.5
     )
-    for wrong in ("A > A on t2a.R@1", "A > C", "A on t2a.R@1", "A within x % of C on seconds", ""):
+    early = parse_claim("A < C on val.t2a.R@1 after  epoch 2 by at least 1", variants)
+    assert early == Greater("", "C", "A", "val.t2a.R@1", 1.0, epoch=2)
+    assert early != parse_claim("C > A on val.t2a.R@1 by at least 1", variants)
+    assert asked_of(early) == "val.t2a.R@1 after epoch 2"
+    for wrong in (
+        "A > A on t2a.R@1",
+        "A > C on val.t2a.R@1 after epoch 0",
+        "A > C",
+        "A on t2a.R@1",
+        "A within x % of C on seconds",
+        "",
+    ):
         with pytest.raises(InputError):
             parse_claim(wrong, variants)
 

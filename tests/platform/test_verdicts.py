@@ -90,6 +90,40 @@ def test_supported_by_hand(ledger: Ledger, experiment: Make) -> None:
     ]
 
 
+def test_a_claim_on_an_early_epoch_is_judged_by_it(ledger: Ledger, experiment: Make) -> None:
+    """The rows cross: B is ahead after two epochs and behind at the end."""
+    said = "B > A on val.t2a.R@1"
+    level = "A within 1 % of B on train.loss after epoch 1"
+    chosen = experiment(f"{said} after epoch 2", said, level)
+    curves = {
+        "A": [(1.0, 3.0, 9.0), (1.2, 3.1, 9.5), (0.9, 3.0, 9.2)],
+        "B": [(1.1, 5.0, 7.0), (1.0, 5.2, 7.5), (1.2, 4.9, 7.1)],
+    }
+    for name, seeds in curves.items():
+        for seed, (first, second, last) in enumerate(seeds):
+            values = [{"val.t2a.R@1": v, "train.loss": 2.0} for v in (first, second, last, last)]
+            finish(ledger, cell_of(chosen, name, seed), {"val.t2a.R@1": last}, epochs=values)
+    early, end, equal = judge(chosen, ledger)
+    assert early.outcome is Outcome.SUPPORTED
+    assert early.effect == pytest.approx(2.0)
+    assert end.outcome is Outcome.CONTRADICTED
+    assert equal.reasons == ("every seed gives the same value: no spread to judge by",)
+    assert "val.t2a.R@1 after epoch 2" in verdicts_as_csv(judge(chosen, ledger))
+
+
+def test_an_epoch_that_a_run_lacks_is_named(ledger: Ledger, experiment: Make) -> None:
+    chosen = experiment("B > A on val.t2a.R@1 after epoch 2")
+    for name in "AB":
+        for seed in range(3):
+            epochs = [{"val.t2a.R@1": 1.0 + seed}, {"val.t2a.R@1": 2.0 + seed}]
+            if (name, seed) == ("A", 1):
+                del epochs[1]["val.t2a.R@1"]
+            finish(ledger, cell_of(chosen, name, seed), {"val.t2a.R@1": 3.0}, epochs=epochs)
+    verdict = only(chosen, ledger)
+    assert verdict.outcome is Outcome.UNDECIDED
+    assert "A reports no val.t2a.R@1 after epoch 2 for seed 1" in verdict.reasons
+
+
 def test_pairs_are_seeds_not_places(ledger: Ledger, experiment: Make) -> None:
     """Seeds differ by far more than the variants; paired they decide, crossed they would not."""
     chosen = experiment("B > A on t2a.R@1")

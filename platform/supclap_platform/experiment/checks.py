@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from supclap.document import Document, Key
 from supclap.errors import InputError, nearest
-from supclap_platform.experiment.claims import Claim, Greater, parse_claim
+from supclap_platform.experiment.claims import Claim, Greater, Trend, parse_claim
 from supclap_platform.experiment.columns import AT, Column, split_group
+from supclap_platform.experiment.measure import WHOLE
 from supclap_platform.experiment.method import Configuration, Method
 from supclap_platform.experiment.published import published_table
 from supclap_platform.experiment.schema import PublishedSection
@@ -130,10 +131,28 @@ def check_claims(
                 raise document.error(
                     key, f"claim '{claim.text}': {name} reports no {claim.metric}: {reason}"
                 )
+            reason = _why_not_then(claim, configs[name])
+            if reason:
+                raise document.error(key, f"claim '{claim.text}': {reason}")
         if claim in result:
             raise document.error(key, f"the claim '{claim.text}' stands twice")
         result.append(claim)
     return tuple(result)
+
+
+def _why_not_then(claim: Claim, config: Configuration) -> str | None:
+    """Why a run has no such number after the epoch that a claim asks for; None where it can."""
+    if isinstance(claim, Trend) or claim.epoch is None:
+        return None
+    if claim.epoch > config.epochs:
+        return f"its runs end after epoch {config.epochs}"
+    if claim.measure.name in WHOLE:
+        return f"{claim.metric} is of a whole run; no epoch has it"
+    if claim.measure.held_out:
+        instead = claim.measure.instead
+        only = f"{claim.metric} is measured at the end alone"
+        return f"{only}; each epoch has {instead}" if instead else only
+    return None
 
 
 def with_matters(

@@ -9,6 +9,9 @@ The little language (``>`` compares the numbers; where a low number is the good 
     METRIC of A falls over epochs        (or: rises)
     A within X % of B on METRIC
 
+Behind a metric ``after epoch N`` asks for its value then, in place of that of the whole run: of
+what each epoch measures, so on ``val``.
+
 In a file with groups, either the metric names the group of the rows (``A > B on 24.t2a.R@1``), or
 the names do (``A @ 24 > A @ 48 on t2a.R@1``).
 """
@@ -29,8 +32,8 @@ from supclap_platform.experiment.method import Method
 from supclap_platform.experiment.supclap_method import SUPCLAP
 
 GRAMMAR = (
-    "'A > B on METRIC [by at least X] [matters from Y]', 'METRIC of A falls|rises over epochs' "
-    "or 'A within X % of B on METRIC'"
+    "'A > B on METRIC [after epoch N] [by at least X] [matters from Y]', "
+    "'METRIC of A falls|rises over epochs' or 'A within X % of B on METRIC [after epoch N]'"
 )
 
 
@@ -48,6 +51,7 @@ class Greater:
     margin: float = 0.0
     matters: float | None = field(default=None, compare=False)  # the same question with another one
     method: Method = field(default=SUPCLAP, compare=False, repr=False)
+    epoch: int | None = None  # after which it is asked, from 1; None: of the whole run
 
     @property
     def measure(self) -> Measure:
@@ -89,6 +93,7 @@ class Within:
     metric: str
     percent: float
     method: Method = field(default=SUPCLAP, compare=False, repr=False)
+    epoch: int | None = None
 
     @property
     def measure(self) -> Measure:
@@ -102,10 +107,18 @@ class Within:
 
 Claim = Greater | Trend | Within
 
+
+def asked_of(claim: Claim) -> str:
+    """The number that a claim is about, in words: its metric, and after which epoch."""
+    epoch = None if isinstance(claim, Trend) else claim.epoch
+    return claim.metric if epoch is None else f"{claim.metric} after epoch {epoch}"
+
+
 _NO_MATTERS = "'matters from' belongs to claims 'A > B on METRIC', and to no other"
 _NUMBER = r"(?P<number>\d+(?:\.\d*)?|\.\d+)"
 _BY = re.compile(rf"^(?P<rest>.*\S)\s+by\s+at\s+least\s+{_NUMBER}$")
 _MATTERS = re.compile(rf"^(?P<rest>.*\S)\s+matters\s+from\s+{_NUMBER}$")
+_AFTER = re.compile(r"^(?P<rest>.*\S)\s+after\s+epoch\s+(?P<number>\d+)$")
 _TREND = re.compile(
     r"^(?P<metric>\S+)\s+of\s+(?P<variant>.*\S)\s+(?P<way>falls|rises)\s+over\s+epochs$"
 )
@@ -138,6 +151,11 @@ def parse_claim(
     by = _BY.match(body)
     if by:
         margin, body = _number(by["number"], clean), by["rest"]
+    after, epoch = _AFTER.match(body), None
+    if after:
+        epoch, body = int(after["number"]), after["rest"]
+        if epoch < 1:
+            raise InputError(f"claim '{clean}': epochs are counted from 1")
     sides, _, metric = body.rpartition(" on ")
     if not sides or not metric or " " in metric:
         raise InputError(f"claim '{clean}': expected {GRAMMAR}")
@@ -148,7 +166,7 @@ def parse_claim(
             if matters is not None:
                 raise InputError(f"claim '{clean}': {_NO_MATTERS}")
             bound = _number(percent, clean)
-            return Within(clean, first, second, names.metric, bound, method)
+            return Within(clean, first, second, names.metric, bound, method, epoch)
     for sign in (" > ", " < "):
         found = [_ for _ in _splits(sides, sign) if _[0] in names and _[1] in names]
         found = found or list(_splits(sides, sign))[:1]
@@ -156,7 +174,7 @@ def parse_claim(
             first, second = names.pair(left, right)
             if sign == " < ":
                 first, second = second, first
-            return Greater(clean, first, second, names.metric, margin, matters, method)
+            return Greater(clean, first, second, names.metric, margin, matters, method, epoch)
     raise InputError(f"claim '{clean}': expected {GRAMMAR}")
 
 

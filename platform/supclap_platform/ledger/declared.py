@@ -129,6 +129,8 @@ def _claim_file(claim: Claim, rows: dict[str, str]) -> str:
         asked["way"] = claim.way
     else:
         asked["percent"] = claim.percent
+    if not isinstance(claim, Trend) and claim.epoch is not None:
+        asked["epoch"] = claim.epoch
     return f"{CLAIM}-{digest(asked)}.json"
 
 

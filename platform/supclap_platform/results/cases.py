@@ -8,7 +8,7 @@ from math import isfinite
 
 import numpy as np
 
-from supclap_platform.experiment.claims import Claim, Greater, Trend, Within
+from supclap_platform.experiment.claims import Claim, Greater, Trend, Within, asked_of
 from supclap_platform.ledger.records import State
 from supclap_platform.results.bootstrap import Queries, crossed_interval, queries_of
 from supclap_platform.results.evidence import Evidence
@@ -118,7 +118,7 @@ def build_case(claim: Claim, evidence: Evidence, over_queries: bool = True) -> C
 def _differences(claim: Greater | Within, evidence: Evidence, over_queries: bool) -> Case:
     """A - B for each seed: the first variant less the second."""
     first, second = claim.variants
-    ours, theirs = (_usable(evidence.values(name, claim.metric)) for name in claim.variants)
+    ours, theirs = (_usable(evidence.asked(claim, name)) for name in claim.variants)
     seeds = [run.seed for run in evidence.runs(first) if run.seed in ours and run.seed in theirs]
     pairs = [(ours[seed], theirs[seed]) for seed in seeds]
     case = Case(
@@ -197,13 +197,15 @@ def _gaps(claim: Claim, evidence: Evidence) -> list[str]:
             found.append(f"{name} is not finished for {_seeds(open_)}")
         if isinstance(claim, Trend):
             continue
-        values = evidence.values(name, claim.metric)
+        values = evidence.asked(claim, name)
         lacking = [seed for seed, value in values.items() if value is None]
         broken = [s for s, v in values.items() if v is not None and not isfinite(v)]
         if lacking:
-            found.append(f"{name} reports no {claim.metric} for {_seeds(lacking)}")
+            found.append(f"{name} reports no {asked_of(claim)} for {_seeds(lacking)}")
         if broken:
-            found.append(f"{name} reports a {claim.metric} that is no number for {_seeds(broken)}")
+            found.append(
+                f"{name} reports a {asked_of(claim)} that is no number for {_seeds(broken)}"
+            )
     return found
 
 
@@ -216,7 +218,7 @@ def _over_queries(
 ) -> None:
     """The interval over seeds and queries, where the runs keep what it needs; without ``whole``
     only whether they answer the same queries, without which there is nothing to compare."""
-    if not seeds:
+    if not seeds or claim.epoch is not None:  # ranks are kept of the chosen epoch alone
         return
     found: list[list[Queries]] = []
     for name in claim.variants:

@@ -38,7 +38,7 @@ def collapses(case: Case, evidence: Evidence) -> Iterator[str]:
         return
     guess = f"chance.{claim.metric.removeprefix('test.')}"
     for name in claim.variants:
-        values = {s: v for s, v in evidence.values(name, claim.metric).items() if v is not None}
+        values = {s: v for s, v in evidence.asked(claim, name).items() if v is not None}
         chances = [c for c in evidence.values(name, guess).values() if c is not None]
         if len(values) < SIBLINGS or not chances or not all(map(isfinite, values.values())):
             continue

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from supclap.events import EpochEnded
 from supclap_platform.experiment.cells import INIT, Cell, cells_of
+from supclap_platform.experiment.claims import Greater, Within
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.records import Result, State
@@ -84,6 +85,13 @@ class Evidence:
     def values(self, variant: str, metric: str) -> dict[int, float | None]:
         """seed -> what each finished run reports of a metric; None where it does not."""
         return {seed: result.value(metric) for seed, result in self.results(variant).items()}
+
+    def asked(self, claim: Greater | Within, variant: str) -> dict[int, float | None]:
+        """seed -> what each finished run of a variant says of a claim's number; None: nothing."""
+        if claim.epoch is None:
+            return self.values(variant, claim.metric)
+        curves, epoch = self.curves(variant, claim.metric), claim.epoch
+        return {seed: curves.get(seed, {}).get(epoch) for seed in self.results(variant)}
 
     def curves(self, variant: str, metric: str) -> dict[int, dict[int, float]]:
         """seed -> epoch -> value, of the finished runs; an epoch without the metric is left out."""

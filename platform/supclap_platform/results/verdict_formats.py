@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
 from supclap.csv_text import csv_text
-from supclap_platform.experiment.claims import Greater, Trend, Within
+from supclap_platform.experiment.claims import Greater, Trend, Within, asked_of
 from supclap_platform.results.formats import WIDTH
 from supclap_platform.results.inference import CONFIDENCE, LEVEL
 from supclap_platform.results.power import MOST, POWER
@@ -79,7 +79,7 @@ def values_of(one: Verdict) -> list[object]:
     return [
         one.claim.text,
         one.outcome,
-        one.claim.metric,
+        asked_of(one.claim),
         one.measured,
         *map(_exact, numbers),
         one.seeds,
