@@ -13,6 +13,7 @@ from supclap.events import EARLIER_NAMES
 from supclap.progress import activity
 from supclap.wording import counted, duration
 from supclap_platform.commands.options import Asked, experiment_options
+from supclap_platform.commands.plan_own import own_of_seeds
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.folders import check_folders
 from supclap_platform.experiment.reader import Experiment
@@ -91,6 +92,8 @@ def describe(plan: Plan, expected: Forecast, ledger: Ledger) -> Iterator[Text]:
     yield Text()
     counts = [(status, plan.count(status)) for status in Status]
     yield Text(", ".join(f"{n} {status}" for status, n in counts if n))
+    for name, own in own_of_seeds(experiment):
+        yield Text(f"{name}{': ' if name else ''}each seed's own: {own}")
     yield from _remarks(plan, ledger)
     yield Text(_forecast_line(expected))
 
@@ -205,8 +208,8 @@ def _basis(expected: Forecast) -> str:
         text = f"an estimate from {counted(first.steps, 'step')} timed here just now"
         if expected.basis:
             text = f"for {counted(expected.estimated, 'cell')} {text}"
-        if first.once >= 1:
-            text += f", with {duration(first.once)} for data that are made once"
+        if expected.once >= 1:
+            text += f", with {duration(expected.once)} for data that are made once"
         if first.scaled:
             text += f", {counted(len(first.scaled), 'shape')} by epochs and clips alone"
         parts.append(text)

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from supclap.wording import counted, duration
+from supclap_platform.commands.plan_own import own_of_seeds
 from supclap_platform.experiment.claims import Greater
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.forecast import Forecast
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan
 from supclap_platform.results.inference import LEVEL
-from supclap_platform.results.looks import Course, course_of
+from supclap_platform.results.looks import Course, at_worst, course_of
 from supclap_platform.results.power import MOST, Contrast, seeds_needed
 from supclap_platform.results.sequential import design_of
 
@@ -42,6 +43,8 @@ def describe_looks(
         f"at worst, if nothing more is decided before the last look: {counted(left, 'cell')} left "
         f"of {len(worst.statuses)}{hours}"
     )
+    for name, counts in own_of_seeds(at_worst(experiment)):
+        yield Text(f"{name}{': ' if name else ''}each seed's own, at worst: {counts}")
 
 
 def _of(part: Experiment, name: str, course: Course) -> Iterator[Text]:

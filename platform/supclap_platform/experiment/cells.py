@@ -117,6 +117,8 @@ def _cell(
 ) -> Cell:
     method = experiment.method
     config = variant.config.model_copy(update={"seed": seed})
+    for word in experiment.vary:
+        config = method.varied(config, word, seed)
     if stage is not None:
         config = method.starting_from(config, stage.signature)
     try:

@@ -7,8 +7,9 @@ The platform calls nothing of a method but what stands here, and a cell carries 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -22,6 +23,9 @@ from supclap_platform.experiment.run import Run
 
 if TYPE_CHECKING:
     from supclap_platform.experiment.identity import Contents
+
+STAGE = "stage"  # the word of `seeds.vary` that is the platform's own: the stage of `init`
+WORLDS = 1_000  # what is made from a seed: so far apart for seeds side by side
 
 # An instance of the method's own pydantic class, with at least `epochs` and `seed`.
 Configuration = Any
@@ -51,6 +55,9 @@ class Method(ABC):
     sources: UserCode = UserCode()  # files of the user's that it is made of
     figures: tuple[str, ...]  # that an experiment may ask for
     convergence: tuple[str, ...] = ()  # metrics that the figure "convergence" draws, but supclap's
+    # What each seed can have of its own, by its word in `seeds.vary`: what is then another for
+    # each, as in "these clips".
+    vary: Mapping[str, str] = MappingProxyType({})
 
     # -- metrics --------------------------------------------------------------------------------
 
@@ -162,6 +169,26 @@ class Method(ABC):
         """The dotted key in which two configurations have models of different shape, if any."""
         return None
 
+    # -- what each seed has of its own ----------------------------------------------------------
+
+    def why_not_varied(self, word: str, config: Configuration) -> str | None:
+        """Why a configuration has nothing of a word of `vary` that could be another for each seed;
+        None where it has."""
+        return None
+
+    def varied(self, config: Configuration, word: str, seed: int) -> Configuration:
+        """A configuration with what a seed has of its own by a word of `vary`. Seed 0 has what is
+        configured; a configuration without anything of the kind stays as it is."""
+        raise NotImplementedError(f"{self.name} offers nothing to vary")
+
+    def made_of(self, config: Configuration, word: str) -> str:
+        """What a run has by a word of `vary`: equal for runs that share it."""
+        raise NotImplementedError(f"{self.name} offers nothing to vary")
+
+    def shared_still(self, config: Configuration, word: str) -> Iterable[str]:
+        """What of a varied word is the same for all seeds all the same, in words."""
+        return ()
+
     # -- training -------------------------------------------------------------------------------
 
     @abstractmethod
@@ -172,6 +199,11 @@ class Method(ABC):
             InputError: the configuration or its data cannot be used.
             RunError: the run cannot go on for a reason that another attempt would meet again.
         """
+
+
+def own_seed(configured: int, seed: int) -> int:
+    """What a seed of the experiment makes of a configured seed: that itself for seed 0."""
+    return (configured + WORLDS * seed) % 2**63
 
 
 def code_behind(code: UserCode) -> dict[str, str]:

@@ -29,10 +29,18 @@ from supclap.version import made_with
 from supclap.wording import gist, shown
 from supclap_platform.experiment.identity import Contents, contents_of, digest
 from supclap_platform.experiment.measure import WHOLE, Measure
-from supclap_platform.experiment.method import Method, Timing, code_behind, version_of
+from supclap_platform.experiment.method import (
+    STAGE,
+    Method,
+    Timing,
+    code_behind,
+    own_seed,
+    version_of,
+)
 from supclap_platform.experiment.run import Crash, LoopError, Run, RunError
 
 TAKEN = ("resources", "select", "seeds")  # keys that are no setting of a method's own
+_WORD = re.compile(r"[a-z]{1,30}")
 _METRIC = re.compile(r"[A-Za-z][\w@-]*(\.[\w@-]+)*")
 _WORTH_ANOTHER = (OSError, MemoryError, RuntimeError)  # of the machine, maybe, as CUDA's are
 _NEVER = (NotImplementedError, RecursionError)
@@ -79,6 +87,8 @@ class OwnMethod(Method):
         val = tuple(name for name in self.reported if name.startswith("val."))
         self.convergence = (val or tuple(self.reported))[:2]
         self.config = self._closed()
+        self._varied = self._what_varies()
+        self.vary = {word: word for word in self._varied}
         fit = getattr(made, "fit", None)
         if not callable(fit) or len(inspect.signature(fit).parameters) != 3:
             raise self._lacks("expected a method 'fit(self, config, run)'")
@@ -187,6 +197,8 @@ class OwnMethod(Method):
     def shape(self, config: Any) -> dict[str, Any]:
         values = self.identity(config)
         del values["seed"]
+        for key in self._varied.values():
+            values.pop(key, None)
         return values
 
     def same_data(self, config: Any) -> dict[str, Any]:
@@ -219,6 +231,15 @@ class OwnMethod(Method):
 
     def stored(self, config: Any) -> dict[str, Any]:
         return {"method": self.name, **config.model_dump(mode="json")}
+
+    # -- what each seed has of its own ----------------------------------------------------------
+
+    def varied(self, config: Any, word: str, seed: int) -> Any:
+        key = self._varied[word]
+        return config.model_copy(update={key: own_seed(getattr(config, key), seed)})
+
+    def made_of(self, config: Any, word: str) -> str:
+        return str(getattr(config, self._varied[word]))
 
     # -- training -------------------------------------------------------------------------------
 
@@ -307,6 +328,23 @@ class OwnMethod(Method):
                 instead=other if test and other in given else "",
             )
         return found
+
+    def _what_varies(self) -> dict[str, str]:
+        """Word of `seeds.vary` -> the key of its Config that is then another for each seed."""
+        given = getattr(self._made, "vary", {})
+        if not isinstance(given, Mapping):
+            raise self._lacks('vary: expected a mapping, {"world": "world_seed"}')
+        own = self._made.Config.model_fields
+        for word, key in given.items():
+            if not isinstance(word, str) or not _WORD.fullmatch(word):
+                raise self._lacks(f"vary: {shown(word)}: expected a word of lower-case letters")
+            if word == STAGE:
+                raise self._lacks(f"vary: '{word}' is the platform's word")
+            if not isinstance(key, str) or key not in own or key in ("seed", "epochs"):
+                raise self._lacks(f"vary: {word}: {shown(key)} is no key of its Config to vary")
+            if own[key].annotation is not int:
+                raise self._lacks(f"vary: {word}: the key '{key}' is no int, as a seed is")
+        return dict(given)
 
     def _closed(self) -> type[BaseModel]:
         """The class of its configurations: with seed and select, and no key but its own."""

@@ -48,6 +48,7 @@ from supclap_platform.experiment.shared_profiles import KEY, with_profiles
 from supclap_platform.experiment.stage import read_stage, starting_from
 from supclap_platform.experiment.supclap_method import SUPCLAP
 from supclap_platform.experiment.variants import Stage, Variant
+from supclap_platform.experiment.varying import check_vary, stage_of_each
 
 DEFAULT_PROFILE = "laptop"
 
@@ -77,6 +78,8 @@ class Experiment:
     layout: Layout = field(default_factory=Layout)  # of its table and figures
     method: Method = SUPCLAP  # what trains its cells
     looks: Looks | None = None  # where seeds are added until the claims are decided
+    # What each seed has of its own, in the method's words (`varying`); its stage: `stage.per_seed`.
+    vary: tuple[str, ...] = ()
     # Variant -> seeds that it has by now (`results.looks.with_looks`); as many as the first look
     # needs where it is absent.
     reach: Mapping[str, int] | None = None
@@ -220,7 +223,7 @@ class _Reader:
         placed = [
             (group, self._in_group(row, group)) for group in groups or (None,) for row in rows
         ]
-        seeds, looks = self._seeds()
+        seeds, looks, vary = self._seeds()
         if len(placed) * len(seeds) > MOST_CELLS:
             raise self.document.error(("seeds",), f"more than {MOST_CELLS} cells")
         variants = [self._variant(row, group) for group, row in placed]
@@ -232,6 +235,7 @@ class _Reader:
             self.settings,
             variants,
             groups,
+            stage_of_each(self.document, (*self._place("seeds"), "vary"), vary, file.init),
         )
         if stage is not None:
             rows_placed = [row for _, row in placed]
@@ -256,6 +260,14 @@ class _Reader:
             names += search.rows
             configs |= placeholders(search)
             of_groups[""] |= placeholders(search)
+        varied = check_vary(
+            self.document,
+            (*self._place("seeds"), "vary"),
+            vary or (),
+            file.init,
+            configs,
+            self.method,
+        )
         declared = [(column.metric, column.label or "") for column in table.columns]
         place: Key = (*at, "columns")
         columns = check_columns(self.document, place, declared, groups, of_groups, self.method)
@@ -272,6 +284,7 @@ class _Reader:
             variants=tuple(variants),
             seeds=tuple(seeds),
             looks=looks,
+            vary=varied,
             baselines=check_baselines(
                 self.document,
                 file.baseline,
@@ -298,12 +311,13 @@ class _Reader:
             method=self.method,
         )
 
-    def _seeds(self) -> tuple[tuple[int, ...], Looks | None]:
-        """All seeds that the experiment may come to have, and the looks where it adds them."""
+    def _seeds(self) -> tuple[tuple[int, ...], Looks | None, tuple[str, ...] | None]:
+        """All seeds that the experiment may come to have, the looks where it adds them, and what
+        each is said to have of its own (None: nothing is said)."""
         chosen = self.file.seeds if self.profile.seeds is None else self.profile.seeds
         if isinstance(chosen, UntilDecided):
-            return tuple(range(chosen.asked.at_most)), chosen.asked
-        return chosen, None
+            return tuple(range(chosen.asked.at_most)), chosen.asked, chosen.vary
+        return chosen, None, None
 
     def _search(
         self, seeds: Sequence[int], rows: Sequence[str], groups: Sequence[str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -37,6 +37,8 @@ class Looks:
 
     seeds: tuple[int, ...]
     spending: Spending
+    # What the file says that each seed has of its own; no part of the design.
+    vary: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def at_most(self) -> int:
@@ -46,7 +48,8 @@ class Looks:
     def text(self) -> str:
         """In words."""
         looks = ", ".join(map(str, self.seeds))
-        return f"until decided, looks at {looks}, error spent {self.spending}"
+        own = f", each with its own {' and '.join(self.vary)}" if self.vary else ""
+        return f"until decided, looks at {looks}, error spent {self.spending}{own}"
 
 
 def default_looks(at_most: int) -> tuple[int, ...]:
@@ -57,6 +60,10 @@ def default_looks(at_most: int) -> tuple[int, ...]:
     return (*(look for look in looks if look < at_most), at_most)
 
 
+def _one_or_more(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 class UntilDecided(Section):
     """Seeds are added, look by look, to the rows that an undecided claim needs."""
 
@@ -64,6 +71,8 @@ class UntilDecided(Section):
     looks: tuple[int, ...] | None = None
     at_most: int | None = None
     spending: Spending = "even"
+    # What each seed has of its own, besides first weights and the order of the data (`varying`).
+    vary: Annotated[tuple[str, ...] | None, BeforeValidator(_one_or_more)] = None
 
     @field_validator("looks")
     @classmethod
@@ -105,7 +114,7 @@ class UntilDecided(Section):
     def asked(self) -> Looks:
         """The looks that this asks for."""
         seeds = self.looks or default_looks(self.at_most or AT_MOST)
-        return Looks(seeds, self.spending)
+        return Looks(seeds, self.spending, self.vary or ())
 
 
 def _seed_list(value: object) -> object:

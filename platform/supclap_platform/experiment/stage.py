@@ -20,11 +20,13 @@ def read_stage(
     settings: Settings,
     variants: Sequence[Variant],
     groups: Sequence[str],
+    per_seed: bool,
 ) -> Stage | None:
     """The stage that a file declares, or None.
 
     Args:
         profile: its name and what it says; its overrides of the stage are the last.
+        per_seed: whether each seed has a stage of its own.
 
     Raises InputError where the stage is no variant of the file, or where groups have several.
     """
@@ -43,7 +45,7 @@ def read_stage(
         places: tuple[Key, ...] = (("init", "base"), place)
         layers = (section.base or {}, changes.init)
         config, resources = settings.build("init", layers, places)
-        return Stage(config, resources, section.per_seed, None, places)
+        return Stage(config, resources, per_seed, None, places)
     if groups:
         raise document.error(
             ("init", "variant"),
@@ -62,7 +64,7 @@ def read_stage(
             f"(variants: {', '.join(names)})",
         )
     found = variants[names.index(section.variant)]
-    return Stage(found.config, found.resources, section.per_seed, found.name, found.places)
+    return Stage(found.config, found.resources, per_seed, found.name, found.places)
 
 
 def starting_from(

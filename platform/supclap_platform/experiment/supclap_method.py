@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
+from supclap.bounds import clip_seconds
 from supclap.code import PACKAGE, own_code
-from supclap.config import RunConfig, parse_stored
+from supclap.config import DataConfig, RunConfig, parse_stored
 from supclap.errors import InputError, SettingError
 from supclap.feasibility import CELL, check_data, check_run
 from supclap.later_keys import identity_of
 from supclap_platform.experiment import metrics
 from supclap_platform.experiment.identity import NO_PART_OF_A_RESULT, Contents, signature
 from supclap_platform.experiment.measure import Measure
-from supclap_platform.experiment.method import Method, Timing
+from supclap_platform.experiment.method import Method, Timing, own_seed
 from supclap_platform.experiment.run import Run, RunError
 from supclap_platform.experiment.schema import FIGURES
+
+WORLD = "world"  # of clips that are made from `data.seed`
 
 
 class SupclapMethod(Method):
@@ -30,6 +34,7 @@ class SupclapMethod(Method):
     start_key = "model.start"
     no_part_of_a_result = frozenset(NO_PART_OF_A_RESULT)
     figures = FIGURES
+    vary = MappingProxyType({WORLD: "clips"})
 
     @property
     def first_words(self) -> frozenset[str]:
@@ -100,7 +105,9 @@ class SupclapMethod(Method):
 
     def shape(self, config: RunConfig) -> dict[str, Any]:
         values = identity_of(config)
-        del values["loss"], values["seed"], values["model"]["start"]
+        del values["loss"], values["seed"], values["model"]["start"], values["data"]["seed"]
+        for further in values["also"].values():
+            (further["data"] or {}).pop("seed", None)
         return values
 
     def same_data(self, config: RunConfig) -> dict[str, Any]:
@@ -134,6 +141,31 @@ class SupclapMethod(Method):
                     return f"model.{part}.{key}"
         return None if one.model.dim == other.model.dim else "model.dim"
 
+    def why_not_varied(self, word: str, config: RunConfig) -> str | None:
+        if _is_made(config.data):
+            return None
+        return f"its clips are recorded and not made (data.name: {config.data.name})"
+
+    def varied(self, config: RunConfig, word: str, seed: int) -> RunConfig:
+        also = {
+            name: further
+            if further.data is None
+            else further.model_copy(update={"data": _another(further.data, seed)})
+            for name, further in config.also.items()
+        }
+        return config.model_copy(update={"data": _another(config.data, seed), "also": also})
+
+    def made_of(self, config: RunConfig, word: str) -> str:
+        data = config.data
+        return f"{data.seed} {data.clips} {clip_seconds(data)} {data.events}"
+
+    def shared_still(self, config: RunConfig, word: str) -> Iterator[str]:
+        if config.data.events is not None:
+            yield "recordings that the scenes are mixed from"
+        for name, further in config.also.items():
+            if further.data is not None and not _is_made(further.data):
+                yield f"clips of also.{name}"
+
     def fit(self, config: RunConfig, run: Run) -> None:
         from supclap.training import TrainingError, fit
 
@@ -142,6 +174,18 @@ class SupclapMethod(Method):
                 run.report(event)
         except TrainingError as error:
             raise RunError(str(error)) from error
+
+
+def _is_made(data: DataConfig) -> bool:
+    """Whether clips are made from `data.seed`, and not read."""
+    return data.name == "soundscenes"
+
+
+def _another(data: DataConfig, seed: int) -> DataConfig:
+    """The world of a seed."""
+    if not _is_made(data):
+        return data
+    return data.model_copy(update={"seed": own_seed(data.seed, seed)})
 
 
 def _placed(config: RunConfig, run: Run) -> RunConfig:

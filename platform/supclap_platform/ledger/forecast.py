@@ -5,13 +5,14 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from supclap.errors import InputError
 from supclap.events import EpochEnded
 from supclap.progress import activity
 from supclap_platform.experiment.cells import Cell
+from supclap_platform.experiment.identity import digest
 from supclap_platform.experiment.method import Timing
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, shape
@@ -32,20 +33,23 @@ class Forecast:
     at_once: int  # cells side by side
     estimated: int = 0  # cells that rest on timed steps, not on finished cells
     first: Estimates | None = None
+    once: float = 0.0  # seconds for what is made once, and rests on timed steps
 
 
 @dataclass(frozen=True)
 class Estimates:
     """What timed steps say, by shape: seconds of a cell.
 
-    once: seconds for data that are made, and outputs of frozen encoders that are computed, once.
+    once: by shape, seconds for data that are made, and outputs of frozen encoders that are
+        computed, once; shapes that share these have the same name of them in ``of``.
     scaled: shapes that were not timed themselves, but taken from the others by epochs and clips.
     reasons: why shapes could not be timed, each once.
     """
 
     seconds: Mapping[str, float]
     steps: int
-    once: float = 0.0
+    once: Mapping[str, float] = field(default_factory=dict)
+    of: Mapping[str, str] = field(default_factory=dict)
     scaled: frozenset[str] = frozenset()
     reasons: tuple[str, ...] = ()
 
@@ -75,7 +79,7 @@ def forecast(
             estimated.add(cell.signature)
         if known:
             times.append((cell, sum(known) / len(known) * remaining(plan, cell, ledger)))
-    once = first.once if first and estimated else 0.0
+    once = _once(left, first) if first and estimated else 0.0
     return Forecast(
         cells=len(left),
         unknown=len(left) - len(times),
@@ -85,7 +89,24 @@ def forecast(
         at_once=at_once,
         estimated=len(estimated),
         first=first,
+        once=once,
     )
+
+
+def _once(cells: Sequence[Cell], first: Estimates) -> float:
+    """Seconds for what is made once, as often as the cells have it in another form: each of them
+    may have a world of its own."""
+    kinds: dict[str, set[str]] = {}
+    for cell in cells:
+        form = shape(cell)
+        if form in first.once:
+            seen = digest(cell.method.same_data(cell.config))
+            kinds.setdefault(form, set()).add(seen)
+    most: dict[str, float] = {}  # by what it is made for
+    for form, several in kinds.items():
+        name = first.of[form]
+        most[name] = max(most.get(name, 0.0), len(several) * first.once[form])
+    return sum(most.values())
 
 
 def time_shapes(plan: Plan, ledger: Ledger, budget: float = TIMING) -> Estimates | None:
@@ -104,7 +125,6 @@ def time_shapes(plan: Plan, ledger: Ledger, budget: float = TIMING) -> Estimates
     found: dict[str, Timing] = {}
     reasons: dict[str, None] = {}
     late: list[str] = []
-    once: dict[str, float] = {}  # by data
     until = time.monotonic() + budget
     order = sorted(missing, key=lambda form: -counts[form])
     with activity("timing some steps", len(order), "shapes") as done:
@@ -117,9 +137,7 @@ def time_shapes(plan: Plan, ledger: Ledger, budget: float = TIMING) -> Estimates
             given = cell.resources
             threads = max(1, int(given.cpu))
             try:
-                timed = cell.method.time(cell.config, given.workers, threads, given.gpu > 0)
-                found[form] = timed
-                once.setdefault(timed.of, timed.once)
+                found[form] = cell.method.time(cell.config, given.workers, threads, given.gpu > 0)
             except InputError as error:
                 reasons[str(error)] = None
     seconds = {form: each.whole for form, each in found.items()}
@@ -127,7 +145,9 @@ def time_shapes(plan: Plan, ledger: Ledger, budget: float = TIMING) -> Estimates
         per = [each.whole / _work(cells[form]) for form, each in found.items()]
         seconds |= {form: sum(per) / len(per) * _work(cells[form]) for form in late}
     steps = sum(each.steps for each in found.values())
-    return Estimates(seconds, steps, sum(once.values()), frozenset(late), tuple(reasons))
+    once = {form: each.once for form, each in found.items()}
+    of = {form: each.of for form, each in found.items()}
+    return Estimates(seconds, steps, once, of, frozenset(late), tuple(reasons))
 
 
 def _work(cell: Cell) -> float:

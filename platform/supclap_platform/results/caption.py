@@ -14,7 +14,10 @@ from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import CELLS
 from supclap_platform.ledger.records import Result, State
 from supclap_platform.ledger.staleness import Stale, code_of_today
+from supclap_platform.results.scope import scope_of
 from supclap_platform.results.table import Row
+
+NAMED = 4  # hashes of data in a line
 
 
 def notes_of(
@@ -39,7 +42,7 @@ def notes_of(
             f"Seeds were added to a row until the claims on it were decided, at most "
             f"{experiment.looks.at_most}: {'; '.join(_counts(rows))}."
         )
-        yield _what_varies(experiment)
+        yield scope_of(experiment)
     yield from sorted({cell.method.selection(cell.config) for cell in cells})
     yield from gaps_of(rows, experiment.columns)
     if any(not entry.complete for row in rows for entry in row.entries):
@@ -62,17 +65,6 @@ def notes_of(
     yield from (_stale(one, len(results)) for one in stale)
 
 
-def _what_varies(experiment: Experiment) -> str:
-    """What a seed stands for."""
-    stage = experiment.stage
-    also = " and the stage that they start from" if stage and not stage.per_seed else ""
-    own = ", and each has a stage of its own" if stage and stage.per_seed else ""
-    return (
-        f"Seeds vary first weights and the order of the data{own}; the clips{also} are the same "
-        "for all, so verdicts speak of these."
-    )
-
-
 def _counts(rows: Sequence[Row]) -> Iterable[str]:
     """How many seeds each row has, those alike together."""
     found: dict[int, list[str]] = {}
@@ -87,7 +79,14 @@ def versions_of(cells: Sequence[Cell], results: dict[str, Result], stale: Sequen
     """The last line: the code and the data that have made the numbers; empty without any."""
     data = sorted({result.data for result in results.values()})
     finished = [cell for cell in cells if cell.signature in results]
-    return f"Code {_code(finished, stale)}; data {', '.join(data)}." if data else ""
+    return f"Code {_code(finished, stale)}; data {few_of(data)}." if data else ""
+
+
+def few_of(hashes: Sequence[str]) -> str:
+    """Hashes of data; where each seed has its own they are many, and most are counted."""
+    if len(hashes) <= NAMED:
+        return ", ".join(hashes)
+    return f"{', '.join(hashes[:NAMED])} and {len(hashes) - NAMED} more"
 
 
 def _stale(one: Stale, finished: int) -> str:

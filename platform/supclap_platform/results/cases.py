@@ -246,6 +246,9 @@ def _over_queries(
         found.append(usable)
     ours, theirs = found
     reference = ours[0].clips
+    if evidence.own_data:
+        _over_own_queries(case, claim, evidence, seeds, (ours, theirs))
+        return
     sizes = sorted({len(queries.clips) for queries in (*ours, *theirs)})
     if any(not np.array_equal(queries.clips, reference) for queries in (*ours, *theirs)):
         counts = " and ".join(map(str, sizes)) if len(sizes) > 1 else f"{sizes[0]}, of other clips"
@@ -260,6 +263,28 @@ def _over_queries(
         return
     differences = [a.values - b.values for a, b in zip(ours, theirs, strict=True)]
     case.wide = crossed_interval(np.stack(differences), reference)
+
+
+def _over_own_queries(
+    case: Case,
+    claim: Greater | Within,
+    evidence: Evidence,
+    seeds: Sequence[int],
+    answered: tuple[Sequence[Queries], Sequence[Queries]],
+) -> None:
+    """Where each seed has queries of its own, the interval over seeds is one over queries too: what
+    is left to see is whether the two runs of a seed answer the same ones."""
+    for seed, ours, theirs in zip(seeds, *answered, strict=True):
+        same = {evidence.results(name)[seed].data for name in claim.variants}
+        if not np.array_equal(ours.clips, theirs.clips):
+            counts = " and ".join(str(len(one.clips)) for one in (ours, theirs))
+            what = f"the runs of seed {seed} answer unequal sets of queries ({counts})"
+            case.reasons.append(what)
+            return
+        if len(same) > 1:
+            case.remarks.append(f"the runs of seed {seed} saw different data")
+            return
+    case.queries = min(len(one.clips) for one in answered[0])
 
 
 def _seeds(seeds: Sequence[int]) -> str:

@@ -31,6 +31,7 @@ class Evidence:
     def __init__(self, experiment: Experiment, ledger: Ledger) -> None:
         self._ledger = ledger
         self.cells = cells_of(experiment)
+        self.own_data = bool(experiment.vary)  # each seed has data of its own
         cells = [cell for cell in self.cells if cell.variant != INIT]
         self._cells: dict[str, list[Cell]] = {}
         for cell in cells:

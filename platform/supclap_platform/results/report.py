@@ -31,6 +31,7 @@ from supclap_platform.ledger.records import State
 from supclap_platform.ledger.snapshot import Snapshot
 from supclap_platform.mirror.store import Store
 from supclap_platform.mirror.tracked import Tracked, tracked_runs
+from supclap_platform.results.caption import few_of
 from supclap_platform.results.conclusion import Conclusion, conclude_parts
 from supclap_platform.results.facts import Facts, RunFact, gather_facts, versions
 from supclap_platform.results.fragment import as_html
@@ -248,7 +249,7 @@ def _versions(parts: Iterable[Chapter]) -> dict[str, str]:
             made_with = {"code": result.code, "data": result.data, **result.made_with}
             for name, value in made_with.items():
                 found.setdefault(name, set()).add(value)
-    return {name: ", ".join(sorted(values)) or "–" for name, values in found.items()}
+    return {name: few_of(sorted(values)) or "–" for name, values in found.items()}
 
 
 def _command(experiment: Experiment, mixed: bool) -> str:

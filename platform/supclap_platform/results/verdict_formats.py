@@ -20,7 +20,8 @@ COLUMNS = (  # of CSV
     *("permutation", "seeds", "seeds_wanted", "queries", "wide_low", "wide_high", "seeds_needed"),
     *("cannot_be_judged", "remarks", "signatures"),
 )
-FURTHER = ("matters", "look", "looks", "path")  # of CSV, where one of the claims has any of them
+# Of CSV, where one of the claims has something of them.
+FURTHER = ("matters", "look", "looks", "path", "scope")
 NONE = "–"
 
 
@@ -95,6 +96,7 @@ def values_of(one: Verdict) -> list[object]:
         "" if one.look is None or one.look.number is None else one.look.number,
         "" if one.look is None else " ".join(map(str, one.look.seeds)),
         "" if one.look is None else " ".join(f"{s.seeds}:{s.effect:.10g}" for s in one.look.path),
+        one.scope,
     ]
 
 
@@ -236,6 +238,7 @@ def legend_of(verdicts: Sequence[Verdict]) -> Iterable[str]:
         f"one-sided tests), corrected over the {len(verdicts)} claims by Holm's method. A claim "
         f"is decided where the corrected p is at most {LEVEL:g}."
     )
+    yield from _scopes(verdicts)
     if sequential:
         yield (
             "Seeds were added look by look, until a claim was decided. p is the smallest level at "
@@ -265,6 +268,17 @@ def legend_of(verdicts: Sequence[Verdict]) -> Iterable[str]:
             f"{LEVEL:g} / {len(verdicts)}, if the effect and spread are those seen here; with few "
             "seeds both are rough.".replace("%", " %")
         )
+
+
+def _scopes(verdicts: Sequence[Verdict]) -> Iterable[str]:
+    """What the verdicts speak of; where that is not the same for all, of which ones."""
+    found: dict[str, list[int]] = {}
+    for place, one in enumerate(verdicts, 1):
+        if one.scope:
+            found.setdefault(one.scope, []).append(place)
+    for scope, places in found.items():
+        of = "" if len(found) == 1 else f"{', '.join(map(str, places))}. "
+        yield of + scope
 
 
 def _number(one: Verdict, value: float, sign: bool = False) -> str:

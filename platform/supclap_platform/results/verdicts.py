@@ -20,6 +20,7 @@ from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.inference import LEVEL, Equivalence, MeanTest, sign_flip
 from supclap_platform.results.looks import Step, walk, with_looks
 from supclap_platform.results.power import contrast_of, contrasts_of, seeds_needed
+from supclap_platform.results.scope import scope_of
 from supclap_platform.results.sequential import design_of
 from supclap_platform.results.statistics import step_down, summarise
 from supclap_platform.results.table import Run
@@ -70,6 +71,7 @@ class Verdict:
     remarks: tuple[str, ...] = ()
     runs: tuple[tuple[str, Run], ...] = ()  # variant, run
     look: Look | None = None  # where seeds are added until the claims are decided
+    scope: str = ""  # what each seed has of its own, and what it speaks of
 
 
 def judge(
@@ -90,7 +92,11 @@ def judge(
     found = _sequential if experiment.looks is not None else _fixed
     unasked = late(experiment, evidence.cells, evidence.finished, ledger)
     return tuple(
-        replace(one, remarks=(*one.remarks, *unasked.of(one.claim)))
+        replace(
+            one,
+            remarks=(*one.remarks, *unasked.of(one.claim)),
+            scope=scope_of(experiment, one.claim.variants),
+        )
         for one in found(experiment, evidence)
     )
 

@@ -102,7 +102,8 @@ def _seeds(experiment: Experiment) -> Any:
     looks = experiment.looks
     if looks is None:
         return list(experiment.seeds)
-    return {"until": "decided", "looks": list(looks.seeds), "spending": looks.spending}
+    vary = {"vary": list(looks.vary)} if looks.vary else {}
+    return {"until": "decided", "looks": list(looks.seeds), "spending": looks.spending} | vary
 
 
 def sign_of(objective: Objective) -> str:

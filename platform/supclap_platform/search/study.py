@@ -257,6 +257,8 @@ class Book:
             "workers": resources.workers,
             "init": None if stage is None else method.identity(stage.config),
         }
+        if self.trials.experiment.vary:
+            declared["vary"] = list(self.trials.experiment.vary)
         fixed = flat(method.identity(base))
         declared |= {
             f"base.{key}": value

@@ -180,6 +180,7 @@ def search_digest(experiment: Experiment) -> str:
             "base": experiment.method.identity(config),
             "seeds": list(search.seeds),
         }
+        | ({"vary": list(experiment.vary)} if experiment.vary else {})
     )
 
 
