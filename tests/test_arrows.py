@@ -25,7 +25,8 @@ ARROWS: dict[str, set[str]] = {
     "ledger": {"experiment"},
     "experiment": set(),
 }
-ABOVE = {"cli", "__main__", "testing"}  # modules beside the folders, which may import any of them
+# Modules beside the folders, which may import any of them; "" is the package itself, a notebook's.
+ABOVE = {"", "cli", "__main__", "testing"}
 
 
 def modules(root: Path, package: str) -> dict[str, str]:
@@ -209,6 +210,7 @@ OWN = {  # of `supclap` alone, whatever else stands beside them
 OTHERS = {
     "supclap_platform.mirror.logged_model": {"supclap.model.folder"},
     "supclap_platform.mirror.pyfunc_model": {"supclap.model.clap"},
+    "supclap_platform.results.opened": {"supclap.model.clap"},
     "supclap_platform.commands.doctor": {"supclap.audio_library"},
 }
 

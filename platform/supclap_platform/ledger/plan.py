@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.identity import digest
@@ -95,8 +96,12 @@ def _of_search(cell: Known, experiment: Experiment) -> bool:
 
 def profile_key(experiment: Experiment) -> str:
     """What the ledger files an experiment's cells under: its profile and the changes to it."""
-    changes = [f"{key}={value!r}" for key, value in sorted(experiment.changes.items())]
-    return " ".join([experiment.profile, *changes])
+    return key_of(experiment.profile, experiment.changes)
+
+
+def key_of(profile: str, changes: Mapping[str, Any]) -> str:
+    """`profile_key`, where the experiment is not read yet."""
+    return " ".join([profile, *(f"{key}={value!r}" for key, value in sorted(changes.items()))])
 
 
 def remember(plan: Plan, ledger: Ledger) -> None:

@@ -55,6 +55,7 @@ class Result:
     made_with: dict[str, str] = field(default_factory=dict)  # versions below it, and the device
     setup_seconds: float = 0.0  # before the first step; not part of `seconds`
     files: dict[str, str] = field(default_factory=dict)  # hashes of what belongs to it
+    time: Duration = field(default=0.0, compare=False)  # when it ended, in seconds since 1970
 
     def value(self, name: str) -> float | None:
         """What the run reports under a metric's full name, or None."""

@@ -108,12 +108,21 @@ class Evidence:
         found: dict[int, Mapping[str, Any]] = {}
         for seed, result in self.results(variant).items():
             if result.signature not in self._ranks:
-                read = partial(self._ledger.ranks, result)
-                self._ranks[result.signature] = self._ledger.spared(read)
+                self._ranks[result.signature] = self.arrays(result.signature)
             kept = self._ranks[result.signature]
             if kept is not None:
                 found[seed] = kept
         return found
+
+    def arrays(self, signature: str) -> dict[str, Any] | None:
+        """The arrays of ranks of one of its runs, read and not kept; None where it is not finished,
+        or they are damaged."""
+        if signature in self._ranks:
+            return self._ranks[signature]
+        result = self._results.get(signature)
+        if result is None:
+            return None
+        return self._ledger.spared(partial(self._ledger.ranks, result))
 
     def kept(self, variant: str, name: str) -> dict[int, np.ndarray]:
         """seed -> one array that its finished runs keep beside their ranks; absent where not."""
@@ -123,11 +132,26 @@ class Evidence:
         )
         return {seed: arrays[name] for seed, arrays in found if arrays and name in arrays}
 
+    def result(self, signature: str) -> Result | None:
+        """The result of one of its runs; None where it is not finished."""
+        return self._results.get(signature)
+
+    def state(self, signature: str) -> State:
+        """The ledger's word for one of its runs."""
+        return self._states[signature]
+
+    def epochs(self, signature: str) -> Sequence[EpochEnded]:
+        """The epochs that one of its runs has ended, each once, whatever its state; none where they
+        are damaged. A curve is of finished runs alone: see `curves`."""
+        return self._ended(signature, self._results.get(signature)) or ()
+
     def _of(self, variant: str) -> list[Cell]:
         return self._cells.get(variant, [])
 
     def _epochs(self, result: Result) -> Sequence[EpochEnded] | None:
-        signature = result.signature
+        return self._ended(result.signature, result)
+
+    def _ended(self, signature: str, result: Result | None) -> Sequence[EpochEnded] | None:
         if signature not in self._events:
             events = self._ledger.spared(lambda: self._ledger.events(signature, result))
             ended = [e for e in events or () if isinstance(e, EpochEnded)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from supclap.progress import activity
 from supclap.wording import counted
@@ -17,8 +18,18 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.curves import DISTRIBUTION, Line, line_of
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.fonts import families_for
-from supclap_platform.results.panels import ENDINGS, Panel, draw_single, draw_whole, panels_of
+from supclap_platform.results.panels import (
+    ENDINGS,
+    Panel,
+    draw_single,
+    draw_whole,
+    open_figure,
+    panels_of,
+)
 from supclap_platform.results.styles import Style, styles_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST = 24  # rows in a figure: nobody can follow more lines
 
@@ -86,6 +97,22 @@ def figure_files(drawings: Iterable[Drawing]) -> dict[str, bytes]:
         for drawing in drawings
         for name, content in drawing.files.items()
     }
+
+
+def figure_of(
+    name: str, experiment: Experiment, evidence: Evidence
+) -> tuple[Figure | None, tuple[str, ...]]:
+    """A figure to go on with, whether the experiment declares it or not, and what it lacks.
+
+    None where no finished run reports anything to draw.
+    """
+    drawing = _drawing(name, experiment, evidence, ())
+    if not drawing.panels:
+        return None, drawing.notes
+    layout = experiment.layout.of_figure(name)
+    size = (layout.width, layout.height)
+    parts = (drawing.panels, drawing.groups, drawing.lines, drawing.styles, drawing.labels, size)
+    return open_figure(name, *parts), drawing.notes
 
 
 def rows_drawn(experiment: Experiment, figure: str = "") -> tuple[str, ...]:

@@ -126,6 +126,21 @@ def draw_whole(
         return {ending: _saved(figure, ending) for ending in endings}
 
 
+def open_figure(
+    name: str,
+    panels: Sequence[Panel],
+    groups: Sequence[str | None],
+    lines: Mapping[str, Sequence[Line]],
+    styles: Mapping[str, Style],
+    labels: Mapping[str, str],
+    size: Size,
+) -> Figure:
+    """The figure that `draw_whole` saves, open for more to be drawn into it."""
+    words = [*styles, *labels.values(), *filter(None, groups)]
+    with matplotlib.rc_context(_settings(name, words)):
+        return whole_figure(panels, groups, lines, styles, labels, size)
+
+
 def draw_single(
     name: str,
     panel: Panel,

@@ -73,31 +73,37 @@ def matters_of(one: Verdict) -> float | None:
 
 
 def values_of(one: Verdict) -> list[object]:
-    """What a verdict has of each of `COLUMNS` and `FURTHER`."""
+    """What a verdict shows of each of `COLUMNS` and `FURTHER`, as CSV has it."""
+    return [_exact(value) if isinstance(value, float) else value for value in numbers_of(one)]
+
+
+def numbers_of(one: Verdict) -> list[object]:
+    """What a verdict has of each of `COLUMNS` and `FURTHER`: numbers as they are, "" where there is
+    nothing."""
     low, high = one.interval or (None, None)
     wide_low, wide_high = one.wide or (None, None)
-    numbers = (one.bound, one.effect, low, high, one.p, one.corrected, one.permutation)
-    return [
+    found: list[object] = [
         one.claim.text,
         one.outcome,
         asked_of(one.claim),
         one.measured,
-        *map(_exact, numbers),
+        *(one.bound, one.effect, low, high, one.p, one.corrected, one.permutation),
         one.seeds,
         one.wanted,
-        "" if one.queries is None else one.queries,
-        _exact(wide_low),
-        _exact(wide_high),
+        one.queries,
+        wide_low,
+        wide_high,
         seeds_to_decide(one),
         "; ".join(one.reasons),
         "; ".join(one.remarks),
         " ".join(f"{run.seed}:{run.signature}" for _, run in one.runs),
-        _exact(matters_of(one)),
-        "" if one.look is None or one.look.number is None else one.look.number,
+        matters_of(one),
+        None if one.look is None else one.look.number,
         "" if one.look is None else " ".join(map(str, one.look.seeds)),
         "" if one.look is None else " ".join(f"{s.seeds}:{s.effect:.10g}" for s in one.look.path),
         one.scope,
     ]
+    return ["" if value is None else value for value in found]
 
 
 VERDICT_FORMATS: dict[str, Callable[[Sequence[Verdict]], str]] = {
@@ -301,5 +307,5 @@ def _p(value: float | None) -> str:
     return "<0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
-def _exact(value: float | None) -> str:
-    return "" if value is None else format(value, ".10g")
+def _exact(value: float) -> str:
+    return format(value, ".10g")

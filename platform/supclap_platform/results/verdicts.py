@@ -72,6 +72,7 @@ class Verdict:
     runs: tuple[tuple[str, Run], ...] = ()  # variant, run
     look: Look | None = None  # where seeds are added until the claims are decided
     scope: str = ""  # what each seed has of its own, and what it speaks of
+    late: tuple[str, ...] = ()  # what of it was declared after results; among the remarks too
 
 
 def judge(
@@ -94,10 +95,11 @@ def judge(
     return tuple(
         replace(
             one,
-            remarks=(*one.remarks, *unasked.of(one.claim)),
+            remarks=(*one.remarks, *words),
+            late=tuple(words),
             scope=scope_of(experiment, one.claim.variants),
         )
-        for one in found(experiment, evidence)
+        for one, words in ((v, unasked.of(v.claim)) for v in found(experiment, evidence))
     )
 
 

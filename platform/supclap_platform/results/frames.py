@@ -1,0 +1,409 @@
+"""An experiment's results as Arrow tables, one builder for each frame of `frame_columns`.
+
+They show what table, report and figures are made of, from the same reading (`Evidence`). Every run
+that the file declares is there, whatever its state: what failed, is stale or was declared after
+results is a column and never left out.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from supclap.overrides import flat
+from supclap_platform.experiment.cells import INIT, Cell
+from supclap_platform.experiment.method import Method
+from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.declared import late
+from supclap_platform.ledger.records import State
+from supclap_platform.ledger.snapshot import Snapshot
+from supclap_platform.ledger.staleness import stale_cells
+from supclap_platform.results.evidence import Evidence
+from supclap_platform.results.frame_columns import (
+    FRAMES,
+    NUMBER,
+    OBJECTIVE,
+    PARAMETER,
+    SETTING,
+    SYSTEM,
+    TEXT,
+    WORD,
+    FrameColumn,
+    metric_column,
+    unit_of,
+)
+from supclap_platform.results.search_figures import TRIALS
+from supclap_platform.results.tables import build_table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from supclap_platform.results.verdicts import Verdict
+
+METRICS = "metric."  # before a metric that is called like another column
+TOP = 10  # ranks that AP10 looks at
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One experiment as it is by now, and where its results are read."""
+
+    experiment: Experiment
+    ledger: Snapshot
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        return Evidence(self.experiment, self.ledger)
+
+    @cached_property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        from supclap_platform.results.verdicts import judge  # SciPy takes a second to import
+
+        return judge(self.experiment, self.ledger, self.evidence)
+
+    @cached_property
+    def why_stale(self) -> dict[str, str]:
+        """Signature of a stale run -> which modules have changed since, in words."""
+        cells = self.evidence.cells
+        results = {s: r for s in self.evidence.finished if (r := self.evidence.result(s))}
+        stale = stale_cells(cells, results, self.ledger)
+        return {cell.signature: one.why for one in stale for cell in one.cells}
+
+    @cached_property
+    def late_seeds(self) -> str:
+        """Which seeds were declared after results; empty: none."""
+        evidence = self.evidence
+        return late(self.experiment, evidence.cells, evidence.finished, self.ledger).seeds
+
+    def row(self, cell: Cell) -> str:
+        """The row of the table that a cell belongs to."""
+        if cell.variant == INIT:
+            return INIT
+        return self.experiment.variant(cell.variant).row
+
+    def which(self, cell: Cell) -> dict[str, Any]:
+        """What every frame says of the run that it speaks of."""
+        return {
+            "experiment": self.experiment.name,
+            "row": self.row(cell),
+            "group": cell.group,
+            "seed": cell.seed,
+            "signature": cell.signature,
+        }
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Rows with their columns explained."""
+
+    columns: tuple[FrameColumn, ...]
+    table: pa.Table
+
+
+def runs_frame(parts: Sequence[Part]) -> Frame:
+    """One row for each run that is declared."""
+    rows, metrics, settings = [], _Open(), _Open()
+    for part in parts:
+        for cell in part.evidence.cells:
+            row = _run(part, cell)
+            result = part.evidence.result(cell.signature)
+            row |= metrics.of(part, {} if result is None else result.metrics)
+            row |= settings.of(part, _changes(part.experiment, cell), "set.")
+            rows.append(row)
+    return _frame(
+        "runs",
+        rows,
+        {"METRIC": metrics.metrics(), "set.KEY": _typed(SETTING, settings.names, rows)},
+    )
+
+
+def epochs_frame(parts: Sequence[Part]) -> Frame:
+    """One row for each epoch that has ended, of unfinished runs too."""
+    rows, metrics, system = [], _Open(), _Open()
+    for part in parts:
+        for cell in part.evidence.cells:
+            for one in part.evidence.epochs(cell.signature):
+                row = part.which(cell) | {
+                    "state": str(part.evidence.state(cell.signature)),
+                    "stale": cell.signature in part.evidence.stale,
+                    "epoch": one.epoch,
+                    "step": one.step,
+                    "seconds": one.seconds,
+                    "ended": _moment(one.time),
+                }
+                row |= metrics.of(part, one.metrics)
+                row |= system.of(part, one.system, "system.")
+                rows.append(row)
+    used = tuple(SYSTEM.named(name) for name in system.names)
+    return _frame("epochs", rows, {"METRIC": metrics.metrics(), "system.NAME": used})
+
+
+def query_frames(parts: Sequence[Part]) -> Iterator[Frame]:
+    """The queries of one finished run after another: a run may have thousands, a file millions."""
+    columns = FRAMES["queries"]
+    schema = pa.schema([(column.name, column.kind) for column in columns])
+    yield Frame(columns, schema.empty_table())
+    for part in parts:
+        for cell in part.evidence.cells:
+            arrays = part.evidence.arrays(cell.signature) or {}
+            shared = part.which(cell) | {"stale": cell.signature in part.evidence.stale}
+            for way in [n.removesuffix("_ranks") for n in arrays if n.endswith("_ranks")]:
+                values = {**shared, "way": way, **_queries(way, arrays)}
+                table = [_filled(values[c.name], len(values["rank"]), c.kind) for c in columns]
+                yield Frame(columns, pa.table(table, schema=schema))
+
+
+def trials_frame(parts: Sequence[Part]) -> Frame:
+    """One row for each trial of the search that has a value, as its last run has written them."""
+    rows: list[dict[str, Any]] = []
+    objectives: list[str] = []
+    keys: list[str] = []
+    for part in parts:
+        search = part.experiment.search
+        folder = part.ledger.experiment_folder(part.experiment.name)
+        if search is None or not folder.exists(TRIALS):
+            continue
+        objectives = [objective.metric for objective in search.objectives]
+        for line in csv.DictReader(io.StringIO(folder.read(TRIALS).decode())):
+            row: dict[str, Any] = {
+                "experiment": part.experiment.name,
+                "trial": int(line.pop("trial")),
+                "state": line.pop("state"),
+            }
+            epochs = line.pop("epochs")
+            row["epochs"] = int(epochs) if epochs else None
+            for name in objectives:
+                value = line.pop(name, "")
+                row[name] = float(value) if value else None
+            keys = list(line)
+            row |= {f"set.{key}": _number_or_text(value) for key, value in line.items()}
+            rows.append(row)
+    of_metric = tuple(OBJECTIVE.named(name, unit=unit_of(name) or " ") for name in objectives)
+    settings = _typed(PARAMETER, [f"set.{key}" for key in keys], rows)
+    return _frame("trials", rows, {"OBJECTIVE": of_metric, "set.KEY": settings})
+
+
+def verdicts_frame(parts: Sequence[Part]) -> Frame:
+    """One row for each claim."""
+    from supclap_platform.results.verdict_formats import COLUMNS, FURTHER, numbers_of
+
+    rows = []
+    for part in parts:
+        for one in part.verdicts:
+            values = dict(zip((*COLUMNS, *FURTHER), numbers_of(one), strict=True))
+            runs = {run.signature for _, run in one.runs}
+            rows.append(
+                {name: None if value == "" else value for name, value in values.items()}
+                | {name: values[name] for name in _TEXTS}
+                | {
+                    "experiment": part.experiment.name,
+                    "verdict": str(one.outcome),
+                    "declared_late": "; ".join(one.late),
+                    "stale_runs": len(runs & part.evidence.stale),
+                }
+            )
+    return _frame("verdicts", rows)
+
+
+_TEXTS = ("seeds_needed", "cannot_be_judged", "remarks", "signatures", "looks", "path", "scope")
+
+
+def table_frame(parts: Sequence[Part]) -> Frame:
+    """One row for each entry of the table: a row of it on a column."""
+    rows = []
+    for part in parts:
+        experiment = part.experiment
+        table = build_table(experiment, part.ledger, mixed=True, cells=part.evidence.cells)
+        for row in table.rows:
+            for column, entry in zip(table.columns, row.entries, strict=True):
+                runs = [run for run in row.runs if run.group == column.group]
+                states = [run.state for run in runs]
+                over = [s for s in states if s in (State.FAILED, State.DAMAGED)]
+                difference, summary = entry.difference, entry.summary
+                rows.append(
+                    {
+                        "experiment": experiment.name,
+                        "row": row.variant,
+                        "group": column.group,
+                        "column": column.name,
+                        "metric": column.measure.name,
+                        "mean": None if summary is None else summary.mean,
+                        "std": None if summary is None else summary.std,
+                        "n": len(entry.values),
+                        "wanted": entry.wanted,
+                        "failed": len(over),
+                        "unfinished": len(states) - len(over) - states.count(State.DONE),
+                        "stale": sum(run.signature in part.evidence.stale for run in runs),
+                        "best": entry.best,
+                        "lower_is_better": column.measure.low,
+                        "published": entry.published,
+                        "baseline": None if difference is None else difference.baseline,
+                        "difference": None if difference is None else difference.ours,
+                        "difference_seeds": None if difference is None else len(difference.seeds),
+                        "published_difference": difference and difference.published,
+                        "seeds_declared_late": part.late_seeds,
+                        "label": row.label or row.variant,
+                        "column_label": column.heading,
+                    }
+                )
+    return _frame("table", rows)
+
+
+def _run(part: Part, cell: Cell) -> dict[str, Any]:
+    """What is known of a run but for its metrics."""
+    signature = cell.signature
+    result, state = part.evidence.result(signature), part.evidence.state(signature)
+    failure = part.ledger.failure(signature) if state is State.FAILED else None
+    damage = part.ledger.damage_of(signature) if state is State.DAMAGED else None
+    row = part.which(cell) | {
+        "stage": cell.variant == INIT,
+        "state": str(state),
+        "stale": signature in part.evidence.stale,
+        "stale_because": part.why_stale.get(signature, ""),
+        "seeds_declared_late": part.late_seeds,
+        "attempts": None if failure is None else failure.attempts,
+        "error": failure.error if failure else str(damage or ""),
+        "starts_from": cell.start,
+    }
+    if result is not None:
+        row |= {
+            "code": result.code,
+            "data": result.data,
+            "epochs": result.epochs,
+            "best_epoch": result.best_epoch,
+            "steps": result.step,
+            "workers": result.workers,
+            "seconds": result.seconds,
+            "setup_seconds": result.setup_seconds,
+            "peak_MB": result.peak_MB,
+            "ended": _moment(result.time) if result.time else None,
+            **{name: result.made_with.get(name) for name in ("python", "torch", "device")},
+        }
+    return row
+
+
+def _queries(way: str, arrays: Mapping[str, np.ndarray]) -> Values:
+    """The columns of the queries of one way."""
+    import numpy as np
+
+    ranks = arrays[f"{way}_ranks"]
+    precision = arrays.get(f"{way}_precision")
+    if precision is None and way == "t2a":  # one right answer: that of its rank
+        precision = np.where(ranks < TOP, 1.0 / (1 + ranks), 0.0)
+    return {
+        "query": np.arange(len(ranks), dtype=np.int32),
+        "clip": arrays.get(f"{way}_clips"),
+        "rank": ranks + 1,
+        "AP10": None if precision is None else 100 * precision,
+        "similarity": arrays.get(f"{way}_similarity"),
+    }
+
+
+def _filled(value: Any, length: int, kind: pa.DataType) -> pa.Array:
+    """A column of one value, or of an array."""
+    if value is None:
+        return pa.nulls(length, kind)
+    if kind == WORD:
+        index = pa.repeat(pa.scalar(0, pa.int32()), length)
+        return pa.DictionaryArray.from_arrays(index, pa.array([value], TEXT))
+    if getattr(value, "ndim", 0):
+        return pa.array(value).cast(kind)
+    return pa.repeat(pa.scalar(value, kind), length)
+
+
+class _Open:
+    """Columns that runs bring with them, in the order in which they are met."""
+
+    def __init__(self) -> None:
+        self._methods: dict[str, Method] = {}
+
+    def of(self, part: Part, values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+        """The values under the names of their columns."""
+        row = {}
+        for name, value in values.items():
+            called = f"{METRICS}{name}" if not above and name in _FIXED else f"{above}{name}"
+            self._methods.setdefault(called, part.experiment.method)
+            row[called] = value
+        return row
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._methods)
+
+    def metrics(self) -> tuple[FrameColumn, ...]:
+        """The columns, of metrics."""
+        return tuple(
+            metric_column(name, name.removeprefix(METRICS), method)
+            for name, method in self._methods.items()
+        )
+
+
+_FIXED = {column.name for name in ("runs", "epochs") for column in FRAMES[name]}
+
+
+def _changes(experiment: Experiment, cell: Cell) -> dict[str, Any]:
+    """What the row of a cell changes of the base: dotted key -> value."""
+    return {} if cell.variant == INIT else flat(experiment.variant(cell.variant).changes)
+
+
+def _typed(
+    pattern: FrameColumn, names: Iterable[str], rows: list[dict[str, Any]]
+) -> tuple[FrameColumn, ...]:
+    """The columns of settings: numbers where all are, else text; the rows' values become that."""
+    found = []
+    for name in names:
+        values = [row[name] for row in rows if row.get(name) is not None]
+        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+        found.append(pattern.named(name, NUMBER if numbers and values else TEXT))
+        for row in rows:
+            value = row.get(name, ...)
+            if value is ... or (value is None and pattern is PARAMETER):
+                row[name] = None
+            elif numbers and values:
+                row[name] = None if value is None else float(value)
+            else:
+                whole = isinstance(value, str)
+                row[name] = value if whole else json.dumps(value, ensure_ascii=False)
+    return tuple(found)
+
+
+def _number_or_text(value: str) -> float | str | None:
+    if value == "":
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _moment(seconds: float) -> int:
+    """Milliseconds since 1970."""
+    return round(seconds * 1000)
+
+
+def _frame(
+    name: str,
+    rows: Sequence[Values],
+    found: Mapping[str, Sequence[FrameColumn]] | None = None,
+) -> Frame:
+    """Rows as a table. ``found``: by the name of a pattern the columns that it stands for."""
+    columns: list[FrameColumn] = []
+    for column in FRAMES[name]:
+        columns += (found or {}).get(column.name, ()) if column.pattern else [column]
+    arrays = []
+    for column in columns:
+        values = [row.get(column.name) for row in rows]
+        if column.kind == WORD:
+            arrays.append(pa.array(values, TEXT).dictionary_encode())
+        else:
+            arrays.append(pa.array(values, column.kind))
+    schema = pa.schema([(column.name, column.kind) for column in columns])
+    return Frame(tuple(columns), pa.table(arrays, schema=schema))
