@@ -32,7 +32,13 @@ PARTS: dict[str, Callable[[RunConfig], bool]] = {
     "supclap.data.soundscenes.recorded": lambda c: any(d.events for d in _data(c)),
     "supclap.data.soundscenes.recordings": lambda c: any(d.events for d in _data(c)),
     "supclap.data.sources": lambda c: any(d.events for d in _data(c)) or _own_data(c),
+    "supclap.data.sources.files": lambda c: _listed(c),
+    "supclap.data.sources.listing": lambda c: _listed(c),
+    "supclap.data.sources.tables": lambda c: _listed(c),
     "supclap.data.sources.own": lambda c: _own_data(c),
+    "supclap.data.features": lambda c: _features(c),
+    "supclap.feature_inputs": lambda c: _features(c),
+    "supclap.model.given": lambda c: _features(c),
     "supclap.data.decode": lambda c: any(d.events for d in _data(c)) or _own_data(c),
     "supclap.data.prepare": lambda c: _own_data(c),
     "supclap.data.shards": lambda c: _own_data(c),
@@ -219,7 +225,16 @@ def _data(config: RunConfig) -> Iterator[DataConfig]:
 
 
 def _own_data(config: RunConfig) -> bool:
-    return any(d.name not in ("soundscenes", "collection") for d in _data(config))
+    return any(d.name not in ("soundscenes", "collection", "features") for d in _data(config))
+
+
+def _listed(config: RunConfig) -> bool:
+    """Whether a table or a listing is read; of features it may have been before the run."""
+    return any(d.events for d in _data(config)) or _own_data(config) or _features(config)
+
+
+def _features(config: RunConfig) -> bool:
+    return config.data.name == "features"  # and then so are all further test sets
 
 
 def _radius(config: RunConfig) -> str | None:

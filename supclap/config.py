@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -41,6 +41,7 @@ from supclap.wording import shown
 
 # The paper's eight languages, as ISO 639-3 codes.
 LANGUAGES = ("eng", "fra", "deu", "spa", "nld", "cat", "jpn", "zho")
+FEATURES = "features"  # names the data source, and the two encoders that pass its vectors on
 Share = Annotated[float, Field(ge=0, lt=1)]
 Size = Annotated[int, Field(ge=1, lt=2**31)]  # of a part of a model
 # Of a clip: the log-mels' window reaches 256 samples (0.016 s) into a clip from both of its ends,
@@ -105,17 +106,49 @@ class AugmentConfig(OpenSection):
     name: str
 
 
+def _columns(value: object) -> object:
+    """Lets ``[text1, text_fra]`` stand for ``{text1: eng, text_fra: fra}``."""
+    return language_of_columns(value) if isinstance(value, list | tuple) else value
+
+
+def language_of_columns(names: Iterable[str]) -> dict[str, str]:
+    """Columns of sentences with the language of each: the one that a name ends with, such as
+    ``text1_fra``; English where it ends with none."""
+    ends = {name: str(name).rpartition("_")[2] for name in names}
+    return {name: end if end in LANGUAGES else "eng" for name, end in ends.items()}
+
+
+class ArraysConfig(Section):
+    """Precomputed features as they lie: two arrays, and a table of which row is what.
+
+    ``audio`` (rows, width) and ``text`` (rows, width) are .npy files of float16, float32 or
+    float64. The table is a CSV file with a line for each clip, or for each clip and caption
+    (`supclap.data.features.table` reads it).
+    """
+
+    audio: Place
+    text: Place
+    captions: Place
+    # Columns that hold rows of ``text``, each with its language; null: all that begin with "text"
+    texts: Annotated[dict[str, Language] | None, BeforeValidator(_columns)] = None
+    # The column of the words of each column of ``texts``; null: found by the name
+    words: dict[str, str] | None = None
+    labels: tuple[str, ...] = ()  # columns with a label of the clip
+    splits: tuple[str, ...] | None = None  # only these; null: all that the table has
+
+
 class DataConfig(OpenSection):
     """Which clips and captions a run sees. ``data: soundscenes`` is short for the defaults.
 
     ``name`` is "soundscenes" (made on the spot), "collection" (a folder that `supclap prepare`
-    has written) or a data source of one's own. The fields that hold only for soundscenes say so.
+    has written), "features" (a folder that `supclap prepare features` has written, or ``arrays``)
+    or a data source of one's own. The fields that hold only for soundscenes say so.
     """
 
     names_part = ("name", "data source")
 
     name: str = "soundscenes"
-    folder: Place | None = None  # collection: where it lies
+    folder: Place | None = None  # collection, features: where it lies
     train: str = "train"  # names of the splits
     val: str | None = "val"  # measured after every epoch; null: there is none
     test: str | None = "test"  # measured at the end; null: there is none
@@ -134,12 +167,23 @@ class DataConfig(OpenSection):
     augment: Annotated[dict[str, AugmentConfig], BeforeValidator(_parts), AsBefore({})] = Field(
         default={}
     )
+    arrays: Annotated[ArraysConfig | None, AsBefore(None)] = None  # features: in place of a folder
 
     @model_validator(mode="after")
     def _consistent(self) -> DataConfig:
         own = registry.own("data source", self.name) is not None  # does with a folder as it likes
-        if not own and (self.name == "collection") != (self.folder is not None):
-            raise ValueError("'folder' goes with name: collection, and only with it")
+        if self.name == FEATURES:
+            if (self.folder is None) == (self.arrays is None):
+                raise ValueError(
+                    "features need 'folder', which `supclap prepare features` has written, or "
+                    "'arrays', and not both"
+                )
+            if self.seconds is not None:
+                raise ValueError("'seconds' has no meaning for features")
+        elif self.arrays is not None:
+            raise ValueError("'arrays' goes with name: features, and only with it")
+        elif not own and (self.name == "collection") != (self.folder is not None):
+            raise ValueError("'folder' goes with name: collection or features, and only with them")
         for language in self.languages:
             if self.languages.count(language) > 1:
                 raise ValueError(f"'languages' names {language} twice")
@@ -178,22 +222,29 @@ def original_checkpoint(folder: Path) -> Path | None:
 
 
 def _without_sizes(values: Any) -> Any:
-    """A pretrained encoder's values without those that its folder sets.
+    """A pretrained encoder's values without those that its folder sets; of features, which have no
+    weights, those that say so.
 
     They are set aside rather than refused: a profile lays its encoder over a base whose own, from
     scratch, has sizes.
     """
-    if isinstance(values, Mapping) and values.get("name") in tuple(PRETRAINED):
-        return {k: v for k, v in values.items() if k not in ("width", "layers", "vocabulary")}
-    return values
+    if not isinstance(values, Mapping) or values.get("name") not in (*PRETRAINED, FEATURES):
+        return values
+    kept = {k: v for k, v in values.items() if k not in ("width", "layers", "vocabulary")}
+    return {"freeze": True, **kept} if values["name"] == FEATURES else kept
 
 
 def _check_folder(name: str, folder: str | None) -> None:
     """An encoder that somebody else registered may do with a folder as it likes."""
     if name in PRETRAINED and folder is None:
         raise ValueError(f"{name} needs 'folder', where the pretrained model lies")
-    if name in _FROM_SCRATCH and folder is not None:
+    if name in (*_FROM_SCRATCH, FEATURES) and folder is not None:
         raise ValueError(f"'folder' goes with {' or '.join(PRETRAINED)}, not with {name}")
+
+
+def _check_frozen(name: str, freeze: bool) -> None:
+    if name == FEATURES and not freeze:
+        raise fault_of("freeze", "should be true: features have no weights to train", freeze)
 
 
 class HeadConfig(OpenSection):
@@ -231,6 +282,7 @@ class AudioConfig(OpenSection):
     @model_validator(mode="after")
     def _folder_of_its_kind(self) -> AudioConfig:
         _check_folder(self.name, self.folder)
+        _check_frozen(self.name, self.freeze)
         return self
 
 
@@ -256,6 +308,7 @@ class TextConfig(OpenSection):
     @model_validator(mode="after")
     def _folder_of_its_kind(self) -> TextConfig:
         _check_folder(self.name, self.folder)
+        _check_frozen(self.name, self.freeze)
         return self
 
 
@@ -395,6 +448,7 @@ class SelectConfig(Section):
 # What says of a DataConfig which clips there are; the rest is about training on them.
 _PLACE = {"soundscenes": {"name", "clips", "seed", "seconds", "events"}}
 _PLACE["collection"] = {"name", "folder"}
+_PLACE[FEATURES] = {"name", "folder", "arrays"}
 
 
 class AlsoConfig(Section):
@@ -410,7 +464,7 @@ class AlsoConfig(Section):
     def _only_a_place(cls, data: DataConfig | None) -> DataConfig | None:
         if data is not None:
             default = DataConfig.model_validate(
-                {"name": data.name, "folder": data.folder, **data.own_keys}
+                {"name": data.name, "folder": data.folder, "arrays": data.arrays, **data.own_keys}
             )
             place = _PLACE.get(data.name, _PLACE["collection"])
             for name in sorted(DataConfig.model_fields.keys() - place):
@@ -454,6 +508,40 @@ class RunConfig(Section):
     seed: Seed = 0
     checkpoint_steps: PositiveInt | None = None  # besides the one at the end of every epoch
 
+    @model_validator(mode="before")
+    @classmethod
+    def _encoders_of_features(cls, values: Any) -> Any:
+        """Names the encoders where the data are features: there is but one of each side."""
+        if not isinstance(values, Mapping):
+            return values
+        data = _by_name(values.get("data"))
+        name = data.get("name") if isinstance(data, Mapping) else getattr(data, "name", None)
+        model = values.get("model") or {}
+        if name != FEATURES or not isinstance(model, Mapping):
+            return values
+        sides = {side: _by_name(model.get(side) or {}) for side in ("audio", "text")}
+        named = {
+            side: {"name": FEATURES, **section} if isinstance(section, Mapping) else section
+            for side, section in sides.items()
+        }
+        return {**values, "model": {**model, **named}}
+
+    @field_validator("model")
+    @classmethod
+    def _encoders_for_it(cls, model: ModelConfig, info: ValidationInfo) -> ModelConfig:
+        data = info.data.get("data")  # absent where it is wrong itself
+        for side in ("audio", "text"):
+            name = getattr(model, side).name
+            if data is not None and (data.name == FEATURES) != (name == FEATURES):
+                should = (
+                    f"is '{name}', but the data are features, which are outputs of encoders; "
+                    f"leave model.{side}.name out"
+                    if data.name == FEATURES
+                    else f"'{FEATURES}' goes with data: {{name: {FEATURES}}}, found '{data.name}'"
+                )
+                raise fault_of(side, should, name)
+        return model
+
     @field_validator("loss")
     @classmethod
     def _languages_for_it(cls, loss: LossConfig, info: ValidationInfo) -> LossConfig:
@@ -487,10 +575,18 @@ class RunConfig(Section):
 
     @field_validator("also")
     @classmethod
-    def _names(cls, also: dict[str, AlsoConfig]) -> dict[str, AlsoConfig]:
+    def _names(cls, also: dict[str, AlsoConfig], info: ValidationInfo) -> dict[str, AlsoConfig]:
         for name in also:
             if not re.fullmatch(_LABEL, name):
                 raise ValueError(f"the name {shown(name)} is not {_LABEL_SAID}")
+        data = info.data.get("data")  # absent where it is wrong itself
+        for name, further in also.items():
+            if data is None or further.data is None:
+                continue
+            if (data.name == FEATURES) != (further.data.name == FEATURES):
+                raise fault_of(
+                    name, "features and sounds cannot be tested by one model", further.data.name
+                )
         return also
 
     @field_validator("batch_size")

@@ -10,14 +10,15 @@ rule of `supclap.evaluation.retrieval` on ties holds for them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 
 import numpy as np
+from torch import Tensor
 
 from supclap.data.clips import Clips
 from supclap.model.tokens import Tokens
 
-_PART = 1024  # samples by which clips are compared first
+_PART = 1024  # samples by which clips are compared first; vectors that are read at once
 
 
 def first_alike_texts(tokens: Tokens) -> np.ndarray:
@@ -45,6 +46,21 @@ def first_alike_clips(clips: Clips, samples: int) -> np.ndarray:
     similar = _first(map(middle, rows))
     alone = np.bincount(similar, minlength=len(clips))[similar] == 1
     return _first(row if alone[row] else hashlib.sha256(heard(row).data).digest() for row in rows)
+
+
+def first_alike_vectors(gather: Callable[[np.ndarray], Tensor], rows: np.ndarray) -> np.ndarray:
+    """For each of ``rows`` (N,) the first one whose vector is the same: (N,) int64.
+
+    Args:
+        gather: rows -> (n, width) float32.
+    """
+
+    def keys() -> Iterator[bytes]:
+        for start in range(0, len(rows), _PART):
+            block = gather(rows[start : start + _PART]).numpy() + 0.0  # -0.0 is 0.0
+            yield from (hashlib.blake2b(row, digest_size=16).digest() for row in block)
+
+    return _first(keys())
 
 
 def _first(keys: Iterable[Hashable]) -> np.ndarray:

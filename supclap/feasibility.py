@@ -31,6 +31,7 @@ from supclap.bounds import (
     split_sizes,
 )
 from supclap.config import (
+    FEATURES,
     AudioConfig,
     DataConfig,
     HeadConfig,
@@ -178,9 +179,17 @@ def _check_augmentations(config: RunConfig) -> None:
                 f"{key}: has none of the methods waveform, features, caption and mix, so it "
                 "changes nothing",
             )
+        given = config.data.name == FEATURES
+        wrong = [name for name in ("waveform", "caption", "mix") if name in methods]
+        if given and wrong:
+            raise SettingError(
+                key,
+                f"{key}: has the method {wrong[0]}, but the data are features, with no sound and "
+                "no words to change; of these an augmentation may have the method features",
+            )
         for side, theirs in (("audio", "waveform features mix"), ("text", "caption mix")):
             own = [name for name in theirs.split() if name in methods]
-            if own and getattr(config.model, side).freeze:
+            if own and getattr(config.model, side).freeze and not given:
                 raise SettingError(
                     key,
                     f"{key}: has the method {own[0]}, which cannot work with model.{side}.freeze: "
@@ -301,7 +310,8 @@ def _check_collections(config: RunConfig) -> None:
             check_events(place)
         return None
 
-    read = "data.folder" if data.name == "collection" else "data.name"
+    read = "data.folder" if data.name in ("collection", FEATURES) else "data.name"
+    read = read if data.arrays is None else "data.arrays"
     with _about(read if data.events is None else "data.events"):
         collection = opened(data)
     if collection is None:
@@ -313,10 +323,16 @@ def _check_collections(config: RunConfig) -> None:
         split = getattr(data, role)
         if split is not None:
             check_split(split, collection.splits, data.folder or data.name, f"data.{role}")
+    train = collection.split(data.train)
     with _about("data.train" if data.order is None else "data.order"):
-        batches_of(config, collection.split(data.train))
+        batches_of(config, train)
     with _about("data"):
         choose_sets(config, collection, opened)
+    if train.widths is not None:
+        for side, width in zip(("audio", "text"), train.widths, strict=True):
+            head = getattr(config.model, side).head
+            if head is not None:
+                _try_head(head, width, config.model.dim)
 
 
 @contextmanager

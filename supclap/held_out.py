@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from supclap.config import MetricConfig
 from supclap.data.clips import Clips
-from supclap.inputs import Inputs
+from supclap.inputs import Inputs, SplitInputs
 from supclap.measurement import (
     Measured,
     chance,
@@ -20,6 +20,7 @@ from supclap.sets import Sets
 from supclap.workers import Workers
 
 if TYPE_CHECKING:
+    from supclap.augmenting import Augmenter
     from supclap.own_metrics import OwnMetrics
 
 
@@ -27,10 +28,26 @@ if TYPE_CHECKING:
 class HeldOut:
     """`Sets` as a model is fed them."""
 
-    retrieval: dict[str, Inputs]
+    retrieval: dict[str, SplitInputs]
     zero_shot: dict[str, Clips]
     also: dict[str, str]
     own: OwnMetrics | None = None
+
+
+def inputs_of(
+    name: str,
+    clips: Clips,
+    model: CLAP,
+    languages: Sequence[str],
+    crops: int | None = None,
+    augmenter: Augmenter | None = None,
+) -> SplitInputs:
+    """A split as a model is fed it: `Inputs` of sounds, or `FeatureInputs` of features."""
+    if clips.widths is not None:
+        from supclap.feature_inputs import FeatureInputs
+
+        return FeatureInputs(name, clips, model, languages, augmenter)
+    return Inputs(name, clips, model, languages, crops, augmenter)
 
 
 def open_held_out(
@@ -48,7 +65,7 @@ def open_held_out(
         PartError: one of them that fails, or does not give what it declares.
     """
     retrieval = {
-        split: Inputs(name, clips, model, languages)
+        split: inputs_of(name, clips, model, languages)
         for split, (name, clips) in sets.retrieval.items()
     }
     own = None

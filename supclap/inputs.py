@@ -31,16 +31,8 @@ KEPT_BYTES = 2**30
 Fed = tuple[Tensor, Tokens | Tensor]  # audio and text of some pairs, on the model's device
 
 
-class Inputs:
-    """Inputs of the encoders for a split's clips and for its captions in ``languages``.
-
-    Audio is given as features, text as tokens; where an encoder is frozen, as its outputs, which
-    are computed once per data set.
-
-    Args:
-        crops: a seed: training hears another part of a clip that is too long in every epoch.
-            Without it, and with a frozen encoder, a clip is cut at its beginning.
-        augmenter: changes what `feed` gives.
+class SplitInputs:
+    """A split's clips and its captions in ``languages``, as the two sides of a model are fed them.
 
     Attributes:
         level: what `audio` returns, as `CLAP.forward` calls it.
@@ -51,41 +43,42 @@ class Inputs:
         InputError: the split has no caption in these languages.
     """
 
+    level: Level
+
     def __init__(
         self,
         name: str,
         clips: Clips,
         model: CLAP,
         languages: Sequence[str],
-        crops: int | None = None,
         augmenter: Augmenter | None = None,
     ) -> None:
-        chosen = captions_in(name, clips, languages)
+        self._chosen = captions_in(name, clips, languages)
         self.clips = clips
-        self.caption_rows = np.array([row for row, _, _ in chosen], dtype=np.int64)
-        self.caption_languages = [caption.language for _, _, caption in chosen]
-        self._place = {(row, number): place for place, (row, number, _) in enumerate(chosen)}
+        self.caption_rows = np.array([row for row, _, _ in self._chosen], dtype=np.int64)
+        self.caption_languages = [caption.language for _, _, caption in self._chosen]
+        self._place = {(row, number): place for place, (row, number, _) in enumerate(self._chosen)}
         self._model = model
-        with activity(f"tokenizing the captions of '{name}'"):
-            self._texts = [caption.text for _, _, caption in chosen]
-            self._tokens = model.text.tokenize(self._texts, self.caption_languages)
-        self._text_outputs = self._frozen_text(languages) if model.text.frozen else None
-        too_long = bool((clips.lengths > model.samples).any())
-        self._crops = crops if too_long and not model.audio.frozen else None
         self._augmenter = augmenter
-        self.level: Level = "outputs" if model.audio.frozen else "features"
-        self._kept = self._frozen_audio() if model.audio.frozen else self._room()
-        self._known = np.full(len(clips), model.audio.frozen)
 
-    @cached_property
+    @property
     def first_clips(self) -> np.ndarray:
         """(N,) for each clip the first that sounds the same; rounding must not rank them."""
-        return first_alike_clips(self.clips, self._model.samples)
+        raise NotImplementedError
 
-    @cached_property
+    @property
     def first_captions(self) -> np.ndarray:
-        """(Q,) for each caption's place that of the first of the same tokens."""
-        return first_alike_texts(self._tokens)
+        """(Q,) for each caption's place that of the first that reads the same."""
+        raise NotImplementedError
+
+    def audio(self, rows: np.ndarray, epoch: int = 0) -> Tensor:
+        """The clips in ``rows`` (n,) as `level` says: (n, ...), on the model's device."""
+        raise NotImplementedError
+
+    def text(self, places: np.ndarray) -> Tokens | Tensor:
+        """Captions by their place: tokens (n, L), or outputs (n, width) of a frozen encoder, on the
+        model's device."""
+        raise NotImplementedError
 
     def feed(self, batches: Iterable[Batch], rank: int, size: int) -> Iterator[tuple[Batch, Fed]]:
         """Each global batch with what worker ``rank`` of ``size`` feeds the model of it.
@@ -101,6 +94,56 @@ class Inputs:
                 yield batch, (self.audio(mine.rows, mine.epoch), self.text(places))
             else:
                 yield batch, self._augmented(self._augmenter, mine, places)
+
+    def _augmented(self, augmenter: Augmenter, mine: Batch, places: np.ndarray) -> Fed:
+        """What a worker is fed of a batch, changed."""
+        raise NotImplementedError
+
+
+class Inputs(SplitInputs):
+    """Inputs of the encoders for a split's clips and for its captions in ``languages``.
+
+    Audio is given as features, text as tokens; where an encoder is frozen, as its outputs, which
+    are computed once per data set.
+
+    Args:
+        crops: a seed: training hears another part of a clip that is too long in every epoch.
+            Without it, and with a frozen encoder, a clip is cut at its beginning.
+        augmenter: changes what `feed` gives.
+
+    Raises:
+        InputError: the split has no caption in these languages.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        clips: Clips,
+        model: CLAP,
+        languages: Sequence[str],
+        crops: int | None = None,
+        augmenter: Augmenter | None = None,
+    ) -> None:
+        super().__init__(name, clips, model, languages, augmenter)
+        with activity(f"tokenizing the captions of '{name}'"):
+            self._texts = [caption.text for _, _, caption in self._chosen]
+            self._tokens = model.text.tokenize(self._texts, self.caption_languages)
+        self._text_outputs = self._frozen_text(languages) if model.text.frozen else None
+        too_long = bool((clips.lengths > model.samples).any())
+        self._crops = crops if too_long and not model.audio.frozen else None
+        self.level = "outputs" if model.audio.frozen else "features"
+        self._kept = self._frozen_audio() if model.audio.frozen else self._room()
+        self._known = np.full(len(clips), model.audio.frozen)
+
+    @cached_property
+    def first_clips(self) -> np.ndarray:
+        """(N,) for each clip the first that sounds the same; rounding must not rank them."""
+        return first_alike_clips(self.clips, self._model.samples)
+
+    @cached_property
+    def first_captions(self) -> np.ndarray:
+        """(Q,) for each caption's place that of the first of the same tokens."""
+        return first_alike_texts(self._tokens)
 
     def audio(self, rows: np.ndarray, epoch: int = 0) -> Tensor:
         """The clips in ``rows`` (n,) as `level` says: (n, ...), on the model's device."""

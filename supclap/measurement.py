@@ -18,7 +18,7 @@ from supclap.evaluation.collection import encode_clips
 from supclap.evaluation.retrieval import MultilingualResult, retrieval_by_language
 from supclap.evaluation.zero_shot import classify
 from supclap.events import LOW
-from supclap.inputs import Inputs
+from supclap.inputs import SplitInputs
 from supclap.metric_names import find, own_names
 from supclap.model.clap import CLAP
 from supclap.progress import activity
@@ -48,7 +48,7 @@ class Measured:
 
 
 def measure_retrieval(
-    split: str, model: CLAP, inputs: Inputs, workers: Workers, own: OwnMetrics | None = None
+    split: str, model: CLAP, inputs: SplitInputs, workers: Workers, own: OwnMetrics | None = None
 ) -> Measured:
     """Retrieval on a split, with metrics named ``<split>.t2a.R@1`` and so on, and ``own`` ones.
 
@@ -114,7 +114,7 @@ def measure_zero_shot(
     return workers.from_first(figures)
 
 
-def chance(inputs: Inputs, prefix: str = "") -> dict[str, float]:
+def chance(inputs: SplitInputs, prefix: str = "") -> dict[str, float]:
     """What guessing scores on a split in retrieval: ``chance.<prefix>t2a.R@1`` and so on."""
     found = chance_by_language(inputs.caption_rows, inputs.caption_languages, len(inputs.clips))
     return {f"chance.{prefix}{name}": value for name, value in found.items()}
@@ -169,7 +169,7 @@ def _encode(
     return workers.gather(local, length)
 
 
-def _ranks(found: MultilingualResult, inputs: Inputs) -> dict[str, np.ndarray]:
+def _ranks(found: MultilingualResult, inputs: SplitInputs) -> dict[str, np.ndarray]:
     spoken = np.array(inputs.caption_languages)
     every = found.by_language.values()
     asked = np.concatenate([result.a2t_ranks >= 0 for result in every])  # others ask nothing

@@ -14,7 +14,7 @@ from torch import Tensor
 from supclap import registry
 from supclap.config import MetricConfig
 from supclap.divergence import TrainingError
-from supclap.inputs import Inputs
+from supclap.inputs import SplitInputs
 from supclap.metric_names import OwnName, own_names
 from supclap.parts.calling import calling, named, wrong
 from supclap.parts.metric import Embeddings, Metric
@@ -33,7 +33,7 @@ class OwnMetrics:
                 self._parts[label] = made(**section.own_keys)
             self._names[label] = own_names({label: section})
 
-    def measure(self, audio: Tensor, text: Tensor, inputs: Inputs) -> dict[str, float]:
+    def measure(self, audio: Tensor, text: Tensor, inputs: SplitInputs) -> dict[str, float]:
         """What they say of a split's embeddings, under the names without the split.
 
         Args:
@@ -73,7 +73,7 @@ class OwnMetrics:
                 if not math.isfinite(value):
                     raise TrainingError(f"{named(part)}: {split}.{name.short} is {value}")
 
-    def try_on(self, inputs: Inputs, dim: int) -> None:
+    def try_on(self, inputs: SplitInputs, dim: int) -> None:
         """Measures random embeddings in the place of a split's. Raises PartError as `measure`."""
         generator = torch.Generator().manual_seed(0)
         audio, text = (

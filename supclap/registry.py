@@ -35,10 +35,12 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "cnn": "supclap.model.cnn:AudioCNN",
         "transformer": "supclap.model.audio_transformer:AudioTransformer",
         "ced": "supclap.model.ced:CED",
+        "features": "supclap.model.given:GivenAudio",
     },
     "text encoder": {
         "transformer": "supclap.model.text:TextTransformer",
         "sonar": "supclap.model.sonar:SONAR",
+        "features": "supclap.model.given:GivenText",
     },
     "head": {"mlp": "supclap.model.head:MLP"},
     "optimizer": {
@@ -52,6 +54,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "data source": {
         "soundscenes": "supclap.data.soundscenes:open_scenes",
         "collection": "supclap.data.clips:Collection",
+        "features": "supclap.data.features:open_features",
     },
     "metric": {"geometry": "supclap.evaluation.geometry:Geometry"},
 }

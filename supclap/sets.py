@@ -152,7 +152,12 @@ def check_selection(metric: str, languages: Sequence[str], name: str, clips: Cli
 
 
 def classifiable(clips: Clips) -> tuple[list[int], list[str], list[str]]:
-    """Of the clips with exactly one label: their rows, their labels, and the classes, sorted."""
+    """Of the clips with exactly one label: their rows, their labels, and the classes, sorted.
+
+    None of features: nothing encodes the words of a label.
+    """
+    if clips.widths is not None:
+        return [], [], []
     rows = [row for row, labels in enumerate(clips.labels) if len(labels) == 1]
     truth = [clips.labels[row][0] for row in rows]
     return rows, truth, sorted(set(truth))

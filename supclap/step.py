@@ -15,7 +15,7 @@ from supclap.config import RunConfig
 from supclap.divergence import TrainingError, explain_divergence, part_diverged
 from supclap.drift import diagnose
 from supclap.errors import InputError
-from supclap.inputs import Fed, Inputs
+from supclap.inputs import Fed, SplitInputs
 from supclap.losses import LossOutput, MultilingualLoss, MultilingualOutput, SupCLAPLoss
 from supclap.losses.accumulation import backward_in_chunks
 from supclap.losses.distributed import GlobalBatchLoss
@@ -40,7 +40,7 @@ class Step:
         model: CLAP,
         loss: SupCLAPLoss,
         optimizer: torch.optim.Optimizer,
-        inputs: Inputs,
+        inputs: SplitInputs,
         workers: Workers,
         steps: int,
     ) -> None:
@@ -66,7 +66,7 @@ class Step:
 
         Args:
             batch: the global batch.
-            fed: what `Inputs.feed` gives of this worker's part.
+            fed: what `SplitInputs.feed` gives of this worker's part.
             checkpoint: name of the last good one, to be named where the run cannot go on.
 
         Returns:

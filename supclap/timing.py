@@ -58,6 +58,7 @@ class Sizes:
     pairs: int  # of an epoch
     watched: tuple[int, int]  # clips and captions measured after every epoch
     last: tuple[int, int]  # and at the end
+    widths: tuple[int, int] | None = None  # of features
 
 
 def estimate(config: RunConfig, workers: int = 1, threads: int = 1, gpu: bool = False) -> Estimate:
@@ -93,6 +94,7 @@ def sizes_of(config: RunConfig) -> Sizes:
     data = config.data
     spoken = len(data.languages)
     counts: dict[str, tuple[int, int]] = {}
+    widths = None
     if data.name == "soundscenes":
         from supclap.bounds import split_sizes
 
@@ -104,7 +106,8 @@ def sizes_of(config: RunConfig) -> Sizes:
         used = {data.train, data.val, data.test, "shifted"}
         for split in collection.splits:
             if split in used:
-                rows = collection.split(split).captions
+                listed = collection.split(split)
+                widths, rows = listed.widths, listed.captions
                 captions = sum(c.language in data.languages for row in rows for c in row)
                 counts[split] = (len(rows), captions)
     for name in (data.train, data.val, data.test):
@@ -117,7 +120,7 @@ def sizes_of(config: RunConfig) -> Sizes:
     test = counts[data.test] if data.test else (0, 0)
     watched = [val, test] if config.select.split == "test" else [val]
     last = [test, counts.get("shifted", (0, 0))]
-    return Sizes(kept, pairs, _sum(watched), _sum(last))
+    return Sizes(kept, pairs, _sum(watched), _sum(last), widths)
 
 
 class _Timer:
@@ -130,7 +133,7 @@ class _Timer:
         began = time.monotonic()
         seconds = clip_seconds(config.data)
         alone = config.model.model_copy(update={"start": None})
-        self.model: CLAP = build_model(alone, WORDS, seconds, 0).to(device)
+        self.model: CLAP = build_model(alone, WORDS, seconds, 0, sizes.widths).to(device)
         self.setup = time.monotonic() - began
         self.loss = build_loss(LossConfig(), config.batch_size).to(device)
         self.optimizer = build_optimizer(config.optimizer, self.model, self.loss)
@@ -201,6 +204,8 @@ class _Timer:
         rows = min(BLOCK, max(1, self.rows))
         given = self._sound(rows)
         hearing = self._timed(lambda: audio(given, self.level)) / rows
+        if self.sizes.widths is not None:  # the outputs are given
+            return hearing, 0.0, 0.0
         one = self._noise(1)
         feature = self._timed(lambda: audio.features(one))
         if not audio.frozen:
@@ -214,7 +219,7 @@ class _Timer:
         text = self.model.text
         given = self._words(rows)
         reading = self._timed(lambda: text(given)) / rows
-        if not text.frozen:
+        if not text.frozen or self.sizes.widths is not None:
             return reading, 0.0
         tokens = self._tokens(rows)
         return reading, self._timed(lambda: text.outputs(tokens)) / rows
@@ -233,7 +238,8 @@ class _Timer:
         parts = {label: made(label, section, self.config) for label, section in sections}
         augmenter = Augmenter(parts, self.config.seed, said, rows, rows)
         sound = self._noise(1)[0].cpu().numpy()
-        features = self.model.audio.features(self._noise(1))[0].cpu().numpy()
+        heard = self._sound(1) if self.sizes.widths else self.model.audio.features(self._noise(1))
+        features = heard[0].cpu().numpy()
 
         def change() -> None:
             for row, captions in enumerate(said):

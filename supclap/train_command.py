@@ -142,6 +142,7 @@ def _configuration(config: Path | None, changes: tuple[str, ...], data: str | No
     from pydantic import ValidationError
 
     from supclap.config import RunConfig
+    from supclap.data import kind_of
     from supclap.document import read_document
     from supclap.explaining import explain
     from supclap.overrides import covers, override, parse_changes
@@ -149,7 +150,9 @@ def _configuration(config: Path | None, changes: tuple[str, ...], data: str | No
     document = read_document(config, empty=True) if config else None
     values = document.values if document else {}
     if data is not None:
-        chosen = {"name": data} if data == "soundscenes" else {"name": "collection", "folder": data}
+        chosen = {"name": data}
+        if data != "soundscenes":
+            chosen = {"name": kind_of(Path(data)), "folder": data}
         values = override(values, {"data": chosen})
     given = parse_changes(changes)
     try:
@@ -305,8 +308,12 @@ class Show:
         data = self._started.config["data"]
         name = data["folder"] or data["name"]
         click.echo(f"\nmodel    {model}")
-        if data["name"] in ("soundscenes", "collection"):
+        if data["name"] == "soundscenes" or (
+            data["name"] in ("collection", "features") and data["folder"]
+        ):
             click.echo(f"measure  supclap evaluate {model} --data {name}")
+        if data["name"] == "features":
+            return  # the model neither hears nor reads
         click.echo(f"search   supclap embed FOLDER --model {model} --out sounds.parquet")
         click.echo(f'         supclap search sounds.parquet "a dog barks" --model {model}')
 

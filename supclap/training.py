@@ -30,8 +30,7 @@ from supclap.divergence import TrainingError
 from supclap.errors import InputError
 from supclap.events import EpochEnded, Event, Finished, Started, current_names, from_line, to_line
 from supclap.feasibility import check_run
-from supclap.held_out import measure_at_the_end, open_held_out
-from supclap.inputs import Inputs
+from supclap.held_out import inputs_of, measure_at_the_end, open_held_out
 from supclap.losses import SupCLAPLoss, build_loss
 from supclap.measurement import better, check_metric, measure_retrieval
 from supclap.model.clap import CLAP, build_model
@@ -152,7 +151,9 @@ def fit(
         from supclap.augmenting import augmenter_of
 
         augmenter = augmenter_of(config, train, batches)
-    inputs = Inputs(config.data.train, train, model, config.data.languages, config.seed, augmenter)
+    inputs = inputs_of(
+        config.data.train, train, model, config.data.languages, config.seed, augmenter
+    )
     held_out = open_held_out(sets, model, config.data.languages, config.metrics)
     watched = [s for s in ("val", config.select.split) if s in held_out.retrieval]
     steps = batches.steps_per_epoch
@@ -281,7 +282,7 @@ def _model(config: RunConfig, train: Clips) -> CLAP:
     spoken = config.data.languages
     words = [c.text for captions in train.captions for c in captions if c.language in spoken]
     seconds = clip_seconds(config.data)
-    return build_model(config.model, words, seconds, config.seed)
+    return build_model(config.model, words, seconds, config.seed, train.widths)
 
 
 def _loss(config: RunConfig) -> SupCLAPLoss:

@@ -109,7 +109,7 @@ def evaluate_command(
 @code_option
 def embed_command(folder: Path, model: Path, out: Path, code: tuple[str, ...]) -> None:
     """Embed the sounds below FOLDER, to search them."""
-    opened = _opened(model, code)
+    opened = _hearing(_opened(model, code), model)
     from supclap.embedding import embed_folder, skipped_file
 
     listing = skipped_file(out)
@@ -149,7 +149,8 @@ def search_command(
     """Print the sounds that fit QUERY best."""
     with activity("loading PyTorch"):
         from supclap.embedding import model_folder, search_index
-    opened = _opened(model or model_folder(index), code)
+    place = model or model_folder(index)
+    opened = _hearing(_opened(place, code), place)
     with activity("searching"):
         hits = search_index(opened, index, query, k, language)
     for hit in hits:
@@ -163,11 +164,21 @@ def _opened(folder: Path, code: Sequence[str]) -> CLAP:
         return load(folder, code)
 
 
+def _hearing(model: CLAP, folder: Path) -> CLAP:
+    """The model. Raises InputError where it takes vectors and neither hears nor reads."""
+    if model.config.audio.name == "features":
+        raise InputError(
+            f"{folder}: was trained on features, so that it hears no sound and reads no words; "
+            "`supclap evaluate` measures it on features"
+        )
+    return model
+
+
 def _clips(data: str, split: str, languages: str | None, seed: int, events: Sequence[str]) -> Clips:
     from supclap.config import parse_config
-    from supclap.data import open_data
+    from supclap.data import kind_of, open_data
 
-    values: dict[str, Any] = {"name": "collection", "folder": data}
+    values: dict[str, Any] = {"name": kind_of(Path(data)), "folder": data}
     if data == "soundscenes":
         values = {"name": data, "seed": seed, "events": events or None}
         if languages:

@@ -10,9 +10,14 @@ if TYPE_CHECKING:
     from supclap.data.clips import Collection
 
 
+def kind_of(folder: Path) -> str:
+    """What a folder holds, as `DataConfig.name` calls it: "features", else "collection"."""
+    return "features" if (folder.expanduser() / "features.json").is_file() else "collection"
+
+
 def open_data(config: DataConfig) -> Collection:
-    """The collection that a configuration means; soundscenes are made, and what a data source of
-    the user's lists is prepared, where they are not yet.
+    """The collection that a configuration means; soundscenes are made, and arrays of features and
+    what a data source of the user's lists are prepared, where they are not yet.
 
     Raises:
         InputError: no such collection, or one that cannot be made.
@@ -21,6 +26,10 @@ def open_data(config: DataConfig) -> Collection:
         from supclap.data.soundscenes import soundscenes_collection
 
         return soundscenes_collection(config)
+    if config.name == "features":
+        from supclap.data.features import open_features
+
+        return open_features(config)
     from supclap import registry
 
     if registry.own("data source", config.name) is not None:
@@ -34,8 +43,8 @@ def open_data(config: DataConfig) -> Collection:
 
 
 def look_at(config: DataConfig) -> Collection:
-    """As `open_data`, but nothing is prepared: of a data source of the user's that is not yet, what
-    it lists, with captions and labels and no sound."""
+    """As `open_data`, but no sound is prepared: of a data source of the user's that is not yet,
+    what it lists, with captions and labels and no sound."""
     from supclap import registry
 
     if registry.own("data source", config.name) is None:

@@ -70,7 +70,13 @@ class Clips:
     """The clips of one split, in order. Indexing reads one clip; nothing else is in memory.
 
     All but the samples is verified on opening; to verify those would be to read them all.
+
+    Attributes:
+        widths: None; of precomputed features (`supclap.data.features`), which are no sounds, the
+            numbers of an audio vector and of a text vector.
     """
+
+    widths: tuple[int, int] | None = None
 
     def __init__(self, path: Path, content_hash: str, words: str = "", remedy: str = ANEW) -> None:
         """``words``: what `_hash_of_words` gave when the file was written; "": not known.
@@ -95,7 +101,7 @@ class Clips:
         self.labels: list[list[str]] = table.column("labels").to_pylist()
         self.sources: list[str] = table.column("source").to_pylist()
         self.captions: list[tuple[Caption, ...]] = [
-            row for chunk in table.column("captions").chunks for row in _captions(chunk)
+            row for chunk in table.column("captions").chunks for row in captions_of(chunk)
         ]
 
     @property
@@ -156,8 +162,9 @@ def _hash_of_words(table: pa.Table) -> str:
     return digest.hexdigest()[:16]
 
 
-def _captions(column: pa.ListArray) -> list[tuple[Caption, ...]]:
-    """The captions of one record batch. By column: ten times as fast as row by row."""
+def captions_of(column: pa.ListArray) -> list[tuple[Caption, ...]]:
+    """The captions of one record batch, whose structs have a text and a language. By column: ten
+    times as fast as row by row."""
     spoken = column.values
     texts, languages = (spoken.field(name).to_pylist() for name in ("text", "language"))
     said = [Caption(text, sys.intern(word)) for text, word in zip(texts, languages, strict=True)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from supclap.config import FEATURES
 from supclap.data.prepare import Own, PrepareReport, prepare
 from supclap.data.sources import SOURCES
 from supclap.data.sources.listing import BROKEN, LOSSES
@@ -21,6 +22,8 @@ from supclap.progress import Doing, activity, relay
 @click.command("prepare")
 @click.argument("name", metavar="NAME")
 @click.option("--source", type=click.Path(path_type=Path), help="Where it lies.")
+@click.option("--audio", metavar="A.npy", help="features: the clips' vectors.")
+@click.option("--text", metavar="T.npy", help="features: the sentences' vectors.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--splits", default="", help="Only these, separated by commas.  [default: all]")
 @click.option("--into", metavar="SPLIT", help="Put all clips into one split of this name.")
@@ -29,8 +32,20 @@ from supclap.progress import Doing, activity, relay
     "--captions",
     multiple=True,
     metavar="LANGUAGE=DIR",
-    help="Captions in a further language: files of the official names. May be repeated.",
+    help="Captions in a further language: files of the official names. May be repeated. "
+    "features: a CSV file that says which row is what.",
 )
+@click.option(
+    "--texts",
+    metavar="COLUMNS",
+    help="features: columns with rows of T.npy, as text1,text2=fra.  [default: text...]",
+)
+@click.option(
+    "--words",
+    metavar="COLUMN=COLUMN",
+    help="features: the column of a column's words, as text1=caption1.  [default: by the name]",
+)
+@click.option("--labels", metavar="COLUMNS", help="features: columns with a label of the clip.")
 @click.option("--seconds", type=float, help="Keep so much of each clip.  [default: all]")
 @click.option(
     "--code",
@@ -51,11 +66,16 @@ from supclap.progress import Doing, activity, relay
 def prepare_command(
     name: str,
     source: Path | None,
+    audio: str | None,
+    text: str | None,
     out: Path,
     splits: str,
     into: str | None,
     languages: str,
     captions: tuple[str, ...],
+    texts: str | None,
+    words: str | None,
+    labels: str | None,
     seconds: float | None,
     code: tuple[str, ...],
     changes: tuple[str, ...],
@@ -68,7 +88,22 @@ def prepare_command(
     with captions.csv; or a data source of your own, from a file that --code names. Sound in any
     format that libsndfile reads becomes 16 kHz mono. After an interruption the same command goes on
     where it was.
+
+    NAME features takes precomputed features in the place of a collection: two arrays, and a CSV
+    file with a line for each clip.
     """
+    given = {"--audio": audio, "--text": text, "--texts": texts}
+    given |= {"--words": words, "--labels": labels}
+    if name == FEATURES:
+        others: dict[str, object] = {"--source": source, "--into": into, "--code": code}
+        others |= {"--languages": languages, "--seconds": seconds, "--set": changes}
+        others |= {"--workers": workers}
+        _refuse(others, "goes with collections of sounds, not with features")
+        from supclap.data.prepare_features import prepare_features
+
+        prepare_features(given, captions, _listed(splits), out)
+        return
+    _refuse(given, "goes with features")
     own = _own(name, code, changes, source)
     if own is None and source is None:
         raise InputError("--source is missing: the folder where the collection lies")
@@ -88,6 +123,13 @@ def prepare_command(
             own=own,
         )
     _print(report)
+
+
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    """Raises InputError where one of the options is given."""
+    for option, value in options.items():
+        if value:
+            raise InputError(f"{option}: {why}")
 
 
 def _own(name: str, code: Sequence[str], changes: Sequence[str], folder: Path | None) -> Own | None:

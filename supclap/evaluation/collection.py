@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from supclap.config import FEATURES
 from supclap.data.clips import Clips
 from supclap.duplicates import first_alike_clips, first_alike_texts
 from supclap.errors import InputError
@@ -56,6 +57,7 @@ def evaluate_retrieval(
     Raises:
         InputError: a language in which the split has no caption, or no captions at all.
     """
+    check_kind(model, clips)
     spoken = _languages(clips, languages)
     asked = [
         (row, caption)
@@ -68,12 +70,18 @@ def evaluate_retrieval(
     # By language, in its declared order, so that tables and averages list them in that order.
     order = np.argsort([spoken.index(language) for language in language_of], kind="stable")
     owner, language_of = owner[order], [language_of[i] for i in order]
-    said = [asked[i][1].text for i in order]
-    with activity("encoding the captions"):
-        same = first_alike_texts(model.text.tokenize(said, language_of))
-        texts = model.encode_text(said, language_of)[same]
-    same = first_alike_clips(clips, model.samples)
-    sounds = encode_clips(model, clips, range(len(clips)))[same]
+    if clips.widths is None:
+        said = [asked[i][1].text for i in order]
+        with activity("encoding the captions"):
+            same = first_alike_texts(model.text.tokenize(said, language_of))
+            texts = model.encode_text(said, language_of)[same]
+        same = first_alike_clips(clips, model.samples)
+        sounds = encode_clips(model, clips, range(len(clips)))[same]
+    else:
+        from supclap.feature_inputs import encode_features
+
+        sounds, texts = encode_features(model, clips, spoken)
+        texts = texts[order]
     result = retrieval_by_language(sounds, texts, owner, language_of)
     chance = chance_by_language(owner, language_of, len(clips))
     silent = len(clips) - len(np.unique(owner))
@@ -88,8 +96,13 @@ def evaluate_zero_shot(
     The classes are the labels that occur in the split, in alphabetical order.
 
     Raises:
-        InputError: fewer than two classes.
+        InputError: fewer than two classes, or features.
     """
+    if clips.widths is not None:
+        raise InputError(
+            f"{clips.path}: holds features, and none of the words of a label; zero-shot "
+            "classification needs sounds and a text encoder"
+        )
     rows, named, labels = classifiable(clips)
     if len(labels) < 2:
         raise InputError(
@@ -100,6 +113,20 @@ def evaluate_zero_shot(
     sounds = encode_clips(model, clips, rows)
     result, chance = classify(sounds, named, labels, encode_text, templates)
     return ZeroShotReport(result, chance, len(rows), len(clips) - len(rows))
+
+
+def check_kind(model: CLAP, clips: Clips) -> None:
+    """Raises InputError where a model of sounds is given features, or one of features sounds."""
+    given = model.config.audio.name == FEATURES
+    if given != (clips.widths is not None):
+        raise InputError(
+            f"{clips.path}: "
+            + (
+                "the model was trained on features, and these are sounds"
+                if given
+                else "holds features, and the model hears sounds and reads words"
+            )
+        )
 
 
 def encode_clips(model: CLAP, clips: Clips, rows: Sequence[int]) -> np.ndarray:

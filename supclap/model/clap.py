@@ -244,21 +244,30 @@ class CLAP(nn.Module):
         return embeddings
 
 
-def build_model(config: ModelConfig, captions: Iterable[str], seconds: float, seed: int) -> CLAP:
+def build_model(
+    config: ModelConfig,
+    captions: Iterable[str],
+    seconds: float,
+    seed: int,
+    widths: tuple[int, int] | None = None,
+) -> CLAP:
     """A new model, on the CPU; equal arguments give equal weights, and no global state changes.
 
     Args:
         captions: texts that a tokenizer may learn from (those of the train split).
         seconds: length of the clips it will be trained on.
         seed: of the initial weights.
+        widths: of precomputed features, numbers of an audio and of a text vector.
 
     Raises:
         InputError: an unknown encoder, an impossible size.
     """
     if config.start is not None:
         return _continued(config, Path(config.start), seconds)
-    source = Source(seconds, config.dropout, captions)
-    return _assemble(config, source, source, seed)
+    audio, text = (
+        Source(seconds, config.dropout, captions, width=width) for width in widths or (None, None)
+    )
+    return _assemble(config, audio, text, seed)
 
 
 def load(folder: Path | str, code: str | Path | Sequence[str | Path] = ()) -> CLAP:

@@ -25,12 +25,15 @@ class Source:
         files: what the encoder's own `files()` returned when the model was saved; empty for a
             new model. An encoder that finds its files here must not look anywhere else: a model
             folder is opened without a network and without the folders of the training run.
+        width: of the vectors of precomputed features, which are there in place of an encoder's
+            inputs; None where there are none.
     """
 
     seconds: float
     dropout: float = 0.0
     captions: Iterable[str] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
+    width: int | None = None
 
 
 class _Encoder(Part, nn.Module):

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_features import make_arrays
 from tiny_run import make_collection, tiny_config
 
 import supclap
@@ -220,6 +221,20 @@ TRACED: list[dict[str, Any]] = [
     {"loss": {"name": "infonce", "multilingual": "kcl"}, "data.languages": ["eng", "deu"]},
     {"model.audio": {"name": "transformer", "width": 32, "layers": 1}, "loss.svr": None},
     {"data": {"name": "soundscenes", "folder": None, "clips": 64, "seconds": 1.0}},
+    {
+        "data": {
+            "name": "features",
+            "folder": None,
+            "seconds": None,
+            "arrays": {
+                "audio": "arrays/audio.npy",
+                "text": "arrays/text.npy",
+                "captions": "arrays/clips.csv",
+            },
+        },
+        "model.audio": {"name": "features"},
+        "model.text": {"name": "features"},
+    },
     {"data": {"name": "hums", "folder": None, "order": "turn", "augment": {"louder": {}}}},
 ]
 
@@ -260,6 +275,8 @@ def test_a_run_executes_no_function_of_a_module_that_its_version_leaves_out(
 ) -> None:
     monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path / "cache"))
     make_collection(tmp_path / "tones")
+    make_arrays(tmp_path / "arrays")
+    monkeypatch.chdir(tmp_path)
     for module in pkgutil.walk_packages([str(HERE)], f"{PACKAGE}."):
         importlib.import_module(module.name)  # so that what runs below is no module's own body
     config = tiny_config(

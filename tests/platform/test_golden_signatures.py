@@ -10,7 +10,7 @@ from supclap_platform.experiment.identity import Contents, signature
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.experiment.shared_profiles import with_profiles
 
-from supclap.config import PRETRAINED, RunConfig, parse_config
+from supclap.config import PRETRAINED, DataConfig, RunConfig, parse_config
 from supclap.document import read_document
 from supclap.overrides import override
 
@@ -25,6 +25,10 @@ class Named(Contents):
 
     def collection(self, folder: str, splits: Mapping[str, str | None]) -> str:
         return f"content:{Path(folder).name}"
+
+    def features(self, data: DataConfig, splits: Mapping[str, str | None]) -> str:
+        place = data.folder if data.arrays is None else data.arrays.captions
+        return f"content:{Path(str(place)).name}"
 
     def folder(self, path: str, key: str) -> str:
         return f"content:{Path(path).name}"

@@ -76,7 +76,14 @@ def test_a_changed_default_is_another_run_and_the_old_value_the_old_one() -> Non
 
 def test_without_later_keys_identity_is_all_that_is_configured() -> None:
     config = parse_config({"loss": {"svr": {}}, "also": {"a": {"split": "val"}}})
-    later = {"order", "augment", "head", "terms", "metrics"}  # at what they mean as before
+    later = {
+        "order",
+        "augment",
+        "arrays",
+        "head",
+        "terms",
+        "metrics",
+    }  # at what they mean as before
 
     def without(values: Any) -> Any:
         if not isinstance(values, dict):

@@ -70,10 +70,11 @@ def tiny_config(collection: Path, **changes: Any) -> RunConfig:
 def everything(folder: Folder) -> dict[str, Any]:
     """What a finished run has left, name -> content, without its clock times."""
     names = [*folder.names(), *(f"model/{name}" for name in folder.names("model"))]
-    names += [f"model/text/{name}" for name in folder.names("model/text")]
+    sides = [f"model/{side}" for side in ("audio", "text") if f"model/{side}" in names]
+    names += [f"{side}/{name}" for side in sides for name in folder.names(side)]
     found: dict[str, Any] = {}
     for name in names:
-        if name in ("model", "model/text"):
+        if name in ("model", *sides):
             continue
         content = folder.read(name)
         if name == "events.jsonl":

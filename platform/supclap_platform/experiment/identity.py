@@ -15,18 +15,21 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from supclap import registry
 from supclap.bounds import check_split
-from supclap.config import DataConfig, RunConfig, missing_from
+from supclap.config import FEATURES, DataConfig, RunConfig, missing_from
 from supclap.errors import InputError, SettingError
 from supclap.feasibility import CELL
 from supclap.later_keys import identity_of
 from supclap.storage import is_folder
 from supclap.wording import one_line
+
+if TYPE_CHECKING:
+    from supclap.data.clips import Collection
 
 _ROLES = ("train", "val", "test")
 NO_PART_OF_A_RESULT = {"checkpoint_steps"}  # settings that cannot change what a run ends with
@@ -99,6 +102,10 @@ class Contents:
         """
         if registry.own("data source", data.name) is not None:
             values["folder"] = self.source(data)
+        elif data.name == FEATURES:
+            # Arrays and the folder that they are written to are the same data.
+            values.pop("arrays", None)
+            values["folder"] = self.features(data, splits)
         elif data.folder is not None:
             values["folder"] = self.collection(str(data.folder), splits)
         if data.events is not None:
@@ -108,6 +115,13 @@ class Contents:
         """Of a prepared collection, all splits of it; its index holds their hashes."""
         asked = [f"{key}={name}" for key, name in splits.items()]
         return self._once(("collection", folder, *asked), lambda: _collection(folder, splits))
+
+    def features(self, data: DataConfig, splits: Mapping[str, str | None]) -> str:
+        """Of precomputed features; arrays are read, and written to the cache, where they are not
+        there yet."""
+        asked = [f"{key}={name}" for key, name in splits.items()]
+        place = data.model_dump_json(include={"folder", "arrays"})
+        return self._once(("features", place, *asked), lambda: _features(data, splits))
 
     def source(self, data: DataConfig) -> str:
         """Of what a data source of the user's lists: names and sizes of files, captions, labels."""
@@ -133,10 +147,19 @@ class Contents:
 def _collection(folder: str, splits: Mapping[str, str | None]) -> str:
     from supclap.data.clips import Collection  # needs numpy and pyarrow: only where there is one
 
-    collection = Collection(Path(folder))
+    return _content(Collection(Path(folder)), splits)
+
+
+def _features(data: DataConfig, splits: Mapping[str, str | None]) -> str:
+    from supclap.data.features import open_features
+
+    return _content(open_features(data), splits)
+
+
+def _content(collection: Collection, splits: Mapping[str, str | None]) -> str:
     for key, name in splits.items():
         if name is not None:
-            check_split(name, collection.splits, folder, key)
+            check_split(name, collection.splits, str(collection.folder), key)
     return "content:" + collection.content_hash()
 
 

@@ -25,7 +25,7 @@ LOSSES = (MISSING, UNREADABLE, SILENT, UNCAPTIONED, BROKEN)
 CAPTION = "caption"
 RENAMED = "renamed"
 
-_SPLIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Listing:
         try:
             yield
         except InputError as error:
-            known = split if _SPLIT.fullmatch(split) else ""
+            known = split if SPLIT_NAME.fullmatch(split) else ""
             self.broken(known)(where, str(error).removeprefix(f"{where}: "))
 
     def add(self, entry: Entry, unusual: bool = False) -> None:
@@ -106,7 +106,7 @@ class Listing:
         if entry.clip_id in self._rows:
             first = self._rows[entry.clip_id]
             raise InputError(f"{entry.row}: clip id '{entry.clip_id}' stands already in {first}")
-        if not _SPLIT.fullmatch(entry.split):
+        if not SPLIT_NAME.fullmatch(entry.split):
             raise InputError(
                 f"{entry.row}: '{entry.split}' is no name of a split; "
                 f"expected letters, digits, '-' and '_'"

@@ -144,6 +144,8 @@ class ListedCollection:
 class ListedClips:
     """The clips of a split that is not prepared yet."""
 
+    widths = None  # they are sounds
+
     def __init__(self, path: Path, entries: Sequence[Entry]) -> None:
         self.path = path
         self.clip_ids = [entry.clip_id for entry in entries]
