@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 from supclap_platform.experiment.seeds import Looks, Spending, default_looks
+from supclap_platform.results.adjusted import expected
 from supclap_platform.results.inference import LEVEL
 from supclap_platform.results.power import Contrast, power
 from supclap_platform.results.sequential import design_of
@@ -35,6 +36,16 @@ class Judged:
 
     verdicts: np.ndarray
     seeds: np.ndarray
+
+
+@dataclass(frozen=True)
+class Bias:
+    """Of the effects of decided claims, in spreads; and of those that the first look decides."""
+
+    plain: float
+    adjusted: float
+    plain_first: float
+    adjusted_first: float
 
 
 def judge_all(differences: np.ndarray, looks: Looks, matters: float | None = None) -> Judged:
@@ -122,6 +133,34 @@ def cost_of_nothing(looks: Looks, trials: int = TRIALS, claims: int = 1) -> tupl
     return float(found.seeds.mean()), float(np.mean(found.verdicts == SMALL))
 
 
+def bias(effect: float, looks: Looks, trials: int = TRIALS) -> Bias:
+    """How far the effect of a claim that is decided above zero is from the true one, in the mean:
+    as it was seen, and adjusted (`results.adjusted`)."""
+    differences = np.random.default_rng(5).normal(effect, 1, (trials, 1, looks.at_most))
+    found = judge_all(differences, looks)
+    higher = found.verdicts[:, 0] == HIGHER
+    mine, seeds = differences[higher, 0], found.seeds[higher, 0]
+    seen = np.where(np.arange(looks.at_most) < seeds[:, None], mine, np.nan)
+    mean, std = np.nanmean(seen, 1), np.nanstd(seen, 1, ddof=1)
+    better = adjust_all(mean, std, looks)
+    first = seeds == looks.seeds[0]
+    return Bias(
+        float(mean.mean() - effect),
+        float(better.mean() - effect),
+        float(mean[first].mean() - effect),
+        float(better[first].mean() - effect),
+    )
+
+
+def adjust_all(mean: np.ndarray, std: np.ndarray, looks: Looks) -> np.ndarray:
+    """`results.adjusted.adjusted` of many means, of one claim alone."""
+    bounds = design_of(looks).bounds(LEVEL / 2)
+    effects = np.concatenate([np.linspace(0, 4, 161), np.geomspace(4.05, 400, 60)])
+    seen = np.array([expected(looks.seeds, bounds, float(effect)) for effect in effects])
+    least = int(seen.argmin())
+    return std * np.interp(mean / std, seen[least:], effects[least:])
+
+
 def fixed_seeds(effect: float, level: float = LEVEL) -> int:
     """The fewest seeds of a fixed design that finds the effect with chance 80 %."""
     n = 2
@@ -147,6 +186,13 @@ def main() -> None:
     for effect in EFFECTS[3:]:
         shown = ("{:5.1f} {:.2f}".format(*cost(effect, looks, claims=CLAIMS)) for looks in designs)
         print(f"{effect:5.2f}", *shown, fixed_seeds(effect, LEVEL / CLAIMS), sep="  ")
+    print("\nbias of the effect of a claim that is decided: as seen, adjusted; at the first look")
+    for effect in EFFECTS[1:]:
+        own = bias(effect, designs[0])
+        every = f"{own.plain:+.3f} {own.adjusted:+.3f}"
+        print(
+            f"{effect:5.2f}", every, f"{own.plain_first:+.3f} {own.adjusted_first:+.3f}", sep="  "
+        )
     for claims in (1, CLAIMS):
         shown = (
             "{:5.1f} {:.2f}".format(*cost_of_nothing(looks, claims=claims)) for looks in designs

@@ -46,15 +46,25 @@ def upper_bounds(looks: Sequence[int], spent: Sequence[float]) -> list[float]:
         spent: chances above 0 that add up to at most 0.5.
     """
     bounds = [float(-special.stdtrit(looks[0] - 1, spent[0]))]
-    alive = _Alive(pi / 2, pi / 2 - 1e-9, np.ones(1))
+    alive = _START
     for n, more, chance in zip(looks[:-1], looks[1:], spent[1:], strict=True):
         alive = _step(alive, n, more, bounds[-1] / sqrt(n - 1))
         bounds.append(_bound(alive, more, chance))
     return bounds
 
 
+def alive_before(looks: Sequence[int], bounds: Sequence[float]) -> list[Alive | None]:
+    """For each look the chance that no bound before it was crossed, given t there; None: 1."""
+    found: list[Alive | None] = [None]
+    alive = _START
+    for n, more, bound in zip(looks[:-1], looks[1:], bounds[:-1], strict=True):
+        alive = _step(alive, n, more, bound / sqrt(n - 1))
+        found.append(alive)
+    return found
+
+
 @dataclass(frozen=True)
-class _Alive:
+class Alive:
     """q of one look: a polynomial in u, the angle being ``top - (top - low) u^2``.
 
     Above ``top`` nothing is alive; below ``low`` everything is. The square makes smooth what ends
@@ -73,7 +83,10 @@ class _Alive:
         return np.cos(np.arccos(2 * u - 1)[..., None] * turns) @ self.coefficients
 
 
-def _step(alive: _Alive, n: int, more: int, bound: float) -> _Alive:
+_START = Alive(pi / 2, pi / 2 - 1e-9, np.ones(1))
+
+
+def _step(alive: Alive, n: int, more: int, bound: float) -> Alive:
     """q at ``more`` values from q at ``n``, where T >= ``bound`` has ended the test."""
     extra = more - n
     top = atan(sqrt((bound**2 + extra / more) * more / n))  # beyond, T_k was above the bound
@@ -89,17 +102,17 @@ def _step(alive: _Alive, n: int, more: int, bound: float) -> _Alive:
     wide = _wide(more)
     start = np.where(shift < slope, -wide, np.clip(-lean - half, -wide, wide))
     end = np.clip(half - lean, -wide, wide)
-    points, weights = _gauss(INNER)
+    points, weights = gauss(INNER)
     length = np.maximum(end - start, 0.0)[..., None] / 2
     w = start[..., None] + length * (points + 1)  # (nodes, outer, inner)
     before = np.arctan2(shift[..., None] + slope * np.sin(w), np.cos(w) * np.cos(f)[..., None])
     density = np.cos(w) ** (more - 3) / _beta_angle(more - 3)
     inner = np.sum(weights * length * density * alive.at(before), axis=-1)
     q = np.sum(of_f * inner, axis=-1)
-    return _Alive(top, low, _polynomial(q))
+    return Alive(top, low, _polynomial(q))
 
 
-def _low(alive: _Alive, n: int, more: int, bound: float) -> float:
+def _low(alive: Alive, n: int, more: int, bound: float) -> float:
     """An angle at ``more`` values below which no bound can have been crossed, or hardly any."""
     wide = _wide(more)
     before = min(bound, tan(alive.low))
@@ -131,7 +144,7 @@ def _outer(shift: Array, n: int, extra: int, bound: float) -> tuple[Array, Array
     above = (shift > 0) & (shift**2 > extra / (n + extra))
     most = np.where(above, np.arccos(np.clip(beyond, 0.0, 1.0)), highest)
     most = np.clip(most, lowest, highest)
-    points, weights = _gauss(OUTER + min(OUTER, (n + extra) // 6))
+    points, weights = gauss(OUTER + min(OUTER, (n + extra) // 6))
     left = (1 - points) / 2  # of the way: a square makes the half power at the end smooth
     f = most - (most - lowest) * left**2
     density = np.cos(f) ** (n - 2) * np.sin(f) ** (extra - 2)
@@ -140,7 +153,7 @@ def _outer(shift: Array, n: int, extra: int, bound: float) -> tuple[Array, Array
 
 
 @lru_cache(maxsize=64)
-def _gauss(count: int) -> tuple[Array, Array]:
+def gauss(count: int) -> tuple[Array, Array]:
     """Points and weights of an integral from -1 to 1."""
     points, weights = leggauss(count)
     return points, weights
@@ -161,9 +174,9 @@ def _polynomial(values: Array) -> Array:
     return found
 
 
-def _bound(alive: _Alive, n: int, chance: float) -> float:
+def _bound(alive: Alive, n: int, chance: float) -> float:
     """The t of n values above which a share ``chance`` comes that was alive before."""
-    points, weights = _gauss(INNER)
+    points, weights = gauss(INNER)
     span = alive.top - alive.low
     scale = _beta_angle(n - 2)
 

@@ -26,12 +26,18 @@ from supclap_platform.results.statistics import step_down, summarise
 
 @dataclass(frozen=True)
 class Step:
-    """A claim at one look: the mean of its values, its repeated interval, and the corrected p."""
+    """A claim at one look: the mean of its values, its repeated interval, and the corrected p.
+
+    level: one-sided and of all looks, at which its own question was asked after the correction, and
+        the ``bound`` of |t| that it has there; None where two tests at once answer it.
+    """
 
     seeds: int
     effect: float
     interval: tuple[float, float] | None
     corrected: float
+    level: float | None = None
+    bound: float | None = None
 
 
 @dataclass
@@ -107,7 +113,7 @@ def walk(experiment: Experiment, evidence: Evidence) -> Course:
         corrected = step_down([standing.questions for standing in standings])
         for standing, own in zip(standings, corrected, strict=True):
             if standing.look == look:
-                _settle(standing, own)
+                _settle(standing, own, design, len(standings))
     return Course(looks, standings, len(looks.seeds) - 1, over=True)
 
 
@@ -222,12 +228,20 @@ def _judge(standing: Standing, case: Case, design: Design, look: int) -> None:
         standing.questions = case.questions
 
 
-def _settle(standing: Standing, corrected: list[float]) -> None:
+def _settle(standing: Standing, corrected: list[float], design: Design, claims: int) -> None:
     """Ends a claim where one of its questions is answered."""
     case = standing.case
     assert case is not None
     standing.corrected = corrected
     standing.decided = case.p is not None and min(corrected) <= LEVEL
     if case.values:
-        step = Step(len(case.values), summarise(case.values).mean, case.interval, min(corrected))
+        mean = summarise(case.values).mean
+        level = bound = None
+        if isinstance(case.test, MeanTest):
+            assert standing.look is not None
+            p, own = standing.questions[0], corrected[0]
+            factor = own / p if p > 0 and own < 1 else claims  # in the correction
+            level = LEVEL / factor / 2
+            bound = design.bounds(level)[standing.look]
+        step = Step(len(case.values), mean, case.interval, min(corrected), level, bound)
         standing.path = (*standing.path, step)

@@ -195,6 +195,7 @@ def _verdict(place: int, one: Verdict) -> dict[str, Any]:
         "outcome": str(one.outcome),
         "sign": SIGNS[one.outcome],
         "effect": cells["effect"],
+        "adjusted": "" if one.adjusted is None else cells["adjusted"],
         "interval": cells["95 % interval"],
         "p": cells["p"],
         "corrected": cells["corrected"],

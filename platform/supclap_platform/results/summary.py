@@ -15,6 +15,7 @@ from supclap_platform.results.text import aligned, escaped, pipes
 from supclap_platform.results.verdict_formats import (
     HEADS,
     columns_of,
+    grid_of,
     outcomes_of,
     values_of,
     words_of,
@@ -64,7 +65,7 @@ def summary_as_text(summary: Summary) -> str:
     lines = [summary.title, "", *aligned(_counts(summary)), ""]
     claims = _claims(summary)
     if claims:
-        lines += [*aligned([_HEADS, *claims]), ""]
+        lines += [*aligned(claims), ""]
     if summary.gaps:
         lines += ["What is missing:", ""]
         lines += [line for gap in summary.gaps for line in textwrap.wrap(gap, WIDTH)]
@@ -80,8 +81,9 @@ def summary_as_markdown(summary: Summary) -> str:
     lines += [pipes([escaped(cell) for cell in row]) for row in rows]
     claims = _claims(summary)
     if claims:
-        lines += ["", pipes(_HEADS), pipes(["---"] * len(_HEADS))]
-        lines += [pipes([escaped(cell) for cell in cells]) for cells in claims]
+        heads, *rows = claims
+        lines += ["", pipes(heads), pipes(["---"] * len(heads))]
+        lines += [pipes([escaped(cell) for cell in cells]) for cells in rows]
     if summary.gaps:
         lines += ["", "What is missing:", "", *(f"- {escaped(gap)}" for gap in summary.gaps)]
     return "\n".join([*lines, "", _ON_CORRECTION]) + "\n"
@@ -100,7 +102,7 @@ SUMMARY_FORMATS: dict[str, Callable[[Summary], str]] = {
     "md": summary_as_markdown,
     "csv": summary_as_csv,
 }
-_HEADS = ("", "verdict", "effect", "95 % interval", "corrected", "seeds", "claim")
+_HEADS = ("", "verdict", "effect", "adjusted", "95 % interval", "corrected", "seeds", "claim")
 _ON_CORRECTION = (
     "The claims of each experiment are corrected for among themselves (Holm), as each asks a "
     "question of its own; no correction is made over all experiments together."
@@ -128,10 +130,16 @@ def _distinct(parts: Sequence[Conclusion]) -> str:
 
 
 def _claims(summary: Summary) -> list[list[str]]:
-    """A line for each claim; the name of an experiment stands in its first."""
-    lines = []
+    """A head, and a line for each claim; the name of an experiment stands in its first. Empty
+    where there are none."""
+    every = [one for part in summary.parts for one in part.verdicts]
+    if not every:
+        return []
+    shown = grid_of(every)[0]
+    heads = [head for head in _HEADS if head in shown]
+    lines = [heads]
     for part in summary.parts:
         for place, one in enumerate(part.verdicts, 1):
             own = dict(zip(HEADS, words_of(place, one), strict=True))
-            lines.append([part.name if place == 1 else "", *(own[head] for head in _HEADS[1:])])
+            lines.append([part.name if place == 1 else "", *(own[head] for head in heads[1:])])
     return lines

@@ -14,14 +14,18 @@ from supclap_platform.results.power import MOST, POWER
 from supclap_platform.results.text import aligned, escaped, pipes
 from supclap_platform.results.verdicts import Outcome, Verdict
 
-HEADS = ("", "verdict", "effect", "95 % interval", "p", "corrected", "seeds", "queries", "claim")
+HEADS = (
+    *("", "verdict", "effect", "adjusted", "95 % interval", "p", "corrected", "seeds", "queries"),
+    "claim",
+)
+ADJUSTED = HEADS.index("adjusted")  # shown where a look has decided one of the claims
 COLUMNS = (  # of CSV
     *("claim", "verdict", "metric", "measured", "bound", "effect", "low", "high", "p", "corrected"),
     *("permutation", "seeds", "seeds_wanted", "queries", "wide_low", "wide_high", "seeds_needed"),
     *("cannot_be_judged", "remarks", "signatures"),
 )
 # Of CSV, where one of the claims has something of them.
-FURTHER = ("matters", "look", "looks", "path", "scope")
+FURTHER = ("matters", "look", "looks", "path", "scope", "adjusted")
 NONE = "–"
 
 
@@ -29,7 +33,7 @@ def verdicts_as_text(verdicts: Sequence[Verdict]) -> str:
     """Aligned columns for a terminal, then a paragraph on each claim."""
     if not verdicts:
         return ""
-    grid = [list(HEADS), *(words_of(place, one) for place, one in enumerate(verdicts, 1))]
+    grid = grid_of(verdicts)
     notes: list[str] = []
     for place, one in enumerate(verdicts, 1):
         notes += textwrap.wrap(f"{place}. {account_of(one)}", WIDTH, subsequent_indent="   ")
@@ -41,9 +45,10 @@ def verdicts_as_markdown(verdicts: Sequence[Verdict]) -> str:
     """A Markdown table, a list of accounts, and the runs behind each claim."""
     if not verdicts:
         return ""
-    lines = [f"**{escaped(counts_of(verdicts))}**", "", pipes(HEADS), pipes(["---"] * len(HEADS))]
-    for place, one in enumerate(verdicts, 1):
-        cells = [escaped(cell) for cell in words_of(place, one)]
+    heads, *rows = grid_of(verdicts)
+    lines = [f"**{escaped(counts_of(verdicts))}**", "", pipes(heads), pipes(["---"] * len(heads))]
+    for one, words in zip(verdicts, rows, strict=True):
+        cells = [escaped(cell) for cell in words]
         cells[1] = f"**{cells[1]}**" if one.outcome is not Outcome.UNDECIDED else cells[1]
         lines.append(pipes(cells))
     lines += ["", *(f"{at}. {escaped(account_of(one))}" for at, one in enumerate(verdicts, 1)), ""]
@@ -102,6 +107,7 @@ def numbers_of(one: Verdict) -> list[object]:
         "" if one.look is None else " ".join(map(str, one.look.seeds)),
         "" if one.look is None else " ".join(f"{s.seeds}:{s.effect:.10g}" for s in one.look.path),
         one.scope,
+        _exact(one.adjusted),
     ]
     return ["" if value is None else value for value in found]
 
@@ -117,8 +123,8 @@ def verdict_files(verdicts: Sequence[Verdict]) -> dict[str, bytes]:
     """Every format by file name, and JSON in the form that MLflow shows as a table."""
     if not verdicts:
         return {}
-    rows = [words_of(place, one) for place, one in enumerate(verdicts, 1)]
-    shape = {"columns": ["claim no.", *HEADS[1:]], "data": rows}
+    heads, *rows = grid_of(verdicts)
+    shape = {"columns": ["claim no.", *heads[1:]], "data": rows}
     files = {f"verdicts.{end}": render(verdicts) for end, render in VERDICT_FORMATS.items()}
     files["verdicts-table.json"] = json.dumps(shape, ensure_ascii=False)
     return {name: text.encode() for name, text in files.items()}
@@ -136,12 +142,21 @@ def outcomes_of(verdicts: Iterable[Verdict]) -> list[Outcome]:
     return [outcome for outcome in Outcome if small or outcome is not Outcome.NEGLIGIBLE]
 
 
+def grid_of(verdicts: Sequence[Verdict]) -> list[list[str]]:
+    """The head and a row for each verdict, without the columns that none has anything in."""
+    grid = [list(HEADS), *(words_of(place, one) for place, one in enumerate(verdicts, 1))]
+    if all(one.adjusted is None for one in verdicts):
+        grid = [[*row[:ADJUSTED], *row[ADJUSTED + 1 :]] for row in grid]
+    return grid
+
+
 def words_of(place: int, one: Verdict) -> list[str]:
     """What a verdict shows under each of `HEADS`."""
     return [
         str(place),
         str(one.outcome),
         NONE if one.effect is None else _number(one, one.effect, sign=True),
+        NONE if one.adjusted is None else _number(one, one.adjusted, sign=True),
         _interval(one, one.interval),
         _p(one.p),
         _p(one.corrected),
@@ -190,6 +205,8 @@ def _at_looks(one: Verdict) -> Iterable[str]:
         return
     if one.outcome is not Outcome.UNDECIDED:
         yield f"Decided at look {look.number} of {len(look.seeds)}, with {one.seeds} seeds."
+        if one.adjusted is not None:
+            yield f"Adjusted for that, the effect is {_number(one, one.adjusted, sign=True)}."
     elif look.waiting:
         yield f"The next look is at {look.seeds[look.number or 0]} seeds."
     elif look.number == len(look.seeds):
@@ -247,10 +264,13 @@ def legend_of(verdicts: Sequence[Verdict]) -> Iterable[str]:
     yield from _scopes(verdicts)
     if sequential:
         yield (
-            "Seeds were added look by look, until a claim was decided. p is the smallest level at "
-            "which the design would have ended by that look, and intervals are repeated ones: the "
-            "chance of an error is that of all looks together, however many there were. An effect "
-            "at which a claim is decided early tends to be larger than the true one."
+            "Seeds were added look by look, until a claim was decided. p is the smallest level "
+            "at which the design would have ended by that look, and intervals are repeated "
+            "ones: the chance of an error is that of all looks together, however many there "
+            "were. An effect at which a claim is decided early tends to be larger than the true "
+            "one. Adjusted, it is the effect with which the mean that was seen is the one to "
+            "expect of experiments that are decided this way (Whitehead 1986); where the first "
+            "look decides, it is still more often too large than too small."
         )
     if any(matters_of(one) is not None for one in verdicts):
         yield (

@@ -12,8 +12,10 @@ from enum import StrEnum
 
 from supclap_platform.experiment.claims import Claim, Trend
 from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.seeds import Looks
 from supclap_platform.ledger.declared import late
 from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.results.adjusted import adjusted
 from supclap_platform.results.cases import Case, build_case
 from supclap_platform.results.doubts import collapses, fragile
 from supclap_platform.results.evidence import Evidence
@@ -71,6 +73,7 @@ class Verdict:
     remarks: tuple[str, ...] = ()
     runs: tuple[tuple[str, Run], ...] = ()  # variant, run
     look: Look | None = None  # where seeds are added until the claims are decided
+    adjusted: float | None = None  # the effect, where a look has decided it (`results.adjusted`)
     scope: str = ""  # what each seed has of its own, and what it speaks of
     late: tuple[str, ...] = ()  # what of it was declared after results; among the remarks too
 
@@ -140,8 +143,27 @@ def _sequential(experiment: Experiment, evidence: Evidence) -> tuple[Verdict, ..
             factor = standing.corrected[question] / verdict.p
             design = design_of(course.looks)
             remarks = (*remarks, *fragile(case, question, factor, design, standing.look))
-        found.append(replace(verdict, look=look, remarks=remarks))
+        verdict = replace(verdict, look=look, remarks=remarks)
+        found.append(replace(verdict, adjusted=_adjusted(verdict, case, course.looks)))
     return tuple(found)
+
+
+def _adjusted(verdict: Verdict, case: Case, looks: Looks) -> float | None:
+    """The effect, adjusted for its being decided at a look. None where there is one look alone, and
+    for what two tests at once decide: "negligible", "within"."""
+    look, test = verdict.look, case.test
+    if look is None or len(look.seeds) < 2 or not isinstance(test, MeanTest):
+        return None
+    if verdict.outcome not in (Outcome.SUPPORTED, Outcome.CONTRADICTED):
+        return None
+    bounds = [step.bound for step in look.path if step.bound is not None]
+    level = look.path[-1].level
+    if len(bounds) < len(look.path) or level is None:  # at an earlier look all values were alike
+        return None
+    bounds += design_of(looks).bounds(level)[len(bounds) :]  # of the looks that did not come
+    way = 1 if test.mean > test.null else -1
+    away = way * (test.mean - test.null)
+    return test.null + way * adjusted(looks.seeds, bounds, away, test.std)
 
 
 def _verdict(
