@@ -219,6 +219,13 @@ FRAMES: dict[str, tuple[FrameColumn, ...]] = {
         FrameColumn("looks", TEXT, "seeds of all looks; empty: the number of seeds is fixed"),
         FrameColumn("path", TEXT, "the looks so far: SEEDS:EFFECT, with blanks between"),
         FrameColumn("scope", TEXT, "what each seed has of its own, and what it speaks of"),
+        FrameColumn(
+            "adjusted",
+            NUMBER,
+            "the effect, adjusted for its being decided at a look",
+            "the metric's",
+            gaps=True,
+        ),
     ),
     "table": (
         *_WHICH,

@@ -107,7 +107,7 @@ def numbers_of(one: Verdict) -> list[object]:
         "" if one.look is None else " ".join(map(str, one.look.seeds)),
         "" if one.look is None else " ".join(f"{s.seeds}:{s.effect:.10g}" for s in one.look.path),
         one.scope,
-        _exact(one.adjusted),
+        one.adjusted,
     ]
     return ["" if value is None else value for value in found]
 
