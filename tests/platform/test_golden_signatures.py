@@ -36,7 +36,8 @@ class Named(Contents):
 
 def profiles(path: Path) -> list[str]:
     document, _ = with_profiles(read_document(path))
-    return sorted({"laptop", *document.values.get("profiles", {})})
+    own = document.values.get("profiles", {})  # null: the file has no part in it
+    return sorted({"laptop", *(name for name in own if own[name] is not None)})
 
 
 SHIPPED_PROFILES = [(path, profile) for path in SHIPPED for profile in profiles(path)]

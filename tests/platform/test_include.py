@@ -221,6 +221,29 @@ def test_profile_and_changes_reach_every_part(path: Path) -> None:
     )
 
 
+def test_a_part_may_have_no_part_in_a_profile_and_that_is_shown(
+    path: Path, ledger: Ledger, tmp_path: Path
+) -> None:
+    second = path.parent / "below" / "second.yaml"
+    second.write_text(SECOND.replace("{paper: {}}", "{paper: null}"), encoding="utf-8")
+    whole = load_experiment(path, "paper")
+    assert [part.name for part in whole.parts] == ["first"]
+    assert second in whole.files  # a job that reads the file again finds it
+    assert whole.without == "no part of profile paper: second"
+    assert not load_experiment(path).without
+    summary = summarise(whole, conclude_parts(whole, ledger))
+    for form in ("verdicts.txt", "verdicts.md"):
+        assert "no part of profile paper: second" in summary.files()[form].decode()
+    planned = command("plan", path, "--profile", "paper", "--no-timing")
+    assert "no part of profile paper: second\n" in planned.output
+    with pytest.raises(InputError, match=r"second.yaml:8: the file has no part in the profile"):
+        load_experiment(second, "paper")
+    first = path.with_name("first.yaml")
+    first.write_text(FIRST.replace("{paper: {seeds: 2}}", "{paper: null}"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"whole.yaml:3: include: no file of it has a part"):
+        load_experiment(path, "paper")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [

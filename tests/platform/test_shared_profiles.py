@@ -73,6 +73,17 @@ def test_what_the_file_says_itself_lies_over_it(path: Path) -> None:
     assert [claim.text for claim in paper.claims] == ["B > A on one.t2a.R@1"]
 
 
+def test_what_matters_in_a_profile_stands_in_the_place_of_the_files(path: Path) -> None:
+    own = OWN.replace("B > A on one.t2a.R@1]", "B > A on one.t2a.R@1, A > B on two.t2a.R@1]")
+    own += "    matters: {one.t2a.R@1: 0.5}\n"
+    path.write_text(FILE + "matters: {t2a.R@1: 2}\n" + own, encoding="utf-8")
+    matters = {
+        profile: [claim.matters for claim in load_experiment(path, profile).claims]
+        for profile in ("laptop", "paper")
+    }
+    assert matters == {"laptop": [2.0], "paper": [0.5, None]}
+
+
 def test_the_same_words_in_one_file_or_in_two_are_one_experiment(path: Path) -> None:
     indented = "".join(f"  {line}\n" for line in SHARED.splitlines())
     whole = FILE.replace("profiles_from: shared/scale.yaml\n", f"profiles:\n{indented}")
@@ -126,7 +137,9 @@ def test_a_mistake_is_shown_where_it_stands(
         (OWN.replace("B > A on one", "B > C on one"), 13, "no variant 'C'"),
         (OWN.replace("seeds: [3]", "seeds: [3, 3]"), 11, "the seed 3 stands twice"),
         (OWN.replace("base: {data.seconds: 4.0, ", "base: {data.clips: none, "), 9, "data.clips"),
-        ("profiles: {paper: null}\n", 7, "a mapping"),
+        ("profiles: {paper: null}\n", 7, "no part in the profile 'paper'"),
+        (OWN + "    matters: {t2a.R@2: 1}\n", 14, "no run reports 't2a.R@2'"),
+        (OWN + "    matters: {a2t.R@1: 1}\n", 14, "no claim 'A > B on a2t.R@1'"),
         ("profiles: 3\n", 7, "a mapping"),
     ],
 )

@@ -86,6 +86,8 @@ def describe(plan: Plan, expected: Forecast, ledger: Ledger) -> Iterator[Text]:
     if experiment.parts:
         count = f"{counted(len(experiment.parts), 'experiment')}, {counted(len(plan.cells), 'run')}"
     yield Text(f"{experiment.name}, profile {experiment.profile}{changes}: {count}{also}")
+    if experiment.without:
+        yield Text(experiment.without)
     yield Text(f"storage {ledger.storage.uri}, code {code_of_today(plan.cells)}")
     yield Text()
     yield from _parts(plan) if experiment.parts else _grid(plan)

@@ -221,6 +221,8 @@ def _head(plan: Plan, ledger: Ledger, console: Console) -> None:
         soft_wrap=True,
         markup=False,
     )
+    if experiment.without:
+        console.print(experiment.without, soft_wrap=True, markup=False)
     for line in stale_lines(plan.stale):
         console.print(line, style="yellow", soft_wrap=True, markup=False)
 

@@ -157,7 +157,7 @@ def _why_not_then(claim: Claim, config: Configuration) -> str | None:
 
 def with_matters(
     document: Document,
-    matters: Mapping[str, float],
+    matters: tuple[Key, Mapping[str, float]],
     claimed: Key,
     claims: Sequence[Claim],
     groups: Sequence[str],
@@ -167,7 +167,7 @@ def with_matters(
     """The claims, each that compares two rows with what matters on its metric; its own word stays.
 
     Args:
-        matters: metric, of a group or of all -> the smallest difference that matters.
+        matters: where it stands, and metric, of a group or of all -> the smallest difference.
         claimed: where the claims stand.
         lenient: allow metrics that no claim is on (a profile has other claims than the file).
 
@@ -175,8 +175,9 @@ def with_matters(
     what matters, so that a negligible difference would contradict it before.
     """
     found = list(claims)
-    for name, least in matters.items():
-        key: Key = ("matters", name)
+    place, by_metric = matters
+    for name, least in by_metric.items():
+        key: Key = (*place, name)
         try:
             group, metric = split_group(name, groups, method)
             metric = method.measure(metric).name

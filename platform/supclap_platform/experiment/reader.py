@@ -72,6 +72,8 @@ class Experiment:
     figures: tuple[str, ...]
     groups: tuple[str, ...] = ()  # none: every variant is a row of its own
     parts: tuple[Experiment, ...] = ()  # of a file that only includes others; all else is empty
+    # Of such a file those that have no part in the profile, by their names.
+    left_out: Mapping[str, Path] = field(default_factory=dict)
     search: Search | None = None  # its winner becomes a row (`search.winner.with_winner`)
     settings: Settings | None = field(default=None, repr=False, compare=False)  # knows the places
     shared: tuple[Path, ...] = ()  # the files of profiles that it names
@@ -89,7 +91,7 @@ class Experiment:
     def files(self) -> tuple[Path, ...]:
         """Its own file, then all that it rests on: profiles, parts and theirs, each once."""
         below = (file for part in self.parts for file in part.files)
-        return tuple(dict.fromkeys((self.path, *self.shared, *below)))
+        return tuple(dict.fromkeys((self.path, *self.shared, *below, *self.left_out.values())))
 
     @property
     def code_files(self) -> dict[str, bytes]:
@@ -101,6 +103,12 @@ class Experiment:
                 inside = place.startswith(f"{INSTALLED}/")
                 found[place if inside else (above / place).as_posix()] = content
         return found
+
+    @property
+    def without(self) -> str:
+        """Which files that it includes have no part in the profile, in words; "" where none."""
+        names = ", ".join(self.left_out)
+        return f"no part of profile {self.profile}: {names}" if names else ""
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -169,13 +177,20 @@ def _including(
     policy: CodePolicy,
 ) -> Experiment:
     """An experiment that only includes others, each read under the same profile and changes."""
-    parts = []
+    parts, left_out = [], {}
     for key, path in included(document, file):
         inner, section, shared = _read(path)
         check_part(document, key, inner, section)
+        if profile in section.profiles and section.profiles[profile] is None:
+            left_out[section.experiment] = path
+            continue
         code = load_code_of(inner, section, policy)
         parts.append((key, _Reader(inner, section, profile, changes, shared, code).experiment()))
     check_names(document, file.experiment, [(key, part.name) for key, part in parts])
+    if not parts:
+        raise document.error(
+            ("include",), f"include: no file of it has a part in the profile '{profile}'"
+        )
     return Experiment(
         name=file.experiment,
         about=" ".join(file.about.split()),
@@ -191,6 +206,7 @@ def _including(
         claims=(),
         figures=(),
         parts=tuple(part for _, part in parts),
+        left_out=left_out,
     )
 
 
@@ -296,12 +312,12 @@ class _Reader:
             published=check_published(self.document, at, table.published, names, columns),
             claims=with_matters(
                 self.document,
-                file.matters,
+                (self._place("matters"), self._matters()),
                 claimed,
                 judged,
                 groups,
                 self.method,
-                self.profile.claims is not None,
+                self.profile.claims is not None and self.profile.matters is None,
             ),
             figures=tuple(layout.figures),
             layout=layout,
@@ -318,6 +334,9 @@ class _Reader:
         if isinstance(chosen, UntilDecided):
             return tuple(range(chosen.asked.at_most)), chosen.asked, chosen.vary
         return chosen, None, None
+
+    def _matters(self) -> dict[str, float]:
+        return self.file.matters if self.profile.matters is None else self.profile.matters
 
     def _search(
         self, seeds: Sequence[int], rows: Sequence[str], groups: Sequence[str]
@@ -392,9 +411,13 @@ class _Reader:
         found = self.file.profiles.get(name)
         if found is not None:
             return found
+        if name in self.file.profiles:
+            raise self.document.error(
+                ("profiles", name), f"the file has no part in the profile '{name}'; choose another"
+            )
         if name == DEFAULT_PROFILE:
             return ProfileSection()
-        valid = sorted({DEFAULT_PROFILE, *self.file.profiles})
+        valid = sorted({DEFAULT_PROFILE, *(n for n, p in self.file.profiles.items() if p)})
         raise self.document.error(
             (KEY if self.shared else "profiles",),
             f"no profile '{name}'{nearest(name, valid)} (profiles: {', '.join(valid)})",

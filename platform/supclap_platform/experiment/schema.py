@@ -192,6 +192,10 @@ def _figures(value: object) -> object:
     return _each(value, "figure")
 
 
+# The smallest difference that matters.
+Least = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(as_number)]
+
+
 class ProfileSection(Section):
     """What a scale changes: settings, seeds and resources, and the words for other data.
 
@@ -207,9 +211,7 @@ class ProfileSection(Section):
     resources: ResourceChanges = ResourceChanges()
     table: TableSection | None = None  # in the place of the file's
     claims: tuple[str, ...] | None = None  # in the place of the file's
-
-
-Least = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(as_number)]
+    matters: dict[str, Least] | None = None  # in the place of the file's
 
 
 def _one_or_more(value: object) -> object:
@@ -241,7 +243,8 @@ class ExperimentFile(Section):
     # By metric, in its own unit: the smallest difference that matters.
     matters: dict[str, Least] = Field(default={})
     figures: Annotated[tuple[FigureSection, ...], BeforeValidator(_figures)] = ()
-    profiles: dict[Name, ProfileSection] = Field(default={})
+    # null: the file has no part in the profile, and one that includes it leaves it out there.
+    profiles: dict[Name, ProfileSection | None] = Field(default={})
     # Files with profiles for several experiments, which these lie under (`shared_profiles`).
     profiles_from: Annotated[tuple[str, ...], BeforeValidator(_one_or_more)] = ()
 

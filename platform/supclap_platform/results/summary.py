@@ -28,11 +28,13 @@ class Summary:
 
     title: str
     parts: tuple[Conclusion, ...]
+    without: str = ""  # which files have no part in the profile
 
     @property
     def gaps(self) -> list[str]:
         """What is missing, each with its part."""
-        return [f"{part.name}: {gap}" for part in self.parts for gap in part.table.gaps]
+        found = [f"{part.name}: {gap}" for part in self.parts for gap in part.table.gaps]
+        return [*found, self.without] if self.without else found
 
     def text(self, form: str = "txt") -> str:
         """Every part as it would be shown by itself, then all together where the format can."""
@@ -57,7 +59,7 @@ class Summary:
 
 def summarise(experiment: Experiment, parts: Sequence[Conclusion]) -> Summary:
     """What the conclusions of an including experiment's parts say together."""
-    return Summary(experiment.about or experiment.name, tuple(parts))
+    return Summary(experiment.about or experiment.name, tuple(parts), experiment.without)
 
 
 def summary_as_text(summary: Summary) -> str:
