@@ -78,12 +78,12 @@ def evaluate_command(
     found: dict[str, Any]
     if out:
         _check_target(out)
-    opened = _opened(model, code)
+    opened = open_model(model, code)
     from supclap.evaluation.collection import evaluate_retrieval, evaluate_zero_shot
     from supclap.evaluation.zero_shot import TEMPLATES
 
     with activity("opening the data"):
-        clips = _clips(data, split, languages, seed, events)
+        clips = open_clips(data, split, languages, seed, events)
     spoken = languages.split(",") if languages else None
     if (task or ("retrieval" if any(clips.captions) else "zero-shot")) == "retrieval":
         with activity("measuring retrieval"):
@@ -109,7 +109,7 @@ def evaluate_command(
 @code_option
 def embed_command(folder: Path, model: Path, out: Path, code: tuple[str, ...]) -> None:
     """Embed the sounds below FOLDER, to search them."""
-    opened = _hearing(_opened(model, code), model)
+    opened = _hearing(open_model(model, code), model)
     from supclap.embedding import embed_folder, skipped_file
 
     listing = skipped_file(out)
@@ -150,14 +150,15 @@ def search_command(
     with activity("loading PyTorch"):
         from supclap.embedding import model_folder, search_index
     place = model or model_folder(index)
-    opened = _hearing(_opened(place, code), place)
+    opened = _hearing(open_model(place, code), place)
     with activity("searching"):
         hits = search_index(opened, index, query, k, language)
     for hit in hits:
         click.echo(f"{hit.score:6.3f}  {spelled(hit.path)}  {hit.start:.1f}-{hit.end:.1f} s")
 
 
-def _opened(folder: Path, code: Sequence[str]) -> CLAP:
+def open_model(folder: Path, code: Sequence[str]) -> CLAP:
+    """A saved model, after the files that it needs a part of. Raises InputError."""
     with activity("loading PyTorch"):
         from supclap.model.clap import load
     with activity("opening the model"):
@@ -174,7 +175,10 @@ def _hearing(model: CLAP, folder: Path) -> CLAP:
     return model
 
 
-def _clips(data: str, split: str, languages: str | None, seed: int, events: Sequence[str]) -> Clips:
+def open_clips(
+    data: str, split: str, languages: str | None = None, seed: int = 0, events: Sequence[str] = ()
+) -> Clips:
+    """A split of a prepared collection, or of soundscenes. Raises InputError."""
     from supclap.config import parse_config
     from supclap.data import kind_of, open_data
 

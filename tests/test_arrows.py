@@ -212,6 +212,7 @@ OTHERS = {
     "supclap_platform.mirror.pyfunc_model": {"supclap.model.clap"},
     "supclap_platform.results.opened": {"supclap.model.clap"},
     "supclap_platform.commands.doctor": {"supclap.audio_library"},
+    "supclap_platform.commands.compare_models": {"supclap.use_commands", "supclap.queries"},
 }
 
 

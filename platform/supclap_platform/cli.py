@@ -72,6 +72,11 @@ GROUPS: dict[str, dict[str, Entry]] = {
             "FILE's results as one HTML page",
             f"supclap report {FILE} --open",
         ),
+        "compare": Entry(
+            "supclap_platform.commands.compare:compare",
+            "B against A: better, worse or equal, with an exit code",
+            f"supclap compare {FILE}@code=earlier {FILE} --within 0.5",
+        ),
         "ui": Entry(
             "supclap_platform.commands.ui:ui",
             "every run in MLflow's own interface",

@@ -35,7 +35,7 @@ class Earlier(Snapshot):
 
     def __init__(self, ledger: Ledger, code: str) -> None:
         super().__init__(ledger)
-        self._code = code
+        self.code = code
         kept = self._listed()
         if code != BEFORE:
             self._kept = {signature: code for signature, codes in kept.items() if code in codes}
@@ -59,15 +59,19 @@ class Earlier(Snapshot):
         wanted = None if signatures is None else set(signatures)
         seen = super().overview(wanted)
         states = seen.states | dict.fromkeys(self._kept, State.DONE)
-        if self._code != BEFORE:
+        if self.code != BEFORE:
             done = (s for s, state in states.items() if state is State.DONE)
             found = [s for s in done if s not in self._kept and (wanted is None or s in wanted)]
             results = self.results(found)
             states |= {s: State.TO_RUN for s in found if not self._is_of(results.get(s))}
         return replace(seen, states=states)
 
+    def kept(self, signature: str) -> bool:
+        """Whether what is shown of a cell was set aside, and is not its result of now."""
+        return signature in self._kept
+
     def _is_of(self, result: Result | None) -> bool:
-        return result is None or result.code == self._code
+        return result is None or result.code == self.code
 
     def _listed(self) -> dict[str, list[str]]:
         """Signature -> the versions of the code that something is kept of."""
@@ -90,9 +94,9 @@ class Earlier(Snapshot):
         """Raises InputError unless a finished cell is of the version."""
         done = [s for s, state in super().overview().states.items() if state is State.DONE]
         known = kept | {result.code for result in self.results(done).values()}
-        if self._code not in known:
+        if self.code not in known:
             raise InputError(
-                f"code '{self._code}': no result in {self.storage.uri} is of that version"
-                f"{nearest(self._code, known)} (versions: {', '.join(sorted(known)) or 'none'}, "
+                f"code '{self.code}': no result in {self.storage.uri} is of that version"
+                f"{nearest(self.code, known)} (versions: {', '.join(sorted(known)) or 'none'}, "
                 f"or {BEFORE}: what each cell reported before it was trained anew)"
             )

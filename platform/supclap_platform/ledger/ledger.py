@@ -51,7 +51,7 @@ EARLIER = "earlier"
 FAILURE = "failure.json"
 EARLY = "stopped-early"  # left by a search that has seen enough of the cell
 Found = TypeVar("Found")
-_READERS = 16  # files read at once: an object store answers each in tens of milliseconds
+READERS = 16  # files read at once: an object store answers each in tens of milliseconds
 
 
 def open_ledger(place: str | Path, writing: bool = False) -> Ledger:
@@ -191,7 +191,7 @@ class Ledger:
         found: dict[str, Result] = {}
         for code in self.storage.names(place):
             kept = self.storage.below(f"{place}/{code}")
-            result = self.spared(partial(self._result, kept, signature))
+            result = self.spared(partial(read_result, kept, signature))
             if result is not None:
                 found[code] = result
         return found
@@ -203,25 +203,12 @@ class Ledger:
 
     def result(self, signature: str) -> Result | None:
         """What a finished cell reports, or None where it is not done. Raises Damaged."""
-        return self._result(self.folder(signature), signature)
-
-    def _result(self, folder: Folder, signature: str) -> Result | None:
-        where = f"{folder.uri}/{RESULT}"
-        try:
-            values = read_values(folder, RESULT)
-        except FileNotFoundError:
-            return None
-        result = as_kind({**values, "signature": signature}, Result, where)
-        result = replace(result, metrics=current_names(result.metrics))
-        if result.best_epoch > result.epochs:
-            raise Damaged(where, f"best_epoch {result.best_epoch} of {result.epochs}")
-        check_percentages(result.metrics, where)
-        return result
+        return read_result(self.folder(signature), signature)
 
     def results(self, signatures: Iterable[str]) -> dict[str, Result]:
         """The results of those that are done; `damage` names those that are damaged."""
         wanted = list(dict.fromkeys(signatures))
-        with ThreadPoolExecutor(_READERS) as readers:
+        with ThreadPoolExecutor(READERS) as readers:
             read = readers.map(lambda s: self.spared(partial(self.result, s)), wanted)
             found = zip(wanted, read, strict=True)
             return {signature: result for signature, result in found if result is not None}
@@ -281,12 +268,7 @@ class Ledger:
         Raises:
             Damaged: they are not what was written.
         """
-        folder = self.folder(result.signature)
-        try:
-            content = read_kept(folder, RANKS, result.files)
-        except FileNotFoundError:
-            return {}
-        return parse_ranks(content, f"{folder.uri}/{RANKS}", only)
+        return read_ranks(self.folder(result.signature), result, only)
 
     def remember(self, experiment: str, profile: str, cells: Sequence[Known]) -> None:
         """Notes which cells a run of an experiment asks for. Cells no longer asked for stay known.
@@ -327,6 +309,30 @@ class Ledger:
     def experiment_folder(self, experiment: str) -> Folder:
         """Where an experiment's own files go: its cells, tables, figures, report."""
         return self.storage.below(f"{EXPERIMENTS}/{experiment}")
+
+
+def read_result(folder: Folder, signature: str) -> Result | None:
+    """What the finished run in a folder reports; None where it has not finished. Raises Damaged."""
+    where = f"{folder.uri}/{RESULT}"
+    try:
+        values = read_values(folder, RESULT)
+    except FileNotFoundError:
+        return None
+    result = as_kind({**values, "signature": signature}, Result, where)
+    result = replace(result, metrics=current_names(result.metrics))
+    if result.best_epoch > result.epochs:
+        raise Damaged(where, f"best_epoch {result.best_epoch} of {result.epochs}")
+    check_percentages(result.metrics, where)
+    return result
+
+
+def read_ranks(folder: Folder, result: Result, only: str | None = None) -> dict[str, Any]:
+    """The arrays of ranks that the finished run in a folder keeps. Raises Damaged."""
+    try:
+        content = read_kept(folder, RANKS, result.files)
+    except FileNotFoundError:
+        return {}
+    return parse_ranks(content, f"{folder.uri}/{RANKS}", only)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ def queries_of(metric: str, ranks: Mapping[str, Any]) -> Queries | None:
         metric: its full name, such as ``test.t2a.R@1``.
         ranks: arrays as `supclap.measurement.Measured` describes them.
     """
+    if metric == "zero_shot.accuracy" and "zero_shot_clips" in ranks:
+        return Queries(100.0 * ranks["zero_shot_right"], ranks["zero_shot_clips"])
     split, _, name = metric.partition(".")
     way, _, last = name.partition(".")
     if split != "test" or way not in ("t2a", "a2t") or f"{way}_clips" not in ranks:
@@ -88,6 +90,25 @@ def crossed_interval(
         moved = moved + error * chance.permutation(special.stdtrit(seeds - 1, even))
     low, high = np.quantile(moved, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return estimate + float(low), estimate + float(high)
+
+
+def clip_values(differences: np.ndarray, clips: np.ndarray) -> np.ndarray:
+    """(clips,) values whose mean is the mean difference over the queries, and whose spread is that
+    which other clips would give it: a t test of them asks about two models on clips like these.
+
+    All queries of a clip count together (captions of one sound are not independent); where clips
+    have unequally many, the mean is a ratio, and its pull by each clip is taken linearly.
+
+    Args:
+        differences: (queries,) B - A of each query.
+        clips: (queries,) the clip of each query.
+    """
+    _, places = np.unique(clips, return_inverse=True)
+    counts = np.bincount(places).astype(float)
+    sums = np.bincount(places, weights=differences)
+    mean = sums.sum() / counts.sum()
+    values: np.ndarray = mean + (sums - mean * counts) / counts.mean()
+    return values
 
 
 def _over_clips(

@@ -11,7 +11,7 @@ import numpy as np
 from supclap_platform.experiment.claims import Claim, Greater, Trend, Within, asked_of
 from supclap_platform.ledger.records import State
 from supclap_platform.results.bootstrap import Queries, crossed_interval, queries_of
-from supclap_platform.results.evidence import Evidence
+from supclap_platform.results.evidence import Reports
 from supclap_platform.results.inference import (
     Equivalence,
     MeanTest,
@@ -21,6 +21,7 @@ from supclap_platform.results.inference import (
     negligible,
 )
 from supclap_platform.results.statistics import summarise
+from supclap_platform.results.table import Run
 
 LEAST = 2  # seeds: one has no spread
 NO_SPREAD = "every seed gives the same value: no spread to judge by"
@@ -77,7 +78,7 @@ class Case:
         return [own, 1.0 if self.p is None or self.small is None else self.small.inside]
 
 
-def build_case(claim: Claim, evidence: Evidence, over_queries: bool = True) -> Case:
+def build_case(claim: Claim, evidence: Reports, over_queries: bool = True) -> Case:
     """The case of a claim: seeds compared or slopes taken, gaps named, the test made.
 
     Args:
@@ -93,6 +94,17 @@ def build_case(claim: Claim, evidence: Evidence, over_queries: bool = True) -> C
         case.remarks.append(
             f"a low {claim.metric} is the good one: the claim is that {claim.lesser} does better"
         )
+    return _tested(case)
+
+
+def build_difference(claim: Greater, evidence: Reports) -> Case:
+    """The case of a difference from the seeds that both of its variants have finished."""
+    return _tested(_differences(claim, evidence, True))
+
+
+def _tested(case: Case) -> Case:
+    """The case with its tests and its interval, where its values allow them."""
+    claim = case.claim
     if len(case.values) < LEAST:
         found = "one seed has no spread" if case.values else "no seed to judge by"
         case.reasons.append(f"{found}; {LEAST} are the least")
@@ -115,7 +127,7 @@ def build_case(claim: Claim, evidence: Evidence, over_queries: bool = True) -> C
     return case
 
 
-def _differences(claim: Greater | Within, evidence: Evidence, over_queries: bool) -> Case:
+def _differences(claim: Greater | Within, evidence: Reports, over_queries: bool) -> Case:
     """A - B for each seed: the first variant less the second."""
     first, second = claim.variants
     ours, theirs = (_usable(evidence.asked(claim, name)) for name in claim.variants)
@@ -134,7 +146,7 @@ def _differences(claim: Greater | Within, evidence: Evidence, over_queries: bool
     return case
 
 
-def _slopes(claim: Trend, evidence: Evidence) -> Case:
+def _slopes(claim: Trend, evidence: Reports) -> Case:
     """The slope over the epochs for each seed, by least squares."""
     case = Case(
         claim,
@@ -148,7 +160,7 @@ def _slopes(claim: Trend, evidence: Evidence) -> Case:
     curves = evidence.curves(claim.variant, claim.metric)
     lost = [seed for seed in evidence.results(claim.variant) if seed not in curves]
     if lost:
-        case.reasons.append(f"the epochs of {claim.variant} are damaged for {_seeds(lost)}")
+        case.reasons.append(f"the epochs of {claim.variant} are damaged for {seed_list(lost)}")
     for seed, curve in curves.items():
         epochs, values = list(curve), list(curve.values())
         if len(epochs) < LEAST:
@@ -164,11 +176,11 @@ def _slopes(claim: Trend, evidence: Evidence) -> Case:
         at_end = claim.metric.startswith("test.")
         val = claim.metric.replace("test.", "val.", 1)
         case.reasons.append(
-            f"{claim.metric} has no trend in {_seeds(lacking)}: fewer than two epochs report it"
+            f"{claim.metric} has no trend in {seed_list(lacking)}: fewer than two epochs report it"
             + (f"; the test split is measured at the end alone, each epoch has {val}" * at_end)
         )
     if broken:
-        case.reasons.append(f"{claim.metric} is not a number in every epoch of {_seeds(broken)}")
+        case.reasons.append(f"{claim.metric} is not a number in every epoch of {seed_list(broken)}")
     if taus and all(isfinite(tau) for tau in taus):
         case.remarks.append(
             f"Kendall's tau of value and epoch, mean over seeds {np.mean(taus):+.2f}"
@@ -180,39 +192,44 @@ def _usable(values: Mapping[int, float | None]) -> dict[int, float]:
     return {seed: v for seed, v in values.items() if v is not None and isfinite(v)}
 
 
-def _gaps(claim: Claim, evidence: Evidence) -> list[str]:
+def _gaps(claim: Claim, evidence: Reports) -> list[str]:
     """Runs that a claim lacks, each named."""
     found = []
     for name in claim.variants:
         runs = evidence.runs(name)
-        failed = [run.seed for run in runs if run.state is State.FAILED]
-        damaged = [run.seed for run in runs if run.state is State.DAMAGED]
-        over = (State.FAILED, State.DONE, State.DAMAGED)
-        open_ = [run.seed for run in runs if run.state not in over]
-        if failed:
-            found.append(f"{name} failed for {_seeds(failed)}")
-        if damaged:
-            found.append(f"the result of {name} is damaged for {_seeds(damaged)}")
-        if open_:
-            found.append(f"{name} is not finished for {_seeds(open_)}")
+        found += unfinished(name, runs)
         if isinstance(claim, Trend):
             continue
         values = evidence.asked(claim, name)
         lacking = [seed for seed, value in values.items() if value is None]
         broken = [s for s, v in values.items() if v is not None and not isfinite(v)]
         if lacking:
-            found.append(f"{name} reports no {asked_of(claim)} for {_seeds(lacking)}")
+            found.append(f"{name} reports no {asked_of(claim)} for {seed_list(lacking)}")
         if broken:
             found.append(
-                f"{name} reports a {asked_of(claim)} that is no number for {_seeds(broken)}"
+                f"{name} reports a {asked_of(claim)} that is no number for {seed_list(broken)}"
             )
     return found
+
+
+def unfinished(name: str, runs: Sequence[Run]) -> list[str]:
+    """Lines on those of a row's runs that have no result."""
+    failed = [run.seed for run in runs if run.state is State.FAILED]
+    damaged = [run.seed for run in runs if run.state is State.DAMAGED]
+    over = (State.FAILED, State.DONE, State.DAMAGED)
+    open_ = [run.seed for run in runs if run.state not in over]
+    lines = [f"{name} failed for {seed_list(failed)}"] if failed else []
+    if damaged:
+        lines.append(f"the result of {name} is damaged for {seed_list(damaged)}")
+    if open_:
+        lines.append(f"{name} is not finished for {seed_list(open_)}")
+    return lines
 
 
 def _over_queries(
     case: Case,
     claim: Greater | Within,
-    evidence: Evidence,
+    evidence: Reports,
     seeds: Sequence[int],
     whole: bool,
 ) -> None:
@@ -226,7 +243,7 @@ def _over_queries(
         lost = [seed for seed in seeds if seed not in ranks]
         if lost:
             case.remarks.append(
-                f"the ranks of {name} are damaged for {_seeds(lost)}: no interval over queries"
+                f"the ranks of {name} are damaged for {seed_list(lost)}: no interval over queries"
             )
             return
         kept = [queries_of(claim.metric, ranks[seed]) for seed in seeds]
@@ -236,8 +253,7 @@ def _over_queries(
         for seed, queries in zip(seeds, usable, strict=True):
             reported = values[seed]
             assert reported is not None
-            mean = queries.values.mean() if len(queries.values) else float("nan")
-            if not abs(mean - reported) <= AGREE * max(1.0, abs(reported)):
+            if not agrees(queries, reported):
                 case.remarks.append(
                     f"the ranks of {name}, seed {seed}, do not give its {claim.metric}: no "
                     "interval over queries"
@@ -249,10 +265,9 @@ def _over_queries(
     if evidence.own_data:
         _over_own_queries(case, claim, evidence, seeds, (ours, theirs))
         return
-    sizes = sorted({len(queries.clips) for queries in (*ours, *theirs)})
-    if any(not np.array_equal(queries.clips, reference) for queries in (*ours, *theirs)):
-        counts = " and ".join(map(str, sizes)) if len(sizes) > 1 else f"{sizes[0]}, of other clips"
-        case.reasons.append(f"the runs answer unequal sets of queries ({counts})")
+    unequal = unequal_queries([*ours, *theirs])
+    if unequal:
+        case.reasons.append(unequal)
         return
     case.queries = len(reference)
     if not whole:
@@ -268,7 +283,7 @@ def _over_queries(
 def _over_own_queries(
     case: Case,
     claim: Greater | Within,
-    evidence: Evidence,
+    evidence: Reports,
     seeds: Sequence[int],
     answered: tuple[Sequence[Queries], Sequence[Queries]],
 ) -> None:
@@ -287,5 +302,21 @@ def _over_own_queries(
     case.queries = min(len(one.clips) for one in answered[0])
 
 
-def _seeds(seeds: Sequence[int]) -> str:
+def agrees(queries: Queries, reported: float) -> bool:
+    """Whether a mean over queries is what its run reports."""
+    mean = queries.values.mean() if len(queries.values) else float("nan")
+    return bool(abs(mean - reported) <= AGREE * max(1.0, abs(reported)))
+
+
+def unequal_queries(every: Sequence[Queries]) -> str | None:
+    """Why runs cannot be compared that answer unequal sets of queries; None where they can."""
+    if all(np.array_equal(queries.clips, every[0].clips) for queries in every):
+        return None
+    sizes = sorted({len(queries.clips) for queries in every})
+    counts = " and ".join(map(str, sizes)) if len(sizes) > 1 else f"{sizes[0]}, of other clips"
+    return f"the runs answer unequal sets of queries ({counts})"
+
+
+def seed_list(seeds: Sequence[int]) -> str:
+    """``seed 3`` or ``seeds 3, 4``."""
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"

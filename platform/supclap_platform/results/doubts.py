@@ -9,7 +9,7 @@ from statistics import median
 
 from supclap_platform.experiment.claims import Greater, Trend
 from supclap_platform.results.cases import Case
-from supclap_platform.results.evidence import Evidence
+from supclap_platform.results.evidence import Reports
 from supclap_platform.results.inference import (
     LEVEL,
     Equivalence,
@@ -28,7 +28,7 @@ NAMED = 4  # seeds; more are counted
 SYMMETRIC = 6  # seeds from which on flips of signs can give a p below 0.05
 
 
-def collapses(case: Case, evidence: Evidence) -> Iterator[str]:
+def collapses(case: Case, evidence: Reports) -> Iterator[str]:
     """A line for each row with a run that is near chance where its siblings are not.
 
     Only of metrics of which the runs report what guessing scores.

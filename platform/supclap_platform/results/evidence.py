@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from supclap.events import EpochEnded
 from supclap_platform.experiment.cells import INIT, Cell, cells_of
@@ -13,11 +13,29 @@ from supclap_platform.experiment.claims import Greater, Within
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.records import Result, State
-from supclap_platform.ledger.staleness import stale_cells
+from supclap_platform.ledger.staleness import mixture, stale_cells
 from supclap_platform.results.table import Run
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+class Reports(Protocol):
+    """What finished runs say of variants, seed by seed: all that a case is built from."""
+
+    own_data: bool  # each seed has data of its own
+
+    def runs(self, variant: str) -> list[Run]: ...
+
+    def results(self, variant: str) -> Mapping[int, Result]: ...
+
+    def values(self, variant: str, metric: str) -> dict[int, float | None]: ...
+
+    def asked(self, claim: Greater | Within, variant: str) -> dict[int, float | None]: ...
+
+    def curves(self, variant: str, metric: str) -> dict[int, dict[int, float]]: ...
+
+    def ranks(self, variant: str) -> dict[int, Mapping[str, Any]]: ...
 
 
 class Evidence:
@@ -75,6 +93,16 @@ class Evidence:
         """The signatures of its runs that other code has finished than would run them today."""
         stale = stale_cells(self.cells, self._results, self._ledger)
         return frozenset(cell.signature for one in stale for cell in one.cells)
+
+    @cached_property
+    def mixture(self) -> str | None:
+        """What of different code the finished runs mix, in words."""
+        return mixture(self.cells, self._results, self._ledger)
+
+    def places(self, variant: str) -> dict[int, str]:
+        """seed -> where the files of its finished run lie."""
+        results = self.results(variant).items()
+        return {seed: self._ledger.folder(result.signature).uri for seed, result in results}
 
     def results(self, variant: str) -> dict[int, Result]:
         """seed -> result of its finished runs."""

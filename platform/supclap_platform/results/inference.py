@@ -59,18 +59,37 @@ def mean_test(values: Sequence[float], null: float = 0.0) -> MeanTest:
     summary = summarise(values)
     if summary.std is None or not summary.std > 0:
         raise ValueError("mean_test: expected two values or more that are not all the same")
-    n = summary.n
-    error = summary.std / n**0.5
-    reach = float(special.stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * error
-    t = (summary.mean - null) / error
-    above, below = float(special.stdtr(n - 1, -t)), float(special.stdtr(n - 1, t))
+    error = summary.std / summary.n**0.5
+    return _t_test(summary.mean, error, summary.n - 1, summary.std, summary.n, null)
+
+
+def unpaired_test(values: Sequence[float], others: Sequence[float], null: float = 0.0) -> MeanTest:
+    """Welch's t test of the difference of two means whose values do not come in pairs (two or more
+    on each side, one side of a spread); ``n`` is how many there are of both.
+
+    The spreads may differ; degrees of freedom by Welch and Satterthwaite (Welch 1947).
+    """
+    one, two = summarise(values), summarise(others)
+    if one.std is None or two.std is None or not one.std + two.std > 0:
+        raise ValueError("unpaired_test: expected two values or more a side, not all the same")
+    first, second = one.std**2 / one.n, two.std**2 / two.n
+    error = (first + second) ** 0.5
+    freedom = (first + second) ** 2 / (first**2 / (one.n - 1) + second**2 / (two.n - 1))
+    mean = one.mean - two.mean
+    return _t_test(mean, error, freedom, error * (one.n + two.n) ** 0.5, one.n + two.n, null)
+
+
+def _t_test(mean: float, error: float, freedom: float, std: float, n: int, null: float) -> MeanTest:
+    reach = float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
+    t = (mean - null) / error
+    above, below = float(special.stdtr(freedom, -t)), float(special.stdtr(freedom, t))
     return MeanTest(
-        mean=summary.mean,
-        std=summary.std,
+        mean=mean,
+        std=std,
         n=n,
         null=null,
-        low=summary.mean - reach,
-        high=summary.mean + reach,
+        low=mean - reach,
+        high=mean + reach,
         p=min(1.0, 2 * min(above, below)),
         above=above,
         below=below,
@@ -127,6 +146,16 @@ def negligible(values: Sequence[float], matters: float) -> Equivalence:
     return Equivalence(
         upper=mean_test([value - matters for value in values]),
         lower=mean_test([value + matters for value in values]),
+    )
+
+
+def unpaired_negligible(
+    values: Sequence[float], others: Sequence[float], matters: float
+) -> Equivalence:
+    """Whether two means whose values do not come in pairs are certainly nearer than ``matters``."""
+    return Equivalence(
+        upper=unpaired_test(values, others, matters),
+        lower=unpaired_test(values, others, -matters),
     )
 
 

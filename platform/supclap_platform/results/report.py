@@ -6,18 +6,14 @@ content of the ledger gives the same bytes. The template and its style lie besid
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from supclap.progress import activity
@@ -36,6 +32,7 @@ from supclap_platform.results.conclusion import Conclusion, conclude_parts
 from supclap_platform.results.facts import Facts, RunFact, gather_facts, versions
 from supclap_platform.results.fragment import as_html
 from supclap_platform.results.marks import interval
+from supclap_platform.results.pages import resource, style_hash, template
 from supclap_platform.results.pictures import Figure, pictures_of
 from supclap_platform.results.verdict_formats import (
     HEADS,
@@ -148,8 +145,8 @@ def build_report(
     history = _history(experiment, ledger)
     if history is not None and ended is not None:
         history = replace(history, ended=round(ended.timestamp() * 1000))
-    style = _resource("report.css")
-    page = _template().render(
+    style = resource("report.css")
+    page = template("report.html", duration=duration, anchor=anchor, called=called).render(
         experiment=experiment,
         title=experiment.about or experiment.name,
         parts=parts,
@@ -159,7 +156,7 @@ def build_report(
         versions=_versions(parts),
         here=versions(),
         style=Markup(style),
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        style_hash=style_hash(style),
         changes=profile_key(experiment),
         command=_command(experiment, mixed),
     )
@@ -265,15 +262,3 @@ def _command(experiment: Experiment, mixed: bool) -> str:
 
 def _moment(milliseconds: int) -> str:
     return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _template() -> Any:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"duration": duration, "anchor": anchor, "called": called}
-    return environment.from_string(_resource("report.html"))
-
-
-def _resource(name: str) -> str:
-    return files("supclap_platform.results").joinpath("page", name).read_text("utf-8")

@@ -1,0 +1,45 @@
+"""A side of a comparison that is a trained model: measured on a test set, or as its run left it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from supclap.errors import InputError
+from supclap.run_files import MODEL, RESULT
+from supclap.storage import Folder
+from supclap.use_commands import open_clips, open_model
+from supclap_platform.ledger.ledger import read_ranks, read_result
+from supclap_platform.results.model_comparison import Scored
+
+INDEX = "model.json"  # of a model's folder
+
+
+def model_folder(text: str) -> Path | None:
+    """The model's folder that a text names, itself or by the folder of its run; None: neither."""
+    place = Path(text)
+    return next((one for one in (place, place / MODEL) if (one / INDEX).is_file()), None)
+
+
+def measured(text: str, folder: Path, data: str, split: str, code: tuple[str, ...]) -> Scored:
+    """The model on a split of a test set. Raises InputError."""
+    from supclap.queries import answers
+
+    model = open_model(folder, code)
+    clips = open_clips(data, split)
+    found = answers(model, clips)
+    return Scored(text, found.metrics, found.ranks, clips.content_hash, model.content_hash())
+
+
+def kept(text: str, folder: Path) -> Scored:
+    """What the model's run reports and keeps of its own test split.
+
+    Raises InputError: it lies beside no finished run.
+    """
+    run = Folder.at(folder.parent)
+    result = read_result(run, folder.parent.name)
+    if result is None:
+        raise InputError(
+            f"{text}: no finished run lies beside the model ({run.uri}/{RESULT}); --data FOLDER "
+            "measures both models on one test set"
+        )
+    return Scored(text, result.metrics, read_ranks(run, result), result.data)
