@@ -66,6 +66,8 @@ PARTS: dict[str, Callable[[RunConfig], bool]] = {
     "supclap.model.ced": lambda c: c.model.audio.name == "ced",
     "supclap.model.text": lambda c: c.model.text.name == "transformer",
     "supclap.model.sonar": lambda c: c.model.text.name == "sonar",
+    "supclap.model.hf.text": lambda c: c.model.text.name == "huggingface",
+    "supclap.model.hf.sentence": lambda c: c.model.text.name == "sentence_transformers",
 }
 # What they do cannot change a number: words, places, files as such, measuring, this module itself,
 # and the reading of a configuration, as a run is named by what it resolves to.
@@ -74,9 +76,11 @@ NO_EFFECT = {
     "supclap.config",
     "supclap.data.cache",
     "supclap.document",
+    "supclap.encoder_keys",
     "supclap.errors",
     "supclap.explaining",
     "supclap.feasibility",
+    "supclap.hub",
     "supclap.later_keys",
     "supclap.open_section",
     "supclap.overrides",

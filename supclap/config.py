@@ -31,6 +31,7 @@ from supclap import registry
 from supclap.document import read_document
 from supclap.errors import InputError
 from supclap.explaining import explain
+from supclap.hub import as_place
 from supclap.labels import check_label
 from supclap.later_keys import AsBefore, as_written
 from supclap.metric_names import own_names
@@ -192,10 +193,13 @@ class DataConfig(OpenSection):
         return self
 
 
-# Pretrained encoders, each with the files of the folder that holds it and sets its sizes.
+# Pretrained encoders, each with the files of the folder that holds it and sets its sizes; weights
+# that come in several forms are looked for where they are read.
 PRETRAINED = {
     "ced": ("config.json", "model.safetensors"),
     "sonar": ("config.json", "model.safetensors", "tokenizer.json"),
+    "huggingface": ("config.json",),
+    "sentence_transformers": ("modules.json",),
 }
 _FROM_SCRATCH = ("cnn", "transformer")
 
@@ -221,25 +225,47 @@ def original_checkpoint(folder: Path) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
-def _without_sizes(values: Any) -> Any:
-    """A pretrained encoder's values without those that its folder sets; of features, which have no
-    weights, those that say so.
+def is_pretrained(kind: str, name: str) -> bool:
+    """Whether a built-in encoder's weights and sizes come out of a folder."""
+    return name in PRETRAINED and name in registry.BUILT_IN[kind]
 
-    They are set aside rather than refused: a profile lays its encoder over a base whose own, from
-    scratch, has sizes.
+
+def _placed(kind: str, values: Any) -> Any:
+    """A pretrained encoder's values with its place, and without the sizes that its folder sets.
+
+    These are set aside rather than refused: a profile lays its encoder over a base whose own, from
+    scratch, has sizes. ``repo: NAME@REVISION`` becomes a folder (`supclap.hub`). Features, which
+    have no weights, are frozen.
     """
-    if not isinstance(values, Mapping) or values.get("name") not in (*PRETRAINED, FEATURES):
+    if not isinstance(values, Mapping):
         return values
-    kept = {k: v for k, v in values.items() if k not in ("width", "layers", "vocabulary")}
-    return {"freeze": True, **kept} if values["name"] == FEATURES else kept
+    sizes = ("width", "layers", "vocabulary")
+    if values.get("name") == FEATURES:
+        return {"freeze": True} | {k: v for k, v in values.items() if k not in sizes}
+    if not is_pretrained(kind, str(values.get("name"))):
+        return values
+    placed = {k: v for k, v in values.items() if k not in (*sizes, "repo")}
+    repo = values.get("repo")
+    if repo is not None:
+        if placed.get("folder") is not None:
+            both = "'folder' and 'repo' both say where the model lies; give one of them"
+            raise fault_of("repo", both, repo)
+        try:
+            placed["folder"] = as_place(str(repo))
+        except ValueError as error:
+            raise fault_of("repo", str(error), repo) from None
+    return placed
 
 
-def _check_folder(name: str, folder: str | None) -> None:
+def _check_folder(kind: str, name: str, folder: str | None) -> None:
     """An encoder that somebody else registered may do with a folder as it likes."""
-    if name in PRETRAINED and folder is None:
-        raise ValueError(f"{name} needs 'folder', where the pretrained model lies")
+    if is_pretrained(kind, name) and folder is None:
+        raise ValueError(
+            f"{name} needs 'folder', where the pretrained model lies, or 'repo', NAME@REVISION"
+        )
     if name in (*_FROM_SCRATCH, FEATURES) and folder is not None:
-        raise ValueError(f"'folder' goes with {' or '.join(PRETRAINED)}, not with {name}")
+        names = [one for one in registry.BUILT_IN[kind] if one in PRETRAINED]
+        raise ValueError(f"'folder' goes with {' or '.join(names)}, not with {name}")
 
 
 def _check_frozen(name: str, freeze: bool) -> None:
@@ -268,7 +294,7 @@ class AudioConfig(OpenSection):
     # Channels of the first stage (cnn, default 32) or size of a token (transformer, default 128).
     width: Size = 32
     layers: Size = 4
-    folder: Place | None = None  # ced: the pretrained model; its sizes are the folder's
+    folder: Place | None = None  # of a pretrained model; its sizes are the folder's
     freeze: bool = False
     head: Head = None  # null or "mlp": Linear-ReLU-Linear, as the paper has it
 
@@ -277,11 +303,11 @@ class AudioConfig(OpenSection):
     def _width_of_its_kind(cls, values: Any) -> Any:
         if isinstance(values, Mapping) and values.get("name") == "transformer":
             return {"width": 128, **values}
-        return _without_sizes(values)
+        return _placed("audio encoder", values)
 
     @model_validator(mode="after")
     def _folder_of_its_kind(self) -> AudioConfig:
-        _check_folder(self.name, self.folder)
+        _check_folder("audio encoder", self.name, self.folder)
         _check_frozen(self.name, self.freeze)
         return self
 
@@ -296,18 +322,18 @@ class TextConfig(OpenSection):
     width: Size = 128
     layers: Size = 2
     vocabulary: Size = 2000  # of the tokenizer trained on the captions
-    folder: Place | None = None  # sonar: the pretrained model; its sizes are the folder's
+    folder: Place | None = None  # of a pretrained model; its sizes are the folder's
     freeze: bool = False
     head: Head = None  # null or "mlp": Linear-ReLU-Linear, as the paper has it
 
     @model_validator(mode="before")
     @classmethod
     def _sizes_of_its_kind(cls, values: Any) -> Any:
-        return _without_sizes(values)
+        return _placed("text encoder", values)
 
     @model_validator(mode="after")
     def _folder_of_its_kind(self) -> TextConfig:
-        _check_folder(self.name, self.folder)
+        _check_folder("text encoder", self.name, self.folder)
         _check_frozen(self.name, self.freeze)
         return self
 

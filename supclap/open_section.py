@@ -16,9 +16,9 @@ from supclap.section import Section, unknown_keys
 class OpenSection(Section):
     """A section one of whose keys names a part (`supclap.registry`).
 
-    The own keys of a user's part are checked by that part's annotations and stand, with their
-    defaults filled in, among the section's: ``config.loss.beta``. They are thus a part of a run's
-    identity, as a built-in's are.
+    The own keys of a part are checked by that part's annotations (a built-in's: `registry.KEYS`)
+    and stand, with their defaults filled in, among the section's: ``config.loss.beta``. They are
+    thus a part of a run's identity.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -38,8 +38,8 @@ class OpenSection(Section):
     @classmethod
     def default_of_own(cls, name: str, key: str) -> Any:
         """What the part of that name says of a key of its own; None where it says nothing."""
-        part = registry.own(cls.names_part[1], name)
-        field = None if part is None else part.keys.model_fields.get(key)
+        keys = registry.keys_of(cls.names_part[1], name)
+        field = None if keys is None else keys.model_fields.get(key)
         return None if field is None else field.get_default(call_default_factory=True)
 
     @model_validator(mode="before")
@@ -60,8 +60,8 @@ class OpenSection(Section):
                 "comes from a file that 'code' names",
                 name,
             )
-        part = registry.own(kind, name)
-        keys = {} if part is None else part.keys.model_fields
+        own = registry.keys_of(kind, name)
+        keys = {} if own is None else own.model_fields
         taken = sorted((keys.keys() & cls.model_fields.keys()) - cls.for_the_part)
         if taken:
             raise _fault(
@@ -78,9 +78,9 @@ class OpenSection(Section):
         unknown = [name for name in given if name not in keys]
         if unknown:
             raise unknown_keys({name: given[name] for name in unknown}, {*cls.model_fields, *keys})
-        if part is None:
+        if own is None:
             return values
-        checked = part.keys.model_validate(given)  # a fault of it is one of this section's
+        checked = own.model_validate(given)  # a fault of it is one of this section's
         filled = {name: getattr(checked, name) for name in keys}
         return {**values, **filled}
 

@@ -41,6 +41,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "transformer": "supclap.model.text:TextTransformer",
         "sonar": "supclap.model.sonar:SONAR",
         "features": "supclap.model.given:GivenText",
+        "huggingface": "supclap.model.hf.text:HuggingFaceText",
+        "sentence_transformers": "supclap.model.hf.sentence:SentenceTransformer",
     },
     "head": {"mlp": "supclap.model.head:MLP"},
     "optimizer": {
@@ -57,6 +59,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "features": "supclap.data.features:open_features",
     },
     "metric": {"geometry": "supclap.evaluation.geometry:Geometry"},
+}
+# Built-in parts with keys of their own, each with the section of them.
+KEYS: dict[tuple[str, str], str] = {
+    ("text encoder", "huggingface"): "supclap.encoder_keys:Pooled",
+    ("text encoder", "sentence_transformers"): "supclap.encoder_keys:Prefixed",
 }
 
 
@@ -135,9 +142,26 @@ def class_of(kind: str, name: str) -> Callable[..., Any]:
     found = own(kind, name)
     if found is not None:
         return found.make
-    module, _, attribute = BUILT_IN[kind][name].partition(":")
-    made: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    made: Callable[..., Any] = _at(BUILT_IN[kind][name])
     return made
+
+
+def keys_of(kind: str, name: str) -> type[Section] | None:
+    """The section of a part's own keys; None of a built-in one that has none, or of nobody's.
+
+    Raises ValueError: an annotation that no key can have.
+    """
+    found = own(kind, name)
+    if found is not None:
+        return found.keys
+    place = KEYS.get((kind, name))
+    keys: type[Section] | None = None if place is None else _at(place)
+    return keys
+
+
+def _at(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def all_parts() -> list[Registered]:

@@ -20,6 +20,7 @@ from supclap.audio_library import torchaudio
 from supclap.config import AudioConfig, original_checkpoint
 from supclap.data.clips import SAMPLE_RATE
 from supclap.errors import InputError
+from supclap.hub import located
 from supclap.model.features import keep_out_of_state
 from supclap.model.pretrained import (
     CONFIG,
@@ -86,10 +87,10 @@ class CED(nn.Module):
 
     def __init__(self, config: AudioConfig, source: Source) -> None:
         super().__init__()
-        folder = Path(str(config.folder))
         if source.files:
             self.description, where = source.files[CONFIG], CONFIG
         else:
+            folder = located(str(config.folder), KEY)
             self.description, weights, place = _read(folder)
             described = (folder / CONFIG).is_file()
             where = str(folder / CONFIG if described else place)

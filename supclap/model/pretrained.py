@@ -109,9 +109,9 @@ def pour(weights: Mapping[str, Tensor], module: nn.Module, where: Path) -> None:
     """
     wanted = module.state_dict()
     faults = [
-        _listed("missing", sorted(wanted.keys() - weights.keys())),
-        _listed("unexpected", sorted(weights.keys() - wanted.keys())),
-        _listed(
+        listed("missing", sorted(wanted.keys() - weights.keys())),
+        listed("unexpected", sorted(weights.keys() - wanted.keys())),
+        listed(
             "of another shape",
             [
                 f"{name} {tuple(weights[name].shape)} for {tuple(value.shape)}"
@@ -128,6 +128,7 @@ def pour(weights: Mapping[str, Tensor], module: nn.Module, where: Path) -> None:
             value.copy_(weights[name])
 
 
-def _listed(fault: str, names: list[str], most: int = 3) -> str:
+def listed(fault: str, names: list[str], most: int = 3) -> str:
+    """``missing a, b, c and 4 more``; nothing of no names."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{fault} {', '.join(names[:most])}{more}" if names else ""

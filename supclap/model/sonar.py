@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from supclap.audio_library import torchaudio  # noqa: F401  transformers' own import would fail
 from supclap.config import TextConfig
 from supclap.errors import InputError
+from supclap.hub import located
 from supclap.model.pretrained import (
     CONFIG,
     WEIGHTS,
@@ -70,8 +71,9 @@ class SONAR(nn.Module):
 
     def __init__(self, config: TextConfig, source: Source) -> None:
         super().__init__()
-        folder = Path(str(config.folder))
+        folder = Path()
         if not source.files:
+            folder = located(str(config.folder), KEY)
             check_folder(folder, "sonar", KEY)
         self._files = {
             name: source.files.get(name) or read_file(folder / name) for name in (CONFIG, TOKENIZER)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from supclap.bounds import check_split
 from supclap.config import FEATURES, DataConfig, RunConfig, missing_from
 from supclap.errors import InputError, SettingError
 from supclap.feasibility import CELL
+from supclap.hub import files_read, in_hub, located
 from supclap.later_keys import identity_of
 from supclap.storage import is_folder
 from supclap.wording import one_line
@@ -64,8 +65,8 @@ def signature(config: RunConfig, workers: int = 1, content: Contents | None = No
         encoder = getattr(config.model, side)
         if encoder.folder is not None:
             key = f"model.{side}.folder"
-            values["model"][side]["folder"] = content.folder(encoder.folder, key)
-            missing = missing_from(encoder.name, Path(encoder.folder))
+            values["model"][side]["folder"] = content.encoder(encoder.folder, key)
+            missing = missing_from(encoder.name, located(encoder.folder, key))
             if missing is not None:
                 raise SettingError(key, f"{key}: {missing}")
     start = config.model.start
@@ -131,6 +132,16 @@ class Contents:
     def folder(self, path: str, key: str) -> str:
         """Of any folder: the names, sizes and small files' bytes of all that lies below it."""
         return self._once(("folder", path), lambda: _folder(Path(path), key))
+
+    def encoder(self, place: str, key: str) -> str:
+        """Of a pretrained encoder: its folder, or what of a repository's snapshot it reads."""
+        if not in_hub(place):
+            return self.folder(place, key)
+        try:
+            folder = located(place, key)
+        except InputError as error:
+            raise SettingError(key, f"{key}: {error}") from None
+        return self._once(("hub", place), lambda: _files(folder, files_read(folder)))
 
     def path(self, path: Path, key: str) -> str:
         """Of a folder as `folder` takes it, of a file its bytes. Raises SettingError."""
@@ -239,6 +250,15 @@ def _folder(path: Path, key: str) -> str:
         if file.suffix in (".json", ".csv", ".safetensors"):
             with open(file, "rb") as content:  # gigabytes, where it is a pretrained encoder
                 state.update(hashlib.file_digest(content, "sha256").digest())
+    return "content:" + state.hexdigest()[:16]
+
+
+def _files(folder: Path, files: Sequence[Path]) -> str:
+    state = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as content:
+            state.update(f"{file.relative_to(folder).as_posix()}\0".encode())
+            state.update(hashlib.file_digest(content, "sha256").digest())
     return "content:" + state.hexdigest()[:16]
 
 

@@ -1,0 +1,142 @@
+"""Where a pretrained encoder lies: a folder, or a repository of the Hugging Face hub.
+
+``repo: NAME@REVISION`` stands for ``folder: hf://NAME@REVISION``. Such a place is resolved by
+huggingface_hub into its own cache (``HF_HOME``), which locks what it downloads; what is there
+already is asked nothing more, so that a node resolves a revision once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+
+from supclap.errors import InputError
+from supclap.wording import gist, shown
+
+PREFIX = "hf://"
+# What an encoder reads. Weights in safetensors come first; where there are none, those that are
+# read as tensors alone.
+SMALL = ("*.json", "*.txt", "*.model", "*.jinja")
+SAFE, TENSORS = ("*.safetensors",), ("*.bin", "*.pt", "*.pth", "*.ckpt")
+# The same model for other programs.
+OTHERS = ("onnx/*", "openvino/*", "coreml/*", "tf_*", "rust_*", "flax_*", ".*", "*/.*")
+_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*")
+
+
+def as_place(repo: str) -> str:
+    """The place that ``repo: NAME@REVISION`` names. Raises ValueError: it is no such name."""
+    name, at, revision = repo.partition("@")
+    if not _NAME.fullmatch(name) or (at and not revision) or revision != revision.strip():
+        raise ValueError("expected NAME@REVISION, such as intfloat/e5-small-v2@COMMIT")
+    return PREFIX + repo
+
+
+def in_hub(place: str) -> bool:
+    """Whether a place is a repository's."""
+    return place.startswith(PREFIX)
+
+
+def located(place: str, key: str = "folder") -> Path:
+    """The folder of a place, downloaded where it is a repository's that is not in the cache.
+
+    Args:
+        key: of the configuration, for messages.
+
+    Raises:
+        InputError: no such repository or revision, one that must be asked for, or no network; it
+            says what to download.
+    """
+    if not in_hub(place):
+        return Path(place)
+    return _snapshot(place.removeprefix(PREFIX), key)
+
+
+def files_read(folder: Path) -> list[Path]:
+    """The files of a repository's snapshot that an encoder reads, by name: others may lie there
+    because another program has asked for them."""
+    for weights in (SAFE, TENSORS):
+        found = _matching(folder, weights)
+        if found:
+            return sorted([*_matching(folder, SMALL), *found])
+    return sorted(_matching(folder, SMALL))
+
+
+def _matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """As huggingface_hub chooses files: a star stands for folders too."""
+
+    def fits(name: str, patterns: Iterable[str]) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+    files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*")}
+    return [
+        f for n, f in files.items() if f.is_file() and fits(n, patterns) and not fits(n, OTHERS)
+    ]
+
+
+@cache
+def _snapshot(named: str, key: str) -> Path:
+    try:
+        folder = _fetched(named, (*SMALL, *SAFE))
+        if not _matching(folder, SAFE):
+            folder = _fetched(named, (*SMALL, *SAFE, *TENSORS))
+    except ImportError:
+        raise InputError(
+            f"{key}: {named} needs huggingface_hub; install it: pip install 'supclap[train]'"
+        ) from None
+    return folder
+
+
+def _fetched(named: str, patterns: tuple[str, ...]) -> Path:
+    """Raises InputError: neither in the cache nor to be had."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    name, _, revision = named.partition("@")
+
+    def fetched(local: bool) -> Path:
+        return Path(
+            snapshot_download(
+                name,
+                revision=revision or None,
+                allow_patterns=list(patterns),
+                ignore_patterns=list(OTHERS),
+                local_files_only=local,
+            )
+        )
+
+    command = f"hf download {name}" + (f" --revision {revision}" if revision else "")
+    try:
+        return fetched(local=True)
+    except LocalEntryNotFoundError:
+        pass
+    except HFValidationError as error:
+        raise InputError(f"{named}: is no name of a repository: {gist(error)}") from None
+    try:
+        return fetched(local=False)
+    except GatedRepoError:
+        raise InputError(
+            f"{named}: is given to those who have asked for it: accept its terms on "
+            f"https://huggingface.co/{name}, then `hf auth login`, then `{command}` on each node"
+        ) from None
+    except RevisionNotFoundError:
+        raise InputError(f"{named}: the repository has no revision {shown(revision)}") from None
+    except RepositoryNotFoundError:
+        raise InputError(
+            f"{named}: there is no such repository, or it is not shown without `hf auth login`"
+        ) from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise InputError(
+            f"{named}: is not in the cache of huggingface_hub, and cannot be downloaded from here "
+            f"({gist(error, 80)}); where there is a network: `{command}`, into the HF_HOME that "
+            "the run has; or download it with --local-dir FOLDER and give folder: FOLDER"
+        ) from None

@@ -1,0 +1,87 @@
+"""Models of transformers of random weights, each with a tokenizer trained on the spot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny_encoders import SENTENCES  # mends what transformers imports
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+}
+# By the type of model: what its description calls the sizes.
+TEXTS: dict[str, dict[str, Any]] = {
+    "bert": SMALL,
+    "roberta": SMALL | {"pad_token_id": 1},
+    "xlm-roberta": SMALL | {"pad_token_id": 1},
+    "mpnet": SMALL | {"pad_token_id": 1},
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48},
+    "modernbert": SMALL,
+    "t5": {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_ff": 48, "d_kv": 8},
+    "bart": {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 48},
+    "qwen2": SMALL | {"num_key_value_heads": 2},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
+}
+
+
+def make_text(folder: Path, kind: str, seed: int = 0, **changes: Any) -> Path:
+    """A folder as transformers writes one: description, weights, tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = word_tokenizer()
+    tokenizer.save_pretrained(folder)
+    sizes = TEXTS[kind] | {"vocab_size": len(tokenizer)} | changes
+    marks = {"pad_token_id": tokenizer.pad_token_id} | dict.fromkeys(
+        ("bos_token_id", "eos_token_id"), tokenizer.cls_token_id
+    )
+    config = AutoConfig.for_model(kind, **(marks | sizes))
+    save_random(AutoModel.from_config(config), folder, seed)
+    return folder
+
+
+def save_random(model: Any, folder: Path, seed: int = 0) -> None:
+    """Every weight drawn anew: biases and norms start at 0 and 1, and nothing would notice them."""
+    numbers = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for value in model.parameters():
+            near = 1.0 if value.ndim == 1 and bool((value == 1).all()) else 0.0
+            value.copy_(near + 0.2 * torch.randn(value.shape, generator=numbers))
+        for name, value in model.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                value.copy_(torch.rand(value.shape, generator=numbers) + 0.5)
+    model.save_pretrained(folder)
+
+
+def word_tokenizer(padding: str = "[PAD]") -> Any:
+    """Pieces of words, lower case, between two marks; the padding has number 1."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    marks = ["[UNK]", padding, "[CLS]", "[SEP]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=160, special_tokens=marks, show_progress=False)
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token=padding,
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_max_length=40,
+    )
+
+
+def write(path: Path, values: Any) -> None:
+    """A JSON file, with its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values), encoding="utf-8")
