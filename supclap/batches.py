@@ -6,7 +6,7 @@ alone, and any number of workers agrees on the batches without a word.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -157,17 +157,17 @@ class Batches:
         if pairs == "all":
             both = [(clip, c) for clip, kinds in enumerate(kinds_of) for c in _sorted(kinds)]
             self._clips = np.array([clip for clip, _ in both], dtype=np.int64)
-            self._choices = [[np.array([c])] for _, c in both]
+            choices = [[np.array([c])] for _, c in both]
         else:
             self._clips = np.arange(len(usable))
-            self._choices = kinds_of
+            choices = kinds_of
         rows = np.array([row for row, _ in usable], dtype=np.int64)
         self.clip_rows, self.clip_givers = rows, rows[givers]
         self._rows, self._givers = rows[self._clips], rows[givers][self._clips]
         self._order = HardNegatives(count=hard_negatives) if hard_negatives else order
         self._captions, self._labels, self._seconds = captions, labels, seconds
         self._epochs = epochs
-        self._pick = _PICK[multilingual]
+        self._choices = _Choices(choices, multilingual)
         self._seed = seed
         self._batch_size = batch_size
         self.clips = len(usable)
@@ -192,7 +192,7 @@ class Batches:
         draws = np.random.default_rng([self._seed, epoch, _CAPTION]).random((self.pairs, 2))
         for number in range(start, self.steps_per_epoch):
             chosen = order[number * self._batch_size : (number + 1) * self._batch_size]
-            captions = np.array([self._pick(self._choices[pair], *draws[pair]) for pair in chosen])
+            captions = self._choices.pick(chosen, draws[chosen])
             step = epoch * self.steps_per_epoch + number
             yield Batch(step, epoch, self._rows[chosen], captions, self._givers[chosen])
 
@@ -228,8 +228,8 @@ class Batches:
     def _known(self) -> TrainingPairs:
         """What an order is given."""
         said = [
-            tuple(self._captions[giver][c] for c in _sorted(kinds))
-            for giver, kinds in zip(self._givers, self._choices, strict=True)
+            tuple(self._captions[giver][c] for c in self._choices.of(pair))
+            for pair, giver in enumerate(self._givers)
         ]
         labels, seconds = self._labels, self._seconds
         return TrainingPairs(
@@ -252,26 +252,47 @@ def _sorted(kinds: list[np.ndarray]) -> np.ndarray:
     return np.sort(np.concatenate(kinds))
 
 
-def _one(kinds: list[np.ndarray], language: float, caption: float) -> int:
-    """One caption's index, by two numbers in [0, 1)."""
-    kind = kinds[int(language * len(kinds))]
-    return int(kind[int(caption * len(kind))])
+class _Choices:
+    """Which captions M pairs may take, and the choice among them by two numbers in [0, 1).
 
+    A pair has *kinds*, one for each language that its clip has, and of each kind some captions.
 
-def _each(kinds: list[np.ndarray], _: float, caption: float) -> list[int]:
-    """A caption's index in every language."""
-    return [_one([kind], 0.0, caption) for kind in kinds]
+    Args:
+        kinds: of each pair, the indices of the captions of each kind.
+        multilingual: what a pair takes: None, one caption of one kind; "kcl", one of each kind;
+            "cacl", one of the first kind and one of another.
+    """
 
+    def __init__(self, kinds: Sequence[Sequence[np.ndarray]], multilingual: str | None) -> None:
+        self._multilingual = multilingual
+        self._number = np.array([len(pair) for pair in kinds], dtype=np.int64)
+        self._first = np.cumsum(self._number) - self._number  # kind of each pair
+        every = [kind for pair in kinds for kind in pair]
+        self._captions = np.concatenate([np.zeros(0, np.int64), *every])
+        self._amount = np.array([len(kind) for kind in every], dtype=np.int64)
+        self._start = np.cumsum(self._amount) - self._amount
 
-def _first_and_other(kinds: list[np.ndarray], language: float, caption: float) -> list[int]:
-    """A caption's index in the first language, and in one of the others."""
-    first, *others = kinds
-    return [_one([first], 0.0, caption), _one(others, language, caption)]
+    def of(self, pair: int) -> np.ndarray:
+        """All captions that a pair may take, sorted."""
+        first = self._first[pair]
+        rows = range(first, first + self._number[pair])
+        found = [self._captions[self._start[k] : self._start[k] + self._amount[k]] for k in rows]
+        return np.sort(np.concatenate(found))
 
+    def pick(self, pairs: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """The captions of some pairs (N,), by draws (N, 2) for language and caption: (N,), or
+        (N, K) where a pair takes several."""
+        first, number, language = self._first[pairs], self._number[pairs], draws[:, 0]
+        if self._multilingual is None:
+            return self._one_of(first + (language * number).astype(np.int64), draws)
+        if self._multilingual == "kcl":
+            columns = [first + one for one in range(number[0])]
+        else:
+            columns = [first, first + 1 + (language * (number - 1)).astype(np.int64)]
+        return np.stack([self._one_of(kind, draws) for kind in columns], axis=1)
 
-# By the loss's ``multilingual``: how a clip's captions are chosen.
-_PICK: dict[str | None, Callable[[list[np.ndarray], float, float], int | list[int]]] = {
-    None: _one,
-    "kcl": _each,
-    "cacl": _first_and_other,
-}
+    def _one_of(self, kind: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """A caption of each kind, by the second draw."""
+        drawn = (draws[:, 1] * self._amount[kind]).astype(np.int64)
+        found: np.ndarray = self._captions[self._start[kind] + drawn]
+        return found

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from supclap.data.clips import SAMPLE_RATE
+from supclap.data.clips import SAMPLE_RATE, numbers_of
 from supclap.data.decode import decode
 from supclap.data.faults import Unreadable
 from supclap.data.sources.files import OTHER, READABLE, bad_name, no_file, walk
@@ -130,7 +130,7 @@ def search_index(
         raise InputError(f"k: expected at least 1, found {k}")
     table = _open(index, model)
     flat = pa.concat_arrays([chunk.flatten() for chunk in table.column("embedding").chunks])
-    embeddings = flat.to_numpy().reshape(len(table), -1)
+    embeddings = numbers_of(flat).reshape(len(table), -1)
     scores = embeddings @ model.encode_text(query, language)[0]
     # The last digit of an embedding depends on the batch it was computed in: it must not decide.
     order = np.argsort(-scores.round(DIGITS), kind="stable")

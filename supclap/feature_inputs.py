@@ -50,8 +50,7 @@ class FeatureInputs(SplitInputs):
         check_widths(clips, model)
         super().__init__(name, clips, model, languages, augmenter)
         self.level = "outputs"
-        numbers = [number for _, number, _ in self._chosen]
-        self._sentences = clips.sentences(self.caption_rows, numbers)
+        self._sentences = clips.sentences(self.caption_rows, self._numbers)
 
     @cached_property
     def first_clips(self) -> np.ndarray:

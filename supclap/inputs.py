@@ -53,11 +53,18 @@ class SplitInputs:
         languages: Sequence[str],
         augmenter: Augmenter | None = None,
     ) -> None:
-        self._chosen = captions_in(name, clips, languages)
+        chosen = captions_in(name, clips, languages)
         self.clips = clips
-        self.caption_rows = np.array([row for row, _, _ in self._chosen], dtype=np.int64)
-        self.caption_languages = [caption.language for _, _, caption in self._chosen]
-        self._place = {(row, number): place for place, (row, number, _) in enumerate(self._chosen)}
+        self.caption_rows = np.array([row for row, _, _ in chosen], dtype=np.int64)
+        self.caption_languages = [caption.language for _, _, caption in chosen]
+        self._texts = [caption.text for _, _, caption in chosen]
+        # Which caption of its clip each is; and by the clip's first caption and that number the
+        # place, as a dictionary of a large split would take more memory than its captions.
+        self._numbers = np.array([number for _, number, _ in chosen], dtype=np.int64)
+        amounts = np.array([len(said) for said in clips.captions], dtype=np.int64)
+        self._first = np.cumsum(amounts) - amounts
+        self._places = np.full(int(amounts.sum()), -1)
+        self._places[self._first[self.caption_rows] + self._numbers] = np.arange(len(chosen))
         self._model = model
         self._augmenter = augmenter
 
@@ -88,8 +95,7 @@ class SplitInputs:
         for batch in batches:
             mine = batch[part_of(len(batch), rank, size)]
             givers = np.repeat(mine.givers, mine.captions[:1].size or 1)
-            keys = zip(givers.tolist(), mine.captions.reshape(-1).tolist(), strict=True)
-            places = np.array([self._place[key] for key in keys])
+            places = self._places[self._first[givers] + mine.captions.reshape(-1)]
             if self._augmenter is None:
                 yield batch, (self.audio(mine.rows, mine.epoch), self.text(places))
             else:
@@ -126,7 +132,6 @@ class Inputs(SplitInputs):
     ) -> None:
         super().__init__(name, clips, model, languages, augmenter)
         with activity(f"tokenizing the captions of '{name}'"):
-            self._texts = [caption.text for _, _, caption in self._chosen]
             self._tokens = model.text.tokenize(self._texts, self.caption_languages)
         self._text_outputs = self._frozen_text(languages) if model.text.frozen else None
         too_long = bool((clips.lengths > model.samples).any())

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from supclap.code import own_code, version_of
 from supclap.data.cache import build_once, cache_folder
+from supclap.data.clips import numbers_of
 from supclap.errors import InputError
 from supclap.model.clap import CLAP, AudioTower, Tower
 from supclap.model.folder import content_hash
@@ -154,7 +155,7 @@ def _read(path: Path, count: int, width: int) -> np.ndarray:
             if not reader.schema.equals(_schema(width)):
                 raise ValueError("of another kind")
             batch = reader.get_batch(0)
-        outputs: np.ndarray = batch.column(0).values.to_numpy().reshape(count, width)
+        outputs: np.ndarray = numbers_of(batch.column(0).values).reshape(count, width)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise InputError(
             f"{path}: kept outputs of a frozen encoder cannot be read ({gist(error)}); delete the "

@@ -76,6 +76,31 @@ def test_languages_are_drawn_equally_whatever_their_number_of_captions() -> None
         assert abs(drawn[french] - 4000 / 6) < 120
 
 
+@pytest.mark.parametrize("multilingual", [None, "kcl", "cacl"])
+def test_captions_are_those_that_two_numbers_choose(multilingual: str | None) -> None:
+    """Pair by pair, as `Batches` says it: of n languages the one at n times the first number, of
+    its m captions the one at m times the second."""
+    numbers, languages = np.random.default_rng(3), ("eng", "fra", "deu")
+    clips = []
+    for _ in range(40):
+        said = [Caption("x", spoken) for spoken in languages for _ in range(numbers.integers(1, 5))]
+        clips.append([said[at] for at in numbers.permutation(len(said))])
+    batches = Batches(clips, languages, 8, 5, multilingual=multilingual)
+    for epoch in range(2):
+        draws = np.random.default_rng([5, epoch, 1]).random((40, 2))
+        for batch in batches.epoch(epoch):
+            for row, chosen in zip(batch.rows, batch.captions, strict=True):
+                own = [[i for i, c in enumerate(clips[row]) if c.language == s] for s in languages]
+                first, second = draws[row]
+                kinds = {
+                    None: [own[int(first * 3)]],
+                    "kcl": own,
+                    "cacl": [own[0], own[1:][int(first * 2)]],
+                }[multilingual]
+                expected = [kind[int(second * len(kind))] for kind in kinds]
+                assert np.ravel(chosen).tolist() == expected
+
+
 def test_a_clips_caption_does_not_depend_on_the_batch_size() -> None:
     def drawn(batch_size: int) -> dict[int, int]:
         made = Batches(captions(24, "eng", each=5), ["eng"], batch_size=batch_size, seed=7)

@@ -52,7 +52,7 @@ def test_what_is_prepared_is_what_the_table_says(tmp_path: Path, kind: str) -> N
             said += [("text_fra", "fra")] if line["text_fra"] else []
             assert [c.language for c in clips.captions[row]] == [lang for _, lang in said]
             assert clips.captions[row][0].text == line["caption1"]
-            places = clips.sentences(np.full(len(said), row), range(len(said)))
+            places = clips.sentences(np.full(len(said), row), np.arange(len(said)))
             read = clips.text_vectors(places).numpy()
             assert (read == text[[int(line[c]) for c, _ in said]].astype(np.float32)).all()
 
@@ -80,7 +80,7 @@ def test_without_a_column_of_rows_each_line_is_its_own_row(tmp_path: Path) -> No
     write(tmp_path, [["text"], ["2"], ["0"], ["1.0"]])
     clips = write_features(read_table(arrays_in(tmp_path)), tmp_path / "out").split("train")
     assert clips.clip_ids == ["0", "1", "2"]
-    read = clips.text_vectors(clips.sentences(np.arange(3), [0, 0, 0])).numpy()
+    read = clips.text_vectors(clips.sentences(np.arange(3), np.zeros(3, np.int64))).numpy()
     assert (read == np.eye(3)[[2, 0, 1]]).all()
     write(tmp_path, [["text"], ["2"], ["0"]])
     with pytest.raises(InputError, match=r"no column row.*2 lines and 3 rows"):

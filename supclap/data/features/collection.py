@@ -15,7 +15,6 @@ sounds, so that batches, noise, further test sets and metrics need not know whic
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from supclap.data.clips import Caption, Clip, Clips, Collection, captions_of
+from supclap.data.clips import Caption, Clip, Clips, Collection, captions_of, numbers_of
 from supclap.errors import InputError
 from supclap.regular import check_regular
 from supclap.storage import Folder
@@ -161,7 +160,7 @@ class FeatureClips(Clips):
         rows = [np.zeros(0, np.int64)]
         for chunk in table.column("captions").chunks:
             self.captions += captions_of(chunk)
-            rows.append(chunk.values.field("row").to_numpy())
+            rows.append(numbers_of(chunk.values.field("row")))
         self._sentences = np.concatenate(rows)  # of all captions, clip after clip
         self._first = np.cumsum([0] + [len(said) for said in self.captions])
         if len(self._sentences) and not 0 <= self._sentences.min() <= self._sentences.max() < len(
@@ -184,9 +183,9 @@ class FeatureClips(Clips):
         """(N,) clips -> (N, width) float32."""
         return _gathered(self._audio, rows)
 
-    def sentences(self, rows: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
+    def sentences(self, rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Captions, by clip and number there -> their sentences, (N,) int64."""
-        found: np.ndarray = self._sentences[self._first[rows] + np.asarray(numbers, np.int64)]
+        found: np.ndarray = self._sentences[self._first[rows] + numbers]
         return found
 
     def text_vectors(self, sentences: np.ndarray) -> Tensor:
