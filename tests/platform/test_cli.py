@@ -93,7 +93,7 @@ def test_every_help_ends_with_an_example_that_can_be_typed(name: str) -> None:
         ("train --learning-rate 1e-4", "; give --set optimizer.lr=1e-4"),
         (
             "train --seed 3",
-            "no option --seed; give --set seed=3; --seed is an option of supclap ev",
+            "no option --seed; give --set seed=3; --seed is an option of supclap pl",
         ),
         (
             "train --sides both",
@@ -107,7 +107,7 @@ def test_every_help_ends_with_an_example_that_can_be_typed(name: str) -> None:
         ("plan FILE --lr 1", "supclap plan has no option --lr; give --set optimizer.lr=1"),
         ("run FILE --gpu 1", "give --set resources.gpu=1"),
         ("run FILE --workers 2", "; give --set resources.workers=2; --workers is an option of su"),
-        ("run FILE --seed 3", "no option --seed; it is a key of the experiment file: 'seeds'"),
+        ("table FILE --seed 3", "no option --seed; it is a key of the experiment file: 'seeds'"),
         ("plan FILE --claims x", "it is a key of the experiment file: 'claims'"),
         ("plan FILE --mixed", "no option --mixed; --mixed is an option of supclap run, table, fig"),
         ("ui --address x", "no option --address; --address is an option of supclap run, submit"),

@@ -12,6 +12,7 @@ from rich.text import Text
 from supclap.events import EARLIER_NAMES
 from supclap.progress import activity
 from supclap.wording import counted, duration
+from supclap_platform.commands.only import Only, only_options
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.commands.plan_own import own_of_seeds
 from supclap_platform.experiment.cells import cells_of
@@ -38,32 +39,40 @@ _STYLES = {
 
 @click.command()
 @experiment_options
+@only_options
 @click.option("--at-once", type=click.IntRange(min=1), help="Cells side by side in the forecast.")
 @click.option(
     "--no-timing",
     is_flag=True,
     help="Time no steps where no finished cell says how long one takes: no first forecast.",
 )
-def plan(asked: Asked, at_once: int | None, no_timing: bool) -> None:
+def plan(asked: Asked, only: Only, at_once: int | None, no_timing: bool) -> None:
     """Show what FILE would run, what is done, and a forecast; start nothing."""
     with activity("reading the experiment and its results"):
         experiment, ledger = asked.open(announce=True)
-        made = make_plan(experiment, ledger)
+        only.check(experiment)
+        whole = make_plan(experiment, ledger)
+        only.refuse_nothing(whole)
+        made = only.of(whole)
         if made.to_run or experiment.search is not None:
             check_folders(experiment)
     first = None if no_timing else time_shapes(made, ledger)
     console = Console(soft_wrap=True, highlight=False)
     if experiment.search is not None:
         console.print(Text(search_line(experiment, ledger)))
-    for line in describe(made, forecast(made, ledger, at_once or places(made), first), ledger):
+    expected = forecast(made, ledger, at_once or places(made), first)
+    for line in describe(made, expected, ledger, whole):
         console.print(line)
-    if experiment.sequential:
+    left_out = only.left_out(whole, made)
+    if left_out:
+        console.print(Text(f"{left_out} of {counted(len(whole.to_run), 'run')} that are left"))
+    if experiment.sequential and not only:  # looks are of the whole
         from supclap_platform.commands.plan_looks import describe_looks, refuse_margins
         from supclap_platform.results.looks import left_at_worst
 
         worst = make_plan(left_at_worst(experiment, ledger), ledger)
-        whole = forecast(worst, ledger, at_once or places(worst), first)
-        for line in describe_looks(experiment, ledger, worst, whole):
+        most = forecast(worst, ledger, at_once or places(worst), first)
+        for line in describe_looks(experiment, ledger, worst, most):
             console.print(line)
         refuse_margins(experiment, ledger)  # at the end: what would do stands above
 
@@ -74,8 +83,10 @@ def places(plan: Plan) -> int:
     return max(1, int(cores() // max(need, 1e-9))) if need else 1
 
 
-def describe(plan: Plan, expected: Forecast, ledger: Ledger) -> Iterator[Text]:
-    """The plan as lines, coloured where the terminal can."""
+def describe(
+    plan: Plan, expected: Forecast, ledger: Ledger, whole: Plan | None = None
+) -> Iterator[Text]:
+    """The plan as lines, coloured where the terminal can. ``whole``: what it is a part of."""
     experiment = plan.experiment
     stages = sum(cell.variant == "init" for cell in plan.cells)
     count = counted(len(experiment.rows), "variant")
@@ -96,7 +107,7 @@ def describe(plan: Plan, expected: Forecast, ledger: Ledger) -> Iterator[Text]:
     yield Text(", ".join(f"{n} {status}" for status, n in counts if n))
     for name, own in own_of_seeds(experiment):
         yield Text(f"{name}{': ' if name else ''}each seed's own: {own}")
-    yield from _remarks(plan, ledger)
+    yield from _remarks(plan, ledger, whole or plan)
     yield Text(_forecast_line(expected))
 
 
@@ -132,7 +143,7 @@ def _parts(plan: Plan) -> Iterator[Text]:
     above: set[str] = set()
     width = max(len(part.name) for part in plan.experiment.parts)
     for part in plan.experiment.parts:
-        own = {cell.signature for cell in cells_of(part)}
+        own = {cell.signature for cell in cells_of(part)} & plan.statuses.keys()
         found = [plan.statuses[signature] for signature in own]
         line = Text(f"{part.name:<{width}}  {counted(len(own), 'run'):>9}: ")
         counts = [(status, found.count(status)) for status in Status if status in found]
@@ -144,13 +155,13 @@ def _parts(plan: Plan) -> Iterator[Text]:
         yield line
 
 
-def _remarks(plan: Plan, ledger: Ledger) -> Iterator[Text]:
+def _remarks(plan: Plan, ledger: Ledger, whole: Plan) -> Iterator[Text]:
     for part in plan.experiment.parts or (plan.experiment,):
         words = set(re.findall(r"[\w.]+", part.path.read_text(encoding="utf-8")))
         for earlier, today in EARLIER_NAMES.items():
             if earlier in words or any(word.endswith(f".{earlier}") for word in words):
                 yield Text(f"{part.path.name}: {earlier} is the earlier name of {today}", "yellow")
-        yield from (Text(line, "yellow") for line in _late(part, plan, ledger))
+        yield from (Text(line, "yellow") for line in _late(part, whole, ledger))
     yield from (Text(line, style="yellow") for line in stale_lines(plan.stale))
     # A remark: what is planned here may be meant for a cluster.
     unfit = misfit(plan.to_run, machine(plan.to_run))

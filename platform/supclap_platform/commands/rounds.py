@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from supclap_platform.commands.now import as_of_now
+from supclap_platform.commands.only import EVERYTHING, Only
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
@@ -33,8 +34,9 @@ def first_round(experiment: Experiment, ledger: Ledger) -> Round:
     return Round(make_plan(now, ledger), claims)
 
 
-def next_round(experiment: Experiment, ledger: Ledger) -> Round | None:
-    """What it lacks after a round: cells of the next look. None where there are none.
+def next_round(experiment: Experiment, ledger: Ledger, only: Only = EVERYTHING) -> Round | None:
+    """What it lacks after a round: cells of the next look. None where there are none, or none of
+    the part that is run: another process may run the rest.
 
     Cells that have failed are left to the next run, as in any grid, and with them those that start
     from them.
@@ -47,4 +49,4 @@ def next_round(experiment: Experiment, ledger: Ledger) -> Round | None:
     lost = {signature for signature, status in plan.statuses.items() if status in GIVEN_UP}
     kept = [cell for cell in cells if not {cell.signature, cell.start} & lost]
     found = Round(make_plan(now, ledger, cells=kept), claims)
-    return found if found.open else None
+    return found if Round(only.of(found.plan), claims).open else None

@@ -14,6 +14,7 @@ from supclap.errors import INTERRUPTED, STALE, InputError
 from supclap.progress import activity
 from supclap.waiting import clear
 from supclap.wording import counted
+from supclap_platform.commands.only import Only, only_options
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.commands.rounds import first_round, next_round
 from supclap_platform.commands.stale import RerunCommand, rerun_stale_option, with_reruns
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=RerunCommand)
 @experiment_options
+@only_options
 @click.option("--address", help="Ray cluster to join: auto or HOST:PORT. Default: an own Ray.")
 @click.option(
     "--cpus",
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
 )
 def run(
     asked: Asked,
+    only: Only,
     address: str | None,
     cpus: int | None,
     tracking_uri: str | None,
@@ -71,12 +74,13 @@ def run(
 ) -> None:
     """Run what FILE still lacks, then print its table. Run it again to go on after any stop."""
     experiment = asked.experiment(announce=True)
+    only.check(experiment)
     ledger = asked.ledger(writing=True)
     store = choose_store(
         tracking_uri, ledger.storage
     )  # a wrong URI is refused before anything starts
     console = Console(highlight=False)
-    if experiment.search is not None:
+    if experiment.search is not None and only.asks_for(experiment.search.rows):
         from supclap_platform.search.phase import run_search
 
         check_folders(experiment)
@@ -89,23 +93,25 @@ def run(
             raise SystemExit(code)
     whole = experiment
     now = first_round(whole, ledger)
-    plan, anew = with_reruns(now.plan, rerun_stale)
-    if plan.to_run:
+    only.refuse_nothing(now.plan)
+    plan, anew = with_reruns(now.plan, rerun_stale, only=only)
+    work = only.of(plan, anew)  # the plan stays whole: what is asked, shown and compared is
+    if work.to_run:
         check_folders(experiment)
-    to_come = _to_come(plan, ledger, rerun_stale)
-    _check_machine(to_come, address, cpus)
-    _refuse_mixture(to_come, ledger, mixed)
-    _head(plan, ledger, console)
+    to_come, again = _to_come(plan, anew, ledger, rerun_stale, only)
+    _check_machine(only.of(to_come, again), address, cpus)
+    _refuse_mixture(to_come, only.of(to_come, again), ledger, mixed)
+    _head(plan, work, only, ledger, console)
     code = 0
     with ExitStack() as stack:
         ray = stack.enter_context(ExitStack())
         executor, tracker = None, None
         while True:
             if now.claims:
-                console.print(look_line(now.claims, len(plan.to_run)), markup=False, soft_wrap=True)
-            if executor is None and (plan.to_run or plan.count(Status.RUNNING)):
+                console.print(look_line(now.claims, len(work.to_run)), markup=False, soft_wrap=True)
+            if executor is None and (work.to_run or work.count(Status.RUNNING)):
                 preload()
-                executor = _executor(ray, plan, ledger, address, cpus)
+                executor = _executor(ray, work, ledger, address, cpus)
             for signature in anew:  # nothing is taken away before Ray is there to make it anew
                 ledger.set_aside(signature)
             keep_code(whole, ledger)
@@ -118,18 +124,19 @@ def run(
             else:
                 tracker.widen(plan.experiment, plan.cells)
             if executor is not None:
-                code = drive(plan, ledger, executor, tracker, console, now.claims) or code
+                code = drive(work, ledger, executor, tracker, console, now.claims) or code
             stopped = code == INTERRUPTED or (executor is not None and executor.lost)
-            following = None if stopped else next_round(whole, ledger)
+            following = None if stopped else next_round(whole, ledger, only)
             if following is None:
                 break
             now = following
-            plan, anew = with_reruns(now.plan, rerun_stale, known=False)
+            plan, anew = with_reruns(now.plan, rerun_stale, known=False, only=only)
+            work = only.of(plan, anew)
         ray.close()
         if stopped:
             tracker.close("KILLED", tables_of(plan.experiment, ledger), patience=LAST_LOOK)
         else:
-            code = _end(plan, ledger, tracker, console, mixed, store, code)
+            code = _end(plan, work, ledger, tracker, console, mixed, store, code)
     if not code and plan.stale and not mixed:
         code = _only_old(plan, console)
     raise SystemExit(code)
@@ -137,6 +144,7 @@ def run(
 
 def _end(
     plan: Plan,
+    work: Plan,
     ledger: Ledger,
     tracker: Tracker,
     console: Console,
@@ -155,7 +163,7 @@ def _end(
         rest = "every cell's result is kept: make room, and the same command writes the rest"
         say_unwritten(own, error, rest, console)
         code = code or 1
-    code = code or (1 if plan.count(Status.DAMAGED) else 0)
+    code = code or (1 if work.count(Status.DAMAGED) else 0)
     tracker.close("FAILED" if code else "FINISHED", files)
     return code
 
@@ -185,20 +193,23 @@ def _sayer(console: Console) -> Callable[[str], None]:
     return say
 
 
-def _to_come(plan: Plan, ledger: Ledger, rerun_stale: tuple[str, ...]) -> Plan:
-    """The plan of all cells that can come to be needed, if no claim is decided before."""
+def _to_come(
+    plan: Plan, anew: list[str], ledger: Ledger, rerun_stale: tuple[str, ...], only: Only
+) -> tuple[Plan, list[str]]:
+    """The plan of all cells that can come to be needed, if no claim is decided before, and those of
+    them that are made anew."""
     if not plan.experiment.sequential:
-        return plan
+        return plan, anew
     from supclap_platform.results.looks import at_worst
 
-    return with_reruns(make_plan(at_worst(plan.experiment), ledger), rerun_stale)[0]
+    return with_reruns(make_plan(at_worst(plan.experiment), ledger), rerun_stale, only=only)
 
 
-def _refuse_mixture(plan: Plan, ledger: Ledger, mixed: bool) -> None:
+def _refuse_mixture(plan: Plan, work: Plan, ledger: Ledger, mixed: bool) -> None:
     """Before anything starts: after hours of training a table must not be refused."""
     if mixed or not plan.stale:
         return
-    to_run = {cell.signature for cell in plan.to_run}
+    to_run = {cell.signature for cell in work.to_run}
     for part in plan.experiment.parts or (plan.experiment,):
         cells = cells_of(part)
         new = [cell for cell in cells if cell.signature in to_run]
@@ -210,14 +221,15 @@ def _refuse_mixture(plan: Plan, ledger: Ledger, mixed: bool) -> None:
             )
 
 
-def _head(plan: Plan, ledger: Ledger, console: Console) -> None:
+def _head(plan: Plan, work: Plan, only: Only, ledger: Ledger, console: Console) -> None:
     experiment = plan.experiment
     old = plan.count(Status.STALE)
+    left_out = only.left_out(plan, work)
     console.print(
         f"{experiment.name}, profile {experiment.profile}: "
         f"{counted(len(plan.statuses), 'cell')}, "
-        f"{plan.count(Status.DONE)} done, {f'{old} stale, ' if old else ''}{len(plan.to_run)} to "
-        f"run; results in {ledger.storage.uri}",
+        f"{plan.count(Status.DONE)} done, {f'{old} stale, ' if old else ''}{len(work.to_run)} to "
+        f"run{f' ({left_out})' if left_out else ''}; results in {ledger.storage.uri}",
         soft_wrap=True,
         markup=False,
     )

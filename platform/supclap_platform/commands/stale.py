@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from supclap.errors import STALE, InputError, nearest
+from supclap.errors import STALE
+from supclap_platform.commands.only import EVERYTHING, Only, names_of, refuse_unknown
 from supclap_platform.experiment.cells import INIT, Cell
-from supclap_platform.experiment.columns import AT
 from supclap_platform.ledger.plan import Plan, Status
 from supclap_platform.ledger.staleness import Stale, stale_lines
 from supclap_platform.results.table import Table
@@ -56,7 +56,9 @@ def end_if_stale(tables: Iterable[Table], mixed: bool) -> None:
         raise SystemExit(STALE)
 
 
-def with_reruns(plan: Plan, rows: Sequence[str], known: bool = True) -> tuple[Plan, list[str]]:
+def with_reruns(
+    plan: Plan, rows: Sequence[str], known: bool = True, only: Only = EVERYTHING
+) -> tuple[Plan, list[str]]:
     """The plan with the stale cells of some rows to run, and the signatures of those.
 
     A stage that they start from comes with them where it is stale itself, and with it all that
@@ -64,6 +66,7 @@ def with_reruns(plan: Plan, rows: Sequence[str], known: bool = True) -> tuple[Pl
 
     Args:
         known: refuse rows that the plan does not have.
+        only: the part of the experiment whose cells they are.
 
     Raises:
         InputError: a row that the experiment does not have.
@@ -72,6 +75,8 @@ def with_reruns(plan: Plan, rows: Sequence[str], known: bool = True) -> tuple[Pl
     if known:
         _check_rows(plan, rows)
     chosen = {cell.signature for cell in stale if ALL in rows or _names(cell) & set(rows)}
+    if only and chosen:
+        chosen &= only.signatures(plan.experiment)
     stages = {cell.start for cell in stale if cell.signature in chosen}
     chosen |= {cell.signature for cell in stale if cell.signature in stages}
     chosen |= {cell.signature for cell in stale if cell.start in chosen}
@@ -91,21 +96,13 @@ def with_reruns(plan: Plan, rows: Sequence[str], known: bool = True) -> tuple[Pl
 def _check_rows(plan: Plan, rows: Sequence[str]) -> None:
     known = {name for cell in plan.cells for name in _names(cell)} - {INIT}
     for row in rows:
-        if row != ALL and row not in known:
-            names = list(dict.fromkeys(cell.variant for cell in plan.cells))
-            raise InputError(
-                f"{OPTION} {row}: {plan.experiment.path.name} has no such row"
-                f"{nearest(row, known)} (rows: {', '.join(names)})"
-            )
+        if row != ALL:
+            names = (cell.variant for cell in plan.cells)
+            refuse_unknown(OPTION, row, plan.experiment.path.name, known, names)
 
 
 def _names(cell: Cell) -> set[str]:
-    """What a cell's row may be called: in one group, in all, in a part of the experiment."""
-    variant = cell.variant
-    names = {variant, variant.partition(": ")[2] or variant}
-    if cell.group is not None:
-        names |= {name.rpartition(f"{AT}{cell.group}")[0] or name for name in names}
-    return names
+    return names_of(cell.variant, cell.group)
 
 
 def _spelled_out(args: Sequence[str]) -> list[str]:

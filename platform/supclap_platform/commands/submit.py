@@ -11,6 +11,7 @@ import click
 from supclap.errors import INTERRUPTED, InputError
 from supclap.overrides import parse_changes
 from supclap.secrets import has_secret, without_password
+from supclap_platform.commands.only import Only, only_options
 from supclap_platform.commands.options import file_options, show_code
 from supclap_platform.experiment.own_code import CodePolicy
 from supclap_platform.experiment.reader import load_experiment
@@ -20,6 +21,7 @@ from supclap_platform.running.submit import submit as submit_job
 
 @click.command()
 @file_options
+@only_options
 @click.option("--address", required=True, help="The cluster's dashboard, such as http://head:8265.")
 @click.option("--storage", help="Shared place of all results; default: the cluster's own setting.")
 @click.option("--tracking-uri", help="MLflow server; default: the cluster's own setting.")
@@ -34,6 +36,7 @@ def submit(
     profile: str,
     changes: tuple[str, ...],
     no_code: bool,
+    only: Only,
     storage: str | None,
     tracking_uri: str | None,
     variables: tuple[str, ...],
@@ -45,7 +48,8 @@ def submit(
     os.environ.update(env)  # the file may name them
     policy = CodePolicy(not no_code, announce=show_code)
     experiment = load_experiment(file, profile, parse_changes(changes), policy)
-    options = ["--profile", profile]
+    only.check(experiment)
+    options = ["--profile", profile, *only.words]
     options += [word for change in changes for word in ("--set", change)]
     # The cluster shows a job's command line to everyone, and so does the head's list of processes.
     for option, variable, uri in (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -58,6 +58,23 @@ class Plan:
         once = {cell.signature: cell for cell in reversed(self.cells) if self.status(cell) in left}
         cells = [cell for cell in self.cells if once.get(cell.signature) is cell]
         return sorted(cells, key=lambda cell: cell.start is not None)
+
+    def of(self, signatures: Collection[str]) -> Plan:
+        """The plan of some of its cells alone, and of the stages that they start from."""
+        kept = {*signatures}
+        kept |= {cell.start for cell in self.cells if cell.signature in kept and cell.start}
+        stale = (
+            replace(o, cells=tuple(c for c in o.cells if c.signature in kept)) for o in self.stale
+        )
+        return replace(
+            self,
+            cells=tuple(cell for cell in self.cells if cell.signature in kept),
+            statuses={s: status for s, status in self.statuses.items() if s in kept},
+            results={s: result for s, result in self.results.items() if s in kept},
+            leases={s: lease for s, lease in self.leases.items() if s in kept},
+            removed=(),
+            stale=tuple(one for one in stale if one.cells),
+        )
 
     def count(self, status: Status) -> int:
         """How many runs have the status; cells that share a run count once."""
