@@ -15,7 +15,7 @@ from supclap.data.clips import Clips
 from supclap.data.reading import RandomCrop, read_batch
 from supclap.duplicates import first_alike_clips, first_alike_texts
 from supclap.model.clap import CLAP, Level
-from supclap.model.frozen import frozen_outputs
+from supclap.model.frozen import first_alike_kept, frozen_outputs
 from supclap.model.tokens import Tokens
 from supclap.progress import activity
 from supclap.sets import captions_in
@@ -131,9 +131,15 @@ class Inputs(SplitInputs):
         augmenter: Augmenter | None = None,
     ) -> None:
         super().__init__(name, clips, model, languages, augmenter)
-        with activity(f"tokenizing the captions of '{name}'"):
-            self._tokens = model.text.tokenize(self._texts, self.caption_languages)
-        self._text_outputs = self._frozen_text(languages) if model.text.frozen else None
+        self._name = name
+        self._said = f"{clips.content_hash}-{'-'.join(languages)}"
+        self._text_outputs: np.ndarray | None = None
+        if model.text.frozen:  # tokens are made only where their outputs are not kept yet
+            self._text_outputs = frozen_outputs(
+                model.text, self._said, len(self._texts), lambda rows: self._tokens[list(rows)]
+            )
+        else:
+            _ = self._tokens
         too_long = bool((clips.lengths > model.samples).any())
         self._crops = crops if too_long and not model.audio.frozen else None
         self.level = "outputs" if model.audio.frozen else "features"
@@ -143,12 +149,36 @@ class Inputs(SplitInputs):
     @cached_property
     def first_clips(self) -> np.ndarray:
         """(N,) for each clip the first that sounds the same; rounding must not rank them."""
-        return first_alike_clips(self.clips, self._model.samples)
+        model, count = self._model, len(self.clips)
+
+        def find() -> np.ndarray:
+            return first_alike_clips(self.clips, model.samples)
+
+        if not model.audio.frozen:
+            return find()
+        return first_alike_kept(model.audio, self._heard, count, find)
 
     @cached_property
     def first_captions(self) -> np.ndarray:
         """(Q,) for each caption's place that of the first of the same tokens."""
-        return first_alike_texts(self._tokens)
+        model, count = self._model, len(self._texts)
+
+        def find() -> np.ndarray:
+            return first_alike_texts(self._tokens)
+
+        return (
+            first_alike_kept(model.text, self._said, count, find) if model.text.frozen else find()
+        )
+
+    @cached_property
+    def _tokens(self) -> Tokens:
+        with activity(f"tokenizing the captions of '{self._name}'"):
+            return self._model.text.tokenize(self._texts, self.caption_languages)
+
+    @property
+    def _heard(self) -> str:
+        """What of the clips a frozen encoder hears."""
+        return f"{self.clips.content_hash}-first-{self._model.samples}"
 
     def audio(self, rows: np.ndarray, epoch: int = 0) -> Tensor:
         """The clips in ``rows`` (n,) as `level` says: (n, ...), on the model's device."""
@@ -226,14 +256,9 @@ class Inputs(SplitInputs):
 
     def _frozen_audio(self) -> np.ndarray:
         clips, samples = self.clips, self._model.samples
-        content = f"{clips.content_hash}-first-{samples}"
         return frozen_outputs(
-            self._model.audio, content, len(clips), lambda rows: read_batch(clips, rows, samples)
-        )
-
-    def _frozen_text(self, languages: Sequence[str]) -> np.ndarray:
-        content = f"{self.clips.content_hash}-{'-'.join(languages)}"
-        tokens = self._tokens
-        return frozen_outputs(
-            self._model.text, content, len(tokens), lambda rows: tokens[list(rows)]
+            self._model.audio,
+            self._heard,
+            len(clips),
+            lambda rows: read_batch(clips, rows, samples),
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from supclap.config import RunConfig
 from supclap.data.clips import Clips
+from supclap.data.reading import read_batch
 from supclap.errors import InputError, nearest
 from supclap.evaluation.chance import chance_by_language
 from supclap.evaluation.collection import encode_clips
@@ -21,6 +23,8 @@ from supclap.events import LOW
 from supclap.inputs import SplitInputs
 from supclap.metric_names import find, own_names
 from supclap.model.clap import CLAP
+from supclap.model.frozen import ROWS as FROZEN_ROWS
+from supclap.model.frozen import frozen_outputs
 from supclap.progress import activity
 from supclap.sets import classifiable
 from supclap.workers import Workers
@@ -103,7 +107,9 @@ def measure_zero_shot(
     if len(labels) < 2:
         return {}
     with activity(f"measuring {prefix}zero-shot"):
-        local = encode_clips(model, clips, rows[workers.part(len(rows))])
+        mine = rows[workers.part(len(rows))]
+        encode = _encode_kept if model.audio.frozen else encode_clips
+        local = encode(model, clips, mine)
     audio = workers.gather(torch.from_numpy(local).to(workers.device), len(rows)).cpu().numpy()
 
     def figures() -> dict[str, float]:
@@ -112,6 +118,26 @@ def measure_zero_shot(
         return metrics | {f"chance.{prefix}{name}": value for name, value in chances.items()}
 
     return workers.from_first(figures)
+
+
+def _encode_kept(model: CLAP, clips: Clips, rows: Sequence[int]) -> np.ndarray:
+    """What `encode_clips` gives, to the bit: of a frozen encoder the outputs are kept, and it hears
+    them in the same company."""
+    heard = f"{clips.content_hash}-first-{model.samples}"
+    chosen = hashlib.sha256(np.array(rows, np.int64).tobytes()).hexdigest()
+    outputs = frozen_outputs(
+        model.audio,
+        f"{heard}-rows-{chosen}",
+        len(rows),
+        lambda some: read_batch(clips, [rows[at] for at in some], model.samples),
+    )
+    model.eval()
+    with torch.inference_mode():
+        found = [np.zeros((0, model.config.dim), np.float32)]
+        for start in range(0, len(rows), FROZEN_ROWS):
+            block = torch.from_numpy(outputs[start : start + FROZEN_ROWS].copy()).to(model.device)
+            found.append(model.audio(block, "outputs").cpu().numpy())
+    return np.concatenate(found)
 
 
 def chance(inputs: SplitInputs, prefix: str = "") -> dict[str, float]:

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import sys
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -236,11 +237,34 @@ class Collection:
                 f"{self.folder}: no split '{name}'; it has {', '.join(self.splits) or 'none'}"
             )
         path = self.folder / f"{name}.arrow"
-        clips = Clips(path, entry.hash, entry.words, self._remedy)
+        clips = _opened(path, entry, self._remedy)
         if len(clips) != entry.clips:
             why = f"{len(clips):,} clips, and {INDEX} says {entry.clips:,}"
             raise Damaged(str(path), why, self._remedy)
         return clips
+
+
+# The splits that this process has opened last, by what a file must have kept to be the same one:
+# runs that follow each other in a process mostly read the same data, and a small run would take
+# longer to open them than to train. Nobody changes an opened split.
+_open: OrderedDict[tuple[Any, ...], Clips] = OrderedDict()
+_OPEN_CLIPS = 12_000  # in all of them; larger splits are opened anew
+
+
+def _opened(path: Path, entry: _Split, remedy: str) -> Clips:
+    """A split's clips. Raises Damaged as `Clips`."""
+    try:
+        found = path.stat()
+    except OSError:  # said where it is read
+        return Clips(path, entry.hash, entry.words, remedy)
+    same = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    key = (str(path), *same, entry.hash, entry.words, remedy)
+    clips = _open.pop(key, None) or Clips(path, entry.hash, entry.words, remedy)
+    if len(clips) <= _OPEN_CLIPS:
+        _open[key] = clips
+        while sum(map(len, _open.values())) > _OPEN_CLIPS:
+            _open.popitem(last=False)
+    return clips
 
 
 def _read_index(folder: Path, remedy: str = INDEX_ANEW) -> _Index:

@@ -36,7 +36,7 @@ from supclap.user_code.identity import version_of_object
 from supclap.wording import gist
 
 ROWS = 64
-FILE = "outputs.arrow"
+FILE, ALIKE = "outputs.arrow", "alike.npy"
 
 
 def frozen_outputs(
@@ -68,13 +68,6 @@ def frozen_outputs(
     if not tower.frozen:
         raise ValueError("only a frozen encoder's outputs can be kept")
     width = int(tower.encoder.width)
-    identity = (
-        _encoder_hash(tower),
-        version_of(own_code().under("supclap.model") | _own_source(type(tower.encoder))),
-        content,
-        str(count),
-    )
-    key = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:24]
 
     def build(scratch: Path) -> None:
         raw = scratch / "outputs.raw"
@@ -93,8 +86,46 @@ def frozen_outputs(
 
     if count == 0:
         return np.zeros((0, width), np.float32)
-    folder = build_once(cache_folder() / "frozen" / key, build)
+    folder = build_once(_folder(tower, content, str(count)), build)
     return _read(folder / FILE, count, width)
+
+
+def first_alike_kept(
+    tower: Tower, content: str, count: int, find: Callable[[], np.ndarray]
+) -> np.ndarray:
+    """What ``find`` gives, once: for each of the ``count`` items of ``content`` the first one that
+    a frozen encoder is given alike, (count,) int64. To find it again, all would be read again.
+
+    Raises:
+        InputError: as `frozen_outputs`.
+    """
+
+    def build(scratch: Path) -> None:
+        np.save(scratch / ALIKE, find(), allow_pickle=False)
+
+    finding = version_of(own_code().under("supclap.duplicates"))
+    path = build_once(_folder(tower, content, str(count), ALIKE, finding), build) / ALIKE
+    try:
+        check_regular(path)
+        first: np.ndarray = np.load(path, allow_pickle=False)
+        if first.shape != (count,) or first.dtype != np.int64:
+            raise ValueError("of another kind")
+        if not ((first >= 0) & (first <= np.arange(count))).all():
+            raise ValueError("not what was found")
+    except (OSError, ValueError, EOFError) as error:
+        raise _unreadable(path, error) from None
+    return first
+
+
+def _folder(tower: Tower, *content: str) -> Path:
+    """Where in the cache lies what an encoder makes of ``content``."""
+    identity = (
+        _encoder_hash(tower),
+        version_of(own_code().under("supclap.model") | _own_source(type(tower.encoder))),
+        *content,
+    )
+    key = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:24]
+    return cache_folder() / "frozen" / key
 
 
 def frozen_hashes(model: CLAP) -> dict[str, str]:
@@ -157,11 +188,15 @@ def _read(path: Path, count: int, width: int) -> np.ndarray:
             batch = reader.get_batch(0)
         outputs: np.ndarray = numbers_of(batch.column(0).values).reshape(count, width)
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise InputError(
-            f"{path}: kept outputs of a frozen encoder cannot be read ({gist(error)}); delete the "
-            "folder of this file, and they are computed again"
-        ) from None
+        raise _unreadable(path, error) from None
     return outputs
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path}: kept outputs of a frozen encoder cannot be read ({gist(error)}); delete the "
+        "folder of this file, and they are computed again"
+    )
 
 
 def _schema(width: int) -> pa.Schema:

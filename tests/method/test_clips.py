@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,6 +134,35 @@ def test_a_split_replaced_halfway_is_not_taken_for_the_old_one(
     write_split(tmp_path, "x", "train", some(4))
     assert Collection(tmp_path).splits == ("train", "val")
     assert len(Collection(tmp_path).split("train")) == 4
+
+
+def test_a_split_is_opened_once_in_a_process_until_its_file_changes(tmp_path: Path) -> None:
+    write_split(tmp_path, "x", "train", some(3))
+    opened = Collection(tmp_path).split("train")
+    assert Collection(tmp_path).split("train") is opened
+    write_split(tmp_path, "x", "train", some(3, seed=1))
+    again = Collection(tmp_path).split("train")
+    assert again is not opened
+    assert same(again[0], some(1, seed=1)[0])
+    path = tmp_path / "train.arrow"
+    content = bytearray(path.read_bytes())
+    content[content.index(again.clip_ids[0].encode())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="altered"):
+        Collection(tmp_path).split("train")
+
+
+def test_no_more_splits_are_kept_open_than_a_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_OPEN_CLIPS", 5)
+    monkeypatch.setattr(module, "_open", OrderedDict())
+    sizes = {"a": 2, "b": 3, "c": 2, "large": 6}
+    for name, size in sizes.items():
+        write_split(tmp_path, "x", name, some(size))
+    for name in sizes:
+        Collection(tmp_path).split(name)
+    assert [len(clips) for clips in module._open.values()] == [3, 2]  # the last that fit
 
 
 def test_what_is_no_collection_is_told_in_one_line(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from supclap.config import ModelConfig
 from supclap.errors import InputError
 from supclap.model.clap import CLAP, build_model
-from supclap.model.frozen import frozen_outputs
+from supclap.model.frozen import first_alike_kept, frozen_outputs
 
 CAPTIONS = ["a dog barks", "rain falls softly", "a bell rings"]
 VALUES = {
@@ -108,6 +108,27 @@ def test_a_damaged_file_is_named(cache: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match=r"outputs\.arrow.*delete"):
         frozen_outputs(model_of().audio, "data", 7, Counted())
+
+
+def test_what_is_alike_is_found_once_for_an_encoder_and_a_damaged_file_is_named(
+    cache: Path,
+) -> None:
+    asked: list[str] = []
+
+    def find() -> np.ndarray:
+        asked.append("find")
+        return np.array([0, 0, 2], dtype=np.int64)
+
+    for _ in range(2):
+        assert first_alike_kept(model_of().text, "said", 3, find).tolist() == [0, 0, 2]
+    assert asked == ["find"]
+    first_alike_kept(model_of(seed=1).text, "said", 3, find)  # other words, maybe, are alike to it
+    first_alike_kept(model_of().text, "other", 3, find)
+    assert len(asked) == 3
+    for path in cache.rglob("alike.npy"):
+        np.save(path, np.array([0, 0, 3]))  # a later one cannot be the first
+    with pytest.raises(InputError, match=r"alike.npy: .*delete the folder of this file"):
+        first_alike_kept(model_of().text, "said", 3, find)
 
 
 def test_no_items() -> None:

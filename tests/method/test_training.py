@@ -17,12 +17,14 @@ from supclap.batches import Batches
 from supclap.config import RunConfig, SelectConfig
 from supclap.data.clips import Caption, Collection, write_split
 from supclap.errors import InputError
-from supclap.evaluation.collection import evaluate_retrieval, evaluate_zero_shot
+from supclap.evaluation.collection import encode_clips, evaluate_retrieval, evaluate_zero_shot
 from supclap.events import EpochEnded, Event, Finished, Started, from_line, to_line
 from supclap.inputs import Inputs
 from supclap.losses import build_loss
+from supclap.measurement import _encode_kept
 from supclap.model.clap import CLAP, build_model
 from supclap.optimization import learning_rate
+from supclap.sets import classifiable
 from supclap.storage import Folder
 from supclap.training import Progress, TrainingError, fit
 from supclap.workers import Value, Workers
@@ -265,6 +267,39 @@ def test_a_frozen_encoder_stays_as_it_was(data: Path, tmp_path: Path) -> None:
     for name, value in weights(tmp_path).items():
         same = torch.equal(value, model.state_dict()[name])
         assert same == ("encoder" in name), name
+
+
+@pytest.mark.heavy
+def test_what_frozen_encoders_hear_and_read_is_read_once_and_changes_no_number(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path / "cache"))
+    config = tiny_config(data, model__audio__freeze=True, model__text__freeze=True, epochs=1)
+    kept = Folder.at(tmp_path / "kept")
+    *_, first = fit(config, Folder.at(tmp_path / "first"))
+    # The same of sounds and tokens, as `supclap evaluate` measures it, in the same company.
+    model, events = supclap.load(tmp_path / "first" / "model"), Collection(data).split("events")
+    rows, _, _ = classifiable(events)
+    assert np.array_equal(_encode_kept(model, events, rows), encode_clips(model, events, rows))
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("all that a frozen encoder makes of this data is kept")
+
+    for name in (
+        "supclap.inputs.read_batch",
+        "supclap.measurement.read_batch",
+        "supclap.inputs.first_alike_clips",
+        "supclap.inputs.first_alike_texts",
+    ):
+        monkeypatch.setattr(name, never)
+    *_, second = fit(config, kept)
+    assert isinstance(first, Finished)
+    assert isinstance(second, Finished)
+    assert second.metrics == first.metrics
+    one, other = everything(Folder.at(tmp_path / "first")), everything(kept)
+    assert one.keys() == other.keys()
+    for name in ("ranks.npz", "model/weights.safetensors"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "kept" / name).read_bytes()
 
 
 @pytest.mark.heavy
