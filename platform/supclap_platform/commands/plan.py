@@ -19,7 +19,7 @@ from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.folders import check_folders
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.declared import late
-from supclap_platform.ledger.forecast import Forecast, forecast, time_shapes
+from supclap_platform.ledger.forecast import Forecast, Times, forecast, time_shapes
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan
 from supclap_platform.ledger.staleness import code_of_today, stale_lines
@@ -71,8 +71,8 @@ def plan(asked: Asked, only: Only, at_once: int | None, no_timing: bool) -> None
         from supclap_platform.results.looks import left_at_worst
 
         worst = make_plan(left_at_worst(experiment, ledger), ledger)
-        most = forecast(worst, ledger, at_once or places(worst), first)
-        for line in describe_looks(experiment, ledger, worst, most):
+        times = Times.of(worst, ledger, first)
+        for line in describe_looks(experiment, ledger, worst, times, at_once or places(worst)):
             console.print(line)
         refuse_margins(experiment, ledger)  # at the end: what would do stands above
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean as mean
 
 from supclap.errors import InputError
 from supclap.events import EpochEnded
@@ -66,31 +67,57 @@ def forecast(
     Args:
         first: for shapes of which no cell has finished (`time_shapes`).
     """
-    left = plan.to_run
-    seconds = _known(plan, ledger, {shape(cell) for cell in left})
-    guessed = dict(first.seconds) if first else {}
-    times: list[tuple[Cell, float]] = []
-    estimated: set[str] = set()
-    for cell in left:
-        form = shape(cell)
-        known = seconds.get(form)
-        if not known and form in guessed:
-            known = [guessed[form]]
-            estimated.add(cell.signature)
-        if known:
-            times.append((cell, sum(known) / len(known) * remaining(plan, cell, ledger)))
-    once = _once(left, first) if first and estimated else 0.0
-    return Forecast(
-        cells=len(left),
-        unknown=len(left) - len(times),
-        basis=sum(len(each) for each in seconds.values()),
-        worker_hours=sum(time * cell.resources.workers for cell, time in times) / 3600,
-        wall_seconds=once + _wall(times, at_once),
-        at_once=at_once,
-        estimated=len(estimated),
-        first=first,
-        once=once,
-    )
+    return Times.of(plan, ledger, first).forecast(plan.to_run, at_once)
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long the cells take that a plan has left, each by itself.
+
+    seconds: by signature; a cell without any basis is absent.
+    estimated: those that rest on timed steps.
+    """
+
+    seconds: Mapping[str, float]
+    estimated: frozenset[str]
+    basis: int  # finished cells that they rest on
+    first: Estimates | None
+
+    @classmethod
+    def of(cls, plan: Plan, ledger: Ledger, first: Estimates | None = None) -> Times:
+        """Those of a plan; ``first`` as `forecast` takes it."""
+        left = plan.to_run
+        finished = _known(plan, ledger, {shape(cell) for cell in left})
+        guessed = dict(first.seconds) if first else {}
+        seconds: dict[str, float] = {}
+        estimated: set[str] = set()
+        for cell in left:
+            form = shape(cell)
+            known = finished.get(form)
+            if not known and form in guessed:
+                known = [guessed[form]]
+                estimated.add(cell.signature)
+            if known:
+                seconds[cell.signature] = mean(known) * remaining(plan, cell, ledger)
+        basis = sum(len(each) for each in finished.values())
+        return cls(seconds, frozenset(estimated), basis, first)
+
+    def forecast(self, left: Sequence[Cell], at_once: int) -> Forecast:
+        """How long some of the cells take together."""
+        times = [(c, self.seconds[c.signature]) for c in left if c.signature in self.seconds]
+        estimated = [cell for cell in left if cell.signature in self.estimated]
+        once = _once(left, self.first) if self.first and estimated else 0.0
+        return Forecast(
+            cells=len(left),
+            unknown=len(left) - len(times),
+            basis=self.basis,
+            worker_hours=sum(time * cell.resources.workers for cell, time in times) / 3600,
+            wall_seconds=once + _wall(times, at_once),
+            at_once=at_once,
+            estimated=len(estimated),
+            first=self.first,
+            once=once,
+        )
 
 
 def _once(cells: Sequence[Cell], first: Estimates) -> float:

@@ -9,6 +9,7 @@ that is no number) waits where it is until that is mended, and holds up no other
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from supclap.wording import counted
@@ -28,16 +29,19 @@ from supclap_platform.results.statistics import step_down, summarise
 class Step:
     """A claim at one look: the mean of its values, its repeated interval, and the corrected p.
 
-    level: one-sided and of all looks, at which its own question was asked after the correction, and
-        the ``bound`` of |t| that it has there; None where two tests at once answer it.
+    t: of its own question, tested at ``level`` after the correction (one-sided, of all looks), for
+        which |t| has the ``bound``; ``edge``: how far that is from the null, in the metric's unit.
+        None where two tests at once answer the question, or the values had no spread.
     """
 
     seeds: int
     effect: float
     interval: tuple[float, float] | None
     corrected: float
+    t: float | None = None
     level: float | None = None
     bound: float | None = None
+    edge: float | None = None
 
 
 @dataclass
@@ -176,10 +180,20 @@ def left_at_worst(experiment: Experiment, ledger: Ledger) -> Experiment:
 
 
 def _reach(experiment: Experiment, course: Course, at_worst: bool = False) -> dict[str, int]:
+    claims = range(len(experiment.claims))
+    return reach_of(experiment, [course.seeds_for(claim, at_worst) for claim in claims])
+
+
+def reach_of(experiment: Experiment, seeds: Sequence[int]) -> dict[str, int]:
+    """Variant -> seeds that it is to have.
+
+    Args:
+        seeds: for each claim, how many it needs.
+    """
     reach: dict[str, int] = {}
-    for place, claim in enumerate(experiment.claims):
+    for claim, needed in zip(experiment.claims, seeds, strict=True):
         for name in claim.variants:
-            reach[name] = max(reach.get(name, 0), course.seeds_for(place, at_worst))
+            reach[name] = max(reach.get(name, 0), needed)
     return _closed(experiment, reach)
 
 
@@ -236,12 +250,14 @@ def _settle(standing: Standing, corrected: list[float], design: Design, claims: 
     standing.decided = case.p is not None and min(corrected) <= LEVEL
     if case.values:
         mean = summarise(case.values).mean
-        level = bound = None
-        if isinstance(case.test, MeanTest):
+        step = Step(len(case.values), mean, case.interval, min(corrected))
+        test = case.test
+        if isinstance(test, MeanTest):
             assert standing.look is not None
             p, own = standing.questions[0], corrected[0]
             factor = own / p if p > 0 and own < 1 else claims  # in the correction
             level = LEVEL / factor / 2
-            bound = design.bounds(level)[standing.look]
-        step = Step(len(case.values), mean, case.interval, min(corrected), level, bound)
+            bound, error = design.bounds(level)[standing.look], test.std / test.n**0.5
+            t = (test.mean - test.null) / error
+            step = replace(step, t=t, level=level, bound=bound, edge=bound * error)
         standing.path = (*standing.path, step)

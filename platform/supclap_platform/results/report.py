@@ -33,7 +33,10 @@ from supclap_platform.results.facts import Facts, RunFact, gather_facts, version
 from supclap_platform.results.fragment import as_html
 from supclap_platform.results.marks import interval
 from supclap_platform.results.pages import resource, style_hash, template
+from supclap_platform.results.paths import HEADS as STEPS
+from supclap_platform.results.paths import path_figure, rows_of
 from supclap_platform.results.pictures import Figure, pictures_of
+from supclap_platform.results.soonest import Rival
 from supclap_platform.results.verdict_formats import (
     HEADS,
     account_of,
@@ -152,6 +155,7 @@ def build_report(
         parts=parts,
         including=bool(experiment.parts),
         counts=_counts(parts),
+        steps=STEPS,
         cost=_cost(parts, history),
         versions=_versions(parts),
         here=versions(),
@@ -192,6 +196,9 @@ def _verdict(place: int, one: Verdict) -> dict[str, Any]:
         "outcome": str(one.outcome),
         "sign": SIGNS[one.outcome],
         "effect": cells["effect"],
+        "path": path_figure(one),
+        "steps": rows_of(one),
+        "rivals": [_rival(rival, one) for rival in one.rivals],
         "adjusted": "" if one.adjusted is None else cells["adjusted"],
         "interval": cells["95 % interval"],
         "p": cells["p"],
@@ -202,6 +209,15 @@ def _verdict(place: int, one: Verdict) -> dict[str, Any]:
         "drawn": interval(one),
         "account": account_of(one),
     }
+
+
+def _rival(rival: Rival, one: Verdict) -> list[str]:
+    """A row of the table on which metric would decide soonest."""
+    digits = max(2, rival.measure.decimals)
+    own = rival.measure.name == one.claim.metric
+    effect = f"{rival.effect:+.{digits}f}".replace("-", "−")
+    name = f"{rival.name} (the claim's own)" if own else rival.name
+    return [name, effect, f"{rival.spread:.{digits}f}", str(rival.seeds), rival.shown]
 
 
 def _counts(parts: Iterable[Chapter]) -> list[tuple[str, str, int]]:

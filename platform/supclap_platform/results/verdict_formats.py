@@ -155,11 +155,11 @@ def words_of(place: int, one: Verdict) -> list[str]:
     return [
         str(place),
         str(one.outcome),
-        NONE if one.effect is None else _number(one, one.effect, sign=True),
-        NONE if one.adjusted is None else _number(one, one.adjusted, sign=True),
-        _interval(one, one.interval),
-        _p(one.p),
-        _p(one.corrected),
+        NONE if one.effect is None else number_text(one, one.effect, sign=True),
+        NONE if one.adjusted is None else number_text(one, one.adjusted, sign=True),
+        interval_text(one, one.interval),
+        p_text(one.p),
+        p_text(one.corrected),
         _seeds(one),
         NONE if one.queries is None else str(one.queries),
         one.claim.text,
@@ -171,7 +171,7 @@ def account_of(one: Verdict) -> str:
     parts = [] if one.bound is None else [f"{one.measured} is claimed {_claimed(one, one.bound)}."]
     matters = matters_of(one)
     if matters is not None:
-        parts.append(f"Below {_number(one, matters)}, either way, it is negligible.")
+        parts.append(f"Below {number_text(one, matters)}, either way, it is negligible.")
     if one.outcome is Outcome.NEGLIGIBLE and not _around_zero(one):
         parts.append("It is certainly not zero all the same.")
     parts += _at_looks(one)
@@ -179,10 +179,10 @@ def account_of(one: Verdict) -> str:
         parts.append(f"Cannot be judged: {'; '.join(one.reasons)}.")
     parts += [f"Note: {remark}." for remark in one.remarks]
     if one.permutation is not None:
-        parts.append(f"Sign-flip permutation p {_p(one.permutation)}.")
+        parts.append(f"Sign-flip permutation p {p_text(one.permutation)}.")
     if one.wide is not None:
         over = "queries alone" if one.seeds < 2 else "seeds and queries"
-        parts.append(f"Interval over {over} {_interval(one, one.wide)}.")
+        parts.append(f"Interval over {over} {interval_text(one, one.wide)}.")
         if one.outcome is not Outcome.UNDECIDED and _reopens(one, *one.wide):
             parts.append("That interval leaves it open: other queries may say otherwise.")
     if seeds_to_decide(one):
@@ -206,15 +206,15 @@ def _at_looks(one: Verdict) -> Iterable[str]:
     if one.outcome is not Outcome.UNDECIDED:
         yield f"Decided at look {look.number} of {len(look.seeds)}, with {one.seeds} seeds."
         if one.adjusted is not None:
-            yield f"Adjusted for that, the effect is {_number(one, one.adjusted, sign=True)}."
+            yield f"Adjusted for that, the effect is {number_text(one, one.adjusted, sign=True)}."
     elif look.waiting:
         yield f"The next look is at {look.seeds[look.number or 0]} seeds."
     elif look.number == len(look.seeds):
         yield f"No look has decided it, up to {look.seeds[-1]} seeds."
     if look.path:
         steps = (
-            f"{step.seeds} seeds {_number(one, step.effect, sign=True)} "
-            f"{_interval(one, step.interval)}"
+            f"{step.seeds} seeds {number_text(one, step.effect, sign=True)} "
+            f"{interval_text(one, step.interval)}"
             for step in look.path
         )
         yield f"At the looks: {'; '.join(steps)}."
@@ -239,7 +239,7 @@ def _claimed(one: Verdict, bound: float) -> str:
     if isinstance(one.claim, Trend):
         return "below 0" if one.claim.way == "falls" else "above 0"
     if isinstance(one.claim, Within):
-        return f"within ±{_number(one, bound)} ({one.claim.percent:g} % of {one.claim.other})"
+        return f"within ±{number_text(one, bound)} ({one.claim.percent:g} % of {one.claim.other})"
     return f"above {bound:g}"
 
 
@@ -307,7 +307,7 @@ def _scopes(verdicts: Sequence[Verdict]) -> Iterable[str]:
         yield of + scope
 
 
-def _number(one: Verdict, value: float, sign: bool = False) -> str:
+def number_text(one: Verdict, value: float, sign: bool = False) -> str:
     """A number in the metric's unit; a slope needs significant digits, as it may be tiny."""
     digits = max(2, one.claim.measure.decimals)  # one more than a table has of ranks
     form = ".3g" if isinstance(one.claim, Trend) else f".{digits}f"
@@ -315,13 +315,15 @@ def _number(one: Verdict, value: float, sign: bool = False) -> str:
     return text.replace("-", "−") if sign else text
 
 
-def _interval(one: Verdict, ends: tuple[float, float] | None) -> str:
+def interval_text(one: Verdict, ends: tuple[float, float] | None) -> str:
+    """An interval in the metric's unit."""
     if ends is None:
         return NONE
-    return "[" + ", ".join(_number(one, end, sign=True) for end in ends) + "]"
+    return "[" + ", ".join(number_text(one, end, sign=True) for end in ends) + "]"
 
 
-def _p(value: float | None) -> str:
+def p_text(value: float | None) -> str:
+    """A p, four decimals."""
     if value is None:
         return NONE
     return "<0.0001" if value < 0.0001 else f"{value:.4f}"

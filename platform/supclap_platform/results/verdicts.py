@@ -24,6 +24,7 @@ from supclap_platform.results.looks import Step, walk, with_looks
 from supclap_platform.results.power import contrast_of, contrasts_of, seeds_needed
 from supclap_platform.results.scope import scope_of
 from supclap_platform.results.sequential import design_of
+from supclap_platform.results.soonest import Rival, rivals
 from supclap_platform.results.statistics import step_down, summarise
 from supclap_platform.results.table import Run
 
@@ -74,6 +75,7 @@ class Verdict:
     runs: tuple[tuple[str, Run], ...] = ()  # variant, run
     look: Look | None = None  # where seeds are added until the claims are decided
     adjusted: float | None = None  # the effect, where a look has decided it (`results.adjusted`)
+    rivals: tuple[Rival, ...] = ()  # metrics, by the seeds that they would take
     scope: str = ""  # what each seed has of its own, and what it speaks of
     late: tuple[str, ...] = ()  # what of it was declared after results; among the remarks too
 
@@ -144,7 +146,13 @@ def _sequential(experiment: Experiment, evidence: Evidence) -> tuple[Verdict, ..
             design = design_of(course.looks)
             remarks = (*remarks, *fragile(case, question, factor, design, standing.look))
         verdict = replace(verdict, look=look, remarks=remarks)
-        found.append(replace(verdict, adjusted=_adjusted(verdict, case, course.looks)))
+        found.append(
+            replace(
+                verdict,
+                adjusted=_adjusted(verdict, case, course.looks),
+                rivals=rivals(standing.claim, own, experiment.method, len(course.standings)),
+            )
+        )
     return tuple(found)
 
 
