@@ -66,6 +66,7 @@ PARTS: dict[str, Callable[[RunConfig], bool]] = {
     "supclap.model.ced": lambda c: c.model.audio.name == "ced",
     "supclap.model.text": lambda c: c.model.text.name == "transformer",
     "supclap.model.sonar": lambda c: c.model.text.name == "sonar",
+    "supclap.model.hf.audio": lambda c: c.model.audio.name == "huggingface",
     "supclap.model.hf.text": lambda c: c.model.text.name == "huggingface",
     "supclap.model.hf.sentence": lambda c: c.model.text.name == "sentence_transformers",
 }

@@ -28,3 +28,15 @@ class Prefixed(Section):
     """
 
     prefix: str | None = None
+
+
+class Heard(Section):
+    """Of an audio model that takes so many samples at once.
+
+    Attributes:
+        longer: what is heard of a longer clip: all of it in pieces side by side, the last one
+            ending where the clip ends, with the mean of their outputs ("windows"), or its beginning
+            ("cut").
+    """
+
+    longer: Literal["windows", "cut"] = "windows"

@@ -35,6 +35,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "cnn": "supclap.model.cnn:AudioCNN",
         "transformer": "supclap.model.audio_transformer:AudioTransformer",
         "ced": "supclap.model.ced:CED",
+        "huggingface": "supclap.model.hf.audio:HuggingFaceAudio",
         "features": "supclap.model.given:GivenAudio",
     },
     "text encoder": {
@@ -62,6 +63,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
 }
 # Built-in parts with keys of their own, each with the section of them.
 KEYS: dict[tuple[str, str], str] = {
+    ("audio encoder", "huggingface"): "supclap.encoder_keys:Heard",
     ("text encoder", "huggingface"): "supclap.encoder_keys:Pooled",
     ("text encoder", "sentence_transformers"): "supclap.encoder_keys:Prefixed",
 }

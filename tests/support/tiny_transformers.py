@@ -85,3 +85,107 @@ def write(path: Path, values: Any) -> None:
     """A JSON file, with its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(values), encoding="utf-8")
+
+
+VIEW: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+}
+# A front end of two convolutions: a state every 40 samples.
+LISTEN: dict[str, Any] = VIEW | {
+    "conv_dim": (16, 16),
+    "conv_stride": (10, 4),
+    "conv_kernel": (20, 8),
+    "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 4,
+    "vocab_size": 8,
+}
+SWIN: dict[str, Any] = {
+    "patch_embeds_hidden_size": 8,
+    "depths": [2, 1],
+    "num_attention_heads": [2, 4],
+    "hidden_size": 16,
+    "spec_size": 64,
+    "window_size": 4,
+    "num_mel_bins": 16,
+    "projection_dim": 8,
+}
+WORDS = SMALL | {"vocab_size": 20}
+# Kind, its sizes, its feature extractor, and that one's settings.
+SOUNDS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
+    "ast": (
+        "audio-spectrogram-transformer",
+        VIEW | {"max_length": 64, "num_mel_bins": 32},
+        "ASTFeatureExtractor",
+        {"max_length": 64, "num_mel_bins": 32},
+    ),
+    "clap": (
+        "clap",
+        {"audio_config": SWIN, "text_config": WORDS, "projection_dim": 8},
+        "ClapFeatureExtractor",
+        {"feature_size": 16, "max_length_s": 1, "truncation": "rand_trunc"},
+    ),
+    "clap fused": (
+        "clap",
+        {
+            "audio_config": SWIN | {"enable_fusion": True, "fusion_type": "aff_2d"},
+            "text_config": WORDS,
+            "projection_dim": 8,
+        },
+        "ClapFeatureExtractor",
+        {"feature_size": 16, "max_length_s": 1, "truncation": "fusion"},
+    ),
+    "whisper": (
+        "whisper",
+        {
+            "d_model": 32,
+            "encoder_layers": 2,
+            "decoder_layers": 1,
+            "encoder_attention_heads": 4,
+            "decoder_attention_heads": 4,
+            "encoder_ffn_dim": 48,
+            "decoder_ffn_dim": 48,
+            "max_source_positions": 50,
+            "max_target_positions": 8,
+            "num_mel_bins": 20,
+            "vocab_size": 30,
+            "pad_token_id": 0,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+            "decoder_start_token_id": 1,
+        },
+        "WhisperFeatureExtractor",
+        {"feature_size": 20, "chunk_length": 1},
+    ),
+    "wav2vec2-bert": (
+        "wav2vec2-bert",
+        VIEW | {"feature_projection_input_dim": 40, "conv_depthwise_kernel_size": 3},
+        "SeamlessM4TFeatureExtractor",
+        {"feature_size": 20, "num_mel_bins": 20, "stride": 2},
+    ),
+    **{
+        kind: (kind, LISTEN, "Wav2Vec2FeatureExtractor", {"do_normalize": True})
+        for kind in ("wav2vec2", "wav2vec2-conformer", "hubert", "wavlm", "unispeech-sat")
+    },
+    "data2vec-audio": (
+        "data2vec-audio",
+        LISTEN | {"conv_pos_kernel_size": 3, "num_conv_pos_embeddings": 2},
+        "Wav2Vec2FeatureExtractor",
+        {},
+    ),
+    "sew": ("sew", LISTEN | {"squeeze_factor": 2}, "Wav2Vec2FeatureExtractor", {}),
+}
+
+
+def make_sound(folder: Path, name: str, seed: int = 0) -> Path:
+    """A folder as transformers writes one: description, weights, feature extractor."""
+    import transformers
+
+    kind, sizes, extractor, settings = SOUNDS[name]
+    folder.mkdir(parents=True, exist_ok=True)
+    getattr(transformers, extractor)(**settings).save_pretrained(folder)
+    save_random(AutoModel.from_config(AutoConfig.for_model(kind, **sizes)), folder, seed)
+    return folder
