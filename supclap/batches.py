@@ -56,6 +56,8 @@ def part_of(length: int, rank: int, size: int) -> slice:
 def batches_of(config: RunConfig, train: Clips) -> Batches:
     """The batches of a run over the clips of its train split. Raises InputError as `Batches`."""
     data = config.data
+    if data.hard_negatives and train.widths is not None:
+        _check_words(train)
     return Batches(
         train.captions,
         data.languages,
@@ -72,6 +74,18 @@ def batches_of(config: RunConfig, train: Clips) -> Batches:
         epochs=config.epochs,
         source=f"split '{data.train}'",
     )
+
+
+def _check_words(train: Clips) -> None:
+    """Raises SettingError where features say nothing of the words of a caption."""
+    for clip_id, captions in zip(train.clip_ids, train.captions, strict=True):
+        if not all(caption.text for caption in captions):
+            key = "data.hard_negatives"
+            raise SettingError(
+                key,
+                f"{key}: captions are near each other by their words, and those of clip "
+                f"'{clip_id}' are not known; prepare the features with words (--words)",
+            )
 
 
 def order_of(config: RunConfig) -> BatchOrder | None:

@@ -135,6 +135,8 @@ class ArraysConfig(Section):
     # The column of the words of each column of ``texts``; null: found by the name
     words: dict[str, str] | None = None
     labels: tuple[str, ...] = ()  # columns with a label of the clip
+    # A CSV file of labels, each with its sentences as rows of ``text``, to classify by; null: none
+    classes: Place | None = None
     splits: tuple[str, ...] | None = None  # only these; null: all that the table has
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from supclap.data.clips import Clips
 from supclap.model.tokens import Tokens
 
-_PART = 1024  # samples by which clips are compared first; vectors that are read at once
+_PART = 1024  # samples by which clips are compared first
+_ROWS = 128  # vectors that are read at once
 
 
 def first_alike_texts(tokens: Tokens) -> np.ndarray:
@@ -56,8 +57,8 @@ def first_alike_vectors(gather: Callable[[np.ndarray], Tensor], rows: np.ndarray
     """
 
     def keys() -> Iterator[bytes]:
-        for start in range(0, len(rows), _PART):
-            block = gather(rows[start : start + _PART]).numpy() + 0.0  # -0.0 is 0.0
+        for start in range(0, len(rows), _ROWS):
+            block = gather(rows[start : start + _ROWS]).numpy() + 0.0  # -0.0 is 0.0
             yield from (hashlib.blake2b(row, digest_size=16).digest() for row in block)
 
     return _first(keys())

@@ -15,6 +15,7 @@ from supclap.data.clips import Clips
 from supclap.data.features import FeatureClips
 from supclap.duplicates import first_alike_vectors
 from supclap.errors import InputError
+from supclap.evaluation.zero_shot import unit_means
 from supclap.inputs import Fed, SplitInputs
 from supclap.model.clap import CLAP
 
@@ -88,7 +89,6 @@ def check_widths(clips: FeatureClips, model: CLAP) -> None:
         )
 
 
-@torch.inference_mode()
 def encode_features(
     model: CLAP, clips: Clips, languages: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -99,16 +99,45 @@ def encode_features(
         InputError: vectors of another width than the model takes.
     """
     inputs = FeatureInputs(clips.path.stem, clips, model, languages)
+    audio = _encoded(model, len(clips), lambda rows: model.audio(inputs.audio(rows), inputs.level))
+    text = _encoded(model, len(inputs.caption_rows), lambda rows: model.text(inputs.text(rows)))
+    return audio[inputs.first_clips], text[inputs.first_captions]
 
-    def encoded(count: int, encode: Callable[[np.ndarray], Tensor]) -> np.ndarray:
-        blocks = (np.arange(start, min(start + ROWS, count)) for start in range(0, count, ROWS))
-        return np.concatenate([encode(block).cpu().numpy() for block in blocks])
 
+def encode_vectors(model: CLAP, clips: Clips, rows: Sequence[int]) -> np.ndarray:
+    """Embeddings (N, d) of some clips of features. Raises InputError as `encode_features`."""
+    assert isinstance(clips, FeatureClips)
+    check_widths(clips, model)
+    chosen = np.asarray(rows, dtype=np.int64)
+
+    def heard(places: np.ndarray) -> Tensor:
+        return model.audio(clips.audio_vectors(chosen[places]).to(model.device), "outputs")
+
+    return _encoded(model, len(chosen), heard)
+
+
+def class_vectors(model: CLAP, clips: Clips, labels: Sequence[str]) -> np.ndarray:
+    """One unit vector per class, (L, d): the mean of the embeddings of its label's sentences."""
+    assert isinstance(clips, FeatureClips)
+    check_widths(clips, model)
+    of_labels = [clips.class_vectors(clips.classes[label]) for label in labels]
+    vectors = torch.cat(of_labels).to(model.device)
+    embedded = _encoded(model, len(vectors), lambda rows: model.text(vectors[rows]))
+    ends = np.cumsum([len(own) for own in of_labels])[:-1]
+    means = [own.astype(np.float64).mean(0) for own in np.split(embedded, ends)]
+    return unit_means(np.stack(means))
+
+
+@torch.inference_mode()
+def _encoded(model: CLAP, count: int, encode: Callable[[np.ndarray], Tensor]) -> np.ndarray:
+    """(count, d) embeddings without dropout, `ROWS` at a time; bounded memory however many."""
     training = model.training
     model.eval()
     try:
-        audio = encoded(len(clips), lambda rows: model.audio(inputs.audio(rows), inputs.level))
-        text = encoded(len(inputs.caption_rows), lambda rows: model.text(inputs.text(rows)))
+        blocks = [np.zeros((0, model.config.dim), np.float32)]
+        for start in range(0, count, ROWS):
+            rows = np.arange(start, min(start + ROWS, count))
+            blocks.append(encode(rows).cpu().numpy())
     finally:
         model.train(training)
-    return audio[inputs.first_clips], text[inputs.first_captions]
+    return np.concatenate(blocks)

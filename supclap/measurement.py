@@ -16,7 +16,7 @@ from supclap.data.clips import Clips
 from supclap.data.reading import read_batch
 from supclap.errors import InputError, nearest
 from supclap.evaluation.chance import chance_by_language
-from supclap.evaluation.collection import encode_clips
+from supclap.evaluation.collection import classes_of, encode_clips
 from supclap.evaluation.retrieval import MultilingualResult, retrieval_by_language
 from supclap.evaluation.zero_shot import classify
 from supclap.events import LOW
@@ -108,12 +108,13 @@ def measure_zero_shot(
         return {}
     with activity(f"measuring {prefix}zero-shot"):
         mine = rows[workers.part(len(rows))]
-        encode = _encode_kept if model.audio.frozen else encode_clips
+        keeps = model.audio.frozen and clips.widths is None  # features are outputs themselves
+        encode = _encode_kept if keeps else encode_clips
         local = encode(model, clips, mine)
     audio = workers.gather(torch.from_numpy(local).to(workers.device), len(rows)).cpu().numpy()
 
     def figures() -> dict[str, float]:
-        found, chances = classify(audio, named, labels, model.encode_text)
+        found, chances = classify(audio, named, labels, classes_of(model, clips, labels))
         metrics = {f"{prefix}{name}": value for name, value in found.metrics.items()}
         return metrics | {f"chance.{prefix}{name}": value for name, value in chances.items()}
 

@@ -154,11 +154,11 @@ def check_selection(metric: str, languages: Sequence[str], name: str, clips: Cli
 def classifiable(clips: Clips) -> tuple[list[int], list[str], list[str]]:
     """Of the clips with exactly one label: their rows, their labels, and the classes, sorted.
 
-    None of features: nothing encodes the words of a label.
+    Of features those whose label has sentences: nothing encodes its words.
     """
-    if clips.widths is not None:
-        return [], [], []
     rows = [row for row, labels in enumerate(clips.labels) if len(labels) == 1]
+    if clips.classes is not None:
+        rows = [row for row in rows if clips.labels[row][0] in clips.classes]
     truth = [clips.labels[row][0] for row in rows]
     return rows, truth, sorted(set(truth))
 

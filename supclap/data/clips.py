@@ -16,7 +16,7 @@ import json
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -75,9 +75,11 @@ class Clips:
     Attributes:
         widths: None; of precomputed features (`supclap.data.features`), which are no sounds, the
             numbers of an audio vector and of a text vector.
+        classes: None; of precomputed features the labels that have sentences.
     """
 
     widths: tuple[int, int] | None = None
+    classes: Mapping[str, Any] | None = None
 
     def __init__(self, path: Path, content_hash: str, words: str = "", remedy: str = ANEW) -> None:
         """``words``: what `_hash_of_words` gave when the file was written; "": not known.

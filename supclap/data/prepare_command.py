@@ -46,6 +46,11 @@ from supclap.progress import Doing, activity, relay
     help="features: the column of a column's words, as text1=caption1.  [default: by the name]",
 )
 @click.option("--labels", metavar="COLUMNS", help="features: columns with a label of the clip.")
+@click.option(
+    "--classes",
+    metavar="CSV",
+    help="features: labels with the rows of T.npy that say them, to classify by.",
+)
 @click.option("--seconds", type=float, help="Keep so much of each clip.  [default: all]")
 @click.option(
     "--code",
@@ -76,6 +81,7 @@ def prepare_command(
     texts: str | None,
     words: str | None,
     labels: str | None,
+    classes: str | None,
     seconds: float | None,
     code: tuple[str, ...],
     changes: tuple[str, ...],
@@ -93,7 +99,7 @@ def prepare_command(
     file with a line for each clip.
     """
     given = {"--audio": audio, "--text": text, "--texts": texts}
-    given |= {"--words": words, "--labels": labels}
+    given |= {"--words": words, "--labels": labels, "--classes": classes}
     if name == FEATURES:
         others: dict[str, object] = {"--source": source, "--into": into, "--code": code}
         others |= {"--languages": languages, "--seconds": seconds, "--set": changes}

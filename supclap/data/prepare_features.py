@@ -38,6 +38,7 @@ def prepare_features(
     values["texts"] = _texts(given["--texts"])
     values["words"] = _pairs(given["--words"], "--words")
     values["labels"] = _listed(given["--labels"])
+    values["classes"] = given["--classes"]
     values["splits"] = list(splits) or None
     try:
         arrays = ArraysConfig.model_validate(values)
@@ -93,6 +94,12 @@ def _print(table: FeatureTable, out: Path) -> None:
     for kind, count in zip(("audio", "text"), table.unused, strict=True):
         if count:
             notes.append(f"{counted(count, 'row')} of the {kind} array not used")
+    if table.classes:
+        notes.append(f"{counted(len(table.classes), 'class', 'classes')} with sentences")
+        named = {label for clips in table.clips.values() for clip in clips for label in clip.labels}
+        without = len(named - table.classes.keys())
+        if without:
+            notes.append(f"{counted(without, 'label')} of clips without one")
     silent = sum(not clip.sentences for clips in table.clips.values() for clip in clips)
     if silent:
         notes.append(f"{counted(silent, 'clip')} without a caption")

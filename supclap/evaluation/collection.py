@@ -14,7 +14,7 @@ from supclap.duplicates import first_alike_clips, first_alike_texts
 from supclap.errors import InputError
 from supclap.evaluation.chance import chance_by_language
 from supclap.evaluation.retrieval import MultilingualResult, retrieval_by_language
-from supclap.evaluation.zero_shot import TEMPLATES, ZeroShotResult, classify
+from supclap.evaluation.zero_shot import TEMPLATES, ZeroShotResult, class_embeddings, classify
 from supclap.model.clap import CLAP
 from supclap.progress import activity
 from supclap.sets import classifiable
@@ -96,22 +96,20 @@ def evaluate_zero_shot(
     The classes are the labels that occur in the split, in alphabetical order.
 
     Raises:
-        InputError: fewer than two classes, or features.
+        InputError: fewer than two classes; of features, a class counts where sentences of its
+            label were prepared.
     """
-    if clips.widths is not None:
-        raise InputError(
-            f"{clips.path}: holds features, and none of the words of a label; zero-shot "
-            "classification needs sounds and a text encoder"
-        )
+    check_kind(model, clips)
     rows, named, labels = classifiable(clips)
     if len(labels) < 2:
         raise InputError(
             f"{clips.path}: zero-shot classification needs clips of at least two classes with one "
             f"label each, found {len(rows)} clips of {len(labels)}"
+            + ("" if clips.widths is None else " (with sentences of the label: --classes)")
         )
-    encode_text = partial(model.encode_text, language=language)
     sounds = encode_clips(model, clips, rows)
-    result, chance = classify(sounds, named, labels, encode_text, templates)
+    classes = classes_of(model, clips, labels, templates, language)
+    result, chance = classify(sounds, named, labels, classes)
     return ZeroShotReport(result, chance, len(rows), len(clips) - len(rows))
 
 
@@ -129,8 +127,28 @@ def check_kind(model: CLAP, clips: Clips) -> None:
         )
 
 
+def classes_of(
+    model: CLAP,
+    clips: Clips,
+    labels: Sequence[str],
+    templates: Sequence[str] = TEMPLATES,
+    language: str = "eng",
+) -> np.ndarray:
+    """One unit vector per class, (L, d): of the labels in the templates; of features, which hold
+    the sentences of their labels, of these."""
+    if clips.widths is not None:
+        from supclap.feature_inputs import class_vectors
+
+        return class_vectors(model, clips, labels)
+    return class_embeddings(partial(model.encode_text, language=language), labels, templates)
+
+
 def encode_clips(model: CLAP, clips: Clips, rows: Sequence[int]) -> np.ndarray:
     """Embeddings (N, d) of some clips; bounded memory however many there are."""
+    if clips.widths is not None:
+        from supclap.feature_inputs import encode_vectors
+
+        return encode_vectors(model, clips, rows)
     found = [np.zeros((0, model.config.dim), np.float32)]
     with activity("encoding the clips", len(rows), "clips") as done:
         for start in range(0, len(rows), CLIPS_AT_ONCE):

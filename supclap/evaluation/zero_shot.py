@@ -60,7 +60,11 @@ def class_embeddings(
     """
     texts = [text for label in labels for text in prompts(label, templates)]
     embedded = np.asarray(encode_text(texts), dtype=np.float64)
-    means = embedded.reshape(len(labels), len(templates), -1).mean(1)
+    return unit_means(embedded.reshape(len(labels), len(templates), -1).mean(1))
+
+
+def unit_means(means: np.ndarray) -> np.ndarray:
+    """(L, d) means of unit vectors -> the same at length 1, in float64."""
     lengths = np.linalg.norm(means, axis=1, keepdims=True)
     unit: np.ndarray = means / np.maximum(lengths, np.finfo(np.float64).tiny)
     return unit
@@ -70,21 +74,19 @@ def classify(
     audio: np.ndarray,
     named: Sequence[str],
     labels: Sequence[str],
-    encode_text: Callable[[list[str]], np.ndarray],
-    templates: Sequence[str] = TEMPLATES,
+    classes: np.ndarray,
 ) -> tuple[ZeroShotResult, dict[str, float]]:
     """Clips put into the classes that their labels name, and what guessing scores there.
 
     Args:
         audio: (N, d) embeddings.
         named: N labels, those of the clips.
-        labels: the L classes.
-        encode_text: as `class_embeddings` takes it.
+        labels: of the L classes.
+        classes: (L, d) embeddings, as `class_embeddings` gives them.
 
     Returns:
         the result, and chance under the names of its metrics.
     """
-    classes = class_embeddings(encode_text, labels, templates)
     truth = [labels.index(label) for label in named]
     result = zero_shot(audio, truth, classes, labels)
     return result, dict.fromkeys(result.metrics, 100 / len(labels))

@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import csv
 import json
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_features import AUDIO, TEXT, features_config, make_features
+from tiny_features import (
+    AUDIO,
+    TEXT,
+    arrays_in,
+    features_config,
+    make_arrays,
+    make_features,
+)
 from tiny_run import everything, make_collection
 from torch import nn
 
 import supclap
+from supclap import registry
+from supclap.augmenting import augmenter_of
+from supclap.batches import batches_of
 from supclap.config import RunConfig, parse_config
 from supclap.data.clips import Collection
 from supclap.data.features import FeatureCollection
+from supclap.data.features.table import read_table
+from supclap.data.features.writing import write_features
 from supclap.errors import InputError
 from supclap.evaluation.collection import evaluate_retrieval, evaluate_zero_shot
 from supclap.events import EpochEnded, Finished, Started
+from supclap.feasibility import check_data, check_run
+from supclap.held_out import inputs_of
 from supclap.model.clap import CLAP, build_model
+from supclap.parts import Augmentation, register
 from supclap.progress import STEPS, Doing, listening
 from supclap.storage import Folder
 from supclap.training import fit
@@ -209,6 +226,31 @@ def test_further_test_sets_are_features_too(place: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.heavy
+def test_clips_are_classified_by_the_sentences_of_their_labels(tmp_path: Path) -> None:
+    make_arrays(tmp_path / "arrays")
+    classes = str(tmp_path / "arrays" / "kinds.csv")
+    folder = make_features(tmp_path, labels=["kind"], classes=classes).folder
+    config = features_config(folder, also={"kinds": {"split": "test"}})
+    events = list(fit(config, Folder.at(tmp_path / "run")))
+    model = supclap.load(tmp_path / "run" / "model")
+    audio, text = heads_of(model)
+    lines = [n for n in lines_of(tmp_path, "test") if n["kind"] in ("cat", "dog")]
+    with torch.no_grad():
+        heard = audio(array_of(tmp_path, "audio")[[int(line["row"]) for line in lines]])
+        read = text(array_of(tmp_path, "text"))
+        dog = F.normalize((read[5] + read[39]) / 2, dim=0)
+        taken = ["dog" if sound @ dog > sound @ read[6] else "cat" for sound in heard]
+    right = [kind == line["kind"] for kind, line in zip(taken, lines, strict=True)]
+    found = evaluate_zero_shot(model, FeatureCollection(folder).split("test"))
+    assert found.result.metrics["zero_shot.accuracy"] == pytest.approx(100 * np.mean(right))
+    assert found.left_out == len(lines_of(tmp_path, "test")) - len(lines)
+    assert isinstance(events[-1], Finished)
+    assert events[-1].metrics["also.kinds.zero_shot.accuracy"] == pytest.approx(
+        found.result.metrics["zero_shot.accuracy"]
+    )
+
+
+@pytest.mark.heavy
 def test_arrays_and_the_folder_made_of_them_are_the_same_run(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,7 +279,7 @@ def test_what_features_have_not_is_refused(place: Path, tmp_path: Path) -> None:
     test = FeatureCollection(place / "prepared").split("test")
     with pytest.raises(InputError, match="no sound to hear"):
         test.audio(0)
-    with pytest.raises(InputError, match="zero-shot"):
+    with pytest.raises(InputError, match=r"zero-shot.*--classes"):
         evaluate_zero_shot(model, test)
 
 
@@ -258,3 +300,130 @@ def test_settings_that_do_not_go_with_features(
 ) -> None:
     with pytest.raises(InputError, match=said):
         features_config(place / "prepared", **changes)
+
+
+@pytest.mark.parametrize("multilingual", [None, "kcl"])
+def test_what_workers_are_fed_is_the_global_batch(place: Path, multilingual: str | None) -> None:
+    """Each worker's part, row by row, is what the table says, by noisy captions too."""
+    languages = ["eng"] if multilingual is None else ["eng", "fra"]
+    config = features_config(
+        place / "prepared",
+        data__noise=0.3,
+        data__languages=languages,
+        loss__multilingual=multilingual,
+        batch_size=7,
+    )
+    train = FeatureCollection(place / "prepared").split("train")
+    model = build_model(config.model, [], 10.0, 0, (AUDIO, TEXT))
+    inputs = inputs_of("train", train, model, languages)
+    lines = lines_of(place, "train")
+    sounds, sentences = array_of(place, "audio"), array_of(place, "text")
+    batches = list(batches_of(config, train).epoch(1))
+    parts = [list(inputs.feed(batches, rank, 3)) for rank in range(3)]
+    assert len(batches) == 3
+    for step, batch in enumerate(batches):
+        fed = [part[step][1] for part in parts]
+        heard = torch.cat([audio for audio, _ in fed])
+        read = torch.cat([text for _, text in fed if isinstance(text, torch.Tensor)])
+        rows = [int(lines[row]["row"]) for row in batch.rows]
+        assert torch.equal(heard, sounds[rows])
+        said = []
+        for giver, numbers in zip(batch.givers, batch.captions, strict=True):
+            columns = [c for c in ("text1", "text2", "text_fra") if lines[giver][c]]
+            said += [int(lines[giver][columns[n]]) for n in np.ravel(numbers)]
+        assert torch.equal(read, sentences[said])
+        assert (batch.givers != batch.rows).any()
+
+
+class Louder(Augmentation):
+    """Adds to one number of a vector, so that whoever sees it knows."""
+
+    by: float = 100.0
+
+    def features(self, features: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        features[0] += self.by
+        return features
+
+
+class Reversed(Augmentation):
+    def waveform(self, waveform: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        return waveform[::-1]
+
+
+@pytest.fixture
+def augmentations() -> Iterator[None]:
+    with registry.forgotten():
+        register("louder")(Louder)
+        register("reversed")(Reversed)
+        yield
+
+
+def test_an_augmentation_changes_vectors_and_nothing_else(place: Path, augmentations: None) -> None:
+    config = features_config(place / "prepared", data__augment={"louder": {"by": 3.0}})
+    check_run(config)
+    train = FeatureCollection(place / "prepared").split("train")
+    batches = batches_of(config, train)
+    model = build_model(config.model, [], 10.0, 0, (AUDIO, TEXT))
+    augmenter = augmenter_of(config, train, batches)
+    plain = inputs_of("train", train, model, ["eng"])
+    louder = inputs_of("train", train, model, ["eng"], augmenter=augmenter)
+    epoch = list(batches.epoch(0))
+    for (_, given), (_, changed) in zip(
+        plain.feed(epoch, 0, 1), louder.feed(epoch, 0, 1), strict=True
+    ):
+        assert torch.equal(changed[1], given[1])
+        assert torch.equal(changed[0][:, 1:], given[0][:, 1:])
+        assert torch.allclose(changed[0][:, 0], given[0][:, 0] + 3)
+    with pytest.raises(InputError, match=r"data.augment.reversed: has the method waveform"):
+        check_run(features_config(place / "prepared", data__augment={"reversed": {}}))
+
+
+def test_hard_negatives_need_words(place: Path) -> None:
+    """Of the second caption of a clip the words are not known."""
+    with pytest.raises(InputError, match=r"data.hard_negatives: .* are not known.*--words"):
+        check_data(features_config(place / "prepared", data__hard_negatives=2))
+
+
+@pytest.mark.heavy
+def test_a_stage_on_features_hands_its_heads_on(place: Path, tmp_path: Path) -> None:
+    list(fit(features_config(place / "prepared", epochs=1), Folder.at(tmp_path / "stage")))
+    start = str(tmp_path / "stage" / "model")
+    config = features_config(place / "prepared", model__start=start)
+    check_data(config)
+    list(fit(config, Folder.at(tmp_path / "run")))
+    stage = supclap.load(start)
+    model = build_model(config.model, [], 10.0, 5, (AUDIO, TEXT))
+    for name, value in stage.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value)
+    np.save(tmp_path / "audio.npy", np.zeros((49, 5), np.float32))
+    wide = arrays_in(place / "arrays", audio=str(tmp_path / "audio.npy"))
+    other = write_features(read_table(wide), tmp_path / "wide").folder
+    with pytest.raises(InputError, match=r"vectors of 5 numbers .* the model takes 12 and 10"):
+        list(fit(features_config(other, model__start=start), Folder.at(tmp_path / "other")))
+    with pytest.raises(InputError, match=r"vectors of 5 numbers .* the model takes 12 and 10"):
+        evaluate_retrieval(stage, FeatureCollection(other).split("test"))
+
+
+@pytest.mark.heavy
+def test_memory_does_not_grow_with_the_arrays(tmp_path: Path) -> None:
+    """Two arrays of 16 MB are prepared and trained on within 14 MB of memory for numbers."""
+    for name in ("audio", "text"):
+        path = tmp_path / f"{name}.npy"
+        np.lib.format.open_memmap(path, "w+", np.float16, (2_000, 4_096)).flush()  # a hole
+    lines = [[n, "train" if n % 8 else "test", n] for n in range(2_000)]
+    with open(tmp_path / "clips.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["row", "split", "text"], *lines])
+    table = read_table(arrays_in(tmp_path))
+    tracemalloc.start()
+    try:
+        write_features(table, tmp_path / "out")
+        train = FeatureCollection(tmp_path / "out").split("train")
+        config = features_config(tmp_path / "out", batch_size=8)
+        model = build_model(config.model, [], 10.0, 0, (4_096, 4_096))
+        inputs = inputs_of("train", train, model, ["eng"])
+        for _ in inputs.feed(batches_of(config, train).epoch(0), 0, 1):
+            pass
+        assert len(np.unique(inputs.first_clips)) == 1  # holes are zeros: all are the same
+        assert tracemalloc.get_traced_memory()[1] < 14e6
+    finally:
+        tracemalloc.stop()

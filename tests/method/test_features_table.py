@@ -175,6 +175,37 @@ def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
         read_table(arrays_in(tmp_path))
 
 
+def test_a_table_of_labels_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    make_arrays(tmp_path)
+    place = tmp_path / "kinds.csv"
+    for content, said in (
+        ("label,text\ndog,40\ncat,1\n", r"kinds.csv:2: text 40 is out of range"),
+        ("label,text\ndog,4\n", r"names 1 labels"),
+        ("label,text\ndog,4\ncat,\n", r"kinds.csv:3: label 'cat' has no sentence"),
+        ("label,text\n,4\ncat,1\n", r"kinds.csv:2: expected a label"),
+        ("label,row\ndog,4\n", r"no column begins with 'text'"),
+        ("name,text\ndog,4\n", r"no column label"),
+    ):
+        place.write_text(content)
+        with pytest.raises(InputError, match=said):
+            read_table(arrays_in(tmp_path, labels=["kind"], classes=str(place)))
+    with pytest.raises(InputError, match="classes: go with labels"):
+        read_table(arrays_in(tmp_path, classes=str(place)))
+
+
+def test_a_split_without_captions_has_labels_alone(tmp_path: Path) -> None:
+    make_arrays(tmp_path)
+    head, *lines = lines_in(tmp_path)
+    lines = [[*n[:3], "", "", "", *n[6:]] if n[1] == "test" else n for n in lines]
+    write(tmp_path, [head, *lines])
+    with pytest.raises(InputError, match=r"neither a sentence .* nor a label"):
+        read_table(arrays_in(tmp_path))
+    table = read_table(arrays_in(tmp_path, labels=["kind"]))
+    clips = write_features(table, tmp_path / "out").split("test")
+    assert clips.captions == [()] * 11
+    assert len(clips.audio_vectors(np.arange(11))) == 11
+
+
 def test_files_that_are_not_what_was_written_are_damaged(tmp_path: Path) -> None:
     folder = make_features(tmp_path).folder
     os.utime(folder / "test_audio.npy", (0, 0))  # a copy of it: read, and found the same

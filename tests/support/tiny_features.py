@@ -19,8 +19,9 @@ SPLITS = {"train": 24, "val": 9, "test": 11, "unused": 2}
 
 
 def make_arrays(folder: Path, seed: int = 0, kind: str = "float16") -> ArraysConfig:
-    """46 clips in mixed order with two English captions and a French one; clips share sentences,
-    some clips sound the same, and some sentences read the same."""
+    """46 clips in mixed order with two English captions and a French one, of three kinds; clips
+    share sentences, some sound the same, and some sentences read the same. ``kinds.csv`` has
+    sentences of two of the kinds."""
     folder.mkdir(parents=True, exist_ok=True)
     numbers = np.random.default_rng(seed)
     clips = sum(SPLITS.values())
@@ -34,13 +35,16 @@ def make_arrays(folder: Path, seed: int = 0, kind: str = "float16") -> ArraysCon
     lines = []
     for row, split in zip(rows, splits, strict=True):
         first, second, french = numbers.integers(0, 39, 3)
-        lines.append([row, split, f"g{row}", first, second, french, f"words {first}", "dog"])
+        kind_of = ("dog", "cat", "bird")[row % 3]
+        lines.append([row, split, f"g{row}", first, second, french, f"words {first}", kind_of])
     lines[3][3:6] = [7, 3, ""]
     np.save(folder / "audio.npy", audio)
     np.save(folder / "text.npy", text)
     heads = ["row", "split", "group", "text1", "text2", "text_fra", "caption1", "kind"]
     with open(folder / "clips.csv", "w", newline="") as file:
         csv.writer(file).writerows([heads, *lines])
+    with open(folder / "kinds.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["label", "text"], ["dog", 5], ["cat", 6], ["dog", 39]])
     return arrays_in(folder)
 
 

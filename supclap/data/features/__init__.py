@@ -40,8 +40,11 @@ def open_features(config: DataConfig) -> FeatureCollection:
 def _key(arrays: ArraysConfig) -> str:
     """Names the state of the files: where they lie, how long they are, when they were changed."""
     facts = [str(FORMAT), arrays.model_dump_json()]
-    for key in ("audio", "text", "captions"):
-        path = Path(getattr(arrays, key)).expanduser()
+    for key in ("audio", "text", "captions", "classes"):
+        place = getattr(arrays, key)
+        if place is None:
+            continue
+        path = Path(place).expanduser()
         try:
             status = path.stat()
         except OSError as error:

@@ -7,6 +7,7 @@ A folder::
     train_audio.npy    (clips, width): a vector for each clip, in the same order
     train_text.npy     (sentences, width): a vector for each distinct sentence
     ...
+    classes.npy        vectors of the sentences of labels, where there are any
 
 `FeatureCollection` and `FeatureClips` are what `supclap.data.clips.Collection` and `Clips` are for
 sounds, so that batches, noise, further test sets and metrics need not know which they have.
@@ -15,6 +16,7 @@ sounds, so that batches, noise, further test sets and metrics need not know whic
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
-INDEX = "features.json"
+INDEX, CLASSES = "features.json", "classes.npy"
 ANEW = "prepare it again"
 
 CAPTIONS = pa.list_(
@@ -80,11 +82,20 @@ class _Split:
 
 
 @dataclass(frozen=True)
+class _Classes:
+    """The sentences of each label, as rows of an array of their own."""
+
+    labels: dict[str, list[Count]]
+    file: _File
+
+
+@dataclass(frozen=True)
 class _Index:
     format: int
     name: str
     widths: tuple[Positive, Positive]
     splits: dict[str, _Split]
+    classes: _Classes | None = None
 
 
 class FeatureCollection(Collection):
@@ -108,7 +119,7 @@ class FeatureCollection(Collection):
         found = as_kind(values, _Index, where, ANEW)
         self.name = found.name
         self.widths: tuple[int, int] = found.widths
-        self._entries = found.splits
+        self._entries, self._classes = found.splits, found.classes
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -117,6 +128,9 @@ class FeatureCollection(Collection):
     def content_hash(self, *splits: str) -> str:
         """One hash over the content of the named splits (all, where none is named)."""
         chosen = [f"{name}:{self._entries[name].hash}" for name in sorted(splits or self._entries)]
+        if self._classes is not None:
+            labels = json.dumps(self._classes.labels, ensure_ascii=False, sort_keys=True)
+            chosen.append(f"classes:{labels}:{self._classes.file.hash}")
         return hashlib.sha256("\n".join(chosen).encode()).hexdigest()[:16]
 
     def split(self, name: str) -> FeatureClips:
@@ -136,21 +150,45 @@ class FeatureCollection(Collection):
             _array(places[kind], width)
             for kind, width in zip(("audio", "text"), self.widths, strict=True)
         )
-        clips = FeatureClips(table, entry.hash, audio, text)
+        clips = FeatureClips(table, entry.hash, audio, text, *self._sentences_of_labels())
         if not len(clips) == len(audio) == entry.clips:
             raise Damaged(str(table), f"{len(clips):,} clips, {len(audio):,} vectors", ANEW)
         return clips
 
+    def _sentences_of_labels(self) -> tuple[dict[str, list[int]], np.ndarray]:
+        if self._classes is None:
+            return {}, np.zeros((0, self.widths[1]), np.float32)
+        path = self.folder / CLASSES
+        _check_file(path, self._classes.file)
+        array = _array(path, self.widths[1])
+        if any(row >= len(array) for rows in self._classes.labels.values() for row in rows):
+            raise Damaged(str(self.folder / INDEX), "a label's row is out of range", ANEW)
+        return self._classes.labels, array
+
 
 class FeatureClips(Clips):
-    """The clips of one split, in order, as vectors, which are read when they are asked for."""
+    """The clips of one split, in order, as vectors, which are read when they are asked for.
+
+    Attributes:
+        classes: the labels that have sentences, with these, as `class_vectors` takes them.
+    """
 
     widths: tuple[int, int]
+    classes: dict[str, list[int]]
 
-    def __init__(self, path: Path, content_hash: str, audio: np.ndarray, text: np.ndarray) -> None:
+    def __init__(
+        self,
+        path: Path,
+        content_hash: str,
+        audio: np.ndarray,
+        text: np.ndarray,
+        classes: dict[str, list[int]],
+        of_classes: np.ndarray,
+    ) -> None:
         self.path = path
         self.content_hash = content_hash
         self._audio, self._text = audio, text
+        self.classes, self._of_classes = classes, of_classes
         self.widths = audio.shape[1], text.shape[1]
         table = _read_table(path)
         self.clip_ids: list[str] = table.column("clip_id").to_pylist()
@@ -191,6 +229,10 @@ class FeatureClips(Clips):
     def text_vectors(self, sentences: np.ndarray) -> Tensor:
         """(N,) sentences -> (N, width) float32."""
         return _gathered(self._text, sentences)
+
+    def class_vectors(self, rows: list[int]) -> Tensor:
+        """The sentences of a label, N of them -> (N, width) float32."""
+        return _gathered(self._of_classes, np.array(rows))
 
 
 def _gathered(array: np.ndarray, rows: np.ndarray) -> Tensor:

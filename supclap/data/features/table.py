@@ -32,16 +32,18 @@ from supclap.wording import gist, is_text
 KINDS = ("float16", "float32", "float64")
 
 
-@dataclass
+@dataclass(slots=True)
 class Sentence:
-    """A caption: its row of the text array, its words where they are known, its language."""
+    """A caption: its row of the text array, its words where they are known, its language, and the
+    line where it stands."""
 
     row: int
     words: str
     language: str
+    where: str
 
 
-@dataclass
+@dataclass(slots=True)
 class FeatureClip:
     """A clip: its row of the audio array, and what is said of it."""
 
@@ -51,7 +53,7 @@ class FeatureClip:
     where: str  # its first line
     sentences: list[Sentence] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
-    groups: set[str] = field(default_factory=set)
+    groups: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class FeatureTable:
     """All clips of the chosen splits in the order of the table, and the arrays they point into.
 
     left_out: clips of the splits that were not chosen.
+    classes: the sentences of each label that clips are to be classified by.
     """
 
     name: str
@@ -67,12 +70,14 @@ class FeatureTable:
     text: np.ndarray
     columns: Mapping[str, str]  # of sentences, with their languages
     left_out: Mapping[str, int]
+    classes: Mapping[str, list[Sentence]] = field(default_factory=dict)  # by label
 
     @property
     def unused(self) -> tuple[int, int]:
         """Rows of the audio and of the text array that no clip of any chosen split points to."""
         heard = {clip.row for clips in self.clips.values() for clip in clips}
         read = {s.row for clips in self.clips.values() for clip in clips for s in clip.sentences}
+        read |= {s.row for sentences in self.classes.values() for s in sentences}
         return len(self.audio) - len(heard), len(self.text) - len(read)
 
     @property
@@ -95,18 +100,23 @@ def read_table(arrays: ArraysConfig) -> FeatureTable:
     """
     audio, text = open_array(arrays.audio), open_array(arrays.text)
     path = Path(arrays.captions).expanduser()
-    lines = list(rows(path, ()))
-    if not lines:
+    reader: _Reader | None = None
+    count, numbered = 0, True
+    for where, line in rows(path, ()):  # one at a time: a table may be long
+        if reader is None:
+            reader = _Reader(arrays, path, list(line), audio, text)
+            numbered = "row" in line
+        if numbered or count < len(audio):
+            reader.read(count, where, line)
+        count += 1
+    if reader is None:
         raise InputError(f"{path}: lists no clip")
-    reader = _Reader(arrays, path, list(lines[0][1]), audio, text)
-    if "row" not in lines[0][1] and len(lines) != len(audio):
+    if not numbered and count != len(audio):
         raise InputError(
             f"{path}: has no column row, so that line n is row n of {arrays.audio}, but there are "
-            f"{len(lines):,} lines and {len(audio):,} rows"
+            f"{count:,} lines and {len(audio):,} rows"
         )
-    for number, (where, line) in enumerate(lines):
-        reader.read(number, where, line)
-    return reader.table(path.stem)
+    return reader.table(path.stem, _classes(arrays, text))
 
 
 def open_array(place: str) -> np.ndarray:
@@ -173,12 +183,12 @@ class _Reader:
         labels = [line[name].strip() for name in self._arrays.labels]
         clip.labels += [one for one in labels if one and one not in clip.labels]
         if line.get("group"):
-            clip.groups.add(line["group"])
+            clip.groups.append(line["group"])
         for column, language in self._texts.items():
             if line[column].strip():
                 clip.sentences.append(self._sentence(where, line, column, language))
 
-    def table(self, name: str) -> FeatureTable:
+    def table(self, name: str, classes: Mapping[str, list[Sentence]]) -> FeatureTable:
         by_split: dict[str, list[FeatureClip]] = defaultdict(list)
         for clip in self._clips.values():
             if not clip.sentences and not clip.labels:
@@ -196,7 +206,7 @@ class _Reader:
                 )
         kept = {s: clips for s, clips in by_split.items() if chosen is None or s in chosen}
         left = Counter({s: len(clips) for s, clips in by_split.items() if s not in kept})
-        return FeatureTable(name, kept, self._audio, self._text, self._texts, left)
+        return FeatureTable(name, kept, self._audio, self._text, self._texts, left, classes)
 
     def _clip(self, clip: FeatureClip) -> FeatureClip:
         """The clip itself, or what is known of it from lines before."""
@@ -221,7 +231,7 @@ class _Reader:
         words = " ".join(line[self._words[column]].split()) if column in self._words else ""
         if not is_text(words):
             raise InputError(f"{where}: {self._words[column]} is not Unicode text")
-        return Sentence(row, words, language)
+        return Sentence(row, words, language, where)
 
     def _columns(self) -> Mapping[str, str]:
         texts: Mapping[str, str] | None = self._arrays.texts
@@ -258,6 +268,34 @@ class _Reader:
                 f"{self._path}: no column '{name}' ({key}){nearest(name, self._header)} (found: "
                 f"{', '.join(self._header)})"
             )
+
+
+def _classes(arrays: ArraysConfig, text: np.ndarray) -> dict[str, list[Sentence]]:
+    """The sentences of each label: a line has a ``label`` and, in ``text...``, rows."""
+    if arrays.classes is None:
+        return {}
+    if not arrays.labels:
+        raise InputError(
+            "classes: go with labels, the columns that say of which class a clip is (--labels)"
+        )
+    path = Path(arrays.classes).expanduser()
+    found: dict[str, list[Sentence]] = defaultdict(list)
+    for where, line in rows(path, ("label",)):
+        columns = [name for name in line if name.startswith("text")]
+        label = line["label"].strip()
+        if not columns:
+            raise InputError(f"{path}: no column begins with 'text' (found: {', '.join(line)})")
+        if not label or not is_text(label):
+            raise InputError(f"{where}: expected a label, found '{label}'")
+        for name in columns:
+            if line[name].strip():
+                row = _number(line[name], where, name, len(text), arrays.text)
+                found[label].append(Sentence(row, "", "", where))
+        if not found[label]:
+            raise InputError(f"{where}: label '{label}' has no sentence ({', '.join(columns)})")
+    if len(found) < 2:
+        raise InputError(f"{path}: names {len(found)} labels; two are the least to classify by")
+    return dict(found)
 
 
 def _number(text: str, where: str, column: str, count: int, array: str) -> int:

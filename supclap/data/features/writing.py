@@ -9,7 +9,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +20,7 @@ import pyarrow as pa
 from supclap.data.clips import INDEX as OF_SOUNDS
 from supclap.data.features.collection import (
     CAPTIONS,
+    CLASSES,
     FORMAT,
     INDEX,
     SCHEMA,
@@ -32,7 +33,7 @@ from supclap.errors import FULL, InputError
 from supclap.storage import Folder
 from supclap.stored import sealed
 
-BLOCK = 2**24  # bytes of an array in memory at once
+BLOCK = 2**22  # bytes of an array in memory at once
 
 
 def write_features(table: FeatureTable, out: Path) -> FeatureCollection:
@@ -50,130 +51,134 @@ def write_features(table: FeatureTable, out: Path) -> FeatureCollection:
         raise InputError(f"{out}: holds a collection of sounds already; choose another --out")
     with _disk(out):
         out.mkdir(parents=True, exist_ok=True)
-        scratch = {split: _Split(out, split) for split in table.clips}
+        files = _Files(out)
         try:
-            entries = {s: scratch[s].write(table, clips) for s, clips in table.clips.items()}
-            (out / INDEX).unlink(missing_ok=True)  # from here to its return nothing is vouched for
-            for one in scratch.values():
-                one.publish()
+            entries = {s: _write_split(files, s, table) for s in table.clips}
+            classes = _write_classes(files, table)
+            files.publish()
             index = {
                 "format": FORMAT,
                 "name": table.name,
                 "widths": [table.audio.shape[1], table.text.shape[1]],
                 "splits": entries,
+                "classes": classes,
             }
             Folder.at(out).write(INDEX, sealed(index, indent=1, sort=False))
         finally:
-            for one in scratch.values():
-                one.clear()
+            files.clear()
     return FeatureCollection(out)
 
 
-class _Split:
-    """The files of one split on their way into a folder."""
+class _Files:
+    """Files on their way into a folder, each under another name until all are whole."""
 
-    def __init__(self, out: Path, split: str) -> None:
-        names = {kind: array_of(split, kind) for kind in ("audio", "text")}
-        names["clips"] = table_of(split)
-        self._final = {kind: out / name for kind, name in names.items()}
-        self._scratch = {k: out / f".{name}.{os.getpid()}" for k, name in names.items()}
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._scratch: dict[str, Path] = {}
 
-    def write(self, table: FeatureTable, clips: Sequence[FeatureClip]) -> dict[str, Any]:
-        """Writes the files; what the index says of them."""
-        sentences: dict[int, int] = {}  # row of the text array -> of the split's own, by first use
-        for clip in clips:
-            for one in clip.sentences:
-                sentences.setdefault(one.row, len(sentences))
-        digest = hashlib.sha256()
-        for clip in clips:
-            said = [[s.words, s.language, sentences[s.row]] for s in clip.sentences]
-            words = json.dumps([clip.clip_id, said, clip.labels], ensure_ascii=False)
-            digest.update(words.encode() + b"\0")
-        where = {clip.row: f"{clip.where}: row" for clip in clips}
-        files = {}
-        heard = [clip.row for clip in clips]
-        files["audio"] = self._array("audio", table.audio, heard, where)
-        files["text"] = self._array("text", table.text, list(sentences), _places(clips))
-        files["clips"] = self._table(clips, sentences)
-        for kind in ("audio", "text"):
-            digest.update(f"{kind}\0{files[kind]['hash']}\0".encode())
-        return {"clips": len(clips), "hash": digest.hexdigest()[:16], "files": files}
+    @contextmanager
+    def written(self, name: str) -> Iterator[BinaryIO]:
+        self._scratch[name] = self._out / f".{name}.{os.getpid()}"
+        with open(self._scratch[name], "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # before the rename, or a power cut leaves an empty file
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """What a file is recognised by; its time spares the next reader to hash it."""
+        with open(self._scratch[name], "rb") as file:
+            status = os.fstat(file.fileno())
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
+        return {"bytes": status.st_size, "time": status.st_mtime_ns, "hash": digest}
 
     def publish(self) -> None:
-        for kind, scratch in self._scratch.items():
-            os.replace(scratch, self._final[kind])
+        (self._out / INDEX).unlink(missing_ok=True)  # until the next, nothing is vouched for
+        for name, scratch in self._scratch.items():
+            os.replace(scratch, self._out / name)
 
     def clear(self) -> None:
         for scratch in self._scratch.values():
             scratch.unlink(missing_ok=True)
 
-    def _array(
-        self, kind: str, source: np.ndarray, chosen: list[int], where: dict[int, str]
-    ) -> dict[str, Any]:
-        """Some rows of an array as an array of their own, of at most 32 bits a number."""
-        numbers = np.dtype("<f2" if source.dtype.itemsize == 2 else "<f4")
-        width = source.shape[1]
-        most = max(1, BLOCK // (width * source.dtype.itemsize))
-        with self._written(kind) as file:
-            header = {
-                "descr": np.lib.format.dtype_to_descr(numbers),
-                "fortran_order": False,
-                "shape": (len(chosen), width),
-            }
-            np.lib.format.write_array_header_1_0(file, header)
-            for start in range(0, len(chosen), most):
-                rows = np.array(chosen[start : start + most])
-                with np.errstate(over="ignore"):  # it becomes infinite, and is refused
-                    block = source[rows].astype(numbers)
-                broken = np.flatnonzero(~np.isfinite(block).all(axis=1))
-                if len(broken):
-                    row = int(rows[broken[0]])
-                    raise InputError(
-                        f"{where[row]} {row} of the {kind} array is not finite (NaN or infinite)"
-                    )
-                file.write(block.tobytes())
-        return self._facts(kind)
 
-    def _table(self, clips: Sequence[FeatureClip], sentences: dict[int, int]) -> dict[str, Any]:
-        captions = [
-            [
-                {"text": s.words, "language": s.language, "row": sentences[s.row]}
-                for s in clip.sentences
-            ]
-            for clip in clips
-        ]
-        columns = [
-            pa.array([clip.clip_id for clip in clips], pa.string()),
-            pa.array(captions, CAPTIONS),
-            pa.array([clip.labels for clip in clips], pa.list_(pa.string())),
-        ]
-        batch = pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
-        with self._written("clips") as file, pa.ipc.new_file(file, SCHEMA) as writer:
-            writer.write_batch(batch)
-        return self._facts("clips")
-
-    @contextmanager
-    def _written(self, kind: str) -> Iterator[BinaryIO]:
-        with open(self._scratch[kind], "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())  # before the rename, or a power cut leaves an empty file
-
-    def _facts(self, kind: str) -> dict[str, Any]:
-        """What a file is recognised by; its time spares the next reader to hash it."""
-        with open(self._scratch[kind], "rb") as file:
-            status = os.fstat(file.fileno())
-            digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
-        return {"bytes": status.st_size, "time": status.st_mtime_ns, "hash": digest}
-
-
-def _places(clips: Sequence[FeatureClip]) -> dict[int, str]:
-    """By row of the text array, where it is first named."""
-    found: dict[int, str] = {}
+def _write_split(files: _Files, split: str, table: FeatureTable) -> dict[str, Any]:
+    """Writes the files of a split; what the index says of them."""
+    clips = table.clips[split]
+    sentences: dict[int, int] = {}  # row of the text array -> of the split's own, by first use
+    read: dict[int, str] = {}
     for clip in clips:
-        for sentence in clip.sentences:
-            found.setdefault(sentence.row, f"{clip.where}: row")
-    return found
+        for one in clip.sentences:
+            sentences.setdefault(one.row, len(sentences))
+            read.setdefault(one.row, one.where)
+    digest = hashlib.sha256()
+    for clip in clips:
+        said = [[s.words, s.language, sentences[s.row]] for s in clip.sentences]
+        words = json.dumps([clip.clip_id, said, clip.labels], ensure_ascii=False)
+        digest.update(words.encode() + b"\0")
+    heard = {clip.row: clip.where for clip in clips}
+    found = {}
+    for kind, source, places in (("audio", table.audio, heard), ("text", table.text, read)):
+        found[kind] = _write_array(files, array_of(split, kind), kind, source, places)
+        digest.update(f"{kind}\0{found[kind]['hash']}\0".encode())
+    found["clips"] = _write_table(files, table_of(split), clips, sentences)
+    return {"clips": len(clips), "hash": digest.hexdigest()[:16], "files": found}
+
+
+def _write_classes(files: _Files, table: FeatureTable) -> dict[str, Any] | None:
+    """The sentences of labels, and what the index says of them; None where there are none."""
+    if not table.classes:
+        return None
+    places = {one.row: one.where for said in table.classes.values() for one in said}
+    number = {row: at for at, row in enumerate(places)}
+    labels = {label: [number[s.row] for s in said] for label, said in table.classes.items()}
+    return {"labels": labels, "file": _write_array(files, CLASSES, "text", table.text, places)}
+
+
+def _write_array(
+    files: _Files, name: str, kind: str, source: np.ndarray, where: Mapping[int, str]
+) -> dict[str, Any]:
+    """Some rows of an array as an array of their own, of at most 32 bits a number.
+
+    Args:
+        where: the rows, in their order, with the lines that name them.
+    """
+    numbers = np.dtype("<f2" if source.dtype.itemsize == 2 else "<f4")
+    width, chosen = source.shape[1], list(where)
+    most = max(1, BLOCK // (width * source.dtype.itemsize))
+    with files.written(name) as file:
+        descr = np.lib.format.dtype_to_descr(numbers)
+        header = {"descr": descr, "fortran_order": False, "shape": (len(chosen), width)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(chosen), most):
+            rows = np.array(chosen[start : start + most])
+            with np.errstate(over="ignore"):  # it becomes infinite, and is refused
+                block = source[rows].astype(numbers)
+            broken = np.flatnonzero(~np.isfinite(block).all(axis=1))
+            if len(broken):
+                row = int(rows[broken[0]])
+                raise InputError(
+                    f"{where[row]}: row {row} of the {kind} array is not finite (NaN or infinite)"
+                )
+            file.write(block.tobytes())
+    return files.facts(name)
+
+
+def _write_table(
+    files: _Files, name: str, clips: Sequence[FeatureClip], sentences: Mapping[int, int]
+) -> dict[str, Any]:
+    captions = [
+        [{"text": s.words, "language": s.language, "row": sentences[s.row]} for s in clip.sentences]
+        for clip in clips
+    ]
+    columns = [
+        pa.array([clip.clip_id for clip in clips], pa.string()),
+        pa.array(captions, CAPTIONS),
+        pa.array([clip.labels for clip in clips], pa.list_(pa.string())),
+    ]
+    batch = pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+    with files.written(name) as file, pa.ipc.new_file(file, SCHEMA) as writer:
+        writer.write_batch(batch)
+    return files.facts(name)
 
 
 @contextmanager

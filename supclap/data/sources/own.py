@@ -144,7 +144,7 @@ class ListedCollection:
 class ListedClips:
     """The clips of a split that is not prepared yet."""
 
-    widths = None  # they are sounds
+    widths = classes = None  # they are sounds
 
     def __init__(self, path: Path, entries: Sequence[Entry]) -> None:
         self.path = path
