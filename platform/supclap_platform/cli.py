@@ -77,6 +77,11 @@ GROUPS: dict[str, dict[str, Entry]] = {
             "B against A: better, worse or equal, with an exit code",
             f"supclap compare {FILE}@code=earlier {FILE} --within 0.5",
         ),
+        "export": Entry(
+            "supclap_platform.commands.export:export",
+            "FILE's results as Parquet or CSV, each column explained",
+            f"supclap export {FILE} --to results",
+        ),
         "ui": Entry(
             "supclap_platform.commands.ui:ui",
             "every run in MLflow's own interface",

@@ -13,7 +13,7 @@ from supclap_platform.experiment.claims import Greater, Within
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.records import Result, State
-from supclap_platform.ledger.staleness import mixture, stale_cells
+from supclap_platform.ledger.staleness import Stale, mixture, stale_cells
 from supclap_platform.results.table import Run
 
 if TYPE_CHECKING:
@@ -89,10 +89,14 @@ class Evidence:
         )
 
     @cached_property
+    def of_other_code(self) -> tuple[Stale, ...]:
+        """Its finished runs of other code than would run them today, by that code."""
+        return stale_cells(self.cells, self._results, self._ledger)
+
+    @cached_property
     def stale(self) -> frozenset[str]:
         """The signatures of its runs that other code has finished than would run them today."""
-        stale = stale_cells(self.cells, self._results, self._ledger)
-        return frozenset(cell.signature for one in stale for cell in one.cells)
+        return frozenset(cell.signature for one in self.of_other_code for cell in one.cells)
 
     @cached_property
     def mixture(self) -> str | None:

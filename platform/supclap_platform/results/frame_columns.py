@@ -277,3 +277,16 @@ def described(columns: Iterable[FrameColumn]) -> list[dict[str, Any]]:
         {"name": c.name, "type": c.type, "unit": c.unit, "meaning": c.meaning, "gaps": c.gaps}
         for c in columns
     ]
+
+
+def columns_page() -> str:
+    """The columns of every frame as Markdown: what docs/results-as-data.md has of them."""
+    lines = []
+    for name, columns in FRAMES.items():
+        lines += [f"### {name}", "", "| column | type | meaning |", "|---|---|---|"]
+        for column in columns:
+            words = column.type + (", may be absent" if column.gaps and not column.pattern else "")
+            unit = f" ({column.unit})" if column.unit else ""
+            lines.append(f"| `{column.name}` | {words} | {column.meaning}{unit} |")
+        lines.append("")
+    return "\n".join(lines)

@@ -24,7 +24,6 @@ from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.declared import late
 from supclap_platform.ledger.records import State
 from supclap_platform.ledger.snapshot import Snapshot
-from supclap_platform.ledger.staleness import stale_cells
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.frame_columns import (
     FRAMES,
@@ -72,10 +71,8 @@ class Part:
     @cached_property
     def why_stale(self) -> dict[str, str]:
         """Signature of a stale run -> which modules have changed since, in words."""
-        cells = self.evidence.cells
-        results = {s: r for s in self.evidence.finished if (r := self.evidence.result(s))}
-        stale = stale_cells(cells, results, self.ledger)
-        return {cell.signature: one.why for one in stale for cell in one.cells}
+        other = self.evidence.of_other_code
+        return {cell.signature: one.why for one in other for cell in one.cells}
 
     @cached_property
     def late_seeds(self) -> str:
