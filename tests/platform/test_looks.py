@@ -356,6 +356,11 @@ def test_plan_says_how_many_seeds_a_small_margin_takes(
     assert "there are at most 12" in done.output
     assert done.exit_code == code
     assert (f"{tmp_path}/looks.yaml:14: {told}" in done.stderr) == bool(code)
+    if code:  # at a profile's own claims, too
+        claims = text[text.index("claims:") :].replace("\n", "\n    ").strip()
+        load(tmp_path, f"{text}profiles:\n  own:\n    {claims}\n")
+        done = CliRunner().invoke(main, ["plan", "--no-timing", "--profile", "own", *place])
+        assert f"{tmp_path}/looks.yaml:20: {told}" in done.stderr, done.output
 
 
 def test_negligible_ends_a_claim_of_a_fixed_design_too(tmp_path: Path, ledger: Ledger) -> None:
@@ -404,6 +409,19 @@ def test_negligible_ends_a_claim_of_a_fixed_design_too(tmp_path: Path, ledger: L
         ("matters from 0.7", "by at least 1 matters from 1", "no less than what matters (1)"),
         ("B > A on t2a.R@1", "B > A on t2a.R@1 by at least 2", ":12: claim 'B > A on t2a.R@1 by"),
         ("B > A on t2a.R@1", "B within 2 % of A on t2a.R@1 matters from 1", "belongs to claims"),
+        (
+            "t2a.R@1: 1.5",
+            "t2a.R@1: 1.5, test.t2a.R@1: 2",
+            ":9: matters: 'test.t2a.R@1' and 't2a.R@1' are the same metric",
+        ),
+        (
+            "{until: decided, looks: [3, 5, 8, 12]}",
+            "decided",
+            "a number of seeds, a list of them, or",
+        ),
+        ("looks: [3, 5, 8, 12]", "looks: [5, 3]", ":8: seeds.looks: looks must rise, and 3 stands"),
+        ("looks: [3, 5, 8, 12]", "at_most: 0", ":8: seeds.at_most: below the first look, at 3"),
+        ("t2a.R@1: 1.5", "t2a.R@1: -1", ":9: matters.t2a.R@1: input should be greater than 0"),
         (TEXT[TEXT.index("matters") :], "claims: []\n", ":8: seeds: 'until: decided' needs claims"),
     ],
 )
@@ -419,3 +437,6 @@ def test_matters_of_a_group_and_of_a_claims_own(tmp_path: Path) -> None:
     )
     text = text.replace("on a2t", "on y.a2t")
     assert [claim.matters for claim in load(tmp_path, text).claims] == [1.5, None, 0.7]
+    for both in ({"x.t2a.R@1": 1.5, "t2a.R@1": 2.0}, {"t2a.R@1": 2.0, "x.t2a.R@1": 1.5}):
+        one = text.replace(json.dumps({"x.t2a.R@1": 1.5}), json.dumps(both))
+        assert [claim.matters for claim in load(tmp_path, one).claims] == [1.5, 2.0, 0.7]

@@ -176,13 +176,19 @@ def with_matters(
     """
     found = list(claims)
     place, by_metric = matters
-    for name, least in by_metric.items():
+    asked: dict[tuple[str | None, str], str] = {}  # group and metric -> as the file names it
+    for name in by_metric:
         key: Key = (*place, name)
         try:
             group, metric = split_group(name, groups, method)
             metric = method.measure(metric).name
         except InputError as error:
             raise document.error(key, f"matters: {error}") from None
+        other = asked.setdefault((group, metric), name)
+        if other != name:
+            raise document.error(key, f"matters: '{name}' and '{other}' are the same metric")
+    # What is said of one group goes above what is said of all.
+    for (group, metric), name in sorted(asked.items(), key=lambda one: one[0][0] is not None):
         own = [
             number
             for number, claim in enumerate(claims)
@@ -191,12 +197,14 @@ def with_matters(
             and (group is None or all(v.endswith(f"{AT}{group}") for v in claim.variants))
         ]
         if not own and not lenient:
-            raise document.error(key, f"matters: no claim 'A > B on {name}' that it could be about")
+            raise document.error(
+                (*place, name), f"matters: no claim 'A > B on {name}' that it could be about"
+            )
         for number in own:
             claim = claims[number]
             assert isinstance(claim, Greater)
             if claim.matters is None:
-                found[number] = replace(claim, matters=least)
+                found[number] = replace(claim, matters=by_metric[name])
     for number, claim in enumerate(found):
         if isinstance(claim, Greater) and claim.matters and claim.margin >= claim.matters:
             raise document.error(

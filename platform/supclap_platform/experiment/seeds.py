@@ -147,9 +147,17 @@ _FIXED: TypeAdapter[tuple[int, ...]] = TypeAdapter(
 )
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(as_number(value), int | float)
+
+
 def _either(value: Any) -> tuple[int, ...] | UntilDecided:
     if isinstance(value, Mapping):
         return UntilDecided.model_validate(value)
+    if not isinstance(value, int | float | list | tuple) and not _is_number(value):
+        raise ValueError(
+            "expected a number of seeds, a list of them, or {until: decided, at_most: 40}"
+        )
     return _FIXED.validate_python(as_number(value))
 
 
