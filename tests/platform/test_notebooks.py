@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -40,3 +41,36 @@ def test_a_notebook_holds_no_outputs() -> None:
     for notebook in EXAMPLES.glob("*.ipynb"):
         for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
             assert not cell.get("outputs"), f"{notebook.name}: clear its outputs"
+
+
+def test_results_become_a_figure_statistics_and_a_latex_table(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", source_of(EXAMPLES / "analysis.ipynb")],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "11 of 12 runs done" in done.stdout
+    assert "the loss is not finite" in done.stdout
+    for figure in ("ranks.pdf", "drift.pdf"):
+        assert (tmp_path / figure).read_bytes().startswith(b"%PDF")
+    # Its numbers, again from the files that the runs have left.
+    recalls: dict[str, list[float]] = {"none": [], "static": [], "dynamic": []}
+    for path in tmp_path.glob("supclap-results/cells/*/result.json"):
+        svr = json.loads((path.parent / "config.json").read_text())["loss"]["svr"]
+        metrics = json.loads(path.read_text())["metrics"]
+        recalls["none" if svr is None else svr["radius"]].append(metrics["test.t2a.R@1"])
+    assert [len(values) for values in recalls.values()] == [4, 3, 4]
+    latex = (tmp_path / "table.tex").read_text()
+    rows = {line.partition(" & ")[0]: line for line in latex.splitlines() if " & " in line}
+    for row, kind in (
+        ("InfoNCE", "none"),
+        ("bi-StaticSVR", "static"),
+        ("bi-DynamicSVR", "dynamic"),
+    ):
+        mean, std = statistics.fmean(recalls[kind]), statistics.stdev(recalls[kind])
+        assert f"${mean:.2f} \\pm {std:.2f}" in rows[row]
+    assert rows["bi-StaticSVR"].count("(3/4)") == 2
+    assert "\\toprule" in latex
