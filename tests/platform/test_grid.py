@@ -92,6 +92,19 @@ def test_every_cell_runs_once_and_no_more_at_once_than_there_is_room(tmp_path: P
     assert len(grid.of(Phase.DONE)) == 4
 
 
+def test_cells_of_one_world_run_one_after_the_other_and_each_after_its_stage(
+    tmp_path: Path,
+) -> None:
+    seeds = "{until: decided, looks: [2], vary: [stage, world]}\nclaims: [A > B on t2a.R@1]"
+    plan, ledger = planned(tmp_path, STAGED.replace("seeds: 2", f"seeds: {seeds}"))
+    fake = Fake(ledger, done, places=1)
+    finished(plan, ledger, fake)
+    cells = {cell.signature: cell for cell in plan.cells}
+    ran = [(cells[s].variant, cells[s].seed) for s, _ in fake.attempts]
+    assert ran == [("init", 0), ("init", 1), ("A", 0), ("B", 0), ("A", 1), ("B", 1)]
+    assert [(c.variant, c.seed) for c in plan.cells] != ran  # row by row, as the plan shows them
+
+
 def test_only_what_is_not_finished_is_run(tmp_path: Path) -> None:
     plan, ledger = planned(tmp_path)
     for cell in plan.cells[1:3]:

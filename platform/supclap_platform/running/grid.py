@@ -8,8 +8,9 @@ when that process is gone.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -91,9 +92,8 @@ class Grid:
         self._executor = executor
         self._clock = clock
         self._looked = -LOOK_ELSEWHERE
-        # A stage before the cells that start from it, else in the plan's order.
-        order = dict.fromkeys(cell.signature for cell in plan.cells)
-        self._order = sorted(order, key=lambda s: self.standings[s].cell.start is not None)
+        each = dict.fromkeys(cell.signature for cell in plan.cells)
+        self._order = _in_order(self.standings[signature].cell for signature in each)
         self._failed_before = {s for s, status in plan.statuses.items() if status is Status.FAILED}
 
     def run(self) -> Iterator[list[Standing]]:
@@ -207,6 +207,18 @@ class Grid:
                 standing.phase = Phase.DONE if state is State.DONE else Phase.WAITING
             changed.append(standing)
         return changed
+
+
+def _in_order(cells: Iterable[Cell]) -> list[str]:
+    """Signatures of cells in the order in which they start: a stage before the cells that start
+    from it, and cells of the same data one after the other, as a process that has opened data keeps
+    them; else as they come."""
+    places: dict[str, int] = {}
+    order = []
+    for place, cell in enumerate(cells):
+        data = json.dumps(cell.method.same_data(cell.config), sort_keys=True, default=str)
+        order.append((cell.start is not None, places.setdefault(data, place), cell.signature))
+    return [signature for *_, signature in sorted(order, key=lambda one: one[:2])]
 
 
 def _phase(status: Status) -> Phase:
