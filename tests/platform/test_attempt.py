@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import Ledger, open_ledger
@@ -14,6 +20,9 @@ from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.ledger.records import State
 from supclap_platform.running.attempt import Ending, run_cell, task_of
 from tiny_grid import write_experiment
+from tiny_run import everything
+
+from supclap.storage import Folder
 
 
 @pytest.fixture
@@ -58,3 +67,56 @@ def test_a_cell_goes_on_with_its_data_in_another_place(
     config = cell.config.model_copy(update={"data": moved})
     assert attempt(replace(cell, config=config), ledger).kind == "done"
     assert json.loads(folder.read("config.json")) == config.model_dump(mode="json")
+
+
+ALONE = """
+import sys
+from pathlib import Path
+from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.ledger.ledger import open_ledger
+from supclap_platform.ledger.plan import make_plan, remember
+from supclap_platform.running.attempt import run_cell, task_of
+
+experiment, ledger = load_experiment(Path(sys.argv[1])), open_ledger(Path(sys.argv[2]))
+remember(make_plan(experiment, ledger), ledger)
+assert run_cell(task_of(cells_of(experiment)[-1], ledger, "tiny")).kind == "done"
+"""
+
+
+@pytest.mark.heavy
+def test_a_cell_after_others_in_one_process_is_that_of_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker of Ray runs one cell after another: nothing of one may reach the next."""
+    monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path / "cache"))
+    path = write_experiment(tmp_path, seeds=1)
+    frozen = "  heads: {model: {audio.freeze: true, text.freeze: true}, loss.svr: {radius: static}}"
+    text = path.read_text(encoding="utf-8").replace("seeds: 1", f"{frozen}\nseeds: 1")
+    path.write_text(text, encoding="utf-8")
+    *others, last = cells_of(load_experiment(path))
+    assert last.config.model.audio.freeze
+    ledger = open_ledger(tmp_path / "storage")
+    remember(make_plan(load_experiment(path), ledger), ledger)
+    elsewhere = last.config.data.model_copy(update={"folder": str(tmp_path / "nowhere")})
+    broken = replace(last, config=last.config.model_copy(update={"data": elsewhere}))
+
+    def state() -> list[object]:
+        numbers: tuple[object, ...] = np.random.get_state()
+        drawn = [torch.get_rng_state().tolist(), str(numbers), random.getstate()]
+        return [*drawn, torch.get_num_threads(), torch.get_default_dtype(), os.getcwd()]
+
+    torch.set_num_threads(1)  # as a cell of one core has it
+    before = state()
+    kinds = [attempt(cell, ledger).kind for cell in (*others, broken, last)]
+    assert kinds == ["done"] * len(others) + ["failed", "done"]
+    assert state() == before
+
+    alone = tmp_path / "alone"
+    subprocess.run([sys.executable, "-c", ALONE, str(path), str(alone)], check=True)
+    folders = [
+        Ledger(Folder.at(place)).folder(last.signature) for place in (tmp_path / "storage", alone)
+    ]
+    one, other = (everything(folder) for folder in folders)
+    one.pop("log.txt"), other.pop("log.txt")  # that of the failed attempt too
+    assert one == other
