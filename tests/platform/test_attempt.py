@@ -102,8 +102,7 @@ def test_a_cell_after_others_in_one_process_is_that_of_a_process_of_its_own(
     broken = replace(last, config=last.config.model_copy(update={"data": elsewhere}))
 
     def state() -> list[object]:
-        numbers: tuple[object, ...] = np.random.get_state()
-        drawn = [torch.get_rng_state().tolist(), str(numbers), random.getstate()]
+        drawn = [torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()]
         return [*drawn, torch.get_num_threads(), torch.get_default_dtype(), os.getcwd()]
 
     torch.set_num_threads(1)  # as a cell of one core has it
