@@ -203,7 +203,8 @@ def _forecast_line(expected: Forecast) -> str:
     text = (
         f"forecast: {counted(known, 'cell')} {'takes' if known == 1 else 'take'} "
         f"{duration(expected.wall_seconds)} with {expected.at_once} at once, "
-        f"{expected.worker_hours:.2f} worker-hours ({_basis(expected)})"
+        f"{expected.worker_hours:.2f} worker-hours"
+        f"{f', {expected.bill.text}' if expected.bill.text else ''} ({_basis(expected)})"
     )
     if expected.unknown:
         text += f"; {counted(expected.unknown, 'more cell')} without a finished cell of the shape"

@@ -14,6 +14,7 @@ from supclap_platform.commands.plan_own import own_of_seeds
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.claims import Greater
 from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.bill import mean_bill
 from supclap_platform.ledger.forecast import Forecast, Times
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan
@@ -67,7 +68,8 @@ def _hours(whole: Forecast) -> str:
     if whole.cells <= whole.unknown:
         return ""
     text = f", {duration(whole.wall_seconds)} with {whole.at_once} at once"
-    return f"{text}, {whole.worker_hours:.2f} worker-hours"
+    text += f", {whole.worker_hours:.2f} worker-hours"
+    return f"{text}, {whole.bill.text}" if whole.bill.text else text
 
 
 def _expected(
@@ -106,6 +108,8 @@ def _expected(
     if any(one.cells > one.unknown for one in whole):
         hours = f", {duration(fmean(one.wall_seconds for one in whole))} with {at_once} at once"
         hours += f", {fmean(one.worker_hours for one in whole):.2f} worker-hours"
+        cost = mean_bill([one.bill for one in whole]).text
+        hours += f", {cost}" if cost else ""
     return (
         f"as expected, from the effects and spreads so far: {mean:.0f} cells in the mean, {few} to "
         f"{many} in 8 of 10 courses that are drawn from them{hours}"

@@ -32,6 +32,7 @@ from supclap_platform.experiment.layout import Layout, check_layout
 from supclap_platform.experiment.method import Configuration, Method
 from supclap_platform.experiment.own_code import CodePolicy, load_code_of
 from supclap_platform.experiment.own_method import method_in
+from supclap_platform.experiment.prices import EXAMPLE, Prices
 from supclap_platform.experiment.rows import DeclaredRow, rows_of
 from supclap_platform.experiment.schema import (
     MOST_CELLS,
@@ -79,6 +80,7 @@ class Experiment:
     shared: tuple[Path, ...] = ()  # the files of profiles that it names
     layout: Layout = field(default_factory=Layout)  # of its table and figures
     method: Method = SUPCLAP  # what trains its cells
+    prices: Prices | None = None  # of an hour, so that time is shown as money too
     looks: Looks | None = None  # where seeds are added until the claims are decided
     # What each seed has of its own, in the method's words (`varying`); its stage: `stage.per_seed`.
     vary: tuple[str, ...] = ()
@@ -257,7 +259,10 @@ class _Reader:
             rows_placed = [row for _, row in placed]
             variants = starting_from(stage, variants, rows_placed, self.settings)
         self._no_duplicates(variants, [row for _, row in placed])
+        prices = file.prices if self.profile.prices is None else self.profile.prices
         search = self._search(seeds, names, groups)
+        if search is not None:
+            self._check_money(search, prices)
         at = self._place("table")
         table = self.profile.table or file.table
         claimed = self._place("claims")
@@ -325,6 +330,7 @@ class _Reader:
             search=search,
             settings=self.settings,
             method=self.method,
+            prices=prices,
         )
 
     def _seeds(self) -> tuple[tuple[int, ...], Looks | None, tuple[str, ...] | None]:
@@ -353,6 +359,20 @@ class _Reader:
             tuple(seeds),
             tuple(rows),
         )
+
+    def _check_money(self, search: Search, prices: Prices | None) -> None:
+        """Raises InputError where a search may spend money, and its workers have no price."""
+        if search.budget.money is None:
+            return
+        _, resources = search.build("search", {})
+        if prices is None or not prices.hour(resources, 1):
+            above = ("profiles", self.profile_name) if "budget" in self.profile.search else ()
+            what = "a GPU" if resources.gpu else "cpu"
+            raise self.document.error(
+                (*above, "search", "budget", "money"),
+                f"search.budget.money: nothing says what {what} costs; give prices, such as "
+                f"{EXAMPLE}",
+            )
 
     def _own_method(self, named: str) -> Method:
         try:

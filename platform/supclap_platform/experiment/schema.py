@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    PlainValidator,
     PositiveInt,
     ValidationError,
     field_validator,
@@ -21,6 +22,7 @@ from pydantic import (
 
 from supclap.explaining import explain
 from supclap.section import Section, as_number
+from supclap_platform.experiment.prices import Prices, read_prices
 from supclap_platform.experiment.search_section import SearchSection
 from supclap_platform.experiment.seeds import Seeds
 
@@ -196,6 +198,10 @@ def _figures(value: object) -> object:
 Least = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(as_number)]
 
 
+# What an hour of a core and of a device costs.
+PricesOf = Annotated[Prices | None, PlainValidator(read_prices)]
+
+
 class ProfileSection(Section):
     """What a scale changes: settings, seeds and resources, and the words for other data.
 
@@ -212,6 +218,7 @@ class ProfileSection(Section):
     table: TableSection | None = None  # in the place of the file's
     claims: tuple[str, ...] | None = None  # in the place of the file's
     matters: dict[str, Least] | None = None  # in the place of the file's
+    prices: PricesOf = None  # in the place of the file's
 
 
 def _one_or_more(value: object) -> object:
@@ -238,6 +245,7 @@ class ExperimentFile(Section):
     init: InitSection | None = None
     search: SearchSection | None = None
     resources: ResourceChanges = ResourceChanges()
+    prices: PricesOf = None  # an hour of a core, and of a device by a part of its name
     table: TableSection = TableSection()
     claims: tuple[str, ...] = ()
     # By metric, in its own unit: the smallest difference that matters.

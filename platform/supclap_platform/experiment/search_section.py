@@ -136,6 +136,7 @@ class BudgetSection(Section):
 
     hours: PositiveFloat | None = None  # of wall time
     worker_hours: PositiveFloat | None = None  # of all workers together
+    money: PositiveFloat | None = None  # by the file's prices, in their currency
 
 
 class SearchSection(Section):

@@ -15,6 +15,7 @@ from supclap.progress import activity
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.identity import digest
 from supclap_platform.experiment.method import Timing
+from supclap_platform.ledger.bill import Bill, Costs
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, shape
 from supclap_platform.ledger.records import Result
@@ -35,6 +36,7 @@ class Forecast:
     estimated: int = 0  # cells that rest on timed steps, not on finished cells
     first: Estimates | None = None
     once: float = 0.0  # seconds for what is made once, and rests on timed steps
+    bill: Bill = field(default_factory=Bill)  # of the rest; empty where nothing has a price
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Times:
     estimated: frozenset[str]
     basis: int  # finished cells that they rest on
     first: Estimates | None
+    costs: Costs
 
     @classmethod
     def of(cls, plan: Plan, ledger: Ledger, first: Estimates | None = None) -> Times:
@@ -100,11 +103,14 @@ class Times:
             if known:
                 seconds[cell.signature] = mean(known) * remaining(plan, cell, ledger)
         basis = sum(len(each) for each in finished.values())
-        return cls(seconds, frozenset(estimated), basis, first)
+        return cls(seconds, frozenset(estimated), basis, first, Costs(plan.experiment))
 
     def forecast(self, left: Sequence[Cell], at_once: int) -> Forecast:
         """How long some of the cells take together."""
         times = [(c, self.seconds[c.signature]) for c in left if c.signature in self.seconds]
+        bill = Bill()
+        for cell, seconds in times if self.costs else ():
+            bill.add(self.costs.of(cell), cell.resources, seconds)
         estimated = [cell for cell in left if cell.signature in self.estimated]
         once = _once(left, self.first) if self.first and estimated else 0.0
         return Forecast(
@@ -117,6 +123,7 @@ class Times:
             estimated=len(estimated),
             first=self.first,
             once=once,
+            bill=bill,
         )
 
 

@@ -66,6 +66,11 @@ class Evidence:
         return [Run(c.seed, c.signature, self._states[c.signature]) for c in self._of(variant)]
 
     @property
+    def all_results(self) -> dict[str, Result]:
+        """signature -> result of its runs that are done, the stage's included."""
+        return self._results
+
+    @property
     def finished(self) -> frozenset[str]:
         """The signatures of its runs that are done."""
         return frozenset(self._results)

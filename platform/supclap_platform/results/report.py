@@ -17,9 +17,11 @@ from typing import Any
 from markupsafe import Markup
 
 from supclap.progress import activity
-from supclap.wording import duration
+from supclap.wording import counted, duration
+from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.columns import in_group
 from supclap_platform.experiment.reader import DEFAULT_PROFILE, Experiment
+from supclap_platform.ledger.bill import Costs
 from supclap_platform.ledger.history import Histories, History
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import profile_key
@@ -29,6 +31,7 @@ from supclap_platform.mirror.store import Store
 from supclap_platform.mirror.tracked import Tracked, tracked_runs
 from supclap_platform.results.caption import few_of
 from supclap_platform.results.conclusion import Conclusion, conclude_parts
+from supclap_platform.results.costs import costs_of, trials_cost
 from supclap_platform.results.facts import Facts, RunFact, gather_facts, versions
 from supclap_platform.results.fragment import as_html
 from supclap_platform.results.marks import interval
@@ -156,7 +159,8 @@ def build_report(
         including=bool(experiment.parts),
         counts=_counts(parts),
         steps=STEPS,
-        cost=_cost(parts, history),
+        cost=_cost(experiment, ledger, parts, history),
+        costs=[found for part in parts for found in costs_of(part.conclusion)],
         versions=_versions(parts),
         here=versions(),
         style=Markup(style),
@@ -233,7 +237,9 @@ def _history(experiment: Experiment, ledger: Ledger) -> History | None:
     return next((history for history in found if history.profile == key), None)
 
 
-def _cost(parts: Iterable[Chapter], history: History | None) -> list[tuple[str, str]]:
+def _cost(
+    experiment: Experiment, ledger: Ledger, parts: Iterable[Chapter], history: History | None
+) -> list[tuple[str, str]]:
     """What it took; runs that several parts share count once."""
     runs = {run.signature: run for part in parts for run in part.facts.runs}
     results = [run.result for run in runs.values() if run.result is not None]
@@ -242,6 +248,14 @@ def _cost(parts: Iterable[Chapter], history: History | None) -> list[tuple[str, 
         ("Runs finished", f"{len(results):,} of {len(runs):,}"),
         ("Worker-hours of the finished runs", f"{worked / 3600:.2f}"),
     ]
+    costs = Costs(experiment)
+    if costs:
+        cells = cells_of(experiment)
+        once = {result.signature: result for result in results}
+        facts.append(("Cost of the finished runs", costs.bill(cells, once).text or "nothing yet"))
+        if experiment.search is not None:
+            count, cost = trials_cost(experiment, ledger)
+            facts.append((f"Cost of {counted(count, 'finished run')} of the search", cost))
     if results:
         facts.append(
             ("A run, on average", duration(sum(r.seconds for r in results) / len(results)))

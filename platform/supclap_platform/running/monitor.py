@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from supclap.wording import counted
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.bill import Costs
 from supclap_platform.ledger.forecast import remaining
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, shape
@@ -17,6 +18,7 @@ from supclap_platform.running.attempt import nested
 from supclap_platform.running.grid import Grid, Phase, Standing
 from supclap_platform.running.progress import Progress, Reader, Running, running, seconds_left
 from supclap_platform.running.progress import seconds_per_epoch as timed
+from supclap_platform.running.spending import seconds_ahead, seconds_worked, spending
 
 LINES = 12  # running cells shown; more are counted
 ENOUGH = 3  # finished cells of a shape that are timed
@@ -30,6 +32,8 @@ class Monitor:
     ) -> None:
         self.reader = Reader(ledger)
         self._grid = grid
+        self._plan = plan
+        self._costs = Costs(plan.experiment)
         self._title = title(plan.experiment)
         self._claims = claims  # how far they are, in words
         self._at_once = at_once
@@ -61,10 +65,11 @@ class Monitor:
         grid = self._grid
         active = [*grid.of(Phase.RUNNING), *grid.of(Phase.ELSEWHERE)]
         lines = [self._running(s, place < LINES) for place, s in enumerate(active)]
-        waiting = [
-            (self._shapes[s.cell.signature], self._epochs[s.cell.signature])
+        to_come = [
+            (s.cell, self._shapes[s.cell.signature], self._epochs[s.cell.signature])
             for s in grid.of(Phase.WAITING)
         ]
+        waiting = [(form, epochs) for _, form, epochs in to_come]
         counts = Counter(standing.phase for standing in grid.standings.values())
         left = sum(not standing.over for standing in grid.standings.values())
         return Progress(
@@ -75,7 +80,24 @@ class Monitor:
             troubles=tuple(self._troubles()),
             seconds=time.monotonic() - self._began,
             seconds_left=seconds_left(waiting, lines, self._known, self._at_once),
+            money=self._money(
+                [(s.cell, one) for s, one in zip(active, lines, strict=True)], to_come
+            ),
         )
+
+    def _money(
+        self,
+        at_work: Sequence[tuple[Cell, Running]],
+        waiting: Sequence[tuple[Cell, str, float]],
+    ) -> str:
+        """What the experiment has cost, and will; a cell that has ended here by its attempt."""
+        if not self._costs:
+            return ""
+        ended = [(s.cell, s.seconds) for s in self._grid.of(Phase.DONE)]
+        worked = [(cell, t) for cell, t in ended if cell.signature not in self._plan.results]
+        worked += [(s.cell, self._grid.elapsed(s)) for s in self._grid.of(Phase.RUNNING)]
+        ahead = seconds_ahead(at_work, waiting, self._known)
+        return spending(self._costs, self._plan.cells, self._plan.results, worked, ahead)
 
     @property
     def _known(self) -> dict[str, float]:
@@ -129,6 +151,7 @@ def watch(
     finished = _finished(plan.cells, plan.results.values())
     known: dict[str, float] = {}
     lines: list[Running] = []
+    at_work: list[tuple[Cell, float]] = []
     for cell in cells:
         if plan.status(cell) is Status.RUNNING:
             form, events = shape(cell), reader.events(cell.signature)
@@ -140,10 +163,14 @@ def watch(
             whole = sum(times) / len(times) * cell.config.epochs if times else None
             metric, age = cell.method.shown(cell.config), reader.age(cell.signature)
             lines.append(running(cell.label, events, metric, doing, whole, age=age))
+            at_work.append((cell, seconds_worked(events) + age))
     known |= {form: sum(times) / len(times) for form, times in finished.items()}
     open_ = (Status.TO_RUN, Status.RESUMABLE)
     left = _epochs_left(plan, ledger)
-    waiting = [(shape(c), left[c.signature]) for c in cells if plan.status(c) in open_]
+    to_come = [(c, shape(c), left[c.signature]) for c in cells if plan.status(c) in open_]
+    waiting = [(form, epochs) for _, form, epochs in to_come]
+    active = [(cell, one) for (cell, _), one in zip(at_work, lines, strict=True)]
+    ahead = seconds_ahead(active, to_come, known)
     troubles = []
     for cell in cells:
         failure = ledger.failure(cell.signature) if plan.status(cell) is Status.FAILED else None
@@ -158,6 +185,7 @@ def watch(
         troubles=tuple(troubles),
         seconds=since,
         seconds_left=seconds_left(waiting, lines, known, len(lines)) if lines else None,
+        money=spending(Costs(plan.experiment), plan.cells, plan.results, at_work, ahead),
     )
 
 

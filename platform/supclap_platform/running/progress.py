@@ -55,6 +55,7 @@ class Progress:
     troubles: tuple[str, ...]  # failures and retries, one line each
     seconds: float | None  # since this run began; None where nobody drives it now
     seconds_left: float | None  # of the whole, None where nothing is known yet
+    money: str = ""  # what it has cost, and will, where the experiment has prices
     look: str = ""  # where seeds are added until the claims are decided: how far that is
 
 

@@ -83,6 +83,8 @@ def drawn(progress: Progress) -> RenderableType:
     times = [] if progress.seconds is None else [duration(progress.seconds)]
     if progress.seconds_left is not None:
         times.append(f"about {duration(progress.seconds_left)} left")
+    if progress.money:
+        times.append(progress.money)
     if times:
         head.append(f"   {', '.join(times)}", style="dim")
     counts = Text()
@@ -111,7 +113,7 @@ def line(progress: Progress) -> str:
         f"about {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
     )
     since = "" if progress.seconds is None else f"{duration(progress.seconds)}: "
-    parts = [since + counts, progress.look, "; ".join(shown), left]
+    parts = [since + counts, progress.look, "; ".join(shown), left, progress.money]
     return " | ".join(part for part in parts if part)
 
 

@@ -236,6 +236,9 @@ def _conclude(
     text += f", {names.count('FAIL')} failed" if "FAIL" in names else ""
     text += f", {search.known} known from the ledger" if search and search.known else ""
     text += f"), {duration(3600 * wall)}, {workers:.2f} worker-hours"
+    prices = book.trials.experiment.prices
+    if prices is not None and book.cost(workers):
+        text += f", {prices.text(book.cost(workers))}"
     console.print(text, markup=False, soft_wrap=True)
     stopped = stopped or (book.exhausted() if book.left else None)
     if book.left:

@@ -13,6 +13,7 @@ import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import optuna
@@ -228,6 +229,17 @@ class Book:
         attributes = self.study.user_attrs
         return attributes.get(WALL, 0.0) / 3600, attributes.get(WORKERS, 0.0) / 3600
 
+    @cached_property
+    def _hour(self) -> float:
+        """What a worker of the search costs in an hour; 0 where that is not said."""
+        prices = self.trials.experiment.prices
+        _, resources = self.search.build("search", {})
+        return (prices.hour(resources, 1) or 0.0) if prices is not None else 0.0
+
+    def cost(self, worker_hours: float) -> float:
+        """What so many hours of its workers cost."""
+        return worker_hours * self._hour
+
     def exhausted(self, more: tuple[float, float] = (0.0, 0.0)) -> str | None:
         """The budget that is used up, in words, or None.
 
@@ -241,6 +253,9 @@ class Book:
             return f"wall time ({budget.hours:g} h)"
         if budget.worker_hours is not None and workers >= budget.worker_hours:
             return f"worker-hours ({budget.worker_hours:g})"
+        prices = self.trials.experiment.prices
+        if budget.money is not None and prices is not None and self.cost(workers) >= budget.money:
+            return f"money ({prices.text(budget.money)})"
         return None
 
     def _all(self) -> list[optuna.trial.FrozenTrial]:

@@ -159,7 +159,17 @@ class _Keeper:
             troubles=(),
             seconds=seconds,
             seconds_left=seconds / lately * left if lately >= self._at_once else None,
+            money=self._money(),
         )
+
+    def _money(self) -> str:
+        """What the search has cost so far, over all its runs."""
+        prices = self._book.trials.experiment.prices
+        cost = self._book.cost(self._book.spent()[1] + self._worked / 3600)
+        if prices is None or not cost:
+            return ""
+        budget = self._book.search.budget.money
+        return f"{prices.text(cost)} so far" + (f" of {prices.text(budget)}" if budget else "")
 
     def _running(self) -> Iterator[Running]:
         metric = self._book.search.objectives[0].metric
