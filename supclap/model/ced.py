@@ -123,12 +123,15 @@ class CED(nn.Module):
         )
         self.norm = nn.LayerNorm(self.width, eps=EPSILON)
         if not source.files:
-            self._refuse_other_front_end(weights, place)
+            self.refuse_other_front_end(weights, place)
             kept = {n: v for n, v in weights.items() if not n.startswith((*LEFT_OUT, *FRONT_END))}
             pour(kept, self, place)
 
-    def _refuse_other_front_end(self, weights: dict[str, Tensor], place: Path) -> None:
-        """An original checkpoint has the tables of its front end, and they must be these."""
+    def refuse_other_front_end(self, weights: dict[str, Tensor], place: Path) -> None:
+        """An original checkpoint has the tables of its front end, and they must be these.
+
+        Raises InputError.
+        """
         for name, ours in FRONT_END.items():
             table = self.decibels.mel.get_buffer(ours)
             theirs = weights.get(name, table)
@@ -267,13 +270,16 @@ def _read(folder: Path) -> tuple[bytes, dict[str, Tensor], Path]:
         NORM + name.removeprefix(ORIGINAL_NORM) if name.startswith(ORIGINAL_NORM) else name: value
         for name, value in without_prefix(weights, "time_pos_embed", PREFIXES).items()
     }
-    description = read_file(folder / CONFIG) if described else _description_of(weights, place)
+    description = read_file(folder / CONFIG) if described else described_by(weights, place)
     return description, weights, place
 
 
-def _description_of(weights: dict[str, Tensor], place: Path) -> bytes:
+def described_by(weights: dict[str, Tensor], place: Path) -> bytes:
     """The description of an original checkpoint, which brings none: its sizes say all but the
-    number of heads, and that follows from the width in every published one."""
+    number of heads, and that follows from the width in every published one.
+
+    Raises InputError: it is none of CED's.
+    """
     try:
         width = len(weights["patch_embed.proj.weight"])
         inner = len(weights["blocks.0.mlp.fc1.weight"])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -17,6 +18,17 @@ from supclap.errors import InputError
 from supclap.wording import gist
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+# A number of numpy's beside the tensors, such as a checkpoint's best score, needs these to be read:
+# they make numbers and nothing else.
+_SCALAR = np.float64(0).__reduce__()[0]
+_NUMBERS: tuple[Any, ...] = (
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    type(np.dtype(np.float64)),
+    type(np.dtype(np.float32)),
+    type(np.dtype(np.int64)),
+)
 
 
 def check_folder(folder: Path, encoder: str, key: str) -> None:
@@ -69,20 +81,23 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors by name of a file that `torch.save` wrote: a state, or one below "model".
+    """The tensors by name of a file that `torch.save` wrote: a state, or one below "model" or
+    "state_dict", beside which numbers and words may lie.
 
     Raises:
         InputError: it is damaged, holds anything but tensors, or needs code, which is never run.
     """
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(list(_NUMBERS)):
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load fails in many ways on damaged bytes
         raise InputError(
             f"{path}: cannot be read as tensors alone (truncated? code in it is never run): "
             f"{gist(error, 100)}"
         ) from None
-    if isinstance(found, Mapping) and isinstance(found.get("model"), Mapping):
-        found = found["model"]
+    for name in ("model", "state_dict"):
+        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
+            found = found[name]
     if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
         raise InputError(f"{path}: is no state of a model: expected tensors by name")
     return {str(name): value for name, value in found.items()}
@@ -107,25 +122,29 @@ def pour(weights: Mapping[str, Tensor], module: nn.Module, where: Path) -> None:
     Raises:
         InputError: one name is missing, one too many or one of another shape; nothing is loaded.
     """
+    found = difference(weights, module)
+    if found:
+        raise InputError(f"{where}: is not the model that {CONFIG} describes: {found}")
+    with torch.no_grad():
+        for name, value in module.state_dict().items():
+            value.copy_(weights[name])
+
+
+def difference(weights: Mapping[str, Tensor], module: nn.Module) -> str:
+    """Which weights of a module are missing, which are too many or of another shape; nothing where
+    they are its own."""
     wanted = module.state_dict()
+    shapes = [
+        f"{name} {tuple(weights[name].shape)} for {tuple(value.shape)}"
+        for name, value in wanted.items()
+        if name in weights and weights[name].shape != value.shape
+    ]
     faults = [
         listed("missing", sorted(wanted.keys() - weights.keys())),
         listed("unexpected", sorted(weights.keys() - wanted.keys())),
-        listed(
-            "of another shape",
-            [
-                f"{name} {tuple(weights[name].shape)} for {tuple(value.shape)}"
-                for name, value in wanted.items()
-                if name in weights and weights[name].shape != value.shape
-            ],
-        ),
+        listed("of another shape", shapes),
     ]
-    if any(faults):
-        found = "; ".join(fault for fault in faults if fault)
-        raise InputError(f"{where}: is not the model that {CONFIG} describes: {found}")
-    with torch.no_grad():
-        for name, value in wanted.items():
-            value.copy_(weights[name])
+    return "; ".join(fault for fault in faults if fault)
 
 
 def listed(fault: str, names: list[str], most: int = 3) -> str:

@@ -18,6 +18,10 @@ class AST:
     kinds = ("audio-spectrogram-transformer",)
     extractors = ("ASTFeatureExtractor",)
 
+    def opens(self, config: Any) -> str:
+        """The one that opens any."""
+        return "AutoModel"
+
     def encoder(self, model: Any) -> nn.Module:
         """All of it."""
         encoder: nn.Module = model

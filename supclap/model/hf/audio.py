@@ -122,7 +122,7 @@ class HuggingFaceAudio(Hearing):
         extractor = _extractor_of(source, folder)
         super().__init__(
             family,
-            lambda described: made(described, folder, family.encoder),
+            lambda described: made(described, folder, family.encoder, family.opens(described)),
             quiet(values, source.dropout, where),
             opened_extractor(extractor, family, EXTRACTOR if folder is None else str(folder)),
             config.own_keys["longer"],

@@ -17,6 +17,11 @@ class CLAPAudio:
     kinds = ("clap", "clap_audio_model")
     extractors = ("ClapFeatureExtractor",)
 
+    def opens(self, config: Any) -> str:
+        """The one that opens any; of a tower alone its own."""
+        alone = config.model_type == "clap_audio_model"  # and unknown to AutoModel
+        return "ClapAudioModel" if alone else "AutoModel"
+
     def encoder(self, model: Any) -> nn.Module:
         """The audio tower."""
         encoder: nn.Module = getattr(model, "audio_model", model)

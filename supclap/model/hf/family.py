@@ -33,6 +33,9 @@ class Family(Protocol):
     def extractors(self) -> tuple[str, ...]:
         """The feature extractors that such a model may come with."""
 
+    def opens(self, config: Any) -> str:
+        """The class of transformers that opens a model."""
+
     def encoder(self, model: Any) -> nn.Module:
         """Of a whole model what is trained and kept."""
 

@@ -127,7 +127,9 @@ def empty(config: Any, choose: Choose, auto: str = "AutoModel") -> nn.Module:
     fault = ""
     with _in_silence():
         try:
-            model = getattr(library(), auto).from_config(config, dtype=torch.float32)
+            opens = getattr(library(), auto)
+            made_of = opens.from_config if auto.startswith("Auto") else opens._from_config
+            model = made_of(config, dtype=torch.float32)
         except Exception as error:
             fault = gist(error)
     if fault:

@@ -27,6 +27,10 @@ class Wav2Vec2:
     )
     extractors = ("Wav2Vec2FeatureExtractor", "SeamlessM4TFeatureExtractor")
 
+    def opens(self, config: Any) -> str:
+        """The one that opens any."""
+        return "AutoModel"
+
     def encoder(self, model: Any) -> nn.Module:
         """All of it."""
         encoder: nn.Module = model

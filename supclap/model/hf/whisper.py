@@ -19,6 +19,10 @@ class Whisper:
     kinds = ("whisper",)
     extractors = ("WhisperFeatureExtractor",)
 
+    def opens(self, config: Any) -> str:
+        """The one that opens any."""
+        return "AutoModel"
+
     def encoder(self, model: Any) -> nn.Module:
         """Without the decoder."""
         encoder: nn.Module = model.get_encoder()
