@@ -10,17 +10,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow.fs as pafs
 import pytest
 import supclap_platform as sp
 from finished_grid import CAPTIONS, CLIPS, FILE, write_finished
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment
-from supclap_platform.ledger.ledger import open_ledger
+from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.results.opened import Results
 from supclap_platform.results.verdict_formats import COLUMNS, FURTHER
 from supclap_platform.testing import finish
+from tiny_grid import write_experiment
 
+import supclap
 from supclap.errors import InputError
+from supclap.storage import Folder
+from supclap.training import fit
 
 pytestmark = pytest.mark.heavy  # pandas, SciPy and matplotlib together take a second
 
@@ -210,6 +215,32 @@ def test_an_earlier_version_of_the_code_can_be_opened(place: Path, tmp_path: Pat
     assert values("second") == {("A", 0): 20.0}
     with pytest.raises(InputError, match=r"code 'frst': no result .* did you mean 'first'"):
         values("frst")
+
+
+def test_a_model_is_the_one_of_its_run_wherever_the_storage_is(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path, epochs=1, seeds=1)
+    storage = Folder.at(tmp_path / "storage")
+    cell = next(c for c in cells_of(load_experiment(path)) if c.variant == "bi-DynamicSVR")
+    for _ in fit(cell.config, Ledger(storage).folder(cell.signature)):
+        pass
+    texts = ["a low tone", "two tones"]
+    wanted = supclap.load(tmp_path / "storage/cells" / cell.signature / "model").encode_text(texts)
+    elsewhere = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
+    for folder in (storage, Folder(elsewhere, "storage", "tree://storage")):
+        results = Results(load_experiment(path), Ledger(folder))
+        np.testing.assert_array_equal(results.model("bi-DynamicSVR", 0).encode_text(texts), wanted)
+        runs = results.runs()
+        assert runs["state"].tolist() == ["to run", "done"]
+        # What a true run reports of its queries is what it reports of the whole.
+        texts_asked = results.queries().query("way == 't2a'")
+        done = runs[runs["state"] == "done"].iloc[0]
+        assert 100 * (texts_asked["rank"] <= 5).mean() == pytest.approx(done["test.t2a.R@5"])
+        assert texts_asked["AP10"].mean() == pytest.approx(done["test.t2a.mAP10"])
+        sounds = results.queries().query("way == 'a2t'")
+        assert sounds["AP10"].mean() == pytest.approx(done["test.a2t.mAP10"])
+        assert sounds["rank"].median() == done["test.a2t.medR"]
+        with pytest.raises(InputError, match="no model: the run is to run"):
+            results.model("InfoNCE")
 
 
 def test_the_import_is_light() -> None:

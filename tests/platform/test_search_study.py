@@ -14,6 +14,7 @@ from urllib.request import urlopen
 import optuna
 import pytest
 import sqlalchemy
+import supclap_platform as sp
 from click.testing import CliRunner
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell
@@ -381,6 +382,24 @@ def test_the_figures_are_the_same_bytes_from_the_same_study(tmp_path: Path) -> N
     lines = (tmp_path / "storage/experiments/small/trials.csv").read_text().splitlines()
     assert len(lines) == 11
     assert lines[0].startswith("trial,state,epochs,val.t2a.R@1,loss.svr.radius")
+    # As data they are what the study itself has.
+    found = sp.open(tmp_path / "e.yaml", tmp_path / "storage").trials().set_index("trial")
+    assert len(found) == len(book.study.trials) == 10
+    for trial in book.study.trials:
+        row = found.loc[trial.number]
+        if trial.state.name == "COMPLETE":
+            assert (row["state"], row["val.t2a.R@1"]) == ("finished", trial.values[0])
+        else:
+            assert row["state"] == "stopped"
+        assert row["epochs"] == max(trial.intermediate_values)
+        assert row["set.loss.svr.alpha"] == trial.params["loss.svr.alpha"]
+        assert row["set.loss.svr.radius"] == trial.params["loss.svr.radius"]
+        width = trial.params.get("loss.svr.width", math.nan)
+        assert row["set.loss.svr.width"] == pytest.approx(width, nan_ok=True)
+    csv = tmp_path / "storage/experiments/small/trials.csv"
+    csv.write_text(csv.read_text().replace("finished", "1", 1).replace("trial,", "number,"))
+    with pytest.warns(UserWarning, match=r"trials.csv: damaged"):
+        assert sp.open(tmp_path / "e.yaml", tmp_path / "storage").trials().empty
 
 
 @pytest.mark.heavy

@@ -12,12 +12,13 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from supclap.overrides import flat
+from supclap.stored import Damaged, read_content
 from supclap_platform.experiment.cells import INIT, Cell
 from supclap_platform.experiment.method import Method
 from supclap_platform.experiment.reader import Experiment
@@ -161,31 +162,45 @@ def query_frames(parts: Sequence[Part]) -> Iterator[Frame]:
 def trials_frame(parts: Sequence[Part]) -> Frame:
     """One row for each trial of the search that has a value, as its last run has written them."""
     rows: list[dict[str, Any]] = []
-    objectives: list[str] = []
-    keys: list[str] = []
+    objectives: dict[str, None] = {}
+    keys: dict[str, None] = {}
     for part in parts:
-        search = part.experiment.search
-        folder = part.ledger.experiment_folder(part.experiment.name)
-        if search is None or not folder.exists(TRIALS):
+        if part.experiment.search is None:
             continue
-        objectives = [objective.metric for objective in search.objectives]
-        for line in csv.DictReader(io.StringIO(folder.read(TRIALS).decode())):
-            row: dict[str, Any] = {
-                "experiment": part.experiment.name,
-                "trial": int(line.pop("trial")),
-                "state": line.pop("state"),
-            }
-            epochs = line.pop("epochs")
-            row["epochs"] = int(epochs) if epochs else None
-            for name in objectives:
-                value = line.pop(name, "")
-                row[name] = float(value) if value else None
-            keys = list(line)
-            row |= {f"set.{key}": _number_or_text(value) for key, value in line.items()}
+        names = [objective.metric for objective in part.experiment.search.objectives]
+        objectives |= dict.fromkeys(names)
+        for row in part.ledger.spared(partial(_trials, part, names)) or ():
+            keys |= dict.fromkeys(name for name in row if name.startswith("set."))
             rows.append(row)
     of_metric = tuple(OBJECTIVE.named(name, unit=unit_of(name) or " ") for name in objectives)
-    settings = _typed(PARAMETER, [f"set.{key}" for key in keys], rows)
+    settings = _typed(PARAMETER, keys, rows)
     return _frame("trials", rows, {"OBJECTIVE": of_metric, "set.KEY": settings})
+
+
+def _trials(part: Part, objectives: Sequence[str]) -> list[dict[str, Any]]:
+    """The lines of a search's trials; none before it has ended. Raises Damaged."""
+    folder = part.ledger.experiment_folder(part.experiment.name)
+    try:
+        lines = csv.DictReader(io.StringIO(read_content(folder, TRIALS).decode()))
+        return [_trial(part, line, objectives) for line in lines]
+    except FileNotFoundError:
+        return []
+    except (ValueError, LookupError, TypeError) as error:
+        raise Damaged(f"{folder.uri}/{TRIALS}", str(error)) from None
+
+
+def _trial(part: Part, line: dict[str, str], objectives: Sequence[str]) -> dict[str, Any]:
+    epochs = line.pop("epochs")
+    row: dict[str, Any] = {
+        "experiment": part.experiment.name,
+        "trial": int(line.pop("trial")),
+        "state": line.pop("state"),
+        "epochs": int(epochs) if epochs else None,
+    }
+    for name in objectives:
+        value = line.pop(name)
+        row[name] = float(value) if value else None
+    return row | {f"set.{key}": _number_or_text(value) for key, value in line.items()}
 
 
 def verdicts_frame(parts: Sequence[Part]) -> Frame:
