@@ -27,7 +27,7 @@ from supclap.errors import InputError
 from supclap.progress import activity
 from supclap_platform.ledger.staleness import code_of_today
 from supclap_platform.results.frame_columns import FRAMES, TEXT, described
-from supclap_platform.results.frames import Frame
+from supclap_platform.results.frame_making import Frame
 from supclap_platform.results.opened import Results
 
 FORMATS = ("parquet", "csv")

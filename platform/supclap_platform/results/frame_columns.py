@@ -54,10 +54,13 @@ class FrameColumn:
         """Its type in words."""
         return TYPES[self.kind]
 
-    def named(self, name: str, kind: pa.DataType | None = None, unit: str = "") -> FrameColumn:
+    def named(
+        self, name: str, kind: pa.DataType | None = None, unit: str | None = None
+    ) -> FrameColumn:
         """One of the columns that a pattern stands for."""
         kind = self.kind if kind is None else kind
-        return FrameColumn(name, kind, self.meaning, unit or self.unit, gaps=True)
+        unit = self.unit if unit is None else unit
+        return FrameColumn(name, kind, self.meaning, unit, gaps=True)
 
 
 def _value(name: str, meaning: str) -> FrameColumn:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,6 @@ import pyarrow as pa
 from supclap.overrides import flat
 from supclap.stored import Damaged, read_content
 from supclap_platform.experiment.cells import INIT, Cell
-from supclap_platform.experiment.method import Method
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.declared import late
 from supclap_platform.ledger.records import State
@@ -28,17 +26,13 @@ from supclap_platform.ledger.snapshot import Snapshot
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.frame_columns import (
     FRAMES,
-    NUMBER,
     OBJECTIVE,
     PARAMETER,
     SETTING,
     SYSTEM,
-    TEXT,
-    WORD,
-    FrameColumn,
-    metric_column,
     unit_of,
 )
+from supclap_platform.results.frame_making import Frame, OpenColumns, Values, filled, framed, typed
 from supclap_platform.results.search_figures import TRIALS
 from supclap_platform.results.tables import build_table
 
@@ -47,9 +41,7 @@ if TYPE_CHECKING:
 
     from supclap_platform.results.verdicts import Verdict
 
-METRICS = "metric."  # before a metric that is called like another column
 TOP = 10  # ranks that AP10 looks at
-Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -98,34 +90,26 @@ class Part:
         }
 
 
-@dataclass(frozen=True)
-class Frame:
-    """Rows with their columns explained."""
-
-    columns: tuple[FrameColumn, ...]
-    table: pa.Table
-
-
 def runs_frame(parts: Sequence[Part]) -> Frame:
     """One row for each run that is declared."""
-    rows, metrics, settings = [], _Open(), _Open()
+    rows, metrics, settings = [], OpenColumns(), OpenColumns()
     for part in parts:
         for cell in part.evidence.cells:
             row = _run(part, cell)
             result = part.evidence.result(cell.signature)
-            row |= metrics.of(part, {} if result is None else result.metrics)
-            row |= settings.of(part, _changes(part.experiment, cell), "set.")
+            row |= metrics.of(part.experiment.method, {} if result is None else result.metrics)
+            row |= settings.of(part.experiment.method, _changes(part.experiment, cell), "set.")
             rows.append(row)
-    return _frame(
+    return framed(
         "runs",
         rows,
-        {"METRIC": metrics.metrics(), "set.KEY": _typed(SETTING, settings.names, rows)},
+        {"METRIC": metrics.metrics(), "set.KEY": typed(SETTING, settings.names, rows)},
     )
 
 
 def epochs_frame(parts: Sequence[Part]) -> Frame:
     """One row for each epoch that has ended, of unfinished runs too."""
-    rows, metrics, system = [], _Open(), _Open()
+    rows, metrics, system = [], OpenColumns(), OpenColumns()
     for part in parts:
         for cell in part.evidence.cells:
             for one in part.evidence.epochs(cell.signature):
@@ -137,11 +121,11 @@ def epochs_frame(parts: Sequence[Part]) -> Frame:
                     "seconds": one.seconds,
                     "ended": _moment(one.time),
                 }
-                row |= metrics.of(part, one.metrics)
-                row |= system.of(part, one.system, "system.")
+                row |= metrics.of(part.experiment.method, one.metrics)
+                row |= system.of(part.experiment.method, one.system, "system.")
                 rows.append(row)
     used = tuple(SYSTEM.named(name) for name in system.names)
-    return _frame("epochs", rows, {"METRIC": metrics.metrics(), "system.NAME": used})
+    return framed("epochs", rows, {"METRIC": metrics.metrics(), "system.NAME": used})
 
 
 def query_frames(parts: Sequence[Part]) -> Iterator[Frame]:
@@ -155,7 +139,7 @@ def query_frames(parts: Sequence[Part]) -> Iterator[Frame]:
             shared = part.which(cell) | {"stale": cell.signature in part.evidence.stale}
             for way in [n.removesuffix("_ranks") for n in arrays if n.endswith("_ranks")]:
                 values = {**shared, "way": way, **_queries(way, arrays)}
-                table = [_filled(values[c.name], len(values["rank"]), c.kind) for c in columns]
+                table = [filled(values[c.name], len(values["rank"]), c.kind) for c in columns]
                 yield Frame(columns, pa.table(table, schema=schema))
 
 
@@ -172,9 +156,9 @@ def trials_frame(parts: Sequence[Part]) -> Frame:
         for row in part.ledger.spared(partial(_trials, part, names)) or ():
             keys |= dict.fromkeys(name for name in row if name.startswith("set."))
             rows.append(row)
-    of_metric = tuple(OBJECTIVE.named(name, unit=unit_of(name) or " ") for name in objectives)
-    settings = _typed(PARAMETER, keys, rows)
-    return _frame("trials", rows, {"OBJECTIVE": of_metric, "set.KEY": settings})
+    of_metric = tuple(OBJECTIVE.named(name, unit=unit_of(name)) for name in objectives)
+    settings = typed(PARAMETER, keys, rows)
+    return framed("trials", rows, {"OBJECTIVE": of_metric, "set.KEY": settings})
 
 
 def _trials(part: Part, objectives: Sequence[str]) -> list[dict[str, Any]]:
@@ -222,7 +206,7 @@ def verdicts_frame(parts: Sequence[Part]) -> Frame:
                     "stale_runs": len(runs & part.evidence.stale),
                 }
             )
-    return _frame("verdicts", rows)
+    return framed("verdicts", rows)
 
 
 _TEXTS = ("seeds_needed", "cannot_be_judged", "remarks", "signatures", "looks", "path", "scope")
@@ -266,7 +250,7 @@ def table_frame(parts: Sequence[Part]) -> Frame:
                         "column_label": column.heading,
                     }
                 )
-    return _frame("table", rows)
+    return framed("table", rows)
 
 
 def _run(part: Part, cell: Cell) -> dict[str, Any]:
@@ -319,72 +303,9 @@ def _queries(way: str, arrays: Mapping[str, np.ndarray]) -> Values:
     }
 
 
-def _filled(value: Any, length: int, kind: pa.DataType) -> pa.Array:
-    """A column of one value, or of an array."""
-    if value is None:
-        return pa.nulls(length, kind)
-    if kind == WORD:
-        index = pa.repeat(pa.scalar(0, pa.int32()), length)
-        return pa.DictionaryArray.from_arrays(index, pa.array([value], TEXT))
-    if getattr(value, "ndim", 0):
-        return pa.array(value).cast(kind)
-    return pa.repeat(pa.scalar(value, kind), length)
-
-
-class _Open:
-    """Columns that runs bring with them, in the order in which they are met."""
-
-    def __init__(self) -> None:
-        self._methods: dict[str, Method] = {}
-
-    def of(self, part: Part, values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-        """The values under the names of their columns."""
-        row = {}
-        for name, value in values.items():
-            called = f"{METRICS}{name}" if not above and name in _FIXED else f"{above}{name}"
-            self._methods.setdefault(called, part.experiment.method)
-            row[called] = value
-        return row
-
-    @property
-    def names(self) -> list[str]:
-        return list(self._methods)
-
-    def metrics(self) -> tuple[FrameColumn, ...]:
-        """The columns, of metrics."""
-        return tuple(
-            metric_column(name, name.removeprefix(METRICS), method)
-            for name, method in self._methods.items()
-        )
-
-
-_FIXED = {column.name for name in ("runs", "epochs") for column in FRAMES[name]}
-
-
 def _changes(experiment: Experiment, cell: Cell) -> dict[str, Any]:
     """What the row of a cell changes of the base: dotted key -> value."""
     return {} if cell.variant == INIT else flat(experiment.variant(cell.variant).changes)
-
-
-def _typed(
-    pattern: FrameColumn, names: Iterable[str], rows: list[dict[str, Any]]
-) -> tuple[FrameColumn, ...]:
-    """The columns of settings: numbers where all are, else text; the rows' values become that."""
-    found = []
-    for name in names:
-        values = [row[name] for row in rows if row.get(name) is not None]
-        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-        found.append(pattern.named(name, NUMBER if numbers and values else TEXT))
-        for row in rows:
-            value = row.get(name, ...)
-            if value is ... or (value is None and pattern is PARAMETER):
-                row[name] = None
-            elif numbers and values:
-                row[name] = None if value is None else float(value)
-            else:
-                whole = isinstance(value, str)
-                row[name] = value if whole else json.dumps(value, ensure_ascii=False)
-    return tuple(found)
 
 
 def _number_or_text(value: str) -> float | str | None:
@@ -399,23 +320,3 @@ def _number_or_text(value: str) -> float | str | None:
 def _moment(seconds: float) -> int:
     """Milliseconds since 1970."""
     return round(seconds * 1000)
-
-
-def _frame(
-    name: str,
-    rows: Sequence[Values],
-    found: Mapping[str, Sequence[FrameColumn]] | None = None,
-) -> Frame:
-    """Rows as a table. ``found``: by the name of a pattern the columns that it stands for."""
-    columns: list[FrameColumn] = []
-    for column in FRAMES[name]:
-        columns += (found or {}).get(column.name, ()) if column.pattern else [column]
-    arrays = []
-    for column in columns:
-        values = [row.get(column.name) for row in rows]
-        if column.kind == WORD:
-            arrays.append(pa.array(values, TEXT).dictionary_encode())
-        else:
-            arrays.append(pa.array(values, column.kind))
-    schema = pa.schema([(column.name, column.kind) for column in columns])
-    return Frame(tuple(columns), pa.table(arrays, schema=schema))

@@ -21,8 +21,8 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.records import State
 from supclap_platform.ledger.snapshot import Snapshot
 from supclap_platform.results.frame_columns import FRAMES, described
+from supclap_platform.results.frame_making import Frame
 from supclap_platform.results.frames import (
-    Frame,
     Part,
     epochs_frame,
     query_frames,
