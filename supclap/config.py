@@ -138,6 +138,8 @@ class ArraysConfig(Section):
     # A CSV file of labels, each with its sentences as rows of ``text``, to classify by; null: none
     classes: Place | None = None
     splits: tuple[str, ...] | None = None  # only these; null: all that the table has
+    # Arrays whose columns get mean 0 and spread 1 over the clips of split "train"
+    standardize: tuple[Literal["audio", "text"], ...] = ()
 
 
 class DataConfig(OpenSection):

@@ -47,6 +47,11 @@ from supclap.progress import Doing, activity, relay
 )
 @click.option("--labels", metavar="COLUMNS", help="features: columns with a label of the clip.")
 @click.option(
+    "--standardize",
+    metavar="ARRAYS",
+    help="features: audio, text or both, each column to mean 0 and spread 1 over split train.",
+)
+@click.option(
     "--classes",
     metavar="CSV",
     help="features: labels with the rows of T.npy that say them, to classify by.",
@@ -81,6 +86,7 @@ def prepare_command(
     texts: str | None,
     words: str | None,
     labels: str | None,
+    standardize: str | None,
     classes: str | None,
     seconds: float | None,
     code: tuple[str, ...],
@@ -100,6 +106,7 @@ def prepare_command(
     """
     given = {"--audio": audio, "--text": text, "--texts": texts}
     given |= {"--words": words, "--labels": labels, "--classes": classes}
+    given |= {"--standardize": standardize}
     if name == FEATURES:
         others: dict[str, object] = {"--source": source, "--into": into, "--code": code}
         others |= {"--languages": languages, "--seconds": seconds, "--set": changes}

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from supclap.config import ArraysConfig, language_of_columns
-from supclap.data.features.table import FeatureTable, read_table
+from supclap.data.features.table import TRAIN, FeatureTable, read_table
 from supclap.data.features.writing import write_features
 from supclap.errors import InputError
 from supclap.explaining import explain
@@ -39,6 +39,7 @@ def prepare_features(
     values["words"] = _pairs(given["--words"], "--words")
     values["labels"] = _listed(given["--labels"])
     values["classes"] = given["--classes"]
+    values["standardize"] = _listed(given["--standardize"])
     values["splits"] = list(splits) or None
     try:
         arrays = ArraysConfig.model_validate(values)
@@ -87,6 +88,8 @@ def _print(table: FeatureTable, out: Path) -> None:
     Console(soft_wrap=True).print(shown)
     widths = table.audio.shape[1], table.text.shape[1]
     notes = [f"audio vectors of {widths[0]} numbers, text vectors of {widths[1]}"]
+    if table.standardize:
+        notes.append(f"{' and '.join(table.standardize)} standardized by split '{TRAIN}'")
     notes += [
         f"{counted(count, 'clip')} of split '{split}' left out"
         for split, count in table.left_out.items()

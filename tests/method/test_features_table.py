@@ -175,6 +175,47 @@ def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
         read_table(arrays_in(tmp_path))
 
 
+def test_standardized_columns_have_mean_0_and_spread_1_over_the_train_split(tmp_path: Path) -> None:
+    make_arrays(tmp_path)
+    audio = np.load(tmp_path / "audio.npy").astype(np.float64)
+    audio[:, 4] = 7  # a column that does not vary
+    np.save(tmp_path / "audio.npy", audio)
+    classes = str(tmp_path / "kinds.csv")
+    more = {"labels": ["kind"], "classes": classes, "standardize": ["audio", "text"]}
+    collection = write_features(read_table(arrays_in(tmp_path, **more)), tmp_path / "out")
+    head, *lines = lines_in(tmp_path)
+    table = [dict(zip(head, line, strict=True)) for line in lines]
+    train = [line for line in table if line["split"] == "train"]
+    text = np.load(tmp_path / "text.npy").astype(np.float64)
+    said = sorted({int(n[c]) for n in train for c in ("text1", "text2", "text_fra") if n[c]})
+    scaled = {}
+    for kind, array, rows in (
+        ("audio", audio, [int(line["row"]) for line in train]),
+        ("text", text, said),
+    ):
+        spread = array[rows].std(axis=0)
+        spread[spread == 0] = 1
+        scaled[kind] = (array - array[rows].mean(axis=0)) / spread
+        scale = np.load(tmp_path / "out" / f"{kind}_scale.npy")
+        assert np.allclose(scale, [array[rows].mean(axis=0), spread])
+    for split in collection.splits:
+        clips = collection.split(split)
+        mine = [line for line in table if line["split"] == split]
+        heard = clips.audio_vectors(np.arange(len(clips))).numpy()
+        assert np.allclose(heard, scaled["audio"][[int(n["row"]) for n in mine]], atol=1e-5)
+        first = clips.sentences(np.arange(len(clips)), np.zeros(len(clips), np.int64))
+        read = clips.text_vectors(first).numpy()
+        assert np.allclose(read, scaled["text"][[int(n["text1"]) for n in mine]], atol=1e-5)
+    dog = collection.split("test").class_vectors(collection.split("test").classes["dog"])
+    assert np.allclose(dog.numpy(), scaled["text"][[5, 39]], atol=1e-5)
+    with pytest.raises(InputError, match="standardize: is by the clips of split 'train'"):
+        read_table(arrays_in(tmp_path, standardize=["audio"], splits=["val", "test"]))
+    audio[int(train[2]["row"]), 1] = np.inf
+    np.save(tmp_path / "audio.npy", audio)
+    with pytest.raises(InputError, match=rf"row {train[2]['row']} of the audio array is not fin"):
+        write_features(read_table(arrays_in(tmp_path, **more)), tmp_path / "again")
+
+
 def test_a_table_of_labels_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     make_arrays(tmp_path)
     place = tmp_path / "kinds.csv"

@@ -8,6 +8,7 @@ A folder::
     train_text.npy     (sentences, width): a vector for each distinct sentence
     ...
     classes.npy        vectors of the sentences of labels, where there are any
+    audio_scale.npy    (2, width): mean and spread by which the array was standardized, if it was
 
 `FeatureCollection` and `FeatureClips` are what `supclap.data.clips.Collection` and `Clips` are for
 sounds, so that batches, noise, further test sets and metrics need not know which they have.
@@ -58,6 +59,11 @@ def table_of(split: str) -> str:
 def array_of(split: str, kind: str) -> str:
     """The name of a split's array; ``kind``: "audio" or "text"."""
     return f"{split}_{kind}.npy"
+
+
+def scale_of(kind: str) -> str:
+    """The name of the file that says how an array was standardized."""
+    return f"{kind}_scale.npy"
 
 
 @dataclass(frozen=True)

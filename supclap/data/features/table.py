@@ -29,6 +29,7 @@ from supclap.data.sources.tables import Row, rows
 from supclap.errors import InputError, nearest
 from supclap.wording import gist, is_text
 
+TRAIN = "train"  # the split whose rows decide how arrays are standardized
 KINDS = ("float16", "float32", "float64")
 
 
@@ -71,6 +72,7 @@ class FeatureTable:
     columns: Mapping[str, str]  # of sentences, with their languages
     left_out: Mapping[str, int]
     classes: Mapping[str, list[Sentence]] = field(default_factory=dict)  # by label
+    standardize: tuple[str, ...] = ()  # "audio", "text"
 
     @property
     def unused(self) -> tuple[int, int]:
@@ -206,7 +208,13 @@ class _Reader:
                 )
         kept = {s: clips for s, clips in by_split.items() if chosen is None or s in chosen}
         left = Counter({s: len(clips) for s, clips in by_split.items() if s not in kept})
-        return FeatureTable(name, kept, self._audio, self._text, self._texts, left, classes)
+        scaled = self._arrays.standardize
+        if scaled and TRAIN not in kept:
+            raise InputError(
+                f"standardize: is by the clips of split '{TRAIN}', and there are none (splits: "
+                f"{', '.join(kept)})"
+            )
+        return FeatureTable(name, kept, self._audio, self._text, self._texts, left, classes, scaled)
 
     def _clip(self, clip: FeatureClip) -> FeatureClip:
         """The clip itself, or what is known of it from lines before."""

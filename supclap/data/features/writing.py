@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,9 +27,10 @@ from supclap.data.features.collection import (
     SCHEMA,
     FeatureCollection,
     array_of,
+    scale_of,
     table_of,
 )
-from supclap.data.features.table import FeatureClip, FeatureTable
+from supclap.data.features.table import TRAIN, FeatureClip, FeatureTable
 from supclap.errors import FULL, InputError
 from supclap.storage import Folder
 from supclap.stored import sealed
@@ -53,8 +55,12 @@ def write_features(table: FeatureTable, out: Path) -> FeatureCollection:
         out.mkdir(parents=True, exist_ok=True)
         files = _Files(out)
         try:
-            entries = {s: _write_split(files, s, table) for s in table.clips}
-            classes = _write_classes(files, table)
+            scales = {kind: _scale_of(table, kind) for kind in table.standardize}
+            for kind, scale in scales.items():
+                with files.written(scale_of(kind)) as file:
+                    np.save(file, np.stack([scale.mean, scale.spread]))
+            entries = {s: _write_split(files, s, table, scales) for s in table.clips}
+            classes = _write_classes(files, table, scales)
             files.publish()
             index = {
                 "format": FORMAT,
@@ -101,7 +107,33 @@ class _Files:
             scratch.unlink(missing_ok=True)
 
 
-def _write_split(files: _Files, split: str, table: FeatureTable) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Scale:
+    """Mean and standard deviation of each column of an array, (width,) float64 each."""
+
+    mean: np.ndarray
+    spread: np.ndarray
+
+
+def _scale_of(table: FeatureTable, kind: str) -> _Scale:
+    """Over the clips of the train split, or over their sentences, each once; a column that does
+    not vary keeps its spread."""
+    clips = table.clips[TRAIN]
+    heard = {clip.row: clip.where for clip in clips}
+    read = {one.row: one.where for clip in clips for one in clip.sentences}
+    source, where = (table.audio, heard) if kind == "audio" else (table.text, read)
+    if not where:
+        raise InputError(f"standardize: split '{TRAIN}' has no sentence")
+    double = np.dtype(np.float64)
+    mean = sum(block.sum(axis=0) for block in _blocks(source, where, kind, double)) / len(where)
+    squares = (np.square(b - mean).sum(axis=0) for b in _blocks(source, where, kind, double))
+    spread = np.sqrt(sum(squares) / len(where))
+    return _Scale(mean, np.where(spread > 0, spread, 1.0))
+
+
+def _write_split(
+    files: _Files, split: str, table: FeatureTable, scales: Mapping[str, _Scale]
+) -> dict[str, Any]:
     """Writes the files of a split; what the index says of them."""
     clips = table.clips[split]
     sentences: dict[int, int] = {}  # row of the text array -> of the split's own, by first use
@@ -118,49 +150,72 @@ def _write_split(files: _Files, split: str, table: FeatureTable) -> dict[str, An
     heard = {clip.row: clip.where for clip in clips}
     found = {}
     for kind, source, places in (("audio", table.audio, heard), ("text", table.text, read)):
-        found[kind] = _write_array(files, array_of(split, kind), kind, source, places)
+        name = array_of(split, kind)
+        found[kind] = _write_array(files, name, kind, source, places, scales.get(kind))
         digest.update(f"{kind}\0{found[kind]['hash']}\0".encode())
     found["clips"] = _write_table(files, table_of(split), clips, sentences)
     return {"clips": len(clips), "hash": digest.hexdigest()[:16], "files": found}
 
 
-def _write_classes(files: _Files, table: FeatureTable) -> dict[str, Any] | None:
+def _write_classes(
+    files: _Files, table: FeatureTable, scales: Mapping[str, _Scale]
+) -> dict[str, Any] | None:
     """The sentences of labels, and what the index says of them; None where there are none."""
     if not table.classes:
         return None
     places = {one.row: one.where for said in table.classes.values() for one in said}
     number = {row: at for at, row in enumerate(places)}
     labels = {label: [number[s.row] for s in said] for label, said in table.classes.items()}
-    return {"labels": labels, "file": _write_array(files, CLASSES, "text", table.text, places)}
+    scale = scales.get("text")
+    file = _write_array(files, CLASSES, "text", table.text, places, scale)
+    return {"labels": labels, "file": file}
 
 
 def _write_array(
-    files: _Files, name: str, kind: str, source: np.ndarray, where: Mapping[int, str]
+    files: _Files,
+    name: str,
+    kind: str,
+    source: np.ndarray,
+    where: Mapping[int, str],
+    scale: _Scale | None,
 ) -> dict[str, Any]:
     """Some rows of an array as an array of their own, of at most 32 bits a number.
 
     Args:
         where: the rows, in their order, with the lines that name them.
     """
-    numbers = np.dtype("<f2" if source.dtype.itemsize == 2 else "<f4")
-    width, chosen = source.shape[1], list(where)
-    most = max(1, BLOCK // (width * source.dtype.itemsize))
+    half = source.dtype.itemsize == 2 and scale is None
+    numbers = np.dtype("<f2" if half else "<f4")
     with files.written(name) as file:
         descr = np.lib.format.dtype_to_descr(numbers)
-        header = {"descr": descr, "fortran_order": False, "shape": (len(chosen), width)}
+        header = {"descr": descr, "fortran_order": False, "shape": (len(where), source.shape[1])}
         np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(chosen), most):
-            rows = np.array(chosen[start : start + most])
-            with np.errstate(over="ignore"):  # it becomes infinite, and is refused
-                block = source[rows].astype(numbers)
-            broken = np.flatnonzero(~np.isfinite(block).all(axis=1))
-            if len(broken):
-                row = int(rows[broken[0]])
-                raise InputError(
-                    f"{where[row]}: row {row} of the {kind} array is not finite (NaN or infinite)"
-                )
+        read = numbers if scale is None else np.dtype(np.float64)
+        for block in _blocks(source, where, kind, read):
+            if scale is not None:
+                block = ((block - scale.mean) / scale.spread).astype(numbers)
             file.write(block.tobytes())
     return files.facts(name)
+
+
+def _blocks(
+    source: np.ndarray, where: Mapping[int, str], kind: str, numbers: np.dtype
+) -> Iterator[np.ndarray]:
+    """The rows that ``where`` names, some at a time, as ``numbers``. Raises InputError: a row that
+    is not finite as such, with its line."""
+    chosen = list(where)
+    most = max(1, BLOCK // (source.shape[1] * source.dtype.itemsize))
+    for start in range(0, len(chosen), most):
+        rows = np.array(chosen[start : start + most])
+        with np.errstate(over="ignore"):  # it becomes infinite, and is refused
+            block: np.ndarray = source[rows].astype(numbers)
+        broken = np.flatnonzero(~np.isfinite(block).all(axis=1))
+        if len(broken):
+            row = int(rows[broken[0]])
+            raise InputError(
+                f"{where[row]}: row {row} of the {kind} array is not finite (NaN or infinite)"
+            )
+        yield block
 
 
 def _write_table(
