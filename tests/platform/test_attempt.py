@@ -18,7 +18,6 @@ from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.ledger.records import State
-from supclap_platform.running import executor
 from supclap_platform.running.attempt import Ending, run_cell, task_of
 from tiny_grid import write_experiment
 from tiny_run import everything
@@ -122,8 +121,11 @@ def test_a_cell_after_others_in_one_process_is_that_of_a_process_of_its_own(
     assert one == other
 
 
+@pytest.mark.heavy  # imports Ray
 def test_cells_of_other_code_of_the_users_get_processes_of_their_own() -> None:
     """Ray runs a task in a process of an earlier one where both have the same environment."""
+    from supclap_platform.running import executor
+
     none, one, other = (executor._processes_for(code) for code in ("", "a" * 12, "b" * 12))
     assert none == {}  # SupCLAP's own cells share theirs
     environments = [options["runtime_env"]["env_vars"] for options in (one, other)]

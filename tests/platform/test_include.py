@@ -221,9 +221,8 @@ def test_profile_and_changes_reach_every_part(path: Path) -> None:
     )
 
 
-def test_a_part_may_have_no_part_in_a_profile_and_that_is_shown(
-    path: Path, ledger: Ledger, tmp_path: Path
-) -> None:
+@pytest.mark.heavy
+def test_a_part_may_have_no_part_in_a_profile_and_that_is_shown(path: Path, ledger: Ledger) -> None:
     second = path.parent / "below" / "second.yaml"
     second.write_text(SECOND.replace("{paper: {}}", "{paper: null}"), encoding="utf-8")
     whole = load_experiment(path, "paper")
