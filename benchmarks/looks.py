@@ -26,6 +26,7 @@ from benchmarks.verdicts import SHAPES
 AT_MOST, CLAIMS = 40, 7
 TRIALS = 20_000
 SPENDINGS: tuple[Spending, ...] = ("even", "linear", "pocock")
+MATTERS = (0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 EFFECTS = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 OPEN, HIGHER, LOWER, SMALL = 0, 1, -1, 2  # a verdict: none, above zero, below, negligible
 
@@ -71,7 +72,8 @@ def judge_all(differences: np.ndarray, looks: Looks, matters: float | None = Non
             with np.errstate(divide="ignore", invalid="ignore"):
                 t = np.where(spread, (mean - null) / error, 0.0)
             for ps, tails in ((above, special.stdtr(n - 1, -t)), (below, special.stdtr(n - 1, t))):
-                own = np.where(spread, design.levels(look, tails), 1.0)
+                of = design if place == 0 else design.small
+                own = np.where(spread, of.levels(look, tails), 1.0)
                 ps[place] = np.minimum(ps[place], own)
         asked = [np.minimum(1.0, 2 * np.minimum(above[0], below[0]))]
         if matters is not None:
@@ -124,12 +126,14 @@ def cost(effect: float, looks: Looks, trials: int = TRIALS, claims: int = 1) -> 
     return float(found.seeds.mean()), float(np.mean(found.verdicts == HIGHER))
 
 
-def cost_of_nothing(looks: Looks, trials: int = TRIALS, claims: int = 1) -> tuple[float, float]:
-    """Mean seeds of a claim without an effect where one spread matters, and how often it is found
-    negligible."""
+def cost_of_nothing(
+    looks: Looks, trials: int = TRIALS, claims: int = 1, matters: float = 1.0
+) -> tuple[float, float]:
+    """Mean seeds of a claim without an effect where so many spreads matter, and how often it is
+    found negligible."""
     chance = np.random.default_rng(4)
     shape = (trials // claims, claims, looks.at_most)
-    found = judge_all(chance.normal(0, 1, shape), looks, matters=1.0)
+    found = judge_all(chance.normal(0, 1, shape), looks, matters)
     return float(found.seeds.mean()), float(np.mean(found.verdicts == SMALL))
 
 
@@ -193,15 +197,10 @@ def main() -> None:
         print(
             f"{effect:5.2f}", every, f"{own.plain_first:+.3f} {own.adjusted_first:+.3f}", sep="  "
         )
-    for claims in (1, CLAIMS):
-        shown = (
-            "{:5.1f} {:.2f}".format(*cost_of_nothing(looks, claims=claims)) for looks in designs
-        )
-        print(
-            f"no effect, one spread matters, {claims} claims: mean seeds, negligible",
-            *shown,
-            sep="  ",
-        )
+    print("\nno effect, so many spreads matter: mean seeds, negligible; one claim and seven")
+    for matters in MATTERS:
+        of = (cost_of_nothing(designs[0], claims=n, matters=matters) for n in (1, CLAIMS))
+        print(f"{matters:5.2f}", *("{:5.1f} {:.2f}".format(*one) for one in of), sep="  ")
 
 
 if __name__ == "__main__":

@@ -39,12 +39,16 @@ def test_the_usual_looks() -> None:
     assert default_looks(3) == (3,)
 
 
-@pytest.mark.parametrize("spending", ["even", "linear", "pocock"])
+@pytest.mark.parametrize("spending", ["even", "linear", "pocock", "middle"])
 def test_what_is_spent_adds_up(spending: str) -> None:
     shares = spent(Looks((3, 5, 8, 40), spending))
     assert sum(shares) == pytest.approx(1, abs=1e-12)
     first = {"even": 1 / 4, "linear": 3 / 40, "pocock": np.log(1 + (np.e - 1) * 3 / 40)}
+    first["middle"] = stats.beta(4, 3).cdf(1 / 4)
     assert shares[0] == pytest.approx(first[spending])
+    many = spent(Looks(tuple(range(2, 52)), spending))  # none is too small to have a bound
+    assert min(many) > 1e-4
+    assert sum(many) == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize("n", [2, 5, 40])
@@ -80,7 +84,12 @@ def test_two_and_three_values_are_areas_of_a_sphere() -> None:
 @pytest.mark.heavy
 @pytest.mark.parametrize(
     "looks",
-    [Looks((3, 4, 8, 12), "linear"), Looks((2, 3, 5, 12), "pocock"), Looks((5, 12), "even")],
+    [
+        Looks((3, 4, 8, 12), "linear"),
+        Looks((2, 3, 5, 12), "pocock"),
+        Looks((5, 12), "even"),
+        Design(Looks((3, 5, 8, 12), "even")).small.looks,
+    ],
 )
 def test_bounds_are_crossed_as_often_as_is_spent(looks: Looks) -> None:
     """By brute force: a million draws of twelve values."""
@@ -98,8 +107,10 @@ def test_bounds_are_crossed_as_often_as_is_spent(looks: Looks) -> None:
 
 
 @pytest.mark.parametrize("at_most", [6, 40])
-def test_the_level_of_a_bound_is_the_levels_own(at_most: int) -> None:
+@pytest.mark.parametrize("small", [False, True])
+def test_the_level_of_a_bound_is_the_levels_own(at_most: int, small: bool) -> None:
     design = design_of(Looks(default_looks(at_most), "even"))
+    design = design.small if small else design
     for level in (1e-5, 0.0036, 0.025, 0.2):
         for look, (n, bound) in enumerate(
             zip(design.looks.seeds, design.bounds(level), strict=True)

@@ -36,7 +36,7 @@ class Looks:
     over them."""
 
     seeds: tuple[int, ...]
-    spending: Spending
+    spending: Spending | Literal["middle"]  # the last: of the question "is it negligible?" alone
     # What the file says that each seed has of its own; no part of the design.
     vary: tuple[str, ...] = field(default=(), compare=False)
 

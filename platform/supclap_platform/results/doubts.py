@@ -93,7 +93,7 @@ def _p_without(case: Case, place: int, question: int, design: Design, look: int)
     if question == 1:
         assert isinstance(claim, Greater)
         assert claim.matters is not None
-        return equivalence_at(negligible(values, claim.matters), design, look).inside
+        return equivalence_at(negligible(values, claim.matters), design.small, look).inside
     if isinstance(case.test, Equivalence):
         ours, theirs = zip(*(p for at, p in enumerate(case.pairs) if at != place), strict=True)
         assert not isinstance(claim, Greater | Trend)

@@ -234,7 +234,7 @@ def _judge(standing: Standing, case: Case, design: Design, look: int) -> None:
         before = standing.test if isinstance(standing.test, Equivalence) else None
         case.test = standing.test = equivalence_at(case.test, design, look, before)
     if case.small is not None:
-        case.small = standing.small = equivalence_at(case.small, design, look, standing.small)
+        case.small = standing.small = equivalence_at(case.small, design.small, look, standing.small)
     if case.interval is not None:
         spread = mean_test_at(mean_test(case.values), design, look)
         case.interval = (spread.low, spread.high)

@@ -64,6 +64,7 @@ class _Way:
     case: Case
     values: Array  # (draws, seeds)
     nulls: list[float]
+    own: int  # how many of them are the claim's own question's: the rest are "negligible"
     above: Array  # (nulls, draws): the least levels so far
     below: Array
     last: Array | None = None  # (draws, questions) at the look before
@@ -77,7 +78,8 @@ class _Way:
         for place, null in enumerate(self.nulls):
             t = (mean - null) / error
             for least, tails in ((self.above, -t), (self.below, t)):
-                own = design.levels(look, special.stdtr(n - 1, tails))
+                of = design if place < self.own else design.small
+                own = of.levels(look, special.stdtr(n - 1, tails))
                 least[place] = np.minimum(least[place], own)
         inside = np.maximum(self.below[-2], self.above[-1]) if len(self.nulls) > 1 else None
         if isinstance(self.case.claim, Within):
@@ -115,7 +117,7 @@ def _way(
     else:
         tests.append(standing.test)
         nulls = [case.null]
-    claim = case.claim
+    claim, own = case.claim, len(nulls)
     if isinstance(claim, Greater) and claim.matters is not None and standing.small is not None:
         tests += [standing.small.upper, standing.small.lower]
         nulls += [claim.matters, -claim.matters]
@@ -123,6 +125,7 @@ def _way(
         case,
         np.concatenate([np.tile(known, (draws, 1)), coming], 1),
         nulls,
+        own,
         np.stack([np.full(draws, test.above) for test in tests]),
         np.stack([np.full(draws, test.below) for test in tests]),
     )

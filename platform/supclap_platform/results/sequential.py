@@ -22,14 +22,22 @@ from supclap_platform.results.crossing import upper_bounds
 from supclap_platform.results.inference import CONFIDENCE, Equivalence, MeanTest
 
 LEAST, MOST = 1e-6, 0.5  # one-sided levels at which bounds are computed
+MIDDLE = (4.0, 3.0)  # of the beta distribution over the looks by which "middle" spends
+FLOOR = 0.01  # of an even share: what a look spends at least
+
 LEVELS = 12  # at so many of them; between them a polynomial
 FINE = 2_000  # points of the table in which a level is looked up
 
 
 def spent(looks: Looks) -> list[float]:
     """The shares of the level that each look spends; they add up to 1."""
+    count = len(looks.seeds)
     if looks.spending == "even":
-        return [1 / len(looks.seeds)] * len(looks.seeds)
+        return [1 / count] * count
+    if looks.spending == "middle":
+        steps = np.diff(special.betainc(*MIDDLE, np.arange(count + 1) / count))
+        steps = np.maximum(steps, FLOOR / count)
+        return [float(step) for step in steps / steps.sum()]
     shares = [n / looks.at_most for n in looks.seeds]
     if looks.spending == "pocock":
         shares = [log(1 + (e - 1) * share) for share in shares]  # Lan and DeMets (1983)
@@ -41,6 +49,15 @@ class Design:
     """Looks, and what follows from them. Make it with `design_of`: it is costly, and kept."""
 
     looks: Looks
+
+    @property
+    def small(self) -> Design:
+        """The design of the question "is it negligible?", at the same looks.
+
+        What no few seeds can show needs no chance of an error there: a mean is certainly small only
+        where its interval is, so most is spent in the middle of the looks.
+        """
+        return design_of(replace(self.looks, spending="middle"))
 
     def bounds(self, level: float) -> tuple[float, ...]:
         """One-sided bounds of t at each look, for a level of all looks together (0 to 0.5)."""
