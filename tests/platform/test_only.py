@@ -13,11 +13,12 @@ from click.testing import CliRunner, Result
 from supclap_platform.cli import main
 from supclap_platform.commands import run as run_command
 from supclap_platform.experiment.cells import cells_of
-from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.experiment.reader import Experiment, load_experiment
 from supclap_platform.ledger.declared import late
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import Plan, Status
 from supclap_platform.testing import finish
+from tiny_search import SEARCH
 
 pytestmark = pytest.mark.heavy  # whole commands
 
@@ -211,3 +212,27 @@ def test_a_plan_of_a_part_keeps_what_belongs_to_it(path: Path, tmp_path: Path) -
     assert [part.status(cell) for cell in part.cells] == [Status.STALE, Status.TO_RUN]
     assert [c.label for one in part.stale for c in one.cells] == ["A, seed 0"]
     assert set(part.results) == {cells[0].signature}
+
+
+def test_a_search_runs_where_its_winner_is_among_what_is_asked_for(
+    tmp_path: Path, ran: list[list[Label]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "e.yaml"
+    path.write_text(SEARCH, encoding="utf-8")
+    searches: list[str] = []
+
+    def searched(experiment: Experiment, *others: Any, **more: Any) -> int:
+        searches.append(experiment.name)
+        return 7
+
+    monkeypatch.setattr("supclap_platform.search.phase.run_search", searched)
+    assert run(path, "--only", "InfoNCE", "--seed", "1").exit_code == 0
+    assert (searches, ran) == ([], [[("InfoNCE", 1)]])
+    for options in (["--only", "winner"], ["--seed", "0"]):
+        assert run(path, *options).exit_code == 7
+    assert (searches, ran) == (["small"] * 2, [[("InfoNCE", 1)]])
+    done = run(path, "--only", "winer")
+    assert (done.exit_code, "did you mean 'winner'? (rows: InfoNCE, winner" in done.output) == (
+        2,
+        True,
+    )

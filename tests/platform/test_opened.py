@@ -19,7 +19,7 @@ from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.results.opened import Results
 from supclap_platform.results.verdict_formats import COLUMNS, FURTHER
-from supclap_platform.testing import finish
+from supclap_platform.testing import events_of, finish, leave
 from tiny_grid import write_experiment
 
 import supclap
@@ -215,6 +215,24 @@ def test_an_earlier_version_of_the_code_can_be_opened(place: Path, tmp_path: Pat
     assert values("second") == {("A", 0): 20.0}
     with pytest.raises(InputError, match=r"code 'frst': no result .* did you mean 'first'"):
         values("frst")
+
+
+def test_what_was_reported_before_the_last_rerun_can_be_opened(place: Path, tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path / "s", writing=True)
+    again, once = cells_of(load_experiment(place / "e.yaml"))[:2]  # A, both seeds
+    finish(ledger, once, {"test.t2a.R@1": 11.0})
+    # Three versions one after another, named so that their order is not that of the alphabet.
+    for hour, (version, value) in enumerate((("z", 10.0), ("a", 20.0), ("m", 30.0))):
+        ledger.set_aside(again.signature)
+        events = events_of(
+            again, [{}, {}], {"test.t2a.R@1": value}, code=version, begin=1.79e9 + 3600 * hour
+        )
+        leave(ledger, again, events)
+    runs = sp.open(place / "e.yaml", tmp_path / "s", code="earlier").runs()
+    assert runs["test.t2a.R@1"].dropna().tolist() == [20.0, 11.0]
+    assert runs["code"].tolist()[0] == "a"
+    with pytest.raises(InputError, match="is kept without its model"):
+        sp.open(place / "e.yaml", tmp_path / "s", code="earlier").model("A", 0)
 
 
 def test_a_model_is_the_one_of_its_run_wherever_the_storage_is(tmp_path: Path) -> None:
