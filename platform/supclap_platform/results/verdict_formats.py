@@ -261,8 +261,8 @@ def legend_of(verdicts: Sequence[Verdict]) -> Iterable[str]:
         f"one-sided tests), corrected over the {len(verdicts)} claims by Holm's method. A claim "
         f"is decided where the corrected p is at most {LEVEL:g}."
     )
-    yield from _scopes(verdicts)
     if sequential:
+        yield from _scopes(verdicts)
         yield (
             "Seeds were added look by look, until a claim was decided. p is the smallest level "
             "at which the design would have ended by that look, and intervals are repeated "
