@@ -372,6 +372,8 @@ def test_the_figures_are_the_same_bytes_from_the_same_study(tmp_path: Path) -> N
     book, ledger = opened(tmp_path)
     book.prepare()
     assert drive(book)
+    with pytest.warns(UserWarning, match="small: its search has not ended yet"):
+        assert sp.open(tmp_path / "e.yaml", tmp_path / "storage").trials().empty
     explain(book, ledger)
     first = search_figures(book.trials.experiment, ledger)
     explain(book, ledger)

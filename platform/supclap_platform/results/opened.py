@@ -31,6 +31,7 @@ from supclap_platform.results.frames import (
     trials_frame,
     verdicts_frame,
 )
+from supclap_platform.results.search_figures import TRIALS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +93,14 @@ class Results:
         return self._pandas(Frame(frames[0].columns, whole))
 
     def trials(self) -> pd.DataFrame:
-        """One row for each trial of the search; none where the file has no search."""
+        """One row for each trial of the search; none where the file has no search, or, with a word
+        on that, where the search has not ended yet."""
+        for part in self.parts:
+            own = self.ledger.experiment_folder(part.experiment.name)
+            if part.experiment.search is not None and not own.exists(TRIALS):
+                self._say(
+                    f"{part.experiment.name}: its search has not ended yet: no trials are kept"
+                )
         return self._pandas(trials_frame(self.parts))
 
     def verdicts(self) -> pd.DataFrame:
