@@ -67,7 +67,9 @@ PARTS: dict[str, Callable[[RunConfig], bool]] = {
     "supclap.model.text": lambda c: c.model.text.name == "transformer",
     "supclap.model.sonar": lambda c: c.model.text.name == "sonar",
     "supclap.model.hf.audio": lambda c: c.model.audio.name == "huggingface",
-    "supclap.model.hf.text": lambda c: c.model.text.name == "huggingface",
+    "supclap.model.hf.text": lambda c: (
+        c.model.text.name in ("huggingface", "sentence_transformers")
+    ),
     "supclap.model.hf.sentence": lambda c: c.model.text.name == "sentence_transformers",
 }
 # What they do cannot change a number: words, places, files as such, measuring, this module itself,
