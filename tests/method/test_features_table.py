@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -245,6 +246,53 @@ def test_a_split_without_captions_has_labels_alone(tmp_path: Path) -> None:
     clips = write_features(table, tmp_path / "out").split("test")
     assert clips.captions == [()] * 11
     assert len(clips.audio_vectors(np.arange(11))) == 11
+
+
+@pytest.mark.heavy
+def test_what_an_earlier_call_wrote_is_replaced_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_arrays(tmp_path)
+    out = tmp_path / "out"
+    out.mkdir()
+    mine = out / "train_audio.npy"
+    mine.write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"train_audio.npy: is there, and no earlier call"):
+        write_features(read_table(arrays_in(tmp_path)), out)
+    assert [path.name for path in out.iterdir()] == ["train_audio.npy"]
+    assert mine.read_bytes() == b"mine"
+    mine.unlink()
+    more = {"labels": ["kind"], "classes": str(tmp_path / "kinds.csv"), "standardize": ["text"]}
+    whole = write_features(read_table(arrays_in(tmp_path, **more)), out).content_hash()
+    assert (out / "classes.npy").exists()
+    few = read_table(arrays_in(tmp_path, splits=["train", "val"]))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patch:  # nothing is replaced before all is written
+        patch.setattr("supclap.data.features.writing.pa.ipc.new_file", full)
+        with pytest.raises(InputError, match="the disk is full"):
+            write_features(few, out)
+    assert FeatureCollection(out).content_hash() == whole
+    replace = os.replace
+
+    def stopped(source: Path, target: Path) -> None:
+        if not str(target).endswith(".json"):
+            full()
+        replace(source, target)
+
+    with monkeypatch.context() as patch:  # stopped among the files
+        patch.setattr(os, "replace", stopped)
+        with pytest.raises(InputError, match="the disk is full"):
+            write_features(few, out)
+    with pytest.raises(InputError, match="no split 'train'; it has none"):
+        FeatureCollection(out).split("train")
+    write_features(few, out)
+    kinds = [f"{split}{end}" for split in ("train", "val") for end in (".arrow", "_audio.npy")]
+    left = {path.name for path in out.iterdir()}
+    assert left >= {"features.json", "train_text.npy", "val_text.npy", *kinds}
+    assert not left & {"classes.npy", "text_scale.npy"}
 
 
 def test_files_that_are_not_what_was_written_are_damaged(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,6 +35,7 @@ from supclap.errors import FULL, InputError
 from supclap.storage import Folder
 from supclap.stored import sealed
 
+KINDS = ("audio", "text")
 BLOCK = 2**22  # bytes of an array in memory at once
 
 
@@ -61,14 +62,18 @@ def write_features(table: FeatureTable, out: Path) -> FeatureCollection:
                     np.save(file, np.stack([scale.mean, scale.spread]))
             entries = {s: _write_split(files, s, table, scales) for s in table.clips}
             classes = _write_classes(files, table, scales)
-            files.publish()
-            index = {
+            index: dict[str, Any] = {
                 "format": FORMAT,
                 "name": table.name,
                 "widths": [table.audio.shape[1], table.text.shape[1]],
-                "splits": entries,
-                "classes": classes,
+                "splits": {},
+                "classes": None,
             }
+            earlier = files.earlier()
+            # From here to the end nothing is vouched for, and the folder is known as one of ours.
+            Folder.at(out).write(INDEX, sealed(index, indent=1, sort=False))
+            files.publish(earlier)
+            index |= {"splits": entries, "classes": classes}
             Folder.at(out).write(INDEX, sealed(index, indent=1, sort=False))
         finally:
             files.clear()
@@ -97,10 +102,29 @@ class _Files:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
         return {"bytes": status.st_size, "time": status.st_mtime_ns, "hash": digest}
 
-    def publish(self) -> None:
-        (self._out / INDEX).unlink(missing_ok=True)  # until the next, nothing is vouched for
+    def earlier(self) -> set[str]:
+        """The files that an earlier call has left. Raises InputError where something stands in the
+        place of a file, and is of no earlier call: it may be what somebody has made."""
+        if not (self._out / INDEX).exists():
+            for name in self._scratch:
+                if (self._out / name).exists():
+                    raise InputError(
+                        f"{self._out / name}: is there, and no earlier call has written it; choose "
+                        "another --out"
+                    )
+            return set()
+        found = {CLASSES, *map(scale_of, KINDS)}
+        with suppress(InputError):
+            for split in FeatureCollection(self._out).splits:
+                found |= {table_of(split), *(array_of(split, kind) for kind in KINDS)}
+        return found
+
+    def publish(self, earlier: set[str]) -> None:
+        """Gives the files their names, and removes those of an earlier call that are none now."""
         for name, scratch in self._scratch.items():
             os.replace(scratch, self._out / name)
+        for name in earlier - self._scratch.keys():
+            (self._out / name).unlink(missing_ok=True)
 
     def clear(self) -> None:
         for scratch in self._scratch.values():

@@ -42,8 +42,9 @@ def read_source(name: str, source: Path, captions: Mapping[str, Path] | None = N
             some can be, the others are noted in the listing.
     """
     if name not in SOURCES:
+        valid = (*SOURCES, "features")  # which are no sounds, and are prepared elsewhere
         raise InputError(
-            f"unknown collection '{name}'{nearest(name, SOURCES)} (valid: {', '.join(SOURCES)}; "
+            f"unknown collection '{name}'{nearest(name, valid)} (valid: {', '.join(valid)}; "
             "one of your own comes from a file that --code names)"
         )
     if not source.is_dir():
