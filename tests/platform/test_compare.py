@@ -362,6 +362,31 @@ def test_queries_are_paired_too(tmp_path: Path, file: Path) -> None:
     assert low < differences.mean() < high
 
 
+def test_where_each_seed_has_its_own_world_it_is_that_of_both_sides(tmp_path: Path) -> None:
+    """Other data from seed to seed is meant; other data of one seed is a difference to be named."""
+    path = tmp_path / "e.yaml"
+    looks = "seeds: {until: decided, looks: [3], at_most: 3, vary: [world]}"
+    text = FILE.replace("seeds: 5", f"{looks}\nclaims: [SVR > InfoNCE on t2a.R@1]")
+    path.write_text(text.replace(", t2a.meanR", ""), encoding="utf-8")
+    for place, other in (("old", ""), ("new", ""), ("odd", "another-")):
+        ledger = open_ledger(tmp_path / place)
+        for number, cell in enumerate(cells_of(load_experiment(path))):
+            hits = np.random.default_rng([number, len(place + other)]).random((20, 2)) < 0.5
+            ranks = t2a_ranks(hits.tolist())
+            world = f"{other if cell.seed == 1 else ''}world-{cell.seed}"
+            value = 100 * float((ranks["t2a_ranks"] < 1).mean()) + 1e-9 * len(place)
+            finish(ledger, cell, {R1: value}, ranks=ranks, data=world)
+    old = f"{path}@storage={tmp_path / 'old'}"
+    found = compared(old, path, "--storage", tmp_path / "new")
+    assert not [note for note in found["notes"] if "different data" in note]
+    assert lines_of(found)["SVR", "t2a.R@1"]["queries"] == 40
+    found = compared(old, path, "--storage", tmp_path / "odd")
+    (note,) = [note for note in found["notes"] if "saw different data in 2 rows" in note]
+    assert "A world-0, world-1, world-2, B another-world-1, world-0, world-2" in note
+    remarks = lines_of(found)["SVR", "t2a.R@1"]["remarks"]
+    assert "the runs of seed 1 saw different data" in remarks
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -459,6 +484,28 @@ def test_every_form_says_the_same(tmp_path: Path, file: Path) -> None:
     assert "<b>|SVR*" in reader.text
     assert "script" not in page
     assert "default-src 'none'" in page
+
+
+def test_what_neither_side_reports_asks_nothing(tmp_path: Path, file: Path) -> None:
+    """A radius, of a row that has none: no line, and no place in the correction."""
+    after = noisy(BEFORE, 11)
+    for place, numbers in (("old", BEFORE), ("new", after)):
+        ledger = open_ledger(tmp_path / place)
+        for cell in cells_of(load_experiment(file)):
+            radius = {"radius.text.mean": 1.0 + numbers["SVR"][cell.seed][1]}
+            own = radius if cell.variant == "SVR" else {}
+            finish(ledger, cell, {**metrics(numbers, cell), **own})
+    columns = ("--column", "t2a.R@1", "--column", "radius.text.mean")
+    old = f"{file}@storage={tmp_path / 'old'}"
+    found = compared(old, file, "--storage", tmp_path / "new", *columns)
+    assert list(lines_of(found)) == [
+        ("InfoNCE", "t2a.R@1"),
+        ("SVR", "t2a.R@1"),
+        ("SVR", "radius.text.mean"),
+    ]
+    assert "radius.text.mean is reported by neither side in the row InfoNCE" in found["notes"]
+    ps = [line["p"] for line in found["lines"]]
+    assert [line["corrected"] for line in found["lines"]] == pytest.approx(holm(ps))
 
 
 def test_columns_of_ones_own_choice_and_one_of_which_no_value_is_better(

@@ -1,5 +1,6 @@
 """An edit of the method between two runs, as a researcher makes it: real code, real runs."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -62,6 +63,20 @@ def test_an_edited_loss_is_said_and_only_its_row_is_trained_anew(tmp_path: Path)
         for code_before, before in earlier.items():
             assert code_before != now.code
             assert before.metrics["train.loss"] != now.metrics["train.loss"]
+
+    sides = [f"{path}@code=earlier", str(path), "--storage", str(storage), "--format", "json"]
+    before_after = subprocess.run(
+        [*SUPCLAP, "compare", *sides],
+        env={**environment(), "PYTHONPATH": f"{code}:{code / 'platform'}"},
+        capture_output=True,
+        text=True,
+    )
+    assert before_after.returncode in (0, 1), before_after.stderr
+    for line in json.loads(before_after.stdout)["lines"]:
+        (row,) = [cell for cell in cells if (cell.variant, cell.seed) == (line["row"], 0)]
+        kept = list(ledger.earlier(row.signature).values())
+        assert line["same"] == (not kept)
+        assert len(line["seeds"]) == 2
 
     svr.write_text(edited.replace("import torch\n", "import torch  # a comment\n"), "utf-8")
     again = run()

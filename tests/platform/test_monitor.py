@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,23 @@ def test_the_time_left_is_right_within_30_percent_after_the_first_cell(
         assert left is not None
         assert left >= 1.0
         assert left == pytest.approx(total - at, rel=0.3, abs=2.0), at
+
+
+@pytest.mark.heavy
+def test_what_was_spent_and_what_is_to_come_are_the_whole(tmp_path: Path) -> None:
+    """One core at 3,600 an hour is 1 a second, so that 8 cells of 23 s cost 184."""
+    looks = []
+    text = EXPERIMENT + "prices: {cpu: 3600, currency: €}\n"
+    for _, progress, grid in simulate(tmp_path, text, 1.0, 5.0, 2.0, 2):
+        if grid.of(Phase.DONE) and grid.of(Phase.RUNNING):
+            amounts = [float(one) for one in re.findall(r"€([\d.]+)", progress.money)]
+            assert progress.money == "€{:.2f} so far, about €{:.2f} to come".format(*amounts)
+            looks.append(amounts)
+    assert len(looks) > 10
+    assert all(before[0] <= after[0] for before, after in pairwise(looks))
+    for spent, ahead in looks:
+        assert spent + ahead == pytest.approx(184, rel=0.15)
+    assert looks[0][0] == pytest.approx(2 * 23, abs=5)
 
 
 @pytest.mark.heavy

@@ -132,6 +132,7 @@ def compare(a: Side, b: Side, within: Mapping[str, float] | None = None) -> Comp
     bounds = bounds_of(within or {}, [c for c in _columns(a) if c.name in names])
     asked, notes = [], [*a.notes, *b.notes, *_only(a, b)]
     data: dict[tuple[str, str], list[str]] = {}
+    silent: dict[str, list[str]] = {}  # column -> rows whose runs do not report it
     for row in rows:
         ours, theirs = a.rows[row], b.rows[row]
         for name in (name for name in names if name in ours.columns and name in theirs.columns):
@@ -140,7 +141,14 @@ def compare(a: Side, b: Side, within: Mapping[str, float] | None = None) -> Comp
                 notes += _seeds_of_one_side(row, pairing)
                 if pairing.other_data is not None:
                     data.setdefault(pairing.other_data, []).append(row)
-            asked.append(_asked(row, pairing, bounds.get(name)))
+            if pairing.silent:
+                silent.setdefault(name, []).append(row)
+            else:
+                asked.append(_asked(row, pairing, bounds.get(name)))
+    notes += (
+        f"{name} is reported by neither side in {_counted(some, 'the row', 'the {} rows')}"
+        for name, some in silent.items()
+    )
     notes += (_on_data(hashes, some) for hashes, some in data.items())
     if not any(line.effect is not None for line, _ in asked):
         raise InputError(

@@ -56,6 +56,12 @@ class Pairing:
         }
 
     @property
+    def silent(self) -> bool:
+        """Whether both sides have finished runs, and none of them reports the column."""
+        every = [self.values(side, self.columns[side].measure.name) for side in (A, B)]
+        return all(every) and all(v is None for values in every for v in values.values())
+
+    @property
     def other_data(self) -> tuple[str, str] | None:
         """The hashes of the data of A and of B, where a seed saw other data in A than in B; of all
         seeds where none is in both."""
