@@ -80,10 +80,15 @@ class _Noisy(_Adam):
                 continue  # the loss's own scalars: a radius is one number, and no network
             # Of the gradients as they come: Adam's own second moment would count the noise itself.
             square = weight.grad.square()
-            mean = self.state[weight].setdefault("square", square.clone())
+            state = self.state[weight]
+            mean = state.setdefault("square", square.clone())
             mean.lerp_(square, 0.01)
-            # PyTorch's own random numbers, which a checkpoint keeps.
-            weight.grad += self.scale * mean.sqrt() * torch.randn_like(weight)
+            # Each run draws its own, as the weights that it starts from are its own; a number that
+            # counts up is all that a checkpoint needs to hold for it.
+            state["draw"] = state.get("draw", int(1e6 * float(weight.abs().sum()))) + 1
+            generator = torch.Generator(weight.device).manual_seed(state["draw"])
+            noise = torch.empty_like(weight).normal_(generator=generator)
+            weight.grad += self.scale * mean.sqrt() * noise
         return True
 
 
@@ -103,7 +108,7 @@ class Accumulated(Optimizer):
 @register("noisy")
 class Noisy(Optimizer):
     """Adam whose gradients bear noise, in units of their root mean square over some 100 steps: the
-    noise of a small batch, with the negatives of a large one. For one worker."""
+    noise of a small batch, with the negatives of a large one."""
 
     scale: Annotated[float, Field(ge=0)] = 1.0
 

@@ -54,7 +54,6 @@ def test_noise_is_of_the_declared_size() -> None:
         seen.append(optimizer.param_groups[0]["params"][0].grad[0].clone())
         step(optimizer, closure)
 
-    torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.optim.Adam, "step", spy)
         walk(gradients, name="noisy", scale=2.0)
