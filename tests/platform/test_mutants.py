@@ -19,7 +19,9 @@ from supclap.errors import InputError
 from supclap.losses import build_loss
 from supclap.model.clap import build_model
 
-SHIPPED = sorted(Path(__file__).parents[2].joinpath("experiments").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "experiments"
+# Without those that are nothing without a folder of the user's: no mutant of them is valid here.
+SHIPPED = [path for path in sorted(FOLDER.glob("*.yaml")) if path.stem != "features"]
 MUTANTS = 750
 ODD: list[Any] = [
     None, True, False, 0, -1, 3, 10**30, 1e400, float("nan"), 0.5, "", " ", "x", "InfoNCE", "both",
@@ -121,7 +123,7 @@ def mutant(text: str, chance: random.Random) -> bytes:
             del content[at : at + chance.randint(1, 30)]
         elif what == 4:  # another way to write a number, or two
             digits = [place for place, sign in enumerate(content) if chr(sign).isdecimal()]
-            place = chance.choice(digits)
+            place = chance.choice(digits or [at])
             content[place:place] = chance.choice([b"0", b"0x", b"0o", b"1_", b"1:", b"1e-"])
         elif what == 2:
             content[at:at] = chance.choice([b":", b"{", b"]", b"\n", b"&a ", b"*a", b"!!", b"\t"])
@@ -135,11 +137,10 @@ def mutant(text: str, chance: random.Random) -> bytes:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_mutant_is_valid_or_gets_one_line(path: Path, tmp_path: Path) -> None:
     chance = random.Random(path.name)
-    text = path.read_text(encoding="utf-8")
-    damaged = tmp_path / "mutant.yaml"
-    for other in SHIPPED:  # what a file includes lies beside it
-        shutil.copy(other, tmp_path)
-    shutil.copytree(path.parent / "profiles", tmp_path / "profiles")
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    text = "".join(line for line in lines if not line.startswith("#"))
+    shutil.copytree(FOLDER, tmp_path / "experiments")  # what a file includes lies beside it
+    damaged = tmp_path / "experiments/mutant.yaml"
     valid = refused = 0
     for _ in range(MUTANTS // len(SHIPPED)):
         damaged.write_bytes(mutant(text, chance))
@@ -153,15 +154,17 @@ def test_a_mutant_is_valid_or_gets_one_line(path: Path, tmp_path: Path) -> None:
             assert "mutant.yaml" in line or "data." in line or "model." in line, line
             assert "Error" not in line, line
             assert len(line) < 700, line
-    assert refused > valid > 0  # the changes are neither all harmless nor all fatal
+    # The changes are neither all harmless nor all fatal; of a list of names most are fatal.
+    assert refused > valid
+    assert valid > 0 or "include:" in text
 
 
 @pytest.mark.heavy
 def test_the_command_line_says_it_in_one_line_and_exits_with_2(tmp_path: Path) -> None:
     chance = random.Random(1)
-    shutil.copytree(SHIPPED[0].parent / "profiles", tmp_path / "profiles")
+    shutil.copytree(FOLDER, tmp_path / "experiments")
     text = SHIPPED[0].read_text(encoding="utf-8")
-    damaged = tmp_path / "mutant.yaml"
+    damaged = tmp_path / "experiments/mutant.yaml"
     codes = []
     for _ in range(20):
         damaged.write_bytes(mutant(text, chance))
@@ -181,13 +184,15 @@ def test_a_mutant_that_is_valid_can_be_built(path: Path, tmp_path: Path) -> None
     """Whatever passes is built: each distinct model, and the loss of each configuration."""
     chance = random.Random(f"{path.name} built")
     values = read_document(path).values
-    damaged = tmp_path / "mutant.yaml"
-    shutil.copytree(path.parent / "profiles", tmp_path / "profiles")
+    shutil.copytree(FOLDER, tmp_path / "experiments")
+    damaged = tmp_path / "experiments/mutant.yaml"
     built = refused = 0
-    for _ in range(10):
+    if "include" in values:
+        return  # its parts are mutated by themselves
+    for _ in range(40):
+        if built >= 3 and refused:
+            break
         changed = deepcopy(values)
-        if "include" in changed:
-            return  # its parts are mutated by themselves
         for _ in range(chance.randint(1, 2)):
             unfit(changed, (), chance)
         damaged.write_bytes(yaml.safe_dump(changed, sort_keys=False).encode())
