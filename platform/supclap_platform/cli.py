@@ -52,7 +52,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
         ),
         "promote": Entry(
             "supclap_platform.commands.promote:promote",
-            "a search's best settings as a new experiment file",
+            "a search's best settings as a new file; a winner's model to MLflow",
             "supclap promote experiments/search_svr.yaml --top 3 --as best.yaml",
         ),
     },
@@ -84,8 +84,8 @@ GROUPS: dict[str, dict[str, Entry]] = {
         ),
         "ui": Entry(
             "supclap_platform.commands.ui:ui",
-            "every run in MLflow's own interface",
-            "supclap ui --port 5001",
+            "FILE's table and every run, in MLflow's own interface",
+            f"supclap ui {FILE} --port 5001",
         ),
         "sync": Entry(
             "supclap_platform.commands.sync:sync",

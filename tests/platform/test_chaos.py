@@ -186,8 +186,12 @@ def all_is_shown(path: Path, storage: Path, server: Server, scratch: Path) -> No
     assert shown == content_of(new, scratch / "wanted")
     ledger = open_ledger(storage)
     cells = cells_of(load_experiment(path))
-    wanted = {cell.label: histories(ledger, cell.signature) for cell in cells}
-    runs = {name: run for (_, parent, name), run in shown.items() if parent}
+    columns = [column.short_name for column in load_experiment(path).columns]
+    wanted = {
+        f"seed {cell.seed}, {cell.variant}": histories(ledger, cell.signature, columns)
+        for cell in cells
+    }
+    runs = {name: run for (*_, name), run in shown.items() if run["tags"]["kind"] == "cell"}
     assert {name: run["histories"] for name, run in runs.items()} == {
         name: repr(sorted(points.items())) for name, points in wanted.items()
     }

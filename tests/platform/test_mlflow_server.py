@@ -74,25 +74,25 @@ def test_a_killed_driver_leaves_nothing_running_after_sync(tmp_path: Path) -> No
     )
     try:
         store = default_store(tmp_path / "storage")
-        until(lambda: statuses(store.uri).count("RUNNING") == 2, driver)
+        until(lambda: statuses(store.uri).count("RUNNING") == 3, driver)
     finally:
         driver.kill()
         driver.wait()
     result = CliRunner().invoke(main, ["sync", "--storage", str(tmp_path / "storage")])
     assert result.exit_code == 0, result.output
-    assert sorted(statuses(store.uri)) == ["FINISHED", "KILLED", "KILLED"]
+    assert sorted(statuses(store.uri)) == ["FINISHED"] + ["KILLED"] * 3
     experiment, cells, ledger = prepare(tmp_path)
     client = MlflowClient(store.uri)
     found = client.search_runs([client.get_experiment_by_name("small").experiment_id])
     for run in found:
-        if run.info.run_name == cells[1].label:
+        if run.info.run_name == f"seed {cells[1].seed}, {cells[1].variant}":
             wanted = histories(ledger, cells[1].signature)
             assert repr(sorted(histories_of(client, run).items())) == repr(sorted(wanted.items()))
     tracker = open_tracker(experiment, cells, ledger)  # the rerun
     for number, cell in enumerate(cells):
         leave(ledger, cell, reported(cell, 4, number, finished=True))
     assert tracker.close("FINISHED")
-    assert statuses(store.uri) == ["FINISHED"] * 5
+    assert statuses(store.uri) == ["FINISHED"] * 7
 
 
 def statuses(uri: str) -> list[str]:

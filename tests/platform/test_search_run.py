@@ -120,12 +120,14 @@ def test_what_is_stopped_early_is_left_to_go_on_and_never_counts_as_finished(
     assert stopped
     ledger = open_ledger(storage)
     shown = {run.data.tags.get("signature"): run for run in runs_of(storage)}
+    kinds = {run.info.run_id: run.data.tags["kind"] for run in runs_of(storage)}
     for trial in stopped:
         (signature,) = trial.user_attrs["cells"]
         assert ledger.state(signature) is State.RESUMABLE
         run = shown[signature]
         assert (run.info.status, run.data.tags["stopped_early"]) == ("KILLED", "true")
         assert run.data.tags["variant"] == f"trial {trial.number}"
+        assert kinds[run.data.tags["mlflow.parentRunId"]] == "search"
     for trial in (t for t in trials_of(storage) if t.state.name == "COMPLETE"):
         result = ledger.result(trial.user_attrs["cells"][0])
         assert result is not None

@@ -17,6 +17,7 @@ from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.published import published_table
 from supclap_platform.experiment.reader import Experiment, load_experiment
 from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.means import summarise
 from supclap_platform.results.formats import (
     FORMATS,
     as_csv,
@@ -25,7 +26,6 @@ from supclap_platform.results.formats import (
 )
 from supclap_platform.results.fragment import as_html
 from supclap_platform.results.latex import as_latex
-from supclap_platform.results.statistics import summarise
 from supclap_platform.results.tables import build_table
 from supclap_platform.testing import finish, interrupt
 

@@ -16,23 +16,23 @@ from typing import Any
 import numpy as np
 import pyarrow.fs as pafs
 import pytest
+from click.testing import CliRunner
 from mlflow.entities import Run
 from mlflow.utils.validation import _validate_metric_name
-from mlflow_content import content_of, histories_of
-from reported_runs import histories, reported
-from supclap_platform.experiment.cells import Cell, cells_of
+from mlflow_content import content_of
+from mlflow_place import SMALL, Place, name_of
+from reported_runs import reported
+from supclap_platform.cli import main
 from supclap_platform.experiment.metrics import CATALOGUE
-from supclap_platform.experiment.reader import Experiment, load_experiment
 from supclap_platform.ledger.history import Histories
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.ledger.plan import make_plan, remember
-from supclap_platform.mirror.content import cursor, metric_name, mirrored, params_of
+from supclap_platform.mirror.content import cursor_of, metric_name, mirrored, params_of
 from supclap_platform.mirror.logged_model import save_flavor
 from supclap_platform.mirror.mirror import Mirror
-from supclap_platform.mirror.store import Store, choose_store, default_store, quiet
+from supclap_platform.mirror.store import Store, choose_store, quiet
 from supclap_platform.mirror.tracking import Tracker, open_tracker, reason
 from supclap_platform.results.table_files import tables_of
-from supclap_platform.testing import BEGIN, DATA, leave
+from supclap_platform.testing import BEGIN, DATA, finish, leave
 from waiting import until
 
 from supclap.code import code_version
@@ -42,70 +42,6 @@ from supclap.model.clap import CLAP, build_model
 from supclap.storage import Folder
 
 pytestmark = pytest.mark.heavy  # each takes a moment
-
-SMALL = """\
-experiment: small
-about: Which is better?
-base: {epochs: 2}
-variants: {InfoNCE: {}, SVR: {loss.svr: {}}}
-seeds: 2
-baseline: InfoNCE
-table: {columns: [t2a.R@1]}
-"""
-
-
-class Place:
-    """A ledger with an experiment, and an MLflow store beside it."""
-
-    def __init__(self, folder: Path, text: str = SMALL) -> None:
-        self.folder = folder
-        self.ledger = Ledger(Folder.at(folder / "storage"))
-        self.store = default_store(folder / "storage")
-        self.experiment, self.cells = self.load(text)
-
-    def load(self, text: str) -> tuple[Experiment, list[Cell]]:
-        path = self.folder / "small.yaml"
-        path.write_text(text, encoding="utf-8")
-        experiment = load_experiment(path)
-        remember(make_plan(experiment, self.ledger), self.ledger)
-        return experiment, cells_of(experiment)
-
-    def begin(self) -> Any:
-        return Histories(self.ledger).begin(self.experiment, self.cells)
-
-    def runs(self) -> dict[str, Run]:
-        client = self.store.connect()
-        experiment = client.get_experiment_by_name(self.experiment.name)
-        found = client.search_runs([experiment.experiment_id])
-        return {run.info.run_name: run for run in found}
-
-    def shows_the_ledger(self) -> bool:
-        """Every cell that has begun is one run, and every metric's history is the ledger's."""
-        client = self.store.connect()
-        runs = self.runs()
-        begun = [c for c in self.cells if self.ledger.events(c.signature)]
-        assert set(runs) == {c.label for c in begun} | {"small, laptop"}
-        for cell in begun:
-            wanted = histories(self.ledger, cell.signature)
-            assert repr(sorted(histories_of(client, runs[cell.label]).items())) == repr(
-                sorted(wanted.items())
-            )
-        return True
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database, to be copied: making one takes seconds."""
-    folder = tmp_path_factory.mktemp("empty-store")
-    default_store(folder).connect()
-    return folder / "mlflow.db"
-
-
-@pytest.fixture
-def place(tmp_path: Path, empty_store: Path) -> Place:
-    (tmp_path / "storage").mkdir()
-    shutil.copy(empty_store, tmp_path / "storage/mlflow.db")
-    return Place(tmp_path)
 
 
 def test_metric_names_are_legal_in_mlflow_and_no_two_are_shown_alike() -> None:
@@ -127,12 +63,12 @@ def test_params_are_the_flattened_configuration() -> None:
     assert long.endswith("x…")
 
 
-def test_a_mark_covers_only_the_events_that_it_was_made_of(place: Place) -> None:
-    events = reported(place.cells[0], 2)
-    assert mirrored(None, events) == 0
-    assert mirrored(cursor(events[:2]), events) == 2
-    assert mirrored(cursor(events), events[:2]) is None  # the cell fell back
-    assert mirrored(cursor(events[:2]), reported(place.cells[0], 2, begin=BEGIN + 1)) is None
+def test_a_mark_covers_only_the_events_that_it_was_made_of() -> None:
+    times = [1000, 2000, 3000]
+    assert mirrored(None, times) == 0
+    assert mirrored(cursor_of(times[:2]), times) == 2
+    assert mirrored(cursor_of(times), times[:2]) is None  # the cell fell back
+    assert mirrored(cursor_of(times[:2]), [1001, 2001, 3001]) is None
 
 
 @pytest.mark.heavy
@@ -146,11 +82,11 @@ def test_a_run_is_shown_epoch_by_epoch_whoever_looks_and_however_often(place: Pl
         assert mirror.catch_up()
         assert Mirror(place.ledger, place.store, parent, driving=True).catch_up()
         assert place.shows_the_ledger()
-        assert place.runs()[cell.label].info.status == "RUNNING"
+        assert place.runs()[name_of(cell)].info.status == "RUNNING"
     leave(place.ledger, cell, reported(cell, 2, finished=True))
     assert mirror.catch_up()
     assert place.shows_the_ledger()
-    run = place.runs()[cell.label]
+    run = place.runs()[name_of(cell)]
     assert run.info.status == "FINISHED"
     assert (run.info.start_time, run.info.end_time) == (BEGIN * 1000, (BEGIN + 25) * 1000)
     assert run.data.metrics["final/t2a.R_at_1"] == 30.0
@@ -159,7 +95,10 @@ def test_a_run_is_shown_epoch_by_epoch_whoever_looks_and_however_often(place: Pl
     tags = run.data.tags
     assert (tags["variant"], tags["seed"], tags["signature"]) == ("InfoNCE", "0", cell.signature)
     assert (tags["code_version"], tags["data_hash"]) == (code_version(cell.config), DATA)
-    assert tags["mlflow.parentRunId"] == place.runs()["small, laptop"].info.run_id
+    row, whole = place.rows()["InfoNCE"], place.runs()["small, laptop"]
+    assert tags["mlflow.parentRunId"] == row.info.run_id
+    assert row.data.tags["mlflow.parentRunId"] == whole.info.run_id
+    assert (tags["kind"], tags["row"], row.info.status) == ("cell", "InfoNCE", "RUNNING")
     assert run.data.params["epochs"] == "2"
     (data,) = run.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("soundscenes", DATA)
@@ -236,7 +175,11 @@ def test_no_point_is_stored_twice_even_where_the_client_would_not_show_it(place:
     with closing(sqlite3.connect(place.folder / "storage/mlflow.db")) as database:
         query = "select count(*), count(distinct run_uuid || key || step) from metrics"
         rows, points = database.execute(query).fetchone()
-    assert rows == points == 4 * (2 * 9 + 6)
+        cells = database.execute(
+            f"{query} where run_uuid in (select run_uuid from tags where key = 'signature')"
+        ).fetchone()
+    assert rows == points
+    assert cells == (4 * (2 * 9 + 7),) * 2
 
 
 @pytest.mark.heavy
@@ -251,29 +194,29 @@ def test_statuses_are_those_of_the_ledger(place: Place) -> None:
     mirror.catch_up()
     assert statuses(place) == {
         "small, laptop": "RUNNING",
-        first.label: "FINISHED",
-        second.label: "RUNNING",  # this driver is about to go on with it
-        third.label: "FAILED",
+        name_of(first): "FINISHED",
+        name_of(second): "RUNNING",  # this driver is about to go on with it
+        name_of(third): "FAILED",
     }
-    assert place.runs()[third.label].data.tags["error"] == "CUDA out of memory"
+    assert place.runs()[name_of(third)].data.tags["error"] == "CUDA out of memory"
     mirror.driving = False  # as it would be found after the driver's death
     mirror.catch_up()
     assert statuses(place) == {
         "small, laptop": "KILLED",
-        first.label: "FINISHED",
-        second.label: "KILLED",
-        third.label: "FAILED",
+        name_of(first): "FINISHED",
+        name_of(second): "KILLED",
+        name_of(third): "FAILED",
     }
-    assert place.runs()[second.label].info.end_time == (BEGIN + 70) * 1000
+    assert place.runs()[name_of(second)].info.end_time == (BEGIN + 70) * 1000
     with place.ledger.take(second.signature):  # another experiment's driver has gone on with it
         Mirror(place.ledger, place.store, parent).catch_up()
-        assert statuses(place)[second.label] == "RUNNING"
+        assert statuses(place)[name_of(second)] == "RUNNING"
     place.ledger.clear_failure(third.signature)
     leave(place.ledger, third, reported(third, 2, 2, finished=True))
     Mirror(place.ledger, place.store, parent).catch_up()
-    assert statuses(place)[third.label] == "FINISHED"
-    assert "error" not in place.runs()[third.label].data.tags
-    assert fourth.label not in place.runs()
+    assert statuses(place)[name_of(third)] == "FINISHED"
+    assert "error" not in place.runs()[name_of(third)].data.tags
+    assert name_of(fourth) not in place.runs()
 
 
 def statuses(place: Place) -> dict[str, str]:
@@ -287,12 +230,12 @@ def test_a_trial_that_its_search_has_stopped_is_marked_until_it_goes_on(place: P
     place.ledger.note_early_stop(cell.signature)
     tracker = Mirror(place.ledger, place.store, place.begin())
     assert tracker.catch_up()
-    run = place.runs()[cell.label]
+    run = place.runs()[name_of(cell)]
     assert (run.info.status, run.data.tags["stopped_early"]) == ("KILLED", "true")
     lease = place.ledger.take(cell.signature)
     assert lease is not None
     assert tracker.catch_up()
-    run = place.runs()[cell.label]
+    run = place.runs()[name_of(cell)]
     assert run.info.status == "RUNNING"
     assert "stopped_early" not in run.data.tags
     lease.release()
@@ -302,7 +245,7 @@ def test_a_cell_that_fails_before_it_reports_anything_is_shown(place: Place) -> 
     cell = place.cells[0]
     place.ledger.record_failure(cell.signature, "no such encoder", configuration=True)
     Mirror(place.ledger, place.store, place.begin()).catch_up()
-    run = place.runs()[cell.label]
+    run = place.runs()[name_of(cell)]
     assert (run.info.status, run.data.tags["error"]) == ("FAILED", "no such encoder")
     assert run.info.end_time == run.info.start_time
 
@@ -312,7 +255,7 @@ def test_a_result_that_is_not_recorded_is_not_shown(place: Place) -> None:
     leave(place.ledger, cell, reported(cell, 2, finished=True))
     place.ledger.folder(cell.signature).delete("result.json")
     Mirror(place.ledger, place.store, place.begin()).catch_up()
-    run = place.runs()[cell.label]
+    run = place.runs()[name_of(cell)]
     assert run.info.status == "KILLED"
     assert not [name for name in run.data.metrics if name.startswith("final/")]
 
@@ -322,12 +265,12 @@ def test_a_cell_that_is_trained_anew_replaces_its_run(place: Place) -> None:
     leave(place.ledger, cell, reported(cell, 2, finished=True))
     mirror = Mirror(place.ledger, place.store, parent, driving=True)
     mirror.catch_up()
-    before = place.runs()[cell.label].info.run_id
+    before = place.runs()[name_of(cell)].info.run_id
     place.ledger.discard(cell.signature)
     leave(place.ledger, cell, reported(cell, 1, begin=BEGIN + 1000))
     mirror.catch_up()
     assert place.shows_the_ledger()
-    assert place.runs()[cell.label].info.run_id != before
+    assert place.runs()[name_of(cell)].info.run_id != before
 
 
 def test_a_run_that_a_user_deletes_comes_back(place: Place) -> None:
@@ -335,7 +278,7 @@ def test_a_run_that_a_user_deletes_comes_back(place: Place) -> None:
     leave(place.ledger, cell, reported(cell, 2, finished=True))
     Mirror(place.ledger, place.store, parent).catch_up()
     client = place.store.connect()
-    client.delete_run(place.runs()[cell.label].info.run_id)
+    client.delete_run(place.runs()[name_of(cell)].info.run_id)
     client.delete_experiment(client.get_experiment_by_name("small").experiment_id)
     Mirror(place.ledger, place.store, parent).catch_up()
     assert place.shows_the_ledger()
@@ -349,16 +292,16 @@ def test_an_edited_experiment_keeps_what_it_no_longer_asks_for(place: Place) -> 
     leave(place.ledger, cells[0], reported(cells[0], 2, finished=True))
     place.cells = cells
     Mirror(place.ledger, place.store, place.begin()).catch_up()
-    assert set(place.runs()) == {"small, laptop", "InfoNCE, seed 0", "SVR, seed 0"}
+    assert set(place.runs()) == {"small, laptop", "seed 0, InfoNCE", "seed 0, SVR"}
 
 
 def test_a_renamed_variant_is_the_same_run_under_its_new_name(place: Place) -> None:
     leave(place.ledger, place.cells[0], reported(place.cells[0], 2, finished=True))
     Mirror(place.ledger, place.store, place.begin()).catch_up()
-    run_id = place.runs()["InfoNCE, seed 0"].info.run_id
+    run_id = place.runs()["seed 0, InfoNCE"].info.run_id
     place.experiment, place.cells = place.load(SMALL.replace("InfoNCE", "baseline"))
     Mirror(place.ledger, place.store, place.begin()).catch_up()
-    run = place.runs()["baseline, seed 0"]
+    run = place.runs()["seed 0, baseline"]
     assert (run.info.run_id, run.data.tags["variant"]) == (run_id, "baseline")
     assert place.shows_the_ledger()
 
@@ -374,8 +317,8 @@ def test_a_cell_of_two_experiments_is_shown_in_each(place: Place) -> None:
     assert place.cells[0].signature == cell.signature
     Mirror(place.ledger, place.store, place.begin()).catch_up()
     second = place.runs()
-    assert first[cell.label].data.metrics.keys() == second[cell.label].data.metrics.keys()
-    assert first[cell.label].info.run_id != second[cell.label].info.run_id
+    assert first[name_of(cell)].data.metrics.keys() == second[name_of(cell)].data.metrics.keys()
+    assert first[name_of(cell)].info.run_id != second[name_of(cell)].info.run_id
 
 
 def test_two_processes_that_mirror_at_once_make_each_run_once(place: Place) -> None:
@@ -397,8 +340,8 @@ def test_duplicates_that_a_late_answer_left_are_removed(place: Place) -> None:
     parent, cell = place.begin(), place.cells[0]
     leave(place.ledger, cell, reported(cell, 2, finished=True))
     Mirror(place.ledger, place.store, parent).catch_up()
-    client, run = place.store.connect(), place.runs()[cell.label]
-    tags = {key: run.data.tags[key] for key in ("signature", "mlflow.parentRunId")}
+    client, run = place.store.connect(), place.runs()[name_of(cell)]
+    tags = {key: run.data.tags[key] for key in ("signature", "kind", "supclap.below")}
     client.create_run(run.info.experiment_id, tags=tags, run_name="late")
     Mirror(place.ledger, place.store, parent).catch_up()
     assert place.shows_the_ledger()
@@ -434,11 +377,11 @@ def test_an_interrupted_run_is_left_killed_and_the_next_one_mends_it(place: Plac
     tracker = open_tracker(place.experiment, place.cells, place.ledger)
     leave(place.ledger, cell, reported(cell, 1))
     assert tracker.close("KILLED")
-    assert statuses(place) == {"small, laptop": "KILLED", cell.label: "KILLED"}
+    assert statuses(place) == {"small, laptop": "KILLED", name_of(cell): "KILLED"}
     tracker = open_tracker(place.experiment, place.cells, place.ledger)
     leave(place.ledger, cell, reported(cell, 2, finished=True))
     assert tracker.close("FINISHED")
-    assert statuses(place) == {"small, laptop": "FINISHED", cell.label: "FINISHED"}
+    assert statuses(place) == {"small, laptop": "FINISHED", name_of(cell): "FINISHED"}
     assert place.shows_the_ledger()
 
 
@@ -524,8 +467,6 @@ def test_where_the_store_lies(place: Place, monkeypatch: pytest.MonkeyPatch) -> 
 def test_run_refuses_such_a_uri_before_anything_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from supclap_platform.cli import main
-
     file = Path(__file__).parents[2] / "experiments/quickstart.yaml"
     storage = tmp_path / "storage"
     with pytest.raises(SystemExit) as end:
@@ -583,13 +524,23 @@ def test_a_logged_model_embeds_and_retrieves(
     parent = place.begin()
     for _ in range(2):
         Mirror(place.ledger, place.store, parent).catch_up()
-        run = place.runs()[cell.label]
+        run = place.runs()[name_of(cell)]
         assert len(run.outputs.model_outputs) == 1
         # As where a driver was killed between the model's link and the tag that tells of it.
-        place.store.connect().delete_tag(run.info.run_id, "model")
+        client = place.store.connect()
+        client.delete_tag(run.info.run_id, "model")
+    ranked = client.search_logged_models(
+        [run.info.experiment_id],
+        order_by=[{"field_name": "metrics.Table/t2a.R_at_1", "ascending": False}],
+    )
+    (logged,) = ranked
+    assert (logged.name, logged.params) == ("InfoNCE, seed 0", {"loss.svr": "null", "seed": "0"})
+    linked = {m.key: (m.value, m.dataset_name, m.dataset_digest) for m in logged.metrics}
+    assert linked["Table/t2a.R_at_1"] == linked["final/t2a.R_at_1"] == (30.0, "soundscenes", DATA)
+    assert len(linked) == 7
     # set_tracking_uri would outlive this test, in the environment of all others.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", place.store.uri)
-    loaded = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+    loaded = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/InfoNCE, seed 0")
     texts = ["a dog barks", "rain falls"]
     rows = [{"text": text} for text in texts] + [{"audio": path} for path in sounds]
     frame = pd.DataFrame(rows, columns=["text", "audio"])
@@ -608,6 +559,57 @@ def test_a_logged_model_embeds_and_retrieves(
         np.testing.assert_allclose(mine["score"], [-value for value, _ in best], atol=1e-6)
     back = loaded.predict(frame, params={"task": "audio_to_text", "k": 1})
     assert list(back["found"]) == [texts[at] for at in (audio @ text.T).argmax(1)]
+
+
+def test_the_winner_is_registered_once_and_opens_by_its_name(
+    place: Place, model: tuple[CLAP, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+    import pandas as pd
+
+    for cell in place.cells:  # SVR is the best on validation, its first seed the best of it
+        value = (40.0 if cell.variant == "SVR" else 30.0) - cell.seed
+        finish(place.ledger, cell, {"val.t2a.R@1": value, "test.t2a.R@1": 70.0 - value})
+    best = next(cell for cell in place.cells if (cell.variant, cell.seed) == ("SVR", 0))
+    call = ["promote", str(place.experiment.path), "--storage", place.ledger.storage.base]
+    call += ["--register", "clap"]
+    Mirror(place.ledger, place.store, place.begin()).catch_up()
+    refused = CliRunner().invoke(main, call)
+    assert (refused.exit_code, "`supclap sync` first" in refused.output) == (2, True)
+    shutil.copytree(model[1], Path(place.ledger.folder(best.signature).base) / "model")
+    Mirror(place.ledger, place.store, place.begin()).catch_up()
+    for _ in range(2):
+        done = CliRunner().invoke(main, call)
+        assert done.exit_code == 0, done.output
+        assert done.output.splitlines()[0] == (
+            "registered clap, version 1: SVR, seed 0 (val.t2a.R@1 40; its row 39.5 over 2)"
+        )
+    (version,) = place.store.connect().search_model_versions("name = 'clap'")
+    assert version.tags == {"experiment": "small", "row": "SVR", "seed": "0"}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", place.store.uri)
+    loaded = mlflow.pyfunc.load_model("models:/clap@winner")
+    found = loaded.predict(pd.DataFrame({"text": ["a dog barks"]}))["embedding"][0]
+    np.testing.assert_allclose(found, model[0].encode_text(["a dog barks"])[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "give --as FILE"),
+        (["--as", "x.yaml", "--row", "SVR"], "--row: belongs to --register NAME"),
+        (["--register", "a/b"], "--register 'a/b': expected letters"),
+        (["--register", "a"], "no row is finished with all its seeds"),
+        (["--register", "a", "--row", "SVRR"], "--row 'SVRR': no such row; did you mean 'SVR'?"),
+    ],
+)
+def test_what_cannot_be_registered_is_one_line(
+    place: Place, options: list[str], message: str
+) -> None:
+    call = ["promote", str(place.experiment.path), "--storage", place.ledger.storage.base]
+    done = CliRunner().invoke(main, [*call, *options])
+    assert done.exit_code == 2
+    assert message in done.output
+    assert len(done.output.splitlines()) == 1
 
 
 def test_a_logged_model_holds_nothing_that_unpickles(

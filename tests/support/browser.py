@@ -47,8 +47,8 @@ class Browser:
                 return found["result"]
             self.events.append(found)
 
-    def open(self, page: Path, width: int, dark: bool = False, height: int = 900) -> None:
-        """Loads a file at a width, in CSS pixels, and waits until it is whole."""
+    def open(self, page: Path | str, width: int, dark: bool = False, height: int = 900) -> None:
+        """Loads a file, or an address, at a width in CSS pixels, and waits until it is whole."""
         self.ask(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -59,7 +59,8 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
         self.events.clear()
-        self.ask("Page.navigate", url=page.absolute().as_uri())
+        url = page if isinstance(page, str) else page.absolute().as_uri()
+        self.ask("Page.navigate", url=url)
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._next())
 

@@ -17,7 +17,7 @@ def histories_of(client: MlflowClient, run: Any) -> dict[str, list[tuple[int, fl
 
 
 def content_of(uri: str, folder: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
-    """(experiment, parent, run name) -> all that a store shows; no two runs share these names.
+    """(experiment, runs above, run name) -> all that a store shows; no two runs share these names.
 
     Args:
         folder: an empty one, to download artifacts into.
@@ -27,8 +27,11 @@ def content_of(uri: str, folder: Path) -> dict[tuple[str, str, str], dict[str, A
     for experiment in client.search_experiments():
         runs = client.search_runs([experiment.experiment_id], max_results=1000)
         names = {run.info.run_id: run.info.run_name for run in runs}
+        above = {run.info.run_id: run.data.tags.get("mlflow.parentRunId") for run in runs}
         for run in runs:
-            parent = names.get(run.data.tags.get("mlflow.parentRunId"), "")
+            parent, at = "", above[run.info.run_id]
+            while at is not None:
+                parent, at = f"{names[at]} / {parent}", above[at]
             key = (experiment.name, parent, run.info.run_name)
             assert key not in found, f"two runs show {key}"
             found[key] = _content(client, run, names, folder / run.info.run_id)

@@ -1,6 +1,7 @@
 """Runs with known figures for a tracking store, and what the store should then show of them."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from supclap_platform.experiment.cells import Cell
@@ -28,8 +29,14 @@ def reported(
     return events_of(cell, of_epochs, metrics if finished else None, begin=begin + 60 * place)
 
 
-def histories(ledger: Ledger, signature: str) -> dict[str, list[tuple[int, float, int]]]:
-    """name -> (step, value, milliseconds) of each point, derived from the file's JSON alone."""
+def histories(
+    ledger: Ledger, signature: str, columns: Sequence[str] = ()
+) -> dict[str, list[tuple[int, float, int]]]:
+    """name -> (step, value, milliseconds) of each point, derived from the file's JSON alone.
+
+    Args:
+        columns: metrics of the test split that the experiment's table has.
+    """
     found: dict[str, list[tuple[int, float, int]]] = {}
     for line in ledger.folder(signature).read("events.jsonl").decode().splitlines():
         event: dict[str, Any] = json.loads(line)
@@ -43,6 +50,9 @@ def histories(ledger: Ledger, signature: str) -> dict[str, list[tuple[int, float
         if event["kind"] == "finished":
             for name, value in event["metrics"].items():
                 values["final/" + name.replace("test.", "").replace("@", "_at_")] = value
+            for name in columns:
+                shown = name.replace("@", "_at_")
+                values["Table/" + shown] = event["metrics"]["test." + name]
             values["final/best_epoch"] = event["best_epoch"]
             values["final/seconds"] = event["seconds"]
             if event["peak_MB"] is not None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from supclap.document import read_document
+from supclap.errors import InputError, nearest
 from supclap.overrides import parse_changes
 from supclap.user_code import UserCode
 from supclap.waiting import clear
 from supclap_platform.commands.now import as_of_now
 from supclap_platform.experiment.own_code import CodePolicy
 from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.ledger.history import Histories, History
 from supclap_platform.ledger.kept_code import kept_in
-from supclap_platform.ledger.ledger import Ledger, open_ledger
+from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger, open_ledger
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,27 @@ def command_ledger(storage: str, writing: bool = False) -> Ledger:
 
     click.get_current_context().call_on_close(say)
     return ledger
+
+
+def histories_of(files: Sequence[Path], ledger: Ledger) -> list[History]:
+    """What the ledger knows of the runs of these files' experiments, or of all where none is named.
+
+    Raises InputError for a file whose experiment was not run in this storage.
+    """
+    histories = Histories(ledger)
+    if not files:
+        return list(histories.all())
+    found = []
+    known = ledger.storage.names(EXPERIMENTS)
+    for file in files:
+        name = str(read_document(file).values.get("experiment"))
+        if name not in known:
+            raise InputError(
+                f"{file}: the experiment '{name}' was not run in {ledger.storage.uri}"
+                f"{nearest(name, known)}"
+            )
+        found += histories.of(name)
+    return found
 
 
 def file_options(command: Any) -> Any:

@@ -1,17 +1,24 @@
-"""`supclap promote`: the best settings of a search become the variants of a new experiment file."""
+"""`supclap promote`: the best settings of a search become the variants of a new experiment file,
+and the winner's model a version in MLflow's registry."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from supclap.errors import InputError
+from supclap.secrets import masked
 from supclap.user_code import is_file
 from supclap.wording import counted
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.experiment.reader import DEFAULT_PROFILE, Experiment
+from supclap_platform.mirror.registry import ALIAS, register
+from supclap_platform.mirror.store import choose_store
+from supclap_platform.mirror.tracking import reason
+from supclap_platform.search.best_cell import winner_of
 from supclap_platform.search.promotion import promoted
 from supclap_platform.search.winner import read_findings
 
@@ -23,13 +30,35 @@ from supclap_platform.search.winner import read_findings
     "--as",
     "target",
     type=click.Path(path_type=Path),
-    required=True,
     help="The file to write; one that exists is not overwritten.",
 )
-def promote(asked: Asked, top: int, target: Path) -> None:
-    """Write the best settings that FILE's search has found as a new experiment file."""
-    file = _found(asked.file)
-    experiment = replace(asked, file=file).experiment()
+@click.option("--register", "name", metavar="NAME", help="Register the winner's model in MLflow.")
+@click.option("--row", help="The row to register; default: the best on validation.")
+@click.option("--tracking-uri", help="MLflow's store; default: as for `supclap run`.")
+def promote(
+    asked: Asked,
+    top: int,
+    target: Path | None,
+    name: str | None,
+    row: str | None,
+    tracking_uri: str | None,
+) -> None:
+    """Write the best settings that FILE's search has found as a new experiment file, or register
+    the model of FILE's winner in MLflow."""
+    asked = replace(asked, file=_found(asked.file))
+    if target is None and name is None:
+        raise InputError("give --as FILE (settings of a search), --register NAME (a model) or both")
+    if row is not None and name is None:
+        raise InputError("--row: belongs to --register NAME")
+    if target is not None:
+        _write_settings(asked, top, target)
+    if name is not None:
+        _register(asked, name, row, tracking_uri)
+
+
+def _write_settings(asked: Asked, top: int, target: Path) -> None:
+    file = asked.file
+    experiment = asked.experiment()
     if experiment.search is None:
         raise InputError(f"{file}: declares no search, so that there is nothing to promote")
     _refuse_another_folder(experiment, target)
@@ -53,6 +82,28 @@ def promote(asked: Asked, top: int, target: Path) -> None:
     click.echo(
         f"wrote {target}: {counted(len(best), 'setting')}{fewer}; next: supclap run {target}"
     )
+
+
+def _register(asked: Asked, name: str, row: str | None, tracking_uri: str | None) -> None:
+    experiment, ledger = asked.open()
+    if not re.fullmatch(r"[\w. -]+", name):  # MLflow's filters, addresses and files take these
+        raise InputError(
+            f"--register '{name}': expected letters, digits, spaces, '.', '_' and '-' alone"
+        )
+    best = winner_of(experiment, ledger, row)
+    store = choose_store(tracking_uri, ledger.storage)
+    if store is None:
+        raise InputError(f"storage '{ledger.storage.uri}' is not here: give --tracking-uri")
+    tags = {"experiment": experiment.name, "row": best.cell.variant, "seed": str(best.cell.seed)}
+    try:
+        version = register(store, experiment.name, best.cell.signature, name, tags)
+    except InputError:
+        raise
+    except Exception as error:
+        why = masked(reason(error), store.uri)
+        raise InputError(f"MLflow at {store.shown} cannot be used: {why}") from error
+    click.echo(f"registered {name}, version {version}: {best.cell.label} ({best.why})")
+    click.echo(f'load it: mlflow.pyfunc.load_model("models:/{name}@{ALIAS}")')
 
 
 def _refuse_another_folder(experiment: Experiment, target: Path) -> None:

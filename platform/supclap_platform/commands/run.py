@@ -21,6 +21,7 @@ from supclap_platform.commands.stale import RerunCommand, rerun_stale_option, wi
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.folders import check_folders
 from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.journal import Account
 from supclap_platform.ledger.kept_code import keep_code
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan, remember
@@ -28,6 +29,7 @@ from supclap_platform.ledger.snapshot import Snapshot
 from supclap_platform.ledger.staleness import mixture, stale_lines
 from supclap_platform.mirror.store import Store, choose_store, preload
 from supclap_platform.mirror.tracking import LAST_LOOK, Tracker, tracked
+from supclap_platform.results.account import account_now, account_of
 from supclap_platform.results.conclusion import Conclusion, conclude_parts
 from supclap_platform.results.formats import FORMATS
 from supclap_platform.results.search_figures import search_files
@@ -119,7 +121,7 @@ def run(
             if tracker is None:
                 say = _sayer(console)
                 tracker = stack.enter_context(
-                    tracked(plan.experiment, plan.cells, ledger, tracking_uri, say)
+                    tracked(plan.experiment, plan.cells, ledger, tracking_uri, say, account_now)
                 )
             else:
                 tracker.widen(plan.experiment, plan.cells)
@@ -155,8 +157,9 @@ def _end(
     """What a run ends with whose cells are all over; the exit code. ``code``: of its cells."""
     experiment = plan.experiment
     files: dict[str, bytes] = {}
+    account = None
     try:  # the last words need no room: they are printed before they are written
-        files = _conclude(experiment, ledger, console, mixed, store)
+        files, account = _conclude(experiment, ledger, console, mixed, store)
         files |= search_files(experiment, ledger)
     except OSError as error:
         own = ledger.experiment_folder(experiment.name).uri
@@ -164,7 +167,7 @@ def _end(
         say_unwritten(own, error, rest, console)
         code = code or 1
     code = code or (1 if work.count(Status.DAMAGED) else 0)
-    tracker.close("FAILED" if code else "FINISHED", files)
+    tracker.close("FAILED" if code else "FINISHED", files, account=account)
     return code
 
 
@@ -254,8 +257,8 @@ def _only_old(plan: Plan, console: Console) -> int:
 
 def _conclude(
     experiment: Experiment, ledger: Ledger, console: Console, mixed: bool, store: Store | None
-) -> dict[str, bytes]:
-    """Prints and writes what an experiment ends with; its files by name."""
+) -> tuple[dict[str, bytes], Account]:
+    """Prints and writes what an experiment ends with; its files by name, and what it says."""
     console.print()
     seen = Snapshot(ledger)
     concluded = conclude_parts(experiment, seen, mixed)
@@ -267,7 +270,7 @@ def _conclude(
     files |= _report(experiment, concluded, seen, console, mixed, store)
     console.print("next: `supclap ui` shows every run; edit the file and run it again:")
     console.print("      only what is new will be trained")
-    return files
+    return files, account_of(experiment, concluded)
 
 
 def _conclude_parts(

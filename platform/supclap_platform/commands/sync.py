@@ -6,14 +6,12 @@ from pathlib import Path
 
 import click
 
-from supclap.document import read_document
-from supclap.errors import InputError, nearest
+from supclap.errors import InputError
 from supclap.progress import activity
 from supclap.secrets import masked
 from supclap.wording import counted
-from supclap_platform.commands.options import command_ledger, storage_option
-from supclap_platform.ledger.history import Histories, History
-from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger
+from supclap_platform.commands.options import command_ledger, histories_of, storage_option
+from supclap_platform.ledger.history import Histories
 from supclap_platform.mirror.mirror import Mirror
 from supclap_platform.mirror.store import choose_store
 from supclap_platform.mirror.tracking import reason
@@ -39,7 +37,7 @@ def sync(files: tuple[Path, ...], storage: str, tracking_uri: str | None) -> Non
             f"storage '{ledger.storage.uri}' is not on this machine, so MLflow's store "
             "cannot lie in it: give --tracking-uri"
         )
-    histories = _wanted(files, ledger)
+    histories = histories_of(files, ledger)
     if not histories:
         click.echo(f"{ledger.storage.uri}: no experiment was run in this storage yet")
         return
@@ -61,20 +59,3 @@ def sync(files: tuple[Path, ...], storage: str, tracking_uri: str | None) -> Non
             raise InputError(f"{history.experiment}: another process is mirroring it; try again")
         click.echo(f"{history.experiment}, {history.profile}: {counted(cells, 'cell')}, up to date")
     click.echo(f"MLflow: {store.shown}")
-
-
-def _wanted(files: tuple[Path, ...], ledger: Ledger) -> list[History]:
-    histories = Histories(ledger)
-    if not files:
-        return list(histories.all())
-    found = []
-    known = ledger.storage.names(EXPERIMENTS)
-    for file in files:
-        name = str(read_document(file).values.get("experiment"))
-        if name not in known:
-            raise InputError(
-                f"{file}: the experiment '{name}' was not run in {ledger.storage.uri}"
-                f"{nearest(name, known)}"
-            )
-        found += histories.of(name)
-    return found

@@ -17,16 +17,19 @@ from dataclasses import asdict, dataclass, field, replace
 
 import pyarrow.fs as pafs
 
+from supclap.run_files import RESULT
 from supclap.storage import Folder
 from supclap.stored import Count, Damaged, as_kind, read_values, sealed
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
+from supclap_platform.ledger.known_table import KnownTable, known_tables
 from supclap_platform.ledger.leases import Lease, alive, hold, leases_in
 from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger
 from supclap_platform.ledger.plan import profile_key, shape
 from supclap_platform.ledger.records import Known
 
 HISTORIES, RECORD, ARTIFACTS = "parents", "parent.json", "artifacts"
+SEARCH = "search"  # tag of an experiment that searches: the name of its study
 PARTS = "parts"  # tag of an experiment that includes others: the names of its parts
 
 
@@ -43,6 +46,15 @@ class History:
     status: str | None = None
     cells: tuple[Known, ...] = ()  # of its last run
     tags: dict[str, str] = field(default_factory=dict)
+    # Of its last run that had something to train; histories of earlier versions lack it.
+    started: Count | None = None
+    resting: Count | None = None  # when that one ended, while one that has nothing to train goes on
+    tables: tuple[KnownTable, ...] = ()
+
+    @property
+    def starts(self) -> int:
+        """When its last run that had something to train began."""
+        return self.began if self.started is None else self.started
 
     @property
     def key(self) -> str:
@@ -58,18 +70,26 @@ class Histories:
     def begin(self, experiment: Experiment, cells: Sequence[Cell]) -> History:
         """Notes that a run of an experiment begins; the first one's time stays."""
         known = tuple(Known(c.variant, c.seed, c.signature, shape(c), c.group) for c in cells)
+        moment = now()
         history = History(
             experiment=experiment.name,
             profile=profile_key(experiment),
             about=experiment.about,
             file=experiment.path.name,
-            began=now(),
+            began=moment,
             cells=known,
             tags={"profile": profile_key(experiment), **_tags(experiment)},
+            started=moment,
+            tables=known_tables(experiment, cells),
         )
         before = self.read(history.experiment, history.key)
         if before is not None:
             history = replace(history, began=before.began)
+            if self.attended(before):  # more cells, or another driver's run: it goes on
+                history = replace(history, started=before.starts)
+            elif known and experiment.search is None and self._all_done(known):
+                resting = before.ended or before.resting
+                history = replace(history, started=before.starts, resting=resting)
         self._write(history)
         for one in (experiment, *experiment.parts):
             above = "" if one is experiment else f"{one.name}/"
@@ -82,7 +102,7 @@ class Histories:
 
     def end(self, history: History, status: str) -> History:
         """Notes how a run ended."""
-        ended = replace(history, status=status, ended=now())
+        ended = replace(history, status=status, ended=history.resting or now())
         self._write(ended)
         return ended
 
@@ -157,6 +177,14 @@ class Histories:
         """Where a history's files lie."""
         return self._at(history.experiment, history.key)
 
+    def _all_done(self, cells: Sequence[Known]) -> bool:
+        """Whether there is nothing to train."""
+        folders = (self._ledger.folder(cell.signature).base for cell in cells)
+        found = self._ledger.storage.filesystem.get_file_info(
+            [f"{one}/{RESULT}" for one in folders]
+        )
+        return all(info.type == pafs.FileType.File for info in found)
+
     def _at(self, experiment: str, key: str) -> Folder:
         return self._ledger.experiment_folder(experiment).below(f"{HISTORIES}/{key}")
 
@@ -172,7 +200,11 @@ def _tags(experiment: Experiment) -> dict[str, str]:
         "seeds": _seeds(experiment),
         "variants": str(len(experiment.rows)),
     }
-    return tags | ({"groups": ", ".join(experiment.groups)} if experiment.groups else {})
+    if experiment.groups:
+        tags["groups"] = ", ".join(experiment.groups)
+    if experiment.search is not None:
+        tags[SEARCH] = experiment.search.name
+    return tags
 
 
 def _seeds(experiment: Experiment) -> str:

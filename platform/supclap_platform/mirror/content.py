@@ -10,21 +10,24 @@ bars, one for each run, and no lines of one point.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from supclap.events import EpochEnded, Event, Finished, Started
-from supclap.overrides import flat
-from supclap_platform.ledger.records import Failure, Known, State
+from supclap_platform.ledger.known_table import KnownColumn, Numbers, in_text, row_of
+from supclap_platform.ledger.records import Failure, Known, Result, State
 
 MOST_CHARACTERS = 6000  # of a parameter's value; MLflow keeps no more
 SYSTEM = "system/"  # MLflow shows these on a page of their own
 FINAL = "final/"
+TABLE = "Table/"  # of a cell its value, of a row the mean over seeds
+DIFFERENCE, STD, SEEDS = "Table difference/", "Table std/", "Table n/"  # of a row
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 MIRRORED = "mirrored"  # tag: how many events are there, and when the last was made
+BELOW = "supclap.below"  # tag of a run below a parent: of which, whatever the parent's run is
+DECLARED = "declared"  # tag: hash of the columns that the run shows
 MODEL = "model"  # tag: the logged model
 ERROR = "error"  # tag: why the run failed
 EARLY = "stopped_early"  # tag: by a search
@@ -48,6 +51,7 @@ class CellRecord:
     events: list[Event]
     failure: Failure | None
     early: bool  # a search has stopped it
+    result: Result | None  # of a finished cell
     status: str
     began: int  # milliseconds since 1970
     ended: int
@@ -82,6 +86,34 @@ def points_of(event: Event) -> list[MetricPoint]:
     return [MetricPoint(name, float(value), time, step) for name, value in sorted(values.items())]
 
 
+def declared_name(section: str, column: KnownColumn) -> str:
+    """The name in MLflow of a column's number."""
+    return section + column.name.replace("@", "_at_")
+
+
+def declared_of(record: CellRecord, columns: Iterable[KnownColumn]) -> list[MetricPoint]:
+    """What a finished cell has of the columns of its group."""
+    if record.result is None:
+        return []
+    found = []
+    for column in columns:
+        value = record.result.value(column.metric)
+        if column.group == record.cell.group and value is not None:
+            found.append(MetricPoint(declared_name(TABLE, column), float(value), record.ended, 0))
+    return found
+
+
+def row_values(numbers: Iterable[tuple[KnownColumn, Numbers]]) -> dict[str, float]:
+    """A row's numbers by their names in MLflow, which shows every digit: they have ten."""
+    found: dict[str, float] = {}
+    for column, one in numbers:
+        parts = {TABLE: one.mean, DIFFERENCE: one.difference, STD: one.std, SEEDS: float(one.n)}
+        for section, value in parts.items():
+            if value is not None:
+                found[declared_name(section, column)] = float(f"{value:.10g}")
+    return found
+
+
 def milliseconds(event: Event) -> int:
     """When an event was made."""
     return round(event.time * 1000)
@@ -92,20 +124,22 @@ def params_of(config: Mapping[str, Any]) -> dict[str, str]:
 
     A value longer than MLflow keeps ends in ``…``; the whole is in the cell's config.json.
     """
-    found: dict[str, str] = {}
-    for key, value in flat(config).items():
-        if value == {}:
-            continue
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        found[key] = text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
-    return found
+    return {
+        key: text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
+        for key, text in in_text(config).items()
+    }
 
 
 def tags_of(
     cell: Known, started: Started | None, failure: Failure | None, early: bool = False
 ) -> dict[str, str]:
     """The tags by which a cell is found."""
-    tags = {"variant": cell.variant, "seed": str(cell.seed), "signature": cell.signature}
+    tags = {
+        "variant": cell.variant,
+        "row": row_of(cell),
+        "seed": str(cell.seed),
+        "signature": cell.signature,
+    }
     if cell.group is not None:
         tags["group"] = cell.group
     if started is not None:
@@ -123,20 +157,24 @@ def tags_of(
     return tags
 
 
-def cursor(events: list[Event]) -> str:
-    """Marks how far a run is mirrored: the number of events and when the last was made."""
-    return f"{len(events)}:{milliseconds(events[-1]) if events else 0}"
+def cursor_of(times: Sequence[int]) -> str:
+    """Marks how far a run is mirrored: how many events or lines, and when the last was made.
+
+    Args:
+        times: in milliseconds since 1970.
+    """
+    return f"{len(times)}:{times[-1] if times else 0}"
 
 
-def mirrored(mark: str | None, events: list[Event]) -> int | None:
-    """How many of ``events`` a mark covers; None where it marks other events than these.
+def mirrored(mark: str | None, times: Sequence[int]) -> int | None:
+    """How many of the events a mark covers; None where it marks other events than these.
 
     Other events: the cell was discarded and began anew, so what MLflow has of it is history.
     """
     if mark is None:
         return 0
     count = marked(mark)
-    return count if count <= len(events) and cursor(events[:count]) == mark else None
+    return count if count <= len(times) and cursor_of(times[:count]) == mark else None
 
 
 def marked(mark: str) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from supclap.errors import InputError
 from supclap.run_files import ANEW
 from supclap.storage import Folder
 from supclap.stored import Damaged
+from supclap_platform.mirror.stored_run import StoredRun
 
-NAME = "model"
 NO_MODEL = f"MLflow shows the run without it; {ANEW}"
 CODE = Path(__file__).with_name("pyfunc_model.py")
 REQUIREMENTS = ("mlflow", "pandas")  # besides supclap[train], with which all else comes
@@ -35,22 +36,39 @@ def shared(log: Callable[[], object]) -> None:
         log()
 
 
-def log_model(client: Any, run: Any, folder: Folder, step: int) -> str:
+def model_name(text: str) -> str:
+    """A name as MLflow allows it for a model: some signs are not."""
+    return re.sub(r"""[/:.%"']""", "_", text)
+
+
+def log_model(
+    client: Any,
+    experiment: str,
+    run: StoredRun,
+    folder: Folder,
+    step: int,
+    name: str,
+    params: Mapping[str, str],
+) -> str:
     """Logs the model folder as the output of a run; returns the model's id.
 
     Call it again where it was interrupted: a whole model of the run is taken, others are removed.
+
+    Args:
+        experiment: its id in MLflow.
+        name: of the model; `model_name` makes it legal.
+        params: what tells the model from others.
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
-    run_id = run.info.run_id
-    wanted = f"source_run_id = '{run_id}'"
-    experiment = run.info.experiment_id
     ready = None
-    for model in client.search_logged_models([experiment], filter_string=wanted):
-        if ready is None and model.status == LoggedModelStatus.READY:
-            ready = model
-        else:
-            client.delete_logged_model(model.model_id)
+    if not run.new:  # nothing else has logged one there
+        wanted = f"source_run_id = '{run.id}'"
+        for model in client.search_logged_models([experiment], filter_string=wanted):
+            if ready is None and model.status == LoggedModelStatus.READY:
+                ready = model
+            else:
+                client.delete_logged_model(model.model_id)
     if ready is None:
         with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
             place = Path(scratch, "logged")
@@ -62,18 +80,23 @@ def log_model(client: Any, run: Any, folder: Folder, step: int) -> str:
             except InputError as error:
                 raise Damaged(folder.uri, str(error), NO_MODEL) from None
             created = client.create_logged_model(
-                experiment, name=NAME, source_run_id=run_id, model_type="dual encoder"
+                experiment,
+                name=model_name(name),
+                source_run_id=run.id,
+                params=dict(params),
+                model_type="dual encoder",
             )
-            save_flavor(local, place, run_id, created, needs_code)
+            save_flavor(local, place, run.id, created, needs_code)
             client.log_model_artifacts(created.model_id, str(place))
             ready = client.finalize_logged_model(created.model_id, "READY")
     identity = str(ready.model_id)
+    output = LoggedModelOutput(identity, step)
 
     def link() -> None:
         """The store refuses a link that it has, as of a process that was killed right after it."""
-        known = client.get_run(run_id).outputs
+        known = None if run.new else client.get_run(run.id).outputs
         if identity not in {one.model_id for one in (known.model_outputs if known else ())}:
-            client.log_outputs(run_id, [LoggedModelOutput(identity, step)])
+            client.log_outputs(run.id, [output])
 
     shared(link)
     return identity

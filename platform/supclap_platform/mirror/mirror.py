@@ -15,24 +15,45 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any
 
 import pyarrow.fs as pafs
 
+from supclap.errors import InputError
 from supclap.events import Finished
 from supclap.run_files import ANEW, EVENTS, RESULT
 from supclap.stored import Damaged
-from supclap_platform.ledger.history import Histories, History
+from supclap_platform.ledger.history import Histories, History, now
+from supclap_platform.ledger.journal import (
+    EXPERIMENT,
+    Account,
+    Journal,
+    read_journal,
+    write_journal,
+)
 from supclap_platform.ledger.leases import acquire
 from supclap_platform.ledger.ledger import EARLY, FAILURE, Ledger
-from supclap_platform.ledger.records import Known, State
-from supclap_platform.mirror.content import FINISHED, CellRecord, status_of
+from supclap_platform.ledger.records import Known, Result, State
+from supclap_platform.mirror.content import (
+    FAILED,
+    FINISHED,
+    KILLED,
+    RUNNING,
+    CellRecord,
+    row_values,
+    status_of,
+)
 from supclap_platform.mirror.runs import Runs
 from supclap_platform.mirror.store import Store
 
 LOCK = "mirror"
+CELLS, CLAIMS = "cells/", "claims/"  # what the experiment's run counts
+SHARE = 0.05  # of the time goes into accounts
+_STATES = {FINISHED: "done", FAILED: "failed", RUNNING: "running", KILLED: "interrupted"}
 _FILES = (EVENTS, FAILURE, RESULT, EARLY)
 _AT_ONCE = 64  # cells whose events are in memory together
 _READERS = 16
@@ -59,6 +80,13 @@ class Mirror:
         self._runs: Runs | None = None
         self._stamps: dict[str, Stamp] = {}
         self.wanted = {cell.signature for cell in history.cells}
+        # What the experiment says now; None: what was kept last is shown.
+        self.account: Callable[[], Account] | None = None
+        self.closing = False  # the last look: it says how all ends, whatever that costs
+        self._states: dict[str, str] = {}  # of cells that have begun: status
+        self._results: dict[str, Result] = {}
+        self._said: tuple[float, float] = (0.0, 0.0)  # when the account was made last, how long
+        self._owed = False  # the account is not of all that has finished
         self.shown: Callable[[int], object] = lambda number: None  # is given the cells sent so far
 
     def catch_up(self) -> bool:
@@ -69,29 +97,33 @@ class Mirror:
         cells = self._histories.cells(self.history)
         stamps = self._look(cells)
         changed = [cell for cell in cells if self._is_new(cell.signature, stamps)]
-        if self._runs is not None and not changed and self._parent_is_shown():
+        if self._runs is not None and not changed and self._parent_is_shown() and not self._due():
             return True
         lock = acquire(self._ledger.experiment_folder(self.history.experiment).below(LOCK))
         if lock is None:
             return False
         with lock:
             try:
-                runs = self._opened()
+                runs = self._opened(cells)
                 whole = runs.fresh or not self.driving
-                runs.show_parent(self.history, self._parent_status(), None)
-                finished: list[tuple[str, int]] = []  # signature, last step
+                journal = self._journal()
+                runs.show_parent(journal, self._parent_status(), None)
+                finished: list[CellRecord] = []
                 for number, record in enumerate(self._records(changed, stamps), 1):
                     runs.show(record)
+                    self._note(record)
                     self.shown(number)
                     if record.status == FINISHED:
-                        finished.append((record.cell.signature, record.events[-1].step))
+                        finished.append(record)
+                journal = self._written(journal)
+                runs.show_groups(journal, self.driving)
                 if whole:
-                    runs.show_artifacts(self.history, self._histories.artifacts(self.history))
+                    runs.show_artifacts(self._histories.artifacts(self.history))
                 # Models are large: all else is there first, however long they take.
-                for signature, step in finished:
-                    folder = self._ledger.folder(signature)
-                    self._ledger.spared(partial(runs.show_model, signature, folder, step))
-                runs.show_parent(self.history, self._parent_status(), self._parent_end(runs))
+                for record in finished:
+                    folder = self._ledger.folder(record.cell.signature)
+                    self._ledger.spared(partial(runs.show_model, record, folder))
+                runs.show_parent(journal, self._parent_status(), self._parent_end(runs))
                 runs.fresh = False
                 self._stamps |= {cell.signature: stamps[cell.signature] for cell in changed}
             except BaseException:
@@ -112,13 +144,79 @@ class Mirror:
         """Makes the next call look at all anew, in the ledger and in the store."""
         self._runs = None
         self._stamps.clear()
+        self._states.clear()
+        self._results.clear()
 
-    def _opened(self) -> Runs:
+    def _opened(self, cells: list[Known]) -> Runs:
         if self._client is None:
             self._client = self._store.connect()
         if self._runs is None:
-            self._runs = Runs(self._client, self.history, self._store.artifacts)
+            self._runs = Runs(self._client, self.history, cells, self._store.artifacts)
+        else:
+            self._runs.arrange(self.history, cells)
         return self._runs
+
+    def _note(self, record: CellRecord) -> None:
+        """What of a cell counts for its row and for the whole."""
+        signature = record.cell.signature
+        over = record.status in (FINISHED, FAILED)
+        self._owed |= over and self._states.get(signature) != record.status
+        self._states[signature] = record.status
+        if record.result is not None:
+            self._results[signature] = record.result
+        else:
+            self._results.pop(signature, None)
+
+    def _journal(self) -> Journal:
+        """As it is kept; a damaged one begins anew (`Ledger.damage` has it)."""
+        folder = self._histories.folder(self.history)
+        return self._ledger.spared(lambda: read_journal(folder)) or Journal()
+
+    def _written(self, journal: Journal) -> Journal:
+        """The journal with what is new in it, kept in the ledger."""
+        before, moment = journal, now()
+        for table in self.history.tables:
+            for row in (one for one in table.rows if one.cells):
+                values = row_values(table.numbers(row, self._results))
+                journal = journal.noted(row.name, values, moment)
+        if self._due():
+            journal = self._accounted(journal)
+        counts: dict[str, float] = {f"{CELLS}{state}": n for state, n in self._counts().items()}
+        if journal.account is not None:
+            counts |= {f"{CLAIMS}{what}": n for what, n in journal.account.counts.items()}
+        journal = journal.noted(EXPERIMENT, counts, moment)
+        if journal != before:
+            # On a full disk it is shown without being kept: the driver's line says what is lost.
+            with suppress(OSError):
+                write_journal(self._histories.folder(self.history), journal)
+        return journal
+
+    def _due(self) -> bool:
+        """Whether the account is to be made: it is not for each cell where it takes long."""
+        if self.account is None or not (self._owed or self.closing):
+            return False
+        made, took = self._said
+        return self.closing or time.monotonic() - made >= took / SHARE
+
+    def _accounted(self, journal: Journal) -> Journal:
+        assert self.account is not None
+        self._owed = False
+        start = time.monotonic()
+        try:
+            account = self.account()
+        except InputError as error:  # code that is broken by now: what was said last stays
+            account = journal.account or Account(f"{self.history.about}\n\n{error}")
+        end = time.monotonic()
+        self._said = (end, end - start)
+        self.closing = False
+        return replace(journal, account=account)
+
+    def _counts(self) -> dict[str, int]:
+        """How many of the cells that are asked for are in each state."""
+        found = dict.fromkeys(("done", "failed", "interrupted", "running", "to_run"), 0)
+        for signature in {cell.signature for cell in self.history.cells}:
+            found[_STATES.get(self._states.get(signature, ""), "to_run")] += 1
+        return found
 
     def _look(self, cells: list[Known]) -> dict[str, Stamp]:
         """The stamps of the cells' files: one call, and nothing is read."""
@@ -173,7 +271,8 @@ class Mirror:
         failed_at = failed[0] // 1_000_000 if failed else 0
         began = round(events[0].time * 1000) if events else failed_at
         ended = round(events[-1].time * 1000) if events else failed_at
-        return CellRecord(cell, events, failure, bool(early and not result), status, began, ended)
+        stopped = bool(early and not result)
+        return CellRecord(cell, events, failure, stopped, finished, status, began, ended)
 
     def _parent_status(self) -> str:
         if self.driving or self._histories.attended(self.history):

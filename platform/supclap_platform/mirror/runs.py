@@ -1,6 +1,7 @@
-"""The runs of one experiment and profile in an MLflow store: a parent, and a child for each cell.
+"""The runs of one experiment and profile in an MLflow store.
 
-MLflow is asked through its client alone, never through the global state of its fluent interface.
+A parent for the experiment; below it a run for each row of the table (the search with its trials,
+and stages, have one too); below that a run for each cell.
 """
 
 from __future__ import annotations
@@ -8,77 +9,76 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from supclap.events import Event, Started
+from supclap.events import Started
 from supclap.run_files import MODEL as MODEL_FOLDER
 from supclap.storage import Folder
 from supclap_platform.ledger.history import History
+from supclap_platform.ledger.journal import EXPERIMENT, Journal
+from supclap_platform.ledger.records import Known
+from supclap_platform.mirror.batches import batches, data_set, line_points
 from supclap_platform.mirror.content import (
+    BELOW,
+    DECLARED,
     EARLY,
     ERROR,
     MIRRORED,
     MODEL,
     RUNNING,
     CellRecord,
-    MetricPoint,
-    cursor,
-    marked,
+    cursor_of,
+    declared_of,
     mirrored,
     params_of,
     points_of,
     tags_of,
 )
 from supclap_platform.mirror.logged_model import log_model, shared
+from supclap_platform.mirror.rows import (
+    KIND,
+    OF_CELL,
+    OF_EXPERIMENT,
+    OF_ROW,
+    Group,
+    Layout,
+    status_of_group,
+)
+from supclap_platform.mirror.stored_run import PARAMS, PARENT_RUN, RunStore, StoredRun
+from supclap_platform.mirror.views import view_tag
 
 PARENT = "supclap.parent"  # tag of a parent run: which
 ARTIFACTS = "artifacts"  # tag of a parent run: hash of the artifacts it shows
-_OF_PARENT = "mlflow.parentRunId"
-_NAME, _NOTE, _TABLES = "mlflow.runName", "mlflow.note.content", "mlflow.loggedArtifacts"
-_KIND = {"mlflow.experimentKind": "custom_model_development"}  # which pages MLflow shows of it
-# MLflow's limits on one call are 1,000 metrics and 100 parameters, 1,000 of all together.
-_METRICS, _PARAMS, _RUNS = 800, 100, 1000
-
-
-@dataclass
-class _Run:
-    """A run as the store has it."""
-
-    id: str
-    status: str
-    began: int
-    ended: int | None
-    name: str
-    tags: dict[str, str]
-    experiment: str
-
-    @classmethod
-    def of(cls, run: Any) -> _Run:
-        info = run.info
-        name = run.data.tags.get(_NAME, "")
-        return cls(
-            info.run_id,
-            info.status,
-            info.start_time,
-            info.end_time,
-            name,
-            dict(run.data.tags),
-            info.experiment_id,
-        )
+NOTE, _TABLES = "mlflow.note.content", "mlflow.loggedArtifacts"
+_MODELS = {"mlflow.experimentKind": "custom_model_development"}  # which pages MLflow shows of it
 
 
 class Runs:
-    """The parent and its children. Raises whatever MLflow raises where the store is away."""
+    """The parent, its groups and their cells. Raises whatever MLflow raises where it is away.
 
-    def __init__(self, client: Any, history: History, artifacts: str | None) -> None:
-        self.fresh = True  # no other process can have created a child since they were listed
+    Args:
+        cells: every cell that any run of the history has asked for.
+    """
+
+    def __init__(
+        self, client: Any, history: History, cells: list[Known], artifacts: str | None
+    ) -> None:
+        self.fresh = True  # no other process can have created a run since they were listed
+        self._history = history
         self._client = client
-        self._experiment = self._open_experiment(history.experiment, artifacts)
-        self._parent = self._open_parent(history)
-        self._children = self._list_children()
+        self._store = RunStore(client, self._open_experiment(history, artifacts))
+        self._groups: dict[Group, StoredRun] = {}
+        self._children: dict[str, StoredRun] = {}
+        self.arrange(history, cells)
+        self._open(history)
+
+    def arrange(self, history: History, cells: list[Known]) -> None:
+        """Takes note of which cells there are, and where each belongs."""
+        self._history = history
+        self._layout = Layout(history, cells)
+        self._known = {cell.signature: cell for cell in cells}
 
     @property
     def parent_status(self) -> str:
@@ -90,22 +90,41 @@ class Runs:
         return child is not None and child.status == RUNNING
 
     def last_end(self) -> int:
-        """When the last of the children ended, in milliseconds; 0 where none has."""
+        """When the last of the cells ended, in milliseconds; 0 where none has."""
         return max((child.ended or 0 for child in self._children.values()), default=0)
 
-    def show_parent(self, history: History, status: str, ended: int | None) -> None:
-        """Sets the parent run's tags and status.
+    def show_parent(self, journal: Journal, status: str, ended: int | None) -> None:
+        """Sets the parent run's description, counts and status.
 
         A status that ends the run is set only where ``ended``, the time of its end, is given.
         """
-        tags = dict(history.tags)
-        if history.about:
-            tags[_NOTE] = history.about
-        self._set_tags(self._parent, tags)
+        note = journal.account.note if journal.account else self._history.about
+        tags = {KIND: OF_EXPERIMENT, **self._history.tags, **({NOTE: note} if note else {})}
+        self._show_lines(self._parent, journal, EXPERIMENT, tags)
         if status == RUNNING or ended is not None:
-            self._set_status(self._parent, status, ended)
+            self._store.set_status(self._parent, status, ended)
 
-    def show_artifacts(self, history: History, files: Mapping[str, bytes]) -> None:
+    def show_groups(self, journal: Journal, driving: bool) -> None:
+        """Brings the runs of rows up to their cells' and to the journal."""
+        wanted: dict[Group, set[str]] = {}
+        for cell in self._history.cells:
+            wanted.setdefault(self._layout.group(cell), set()).add(cell.signature)
+        cells: dict[Group, list[StoredRun]] = {}
+        for signature, child in self._children.items():
+            if signature in self._known:
+                group = self._layout.group(self._known[signature])
+                cells.setdefault(group, []).append(child)
+        for group, children in cells.items():
+            run = self._group(group)
+            if group.kind == OF_ROW:
+                self._show_lines(run, journal, group.name, self._group_tags(group))
+            self._store.set_name(run, self._layout.names[group.name])
+            whole = wanted.get(group, set()) <= self._children.keys()
+            status = status_of_group([child.status for child in children], whole, driving)
+            ends = [child.ended or 0 for child in children]
+            self._store.set_status(run, status, max(ends))
+
+    def show_artifacts(self, files: Mapping[str, bytes]) -> None:
         """Logs the parent's artifacts where they are not those that it shows already."""
         state = hashlib.sha256()
         for name, content in sorted(files.items()):
@@ -120,170 +139,203 @@ class Runs:
                 path.write_bytes(content)
             self._client.log_artifacts(self._parent.id, scratch)
         tables = [{"path": name, "type": "table"} for name in files if _is_table(name)]
-        self._set_tags(self._parent, {_TABLES: json.dumps(tables), ARTIFACTS: found})
+        self._store.set_tags(self._parent, {_TABLES: json.dumps(tables), ARTIFACTS: found})
 
     def show(self, record: CellRecord) -> None:
-        """Brings a cell's child run up to what the ledger says of it."""
-        events = record.events
+        """Brings a cell's run up to what the ledger says of it."""
         child, done = self._child(record)
+        events = record.events
         started = events[0] if events and isinstance(events[0], Started) else None
         tags = tags_of(record.cell, started, record.failure, record.early)
+        params: list[tuple[str, str]] = []
         if MIRRORED not in child.tags and started is not None:
-            data_sets = [_data_set(started)]
-            shared(lambda: self._client.log_inputs(child.id, data_sets))
+            used = [data_set(started)]
+            shared(lambda: self._client.log_inputs(child.id, used))
             params = list(params_of(started.config).items())
-            for at in range(0, len(params), _PARAMS):
-                self._log(child, params=dict(params[at : at + _PARAMS]))
-        for points, mark in _batches(events, done):
-            self._log(child, points, tags={**tags, **({MIRRORED: mark} if mark else {})})
-        self._set_tags(child, tags)
+        for at in range(PARAMS, len(params), PARAMS):
+            self._store.log(child, params=dict(params[at : at + PARAMS]))
+        new = batches(events, done)
+        declared = declared_of(record, self._layout.columns(record.cell))
+        if declared:
+            tags[DECLARED] = hashlib.sha256(
+                "\0".join(point.name for point in declared).encode()
+            ).hexdigest()[:16]
+            if child.tags.get(DECLARED) != tags[DECLARED]:
+                *before, last = new or [([], None)]
+                new = [*before, ([*declared, *last[0]], last[1])]
+        for number, (points, mark) in enumerate(new):
+            also = dict(params[:PARAMS]) if number == 0 else {}
+            marks = {MIRRORED: mark} if mark else {}
+            whole = tags if number == len(new) - 1 else {}
+            self._store.log(child, points, also, {**whole, **marks})
+        self._store.set_tags(child, tags)
         for name in {ERROR, EARLY} & child.tags.keys() - tags.keys():  # it goes on now
             self._client.delete_tag(child.id, name)
             del child.tags[name]
-        self._set_status(child, record.status, record.ended)
+        self._store.set_status(child, record.status, record.ended)
 
-    def show_model(self, signature: str, folder: Folder, step: int) -> None:
-        """Logs a finished cell's model, where `show` has shown the rest."""
-        child = self._children[signature]
-        if MODEL not in child.tags and folder.exists(f"{MODEL_FOLDER}/model.json"):
-            run = self._client.get_run(child.id)
-            model = log_model(self._client, run, folder.below(MODEL_FOLDER), step)
-            self._set_tags(child, {MODEL: model})
+    def show_model(self, record: CellRecord, folder: Folder) -> None:
+        """Logs a finished cell's model, where `show` has shown the rest, and links to it and to
+        the data set what the run ends with."""
+        child = self._children[record.cell.signature]
+        if MODEL in child.tags or not folder.exists(f"{MODEL_FOLDER}/model.json"):
+            return
+        started, finished = record.events[0], record.events[-1]
+        assert isinstance(started, Started)
+        params = {**self._layout.params(record.cell), "seed": str(record.cell.seed)}
+        if record.cell.group is not None:
+            params["group"] = record.cell.group
+        model = log_model(
+            self._client,
+            self._store.experiment,
+            child,
+            folder.below(MODEL_FOLDER),
+            record.events[-1].step,
+            f"{record.cell.variant}, seed {record.cell.seed}",
+            params,
+        )
+        declared = declared_of(record, self._layout.columns(record.cell))
+        used = data_set(started).dataset
+        of = {"model_id": model, "dataset_name": used.name, "dataset_digest": used.digest}
+        self._store.log(child, [*declared, *points_of(finished)], tags={MODEL: model}, of=of)
 
-    def _child(self, record: CellRecord) -> tuple[_Run, int]:
+    def _show_lines(
+        self, run: StoredRun, journal: Journal, of: str, tags: Mapping[str, str]
+    ) -> None:
+        """The lines of the journal that a run does not show yet, and its tags."""
+        lines = [line for line in journal.lines if line.of == of]
+        times = [line.time for line in lines]
+        done = mirrored(run.tags.get(MIRRORED), times) or 0
+        if done < len(lines):
+            for points, mark in line_points(lines, done, self._history.began):
+                self._store.log(run, points, tags={MIRRORED: mark})
+        if lines:
+            tags = {**tags, MIRRORED: cursor_of(times)}
+        self._store.set_tags(run, tags)
+
+    def _child(self, record: CellRecord) -> tuple[StoredRun, int]:
         """The run of a cell and how many of its events it shows; a new one where need be."""
         signature = record.cell.signature
-        name = f"{record.cell.variant}, seed {record.cell.seed}"
+        name = self._layout.cell_name(record.cell)
         child = self._children.get(signature)
         if child is None and not self.fresh:
-            child = self._find_child(signature)
+            own = f"tags.`{BELOW}` = '{self._history.key}'"
+            child = self._store.only_one(
+                self._store.search(f"{own} and tags.signature = '{signature}'")
+            )
         if child is not None:
             mark = child.tags.get(MIRRORED)
-            done = mirrored(mark, record.events)
+            done = mirrored(mark, [round(event.time * 1000) for event in record.events])
             if done is not None and (mark or child.began == record.began):
-                if child.name != name:
-                    self._client.update_run(child.id, name=name)
-                    child.name = name
+                self._store.set_name(child, name)
                 self._children[signature] = child
+                self._place(child, record.cell)
                 return child, done
-            self._client.delete_run(child.id)  # of a cell that was discarded and began anew
-        tags = tags_of(record.cell, None, None) | {_OF_PARENT: self._parent.id}
-        run = self._client.create_run(self._experiment, record.began, tags, name)
-        child = self._children[signature] = _Run.of(run)
+            self._store.delete(child)  # of a cell that was discarded and began anew
+        tags = tags_of(record.cell, None, None) | self._below(record.cell)
+        child = self._children[signature] = self._store.create(name, record.began, tags)
         return child, 0
 
-    def _open_experiment(self, name: str, artifacts: str | None) -> str:
+    def _below(self, cell: Known) -> dict[str, str]:
+        run = self._group(self._layout.group(cell))
+        return {KIND: OF_CELL, BELOW: self._history.key, PARENT_RUN: run.id}
+
+    def _place(self, child: StoredRun, cell: Known) -> None:
+        """Puts a cell's run below its row's."""
+        self._store.set_tags(child, self._below(cell))
+
+    def _group(self, group: Group) -> StoredRun:
+        """The run of a row; a new one where need be."""
+        run = self._groups.get(group)
+        if run is None:
+            tags = self._group_tags(group)
+            name = self._layout.names[group.name]
+            run = self._groups[group] = self._store.create(name, self._history.began, tags)
+            params = list(self._group_params(group).items())
+            for at in range(0, len(params), PARAMS):
+                self._store.log(run, params=dict(params[at : at + PARAMS]))
+        return run
+
+    def _group_tags(self, group: Group) -> dict[str, str]:
+        tags = {
+            KIND: group.kind,
+            "row": group.name,
+            "profile": self._history.profile,
+            BELOW: self._history.key,
+            PARENT_RUN: self._parent.id,
+        }
+        found = self._layout.row(group)
+        baseline = found[1].baseline if found else None
+        return {**tags, **({"baseline": baseline} if baseline is not None else {})}
+
+    def _group_params(self, group: Group) -> dict[str, str]:
+        found = self._layout.row(group)
+        return params_of(found[1].params) if found else {}
+
+    def _open_experiment(self, history: History, artifacts: str | None) -> str:
+        name = history.experiment
+        view = view_tag(history)
         found = self._client.get_experiment_by_name(name)
         if found is None:
             place = f"{artifacts}/{name}" if artifacts else None
-            return str(self._client.create_experiment(name, place, tags=_KIND))
+            return str(self._client.create_experiment(name, place, tags={**_MODELS, **view}))
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
+        for key, value in view.items():
+            if found.tags.get(key) != value:
+                self._client.set_experiment_tag(found.experiment_id, key, value)
         return str(found.experiment_id)
 
-    def _open_parent(self, history: History) -> _Run:
-        found = self._search(f"tags.`{PARENT}` = '{history.key}'")
-        kept = self._only_one(found)
-        if kept is not None:
-            return kept
-        name = f"{history.experiment}, {history.profile}"
-        run = self._client.create_run(
-            self._experiment, history.began, {PARENT: history.key, **history.tags}, name
+    def _open(self, history: History) -> None:
+        """Lists what the store has. What an earlier version of the code left there, or a parent
+        that is replaced, keeps its cells' runs."""
+        parents = self._store.search(f"tags.`{PARENT}` = '{history.key}'")
+        below = self._store.search(f"tags.`{BELOW}` = '{history.key}'")
+        for parent in parents:
+            if KIND not in parent.tags:  # of an earlier version: its cells are directly below it
+                found = self._store.search(f"tags.`{PARENT_RUN}` = '{parent.id}'")
+                below += [run for run in found if BELOW not in run.tags]
+        # MLflow cannot change when a run began, or take its end away: a new run of the experiment
+        # has a new parent, and the one before goes to MLflow's deleted runs.
+        current = [run for run in parents if run.began >= history.starts]
+        self._parent = self._store.only_one(current) or self._store.create(
+            f"{history.experiment}, {history.profile}",
+            history.starts,
+            {PARENT: history.key, KIND: OF_EXPERIMENT, **history.tags},
         )
-        return _Run.of(run)
+        self._list_groups([run for run in below if "signature" not in run.tags])
+        self._list_children([run for run in below if "signature" in run.tags])
+        for run in parents:
+            if run not in current:
+                self._store.delete(run)
 
-    def _list_children(self) -> dict[str, _Run]:
-        groups: dict[str, list[_Run]] = {}
-        for run in self._search(f"tags.`{_OF_PARENT}` = '{self._parent.id}'"):
-            groups.setdefault(run.tags.get("signature", ""), []).append(run)
-        kept = {signature: self._only_one(runs) for signature, runs in groups.items()}
-        return {signature: run for signature, run in kept.items() if run is not None}
+    def _list_groups(self, runs: Iterable[StoredRun]) -> None:
+        """Those of rows that are gone, or whose parameters (which cannot change) are others, go:
+        what they showed is shown by another."""
+        by_group: dict[Group, list[StoredRun]] = {}
+        for run in runs:
+            group = Group(run.tags.get(KIND, ""), run.tags.get("row", ""))
+            by_group.setdefault(group, []).append(run)
+        for group, same in by_group.items():
+            one = self._store.only_one(same)
+            assert one is not None
+            wanted = self._group_params(group)
+            if group in self._layout.groups and (not wanted or one.params == wanted):
+                self._groups[group] = one
+                self._store.set_tags(one, self._group_tags(group))
+            else:
+                self._store.delete(one)
 
-    def _find_child(self, signature: str) -> _Run | None:
-        """A child that another process has created since the children were listed."""
-        own = f"tags.`{_OF_PARENT}` = '{self._parent.id}'"
-        return self._only_one(self._search(f"{own} and tags.signature = '{signature}'"))
-
-    def _only_one(self, runs: list[_Run]) -> _Run | None:
-        """The run that shows most; the others are deleted."""
-        runs = sorted(runs, key=lambda run: (-marked(run.tags.get(MIRRORED, "0:")), run.id))
-        for other in runs[1:]:
-            self._client.delete_run(other.id)
-        return runs[0] if runs else None
-
-    def _search(self, wanted: str) -> list[_Run]:
-        found: list[_Run] = []
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self._experiment], wanted, max_results=_RUNS, page_token=token
-            )
-            found += [_Run.of(run) for run in page]
-            token = page.token
-            if not token:
-                return found
-
-    def _log(
-        self,
-        run: _Run,
-        points: list[MetricPoint] | None = None,
-        params: Mapping[str, str] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> None:
-        from mlflow.entities import Metric, Param, RunTag
-
-        self._client.log_batch(
-            run.id,
-            [Metric(p.name, p.value, p.time, p.step) for p in points or []],
-            [Param(key, value) for key, value in (params or {}).items()],
-            [RunTag(key, value) for key, value in (tags or {}).items()],
-        )
-        run.tags |= tags or {}
-
-    def _set_tags(self, run: _Run, tags: Mapping[str, str]) -> None:
-        changed = {key: value for key, value in tags.items() if run.tags.get(key) != value}
-        if changed:
-            self._log(run, tags=changed)
-
-    def _set_status(self, run: _Run, status: str, ended: int | None) -> None:
-        if status == RUNNING:
-            if run.status != RUNNING:
-                self._client.update_run(run.id, status)
-        elif run.status != status or run.ended != ended:
-            self._client.set_terminated(run.id, status, ended)
-            run.ended = ended
-        run.status = status
-
-
-def _batches(events: list[Event], done: int) -> Iterator[tuple[list[MetricPoint], str | None]]:
-    """The points of the events after the first ``done``, in calls that MLflow takes, each with the
-    mark that is true once it is logged (None: in the midst of an event)."""
-    points: list[MetricPoint] = []
-    for at in range(done, len(events)):
-        new = points_of(events[at])
-        if points and len(points) + len(new) > _METRICS:
-            yield points, cursor(events[:at])
-            points = []
-        points += new
-        while len(points) > _METRICS:
-            yield points[:_METRICS], None
-            points = points[_METRICS:]
-    if done < len(events):
-        yield points, cursor(events)
-
-
-def _data_set(started: Started) -> Any:
-    """The data set input: its name, and the content hash as its digest."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    data = started.config.get("data", {})
-    name = Path(data["folder"]).name if data.get("folder") else str(data.get("name", "data"))
-    source = json.dumps(data, ensure_ascii=False, sort_keys=True)
-    profile = json.dumps({"clips": started.clips, "left_out": started.left_out})
-    return DatasetInput(
-        Dataset(name, started.data[:36], "supclap", source, profile=profile),
-        [InputTag("mlflow.data.context", "training")],
-    )
+    def _list_children(self, runs: Iterable[StoredRun]) -> None:
+        by_cell: dict[str, list[StoredRun]] = {}
+        for run in runs:
+            by_cell.setdefault(run.tags["signature"], []).append(run)
+        for signature, same in by_cell.items():
+            one = self._store.only_one(same)
+            assert one is not None
+            self._children[signature] = one
+            if signature in self._known:
+                self._place(one, self._known[signature])
 
 
 def _is_table(name: str) -> bool:

@@ -21,6 +21,7 @@ from supclap.wording import gist
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.history import Histories, now
+from supclap_platform.ledger.journal import Account
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.mirror.mirror import Mirror
 from supclap_platform.mirror.store import Store, choose_store
@@ -33,6 +34,9 @@ PATIENCE = 60.0  # seconds that `close` waits for a store that works
 LAST_LOOK = 10.0  # and where a run was stopped
 
 
+Giver = Callable[[Experiment, Ledger], Account]
+
+
 def _to_terminal(line: str) -> None:
     click.echo(line, err=True)
 
@@ -43,6 +47,7 @@ def open_tracker(
     ledger: Ledger,
     uri: str | None = None,
     say: Callable[[str], None] = _to_terminal,
+    account: Giver | None = None,
 ) -> Tracker:
     """Begins to mirror a run of an experiment; returns at once.
 
@@ -52,13 +57,14 @@ def open_tracker(
     Args:
         uri: of the tracking store; by default $MLFLOW_TRACKING_URI, else SQLite in the storage.
         say: is given each line for the user. It is called from another thread.
+        account: what the experiment says at a moment, in words; called from that thread too.
 
     Raises:
         InputError: a URI that MLflow cannot use. A server that does not answer is no mistake: it
             is reported through ``say``, and the run goes on.
     """
     store = choose_store(uri, ledger.storage)
-    return Tracker(experiment, cells, ledger, store, say)
+    return Tracker(experiment, cells, ledger, store, say, account)
 
 
 @contextmanager
@@ -68,10 +74,11 @@ def tracked(
     ledger: Ledger,
     uri: str | None,
     say: Callable[[str], None],
+    account: Giver | None = None,
 ) -> Iterator[Tracker]:
     """`open_tracker`, for a run that closes it itself. Whatever ends the run before that, such as
     Ctrl-C, leaves it KILLED in MLflow; what ends it while it is being closed leaves it closed."""
-    tracker = open_tracker(experiment, cells, ledger, uri, say)
+    tracker = open_tracker(experiment, cells, ledger, uri, say, account)
     try:
         yield tracker
     except BaseException:
@@ -89,6 +96,7 @@ class Tracker:
         ledger: Ledger,
         store: Store | None,
         say: Callable[[str], None] = _to_terminal,
+        account: Giver | None = None,
     ) -> None:
         self.store = store
         self._say = say
@@ -109,6 +117,9 @@ class Tracker:
             )
             return
         self._mirror = Mirror(ledger, store, self._history, driving=True)
+        if account is not None:
+            give = account
+            self._mirror.account = lambda: give(self._experiment, self._ledger)
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._wake.set()
         self._thread.start()
@@ -119,6 +130,7 @@ class Tracker:
 
     def widen(self, experiment: Experiment, cells: Sequence[Cell]) -> None:
         """Says that the run goes on with more cells. Returns at once."""
+        self._experiment = experiment
         self._history = self._histories.begin(experiment, cells)
         if self._mirror is not None:
             self._mirror.history = self._history
@@ -131,6 +143,7 @@ class Tracker:
         status: str = "FINISHED",
         artifacts: Mapping[str, bytes] | None = None,
         patience: float = PATIENCE,
+        account: Account | None = None,
     ) -> bool:
         """Ends the run of the experiment in MLflow; cells that are not finished end as KILLED.
         Called once more, it waits once more, and the first call's status and files stay.
@@ -142,11 +155,14 @@ class Tracker:
             status: FINISHED, FAILED (a cell did) or KILLED (interrupted).
             artifacts: files for the parent run (tables, figures, the report), by relative name.
             patience: seconds to wait for a store that works; one that is away is tried once.
+            account: what the experiment says at its end, where that is known already.
 
         Returns:
             Whether MLflow shows all that the ledger has.
         """
         if not self._closing.is_set():
+            if self._mirror is not None and account is not None:
+                self._mirror.account = lambda: account
             self._end(status, artifacts or {})
         if self._mirror is None:
             return False
@@ -197,6 +213,7 @@ class Tracker:
         try:
             if closing:
                 mirror.driving = False
+                mirror.closing = True
                 mirror.history = self._history
             done = mirror.catch_up()
         except Exception as error:  # a view must never stop what it shows

@@ -9,6 +9,7 @@ from math import isfinite
 import numpy as np
 
 from supclap_platform.experiment.claims import Claim, Greater, Trend, Within, asked_of
+from supclap_platform.ledger.means import summarise
 from supclap_platform.ledger.records import State
 from supclap_platform.results.bootstrap import Queries, crossed_interval, queries_of
 from supclap_platform.results.evidence import Reports
@@ -20,7 +21,6 @@ from supclap_platform.results.inference import (
     mean_test,
     negligible,
 )
-from supclap_platform.results.statistics import summarise
 from supclap_platform.results.table import Run
 
 LEAST = 2  # seeds: one has no spread

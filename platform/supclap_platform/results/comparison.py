@@ -15,6 +15,7 @@ from math import isfinite
 from supclap.errors import InputError, nearest
 from supclap_platform.experiment.claims import Greater
 from supclap_platform.experiment.columns import Column
+from supclap_platform.ledger.means import summarise
 from supclap_platform.results.bootstrap import Queries, queries_of
 from supclap_platform.results.cases import (
     LEAST,
@@ -33,7 +34,7 @@ from supclap_platform.results.inference import (
 )
 from supclap_platform.results.pairing import A, B, Pairing
 from supclap_platform.results.sides import Side
-from supclap_platform.results.statistics import step_down, summarise
+from supclap_platform.results.statistics import step_down
 
 
 class Change(StrEnum):

@@ -77,6 +77,11 @@ def conclude(experiment: Experiment, ledger: Ledger, mixed: bool = False) -> Con
 
     Raises InputError as `build_table` does.
     """
+    return concluded(experiment, ledger, mixed)
+
+
+def concluded(experiment: Experiment, ledger: Ledger, mixed: bool = False) -> Conclusion:
+    """As `conclude`, without a word on the terminal however long it takes."""
     evidence = Evidence(experiment, ledger)
     table = build_table(experiment, ledger, mixed, evidence.cells)
     if not experiment.claims:

@@ -14,8 +14,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from supclap_platform.experiment.variants import Variant
+from supclap_platform.ledger.means import summarise
 from supclap_platform.results.evidence import Evidence
-from supclap_platform.results.statistics import summarise
 
 DISTRIBUTION = "t2a_similarity"  # an array beside the ranks; every other name is an epoch's metric
 BINS = 500  # of cosines from -1 to 1

@@ -31,14 +31,10 @@ def as_text(table: Table) -> str:
 
 def as_markdown(table: Table) -> str:
     """A Markdown table, the notes, and the runs behind each row."""
-    slots = [slot for column in slots_of(table) for slot in column]
-    heads = ["", *(escaped(slot.head) for slot in slots)]
-    lines = [f"**{escaped(table.title)}**", "", pipes(heads)]
-    lines.append(pipes(["---", *["--:"] * len(slots)]))
-    for row in table.rows:
-        texts = (f"**{s.text(row)}**" if s.best(row) else s.text(row) for s in slots)
-        lines.append(pipes([escaped(row.name), *texts]))
-    lines += [
+    lines = [
+        f"**{escaped(table.title)}**",
+        "",
+        *markdown_grid(table),
         "",
         *(f"- {escaped(note)}" for note in table.notes),
         "",
@@ -50,6 +46,17 @@ def as_markdown(table: Table) -> str:
             listed = ", ".join(f"{run.seed}: `{run.signature}` {run.state}" for run in runs)
             lines.append(f"- {escaped(in_group(row.name, group))}: {listed}")
     return "\n".join(lines) + "\n"
+
+
+def markdown_grid(table: Table) -> list[str]:
+    """The lines of the Markdown table alone: heads, rule, rows."""
+    slots = [slot for column in slots_of(table) for slot in column]
+    heads = ["", *(escaped(slot.head) for slot in slots)]
+    lines = [pipes(heads), pipes(["---", *["--:"] * len(slots)])]
+    for row in table.rows:
+        texts = (f"**{s.text(row)}**" if s.best(row) else s.text(row) for s in slots)
+        lines.append(pipes([escaped(row.name), *texts]))
+    return lines
 
 
 def as_csv(table: Table) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special  # not scipy.stats, whose import takes longer than all tests
 
-from supclap_platform.results.statistics import summarise
+from supclap_platform.ledger.means import summarise
 
 CONFIDENCE = 0.95
 LEVEL = 0.05  # of all claims of a file together

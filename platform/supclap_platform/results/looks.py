@@ -17,12 +17,13 @@ from supclap_platform.experiment.claims import Claim
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.seeds import Looks
 from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.means import summarise
 from supclap_platform.ledger.records import State
 from supclap_platform.results.cases import NO_SPREAD, Case, build_case
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.inference import LEVEL, Equivalence, MeanTest, mean_test
 from supclap_platform.results.sequential import Design, design_of, equivalence_at, mean_test_at
-from supclap_platform.results.statistics import step_down, summarise
+from supclap_platform.results.statistics import step_down
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from supclap.errors import InputError
 from supclap_platform.experiment.claims import Claim, Trend
 from supclap_platform.experiment.measure import Measure
 from supclap_platform.experiment.method import Method
+from supclap_platform.ledger.means import summarise
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.inference import LEVEL, has_spread
 from supclap_platform.results.power import MOST, Contrast, seeds_needed
-from supclap_platform.results.statistics import summarise
 
 FEWEST = 2  # seeds that give a spread
 

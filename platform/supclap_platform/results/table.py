@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from supclap_platform.experiment.columns import Column
+from supclap_platform.ledger.means import SeedSummary
 from supclap_platform.ledger.records import State
 from supclap_platform.ledger.staleness import Stale
-from supclap_platform.results.statistics import SeedSummary
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from supclap_platform.experiment.identity import digest
 from supclap_platform.experiment.published import PublishedTable, published_table
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.means import summarise
 from supclap_platform.ledger.records import Result
 from supclap_platform.ledger.staleness import mixture, stale_cells
 from supclap_platform.results.caption import gaps_of, notes_of, versions_of
-from supclap_platform.results.statistics import summarise
 from supclap_platform.results.table import Difference, Entry, Row, Run, Table
 
 

@@ -15,6 +15,7 @@ from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.seeds import Looks
 from supclap_platform.ledger.declared import late
 from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.means import summarise
 from supclap_platform.results.adjusted import adjusted
 from supclap_platform.results.cases import Case, build_case
 from supclap_platform.results.doubts import collapses, fragile
@@ -25,7 +26,7 @@ from supclap_platform.results.power import contrast_of, contrasts_of, seeds_need
 from supclap_platform.results.scope import scope_of
 from supclap_platform.results.sequential import design_of
 from supclap_platform.results.soonest import Rival, rivals
-from supclap_platform.results.statistics import step_down, summarise
+from supclap_platform.results.statistics import step_down
 from supclap_platform.results.table import Run
 
 

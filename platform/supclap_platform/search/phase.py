@@ -22,6 +22,7 @@ from supclap_platform.ledger.plan import make_plan
 from supclap_platform.ledger.records import State
 from supclap_platform.ledger.staleness import stale_cells
 from supclap_platform.mirror.tracking import LAST_LOOK, Tracker, tracked
+from supclap_platform.results.account import account_now
 from supclap_platform.results.table_files import tables_of
 from supclap_platform.running.attempt import task_of
 from supclap_platform.running.cluster import RayLost, connected
@@ -108,7 +109,7 @@ def _drive(
         def say(line: str) -> None:
             console.print(line, style="yellow", markup=False, soft_wrap=True)
 
-        with tracked(shown, probe.stages, ledger, tracking_uri, say) as tracker:
+        with tracked(shown, probe.stages, ledger, tracking_uri, say, account_now) as tracker:
             code = _stages(experiment, probe.stages, ledger, executor, tracker, console)
             status = "KILLED"
             if not code:
