@@ -21,6 +21,7 @@ from supclap.config import ModelConfig
 from supclap.errors import InputError
 from supclap.model import ced
 from supclap.model.clap import CLAP
+from supclap.model.converter import converted
 from supclap.model.pretrained import CONFIG, difference, pour, read_checkpoint, read_file
 from supclap.model.registry import Source, make_audio, make_text
 from supclap.model.sonar import TOKENIZER
@@ -117,19 +118,10 @@ def _in_transformers(name: str) -> str:
     return name
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Converts a checkpoint; exit code 0, or 2."""
-    if len(arguments) != 3:
-        print("usage: python -m supclap.model.mlclap CHECKPOINT SONAR OUT", file=sys.stderr)
-        return 2
-    try:
-        for line in convert(*(Path(argument) for argument in arguments)):
-            print(line)
-    except InputError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return converted(convert, "supclap.model.mlclap CHECKPOINT SONAR OUT", arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -17,6 +17,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from supclap.errors import InputError
+from supclap.model.converter import converted
 
 SOURCE, TOKENIZER = "sentencepiece.bpe.model", "tokenizer.json"
 MARKS = ("<s>", "<pad>", "</s>", "<unk>")  # numbers 0 to 3
@@ -120,25 +121,29 @@ def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
         at += length
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Writes tokenizer.json beside the folder's sentencepiece.bpe.model; exit code 0, or 2."""
+def convert(folder: Path) -> Iterator[str]:
+    """Writes tokenizer.json beside the folder's sentencepiece.bpe.model, and reports it.
+
+    Raises:
+        InputError: the file cannot be read or is no such model, or the folder cannot be written.
+    """
     # Of transformers only the list is wanted, in whose order fairseq numbers the languages.
     from transformers.models.nllb.tokenization_nllb import FAIRSEQ_LANGUAGE_CODES
 
-    if len(arguments) != 1:
-        print("usage: python -m supclap.model.nllb FOLDER", file=sys.stderr)
-        return 2
-    source, target = Path(arguments[0], SOURCE), Path(arguments[0], TOKENIZER)
+    source, target = folder / SOURCE, folder / TOKENIZER
     try:
         tokenizer = nllb_tokenizer(source.read_bytes(), FAIRSEQ_LANGUAGE_CODES)
         target.write_text(tokenizer.to_str() + "\n", encoding="utf-8")
     except (OSError, InputError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).split(": ", 1)[1]
-        print(f"Error: {source}: {reason}", file=sys.stderr)
-        return 2
-    print(f"{target}: {tokenizer.get_vocab_size()} tokens")
-    return 0
+        raise InputError(f"{source}: {reason}") from None
+    yield f"{target}: {tokenizer.get_vocab_size()} tokens"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes a folder's tokenizer.json; exit code 0, or 2."""
+    return converted(convert, "supclap.model.nllb FOLDER", arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -20,21 +20,27 @@ def source_of(notebook: Path) -> str:
     return "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
 
 
-def test_own_idea_is_checked_run_edited_and_run_again(tmp_path: Path) -> None:
+def executed(notebook: str, folder: Path) -> str:
+    """What an example prints, run in a folder."""
     done = subprocess.run(
-        [sys.executable, "-c", source_of(EXAMPLES / "own_idea.ipynb")],
-        cwd=tmp_path,
+        [sys.executable, "-c", source_of(EXAMPLES / notebook)],
+        cwd=folder,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "all checks passed" in done.stdout
-    assert "4 cells, 0 done, 4 to run" in done.stdout
+    return done.stdout
+
+
+def test_own_idea_is_checked_run_edited_and_run_again(tmp_path: Path) -> None:
+    printed = executed("own_idea.ipynb", tmp_path)
+    assert "all checks passed" in printed
+    assert "4 cells, 0 done, 4 to run" in printed
     # The edit makes the term's rows stale, and no other.
-    assert "4 cells, 2 done, 2 to run" in done.stdout
-    assert "my_idea.py: angle" in done.stdout
-    assert done.stdout.count("undecided") >= 2
+    assert "4 cells, 2 done, 2 to run" in printed
+    assert "my_idea.py: angle" in printed
+    assert printed.count("undecided") >= 2
 
 
 def test_a_notebook_holds_no_outputs() -> None:
@@ -44,16 +50,9 @@ def test_a_notebook_holds_no_outputs() -> None:
 
 
 def test_results_become_a_figure_statistics_and_a_latex_table(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", source_of(EXAMPLES / "analysis.ipynb")],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "11 of 12 runs done" in done.stdout
-    assert "the loss is not finite" in done.stdout
+    printed = executed("analysis.ipynb", tmp_path)
+    assert "11 of 12 runs done" in printed
+    assert "the loss is not finite" in printed
     for figure in ("ranks.pdf", "drift.pdf"):
         assert (tmp_path / figure).read_bytes().startswith(b"%PDF")
     # Its numbers, again from the files that the runs have left.

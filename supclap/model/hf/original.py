@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from supclap.errors import InputError
+from supclap.model.converter import converted
 from supclap.model.hf.opening import library
 from supclap.model.pretrained import WEIGHTS, difference, read_checkpoint
 from supclap.wording import counted
@@ -192,19 +193,10 @@ def _sizes(own: Mapping[str, Tensor], fused: bool, place: Path) -> dict[str, Any
     }
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Converts a checkpoint; exit code 0, or 2."""
-    if len(arguments) != 2:
-        print("usage: python -m supclap.model.hf.original CHECKPOINT OUT", file=sys.stderr)
-        return 2
-    try:
-        for line in convert(Path(arguments[0]), Path(arguments[1])):
-            print(line)
-    except InputError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return converted(convert, "supclap.model.hf.original CHECKPOINT OUT", arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
