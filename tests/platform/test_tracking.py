@@ -596,7 +596,9 @@ def test_the_winner_is_registered_once_and_opens_by_its_name(
     ("options", "message"),
     [
         ([], "give --as FILE"),
-        (["--as", "x.yaml", "--row", "SVR"], "--row: belongs to --register NAME"),
+        (["--as", "x.yaml", "--row", "SVR"], "--row: belongs to --register NAME and --to DIR"),
+        (["--to", "."], "--to .: exists already"),
+        (["--to", "absent"], "no row is finished with all its seeds"),
         (["--register", "a/b"], "--register 'a/b': expected letters"),
         (["--register", "a"], "no row is finished with all its seeds"),
         (["--register", "a", "--row", "SVRR"], "--row 'SVRR': no such row; did you mean 'SVR'?"),

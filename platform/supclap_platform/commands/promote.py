@@ -1,5 +1,5 @@
 """`supclap promote`: the best settings of a search become the variants of a new experiment file,
-and the winner's model a version in MLflow's registry."""
+and the winner's model a version in MLflow's registry, or a folder with a model card."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from supclap.errors import InputError
 from supclap.secrets import masked
 from supclap.user_code import is_file
 from supclap.wording import counted
+from supclap_platform.commands.model_export import export_model
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.experiment.reader import DEFAULT_PROFILE, Experiment
 from supclap_platform.mirror.registry import ALIAS, register
@@ -33,27 +34,39 @@ from supclap_platform.search.winner import read_findings
     help="The file to write; one that exists is not overwritten.",
 )
 @click.option("--register", "name", metavar="NAME", help="Register the winner's model in MLflow.")
-@click.option("--row", help="The row to register; default: the best on validation.")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write the winner's model with a model card, as the Hugging Face Hub takes it.",
+)
+@click.option("--row", help="The row whose model it is; default: the best on validation.")
 @click.option("--tracking-uri", help="MLflow's store; default: as for `supclap run`.")
 def promote(
     asked: Asked,
     top: int,
     target: Path | None,
     name: str | None,
+    folder: Path | None,
     row: str | None,
     tracking_uri: str | None,
 ) -> None:
-    """Write the best settings that FILE's search has found as a new experiment file, or register
-    the model of FILE's winner in MLflow."""
+    """Write the best settings that FILE's search has found as a new experiment file; register the
+    model of FILE's winner in MLflow; or write it with a model card."""
     asked = replace(asked, file=_found(asked.file))
-    if target is None and name is None:
-        raise InputError("give --as FILE (settings of a search), --register NAME (a model) or both")
-    if row is not None and name is None:
-        raise InputError("--row: belongs to --register NAME")
+    if target is None and name is None and folder is None:
+        raise InputError(
+            "give --as FILE (settings of a search), --register NAME or --to DIR (a model)"
+        )
+    if row is not None and name is None and folder is None:
+        raise InputError("--row: belongs to --register NAME and --to DIR")
     if target is not None:
         _write_settings(asked, top, target)
     if name is not None:
         _register(asked, name, row, tracking_uri)
+    if folder is not None:
+        export_model(*asked.open(), row, folder)
 
 
 def _write_settings(asked: Asked, top: int, target: Path) -> None:

@@ -15,10 +15,9 @@ from supclap_platform.ledger.records import State
 from supclap_platform.ledger.snapshot import Snapshot
 from supclap_platform.results.conclusion import Conclusion, concluded
 from supclap_platform.results.formats import markdown_grid
-from supclap_platform.results.text import escaped, pipes
+from supclap_platform.results.text import escaped
 
 LONGEST = 7_800  # signs; MLflow takes 8,000 of a tag
-_HEADS = ("verdict", "effect", "95 % interval", "seeds", "claim")
 
 
 def account_now(experiment: Experiment, ledger: Ledger) -> Account:
@@ -61,14 +60,9 @@ def _claims(one: Conclusion) -> list[str]:
     """A Markdown table of the verdicts; nothing where the file has no claims."""
     if not one.verdicts:
         return []
-    from supclap_platform.results.verdict_formats import HEADS, words_of
+    from supclap_platform.results.verdict_formats import short_markdown  # SciPy, as above
 
-    lines = [pipes(_HEADS), pipes(["---"] * len(_HEADS))]
-    for place, verdict in enumerate(one.verdicts, 1):
-        own = dict(zip(HEADS, words_of(place, verdict), strict=True))
-        cells = [escaped(own[head]) for head in _HEADS]
-        lines.append(pipes([f"**{cells[0]}**", *cells[1:]]))
-    return lines
+    return short_markdown(one.verdicts)
 
 
 def _fitting(lines: list[str], left: int) -> list[str]:

@@ -26,6 +26,7 @@ COLUMNS = (  # of CSV
 )
 # Of CSV, where one of the claims has something of them.
 FURTHER = ("matters", "look", "looks", "path", "scope", "adjusted")
+SHORT = ("verdict", "effect", "95 % interval", "seeds", "claim")  # of `HEADS`
 NONE = "–"
 
 
@@ -58,6 +59,16 @@ def verdicts_as_markdown(verdicts: Sequence[Verdict]) -> str:
         runs = (f"{escaped(name)}, {run.seed}: `{run.signature}`" for name, run in one.runs)
         lines.append(f"{place}. {'; '.join(runs)}")
     return "\n".join(lines) + "\n"
+
+
+def short_markdown(verdicts: Sequence[Verdict]) -> list[str]:
+    """The lines of a Markdown table of the verdicts alone, with the columns that matter most."""
+    lines = [pipes(SHORT), pipes(["---"] * len(SHORT))]
+    for place, one in enumerate(verdicts, 1):
+        own = dict(zip(HEADS, words_of(place, one), strict=True))
+        outcome, *cells = (escaped(own[head]) for head in SHORT)
+        lines.append(pipes([f"**{outcome}**", *cells]))
+    return lines
 
 
 def verdicts_as_csv(verdicts: Sequence[Verdict]) -> str:
