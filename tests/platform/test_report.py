@@ -1,6 +1,7 @@
 """The report: what the ledger holds, in the page; nothing from elsewhere; text stays text."""
 
 import base64
+import hashlib
 import re
 import sqlite3
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ from supclap_platform.experiment.reader import Experiment, load_experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.mirror.store import Store
 from supclap_platform.mirror.tracked import tracked_runs
+from supclap_platform.results.figures import draw_figures
 from supclap_platform.results.report import build_report
 from supclap_platform.results.tables import build_table, shown
 from supclap_platform.results.verdict_formats import account_of
@@ -71,7 +73,7 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self._open:
+        if not {"style", "script"} & set(self._open):
             self.texts.append(data)
 
     @property
@@ -142,7 +144,7 @@ def test_names_are_text_and_never_tags(experiment: Experiment, ledger: Ledger) -
     ledger.record_failure(cells_of(experiment)[0].signature, "<img src=x onerror=alert(1)>")
     page = Page(build_report(experiment, ledger))
     assert page.text.count("<script>alert('&')</script>") > 3
-    assert not [tag for tag, _ in page.tags if tag == "script"]
+    assert [attrs for tag, attrs in page.tags if tag == "script"] == [{}]  # its own
     assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
 
 
@@ -157,13 +159,41 @@ def test_the_page_needs_nothing_but_itself(experiment: Experiment, ledger: Ledge
         kind, _, data = picture.partition("base64,")
         assert kind == "data:image/svg+xml;"
         assert b"<svg" in base64.b64decode(data)
-    assert all(link.startswith("#") for link in page.values("href"))
+    assert all(link.startswith(("#", "data:")) for link in page.values("href"))
     assert not page.values("style")  # the policy would refuse it
     policy = next(a["content"] for t, a in page.tags if t == "meta" and "http-equiv" in a)
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
-    style = re.search(r"<style>(.*?)</style>", content.decode(), re.DOTALL)
-    assert not re.search(r"url\(|@import", style[1])
+    for kind in ("style", "script"):  # the one of each kind that the policy allows
+        own = re.search(rf"<{kind}>(.*?)</{kind}>", content.decode(), re.DOTALL)
+        assert not re.search(r"url\(|import|fetch|https?:", own[1])
+        allowed = base64.b64encode(hashlib.sha256(own[1].encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{allowed}';" in policy
+
+
+def test_the_page_holds_the_pdf_of_each_figure(experiment: Experiment, ledger: Ledger) -> None:
+    """The very files of `supclap figures`: where the page is sent alone, a link would be dead."""
+    cells = cells_of(experiment)
+    assert b"application/pdf" not in build_report(experiment, ledger)  # nothing to draw yet
+    for cell in cells:
+        finish_one(ledger, cell)
+    content = build_report(experiment, ledger)
+    address = "data:application/pdf;base64,"
+    held = {
+        attrs["download"]: base64.b64decode(attrs["href"].removeprefix(address))
+        for tag, attrs in Page(content).tags
+        if tag == "a" and "download" in attrs
+    }
+    drawings = draw_figures(experiment, ledger)
+    files = {name: made for one in drawings for name, made in one.files.items()}
+    assert held == {name: made for name, made in files.items() if name.endswith(".pdf")}
+    assert sorted(held) == ["radius.pdf", "similarity.pdf"]
+    drawn = {"shown": drawings}  # as `supclap run` has them at hand
+    assert build_report(experiment, ledger, drawings=drawn) == content
+
+
+def links_within(page: Page) -> set[str]:
+    return {link.removeprefix("#") for link in page.values("href") if link.startswith("#")}
 
 
 def test_every_link_within_the_page_leads_somewhere(experiment: Experiment, ledger: Ledger) -> None:
@@ -172,7 +202,7 @@ def test_every_link_within_the_page_leads_somewhere(experiment: Experiment, ledg
     page = Page(build_report(experiment, ledger))
     places = page.values("id")
     assert len(places) == len(set(places))
-    links = {link.removeprefix("#") for link in page.values("href") if link.startswith("#")}
+    links = links_within(page)
     assert links <= set(places)
     assert len(links) > 10
 
@@ -226,7 +256,7 @@ def test_a_gathering_file_is_one_page_with_all_verdicts_first(
     places = page.values("id")
     assert len(places) == len(set(places))
     assert {"summary", "part:shown", "part:other"} <= set(places)
-    assert {link.removeprefix("#") for link in page.values("href")} <= set(places)
+    assert links_within(page) <= set(places)
     first = page.text[: page.text.index("How to read them")]
     assert first.count("bi-StaticSVR > InfoNCE on t2a.R@1") >= 3  # summary of both, first section
     assert page.text.index("All verdicts") < page.text.index("Does it hold?")
@@ -243,7 +273,7 @@ def test_parts_called_alike_keep_their_own_places(tmp_path: Path, ledger: Ledger
     page = Page(build_report(load_experiment(tmp_path / "all.yaml"), ledger))
     places = page.values("id")
     assert len(places) == len(set(places))
-    assert {link.removeprefix("#") for link in page.values("href")} <= set(places)
+    assert links_within(page) <= set(places)
 
 
 def test_a_run_that_two_groups_share_counts_once(tmp_path: Path, ledger: Ledger) -> None:

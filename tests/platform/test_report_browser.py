@@ -1,6 +1,8 @@
 """The report in a real browser: on a phone and on a wide screen, in light, dark and on paper."""
 
+import base64
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,34 +150,46 @@ def test_the_schemes_differ(browser: Browser, page: Path) -> None:
     assert light[True] < 80
 
 
-def test_it_prints(browser: Browser, page: Path) -> None:
-    browser.open(page, 1400)
-    printed = browser.ask("Page.printToPDF")["data"]
-    assert len(printed) > 10_000
+# Inches: width and height of a sheet. The browser's own margins are 0.4 on each side.
+SHEETS = pytest.mark.parametrize("sheet", [(8.27, 11.69), (8.5, 11.0)], ids=["A4", "Letter"])
 
 
-# Inner width of a sheet in CSS pixels, 96 an inch, with the browser's own margins of 0.4 inches.
-@pytest.mark.parametrize(("sheet", "wide"), [("A4", 8.27 - 0.8), ("Letter", 8.5 - 0.8)])
-def test_on_paper_every_column_of_the_table_is_there(
-    browser: Browser, page: Path, sheet: str, wide: float
+@SHEETS
+def test_the_sheets_of_a_wide_table_lie_on_their_side(
+    browser: Browser, page: Path, sheet: tuple[float, float]
 ) -> None:
-    browser.open(page, int(96 * wide))
-    browser.ask("Emulation.setEmulatedMedia", media="print")
-    try:
-        edges = browser.value(
-            "[...document.querySelectorAll('table')].filter(t => t.offsetParent !== null)"
-            ".map(t => t.getBoundingClientRect().right)"
-        )
-        assert len(edges) > 2  # the table in pieces
-        assert max(edges) <= int(96 * wide)
-        heads = browser.value(
-            "[...document.querySelectorAll('.result thead th.metric')]"
-            ".filter(h => h.offsetParent !== null).map(h => h.innerText)"
-        )
+    browser.open(page, 1400)
+    printed = browser.ask("Page.printToPDF", paperWidth=sheet[0], paperHeight=sheet[1])["data"]
+    boxes = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", base64.b64decode(printed))
+    sizes = [(round(float(w) / 72, 1), round(float(h) / 72, 1)) for w, h in boxes]
+    upright = (round(sheet[0], 1), round(sheet[1], 1))
+    assert set(sizes) == {upright, upright[::-1]}
+    assert sizes[0] == sizes[-1] == upright  # verdicts before it, versions behind it
+
+
+@SHEETS
+def test_on_paper_every_column_of_the_table_is_there(
+    browser: Browser, page: Path, sheet: tuple[float, float]
+) -> None:
+    upright, sideways = (int(96 * (side - 0.8)) for side in sheet)  # CSS pixels within the margins
+    for wide, tables in ((upright, "table:not(.sideways *)"), (sideways, ".sideways table")):
+        browser.open(page, wide)
+        browser.ask("Emulation.setEmulatedMedia", media="print")
+        try:
+            edges = browser.value(
+                f"[...document.querySelectorAll('{tables}')].filter(t => t.offsetParent !== null)"
+                ".map(t => t.getBoundingClientRect().right)"
+            )
+            heads = browser.value(
+                "[...document.querySelectorAll('.result thead th.metric')]"
+                ".filter(h => h.offsetParent !== null).map(h => h.innerText)"
+            )
+        finally:
+            browser.ask("Emulation.setEmulatedMedia", media="")
+        assert max(edges) <= wide
         ways = [f"{way}.{name}" for way in ("t2a", "a2t") for name in ("R@1", "R@5", "R@10")]
         assert sorted(heads) == sorted([*ways, "t2a.mAP10", "a2t.mAP10"])
-    finally:
-        browser.ask("Emulation.setEmulatedMedia", media="")
+    assert len(edges) > 1  # the table in pieces
 
 
 def test_on_a_screen_the_table_is_whole(browser: Browser, page: Path) -> None:
@@ -185,3 +199,114 @@ def test_on_a_screen_the_table_is_whole(browser: Browser, page: Path) -> None:
         ".filter(t => t.offsetParent !== null).length"
     )
     assert tables == 1
+
+
+GROUPED = """\
+experiment: grouped
+variants:
+  row 10: {}
+  row 9: {loss.svr: {radius: static}}
+  Row <b>: {loss: siglip}
+  without runs: {loss.temperature: 0.1}
+seeds: 2
+groups: {one: {}, two: {epochs: 2}}
+baseline: row 9
+table: {columns: [t2a.R@1, a2t.medR, t2a.R@5, t2a.R@10]}
+"""
+FIGURES = {"row 10": 9.5, "row 9": 100.0, "Row <b>": 20.004}  # R@1 in group "two"
+NAMES = (
+    "[...document.querySelectorAll('.result table')].map(t => [...t.tBodies[0].rows]"
+    ".filter(r => !r.hidden).map(r => r.cells[0].textContent))"
+)
+SAID = "document.querySelector('.tools [role=status]').textContent"
+
+
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("grouped")
+    (folder / "e.yaml").write_text(GROUPED, encoding="utf-8")
+    experiment = load_experiment(folder / "e.yaml")
+    ledger = Ledger(Folder.at(folder / "storage"))
+    for cell in cells_of(experiment):
+        row = str(cell.variant).removeprefix("one, ").removeprefix("two, ")
+        row = next((name for name in FIGURES if name in row), "")
+        if row:
+            value = FIGURES[row] if cell.group == "two" else 20.0
+            value += 0.001 * (row == "row 9") * (cell.group == "one")  # shown alike as the others
+            finish(ledger, cell, {"test.t2a.R@1": value, "test.a2t.medR": 3.0})
+    (folder / "report.html").write_bytes(build_report(experiment, ledger))
+    return folder / "report.html"
+
+
+def press(browser: Browser, title: str, key: str = "") -> None:
+    """Clicks a head of the table, or presses a key on it."""
+    found = (
+        f"[...document.querySelectorAll('thead button')].find(b => b.title.startsWith({title!r}))"
+    )
+    if not key:
+        browser.value(f"{found}.click()")
+        return
+    browser.value(f"{found}.focus()")
+    text = {"Enter": "\r", " ": " "}[key]
+    for kind in ("keyDown", "keyUp"):
+        browser.ask("Input.dispatchKeyEvent", type=kind, key=key, text=text)
+
+
+def test_a_head_sorts_by_value_and_puts_what_has_none_last(browser: Browser, grouped: Path) -> None:
+    browser.open(grouped, 1400)
+    declared = ["row 10", "row 9", "Row <b>", "without runs"]
+    assert browser.value(NAMES) == [declared] * 3  # the whole, and two pieces for paper
+    column = "Sort by two, t2a.R@1, ours:"
+    state = "[...document.querySelectorAll('[aria-sort]')].map(h => h.getAttribute('aria-sort'))"
+    press(browser, column)
+    assert browser.value(NAMES) == [["row 9", "Row <b>", "row 10", "without runs"]] * 3
+    assert browser.value(state) == ["descending"]
+    assert browser.value(SAID) == "sorted by two, t2a.R@1, ours, largest first"
+    press(browser, column, "Enter")
+    assert browser.value(NAMES)[0] == ["row 10", "Row <b>", "row 9", "without runs"]
+    assert browser.value(state) == ["ascending"]
+    press(browser, column, " ")
+    assert browser.value(NAMES) == [declared] * 3
+    assert browser.value(state) == []
+    assert browser.value(SAID) == ""
+    # Differences have signs; the baseline has none of its own, and no row is left without a place.
+    press(browser, "Sort by two, t2a.R@1, Δ:")
+    assert browser.value(NAMES)[0] == ["Row <b>", "row 10", "row 9", "without runs"]
+    press(browser, "Sort by one, t2a.R@1, ours:")  # by what lies behind the rounded text
+    assert browser.value(NAMES)[0] == ["row 9", "row 10", "Row <b>", "without runs"]
+    press(browser, "Sort by name")  # 9 before 10, and signs before figures
+    assert browser.value(NAMES)[0] == ["Row <b>", "row 9", "row 10", "without runs"]
+    assert browser.value(SAID) == "sorted by name, A to Z"
+
+
+def test_a_box_filters_rows_by_name_and_says_how_many(browser: Browser, grouped: Path) -> None:
+    browser.open(grouped, 1400)
+    browser.value("document.querySelector('.tools input').focus()")
+    browser.ask("Input.insertText", text="ROW 1")
+    assert browser.value(NAMES) == [["row 10"]] * 3
+    assert browser.value(SAID) == "1 of 4 rows are shown"
+    press(browser, "Sort by two, t2a.R@1, ours:")
+    assert browser.value(NAMES)[0] == ["row 10"]
+    browser.value("document.querySelector('.tools input').focus()")
+    for kind in ("keyDown", "keyUp"):
+        browser.ask("Input.dispatchKeyEvent", type=kind, key="Escape", windowsVirtualKeyCode=27)
+    assert browser.value(NAMES)[0] == ["row 9", "Row <b>", "row 10", "without runs"]
+    browser.ask("Input.insertText", text="<b>")
+    assert browser.value(NAMES)[0] == ["Row <b>"]
+    browser.ask("Emulation.setEmulatedMedia", media="print")
+    try:  # a sheet says what it leaves out, and has no box to type in
+        assert browser.value("document.querySelector('.tools').innerText.trim()") == (
+            "1 of 4 rows are shown; sorted by two, t2a.R@1, ours, largest first"
+        )
+    finally:
+        browser.ask("Emulation.setEmulatedMedia", media="")
+
+
+def test_without_script_the_table_is_as_it_was_written(browser: Browser, grouped: Path) -> None:
+    browser.ask("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(grouped, 1400)
+        assert browser.value("document.querySelectorAll('button, input, .tools').length") == 0
+        assert browser.value("document.querySelectorAll('.result tbody tr').length") == 3 * 4
+    finally:
+        browser.ask("Emulation.setScriptExecutionDisabled", value=False)

@@ -381,6 +381,7 @@ def test_the_figures_are_the_same_bytes_from_the_same_study(tmp_path: Path) -> N
     names = {figure.name for figure in first}
     assert {"history", "intermediate", "importance", "slice", "parallel"} <= names
     assert all(figure.svg.startswith(b"<?xml") for figure in first)
+    assert all(figure.pdf.startswith(b"%PDF-") for figure in first)
     lines = (tmp_path / "storage/experiments/small/trials.csv").read_text().splitlines()
     assert len(lines) == 11
     assert lines[0].startswith("trial,state,epochs,val.t2a.R@1,loss.svr.radius")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -41,6 +41,7 @@ from supclap_platform.running.monitor import look_line
 from supclap_platform.search.winner import with_winner
 
 if TYPE_CHECKING:
+    from supclap_platform.results.figures import Drawing
     from supclap_platform.running.executor import RayExecutor
 
 
@@ -262,19 +263,24 @@ def _conclude(
     console.print()
     seen = Snapshot(ledger)
     concluded = conclude_parts(experiment, seen, mixed)
+    drawings: dict[str, Sequence[Drawing]] = {}  # part -> its figures, drawn for files and page
     if experiment.parts:
-        files = _conclude_parts(experiment, concluded, seen, console)
+        files = _conclude_parts(experiment, concluded, drawings, seen, console)
     else:
         console.print(concluded[0].text(), markup=False, soft_wrap=True)
-        files = _write(concluded[0], seen, console)
-    files |= _report(experiment, concluded, seen, console, mixed, store)
+        files = _write(concluded[0], drawings, seen, console)
+    files |= _report(experiment, concluded, drawings, seen, console, mixed, store)
     console.print("next: `supclap ui` shows every run; edit the file and run it again:")
     console.print("      only what is new will be trained")
     return files, account_of(experiment, concluded)
 
 
 def _conclude_parts(
-    experiment: Experiment, concluded: Sequence[Conclusion], ledger: Ledger, console: Console
+    experiment: Experiment,
+    concluded: Sequence[Conclusion],
+    drawings: dict[str, Sequence[Drawing]],
+    ledger: Ledger,
+    console: Console,
 ) -> dict[str, bytes]:
     """Each part in its own folder, as if it had been run by itself; then all of them together."""
     from supclap_platform.results.summary import SUMMARY_FORMATS, summarise
@@ -283,19 +289,29 @@ def _conclude_parts(
     files = summary.files()
     console.print(SUMMARY_FORMATS["txt"](summary), markup=False, soft_wrap=True)
     for one in concluded:
-        own = _write(one, ledger, console)
+        own = _write(one, drawings, ledger, console)
         files |= {f"{one.name}/{name}": content for name, content in own.items()}
     places = summary.write(ledger.experiment_folder(experiment.name))
     console.print(f"written: {places[0]} (also .md, .csv)", markup=False, soft_wrap=True)
     return files
 
 
-def _write(found: Conclusion, ledger: Ledger, console: Console) -> dict[str, bytes]:
+def _write(
+    found: Conclusion,
+    drawings: dict[str, Sequence[Drawing]],
+    ledger: Ledger,
+    console: Console,
+) -> dict[str, bytes]:
     """Writes table, verdicts and figures to the experiment's folder; the files by name, with the
-    form of the table that MLflow shows."""
+    form of the table that MLflow shows. The figures are added to ``drawings``."""
     folder = ledger.experiment_folder(found.name)
     places = found.write(folder)
-    drawn = _figures(found, ledger)
+    drawn = {}
+    if found.experiment.figures:
+        from supclap_platform.results.figures import draw_figures, figure_files
+
+        drawings[found.name] = draw_figures(found.experiment, ledger, evidence=found.evidence)
+        drawn = figure_files(drawings[found.name])
     for name, content in drawn.items():
         folder.write(name, content)
     also = f"also {', '.join(f'.{ending}' for ending in list(FORMATS)[1:])}"
@@ -308,6 +324,7 @@ def _write(found: Conclusion, ledger: Ledger, console: Console) -> dict[str, byt
 def _report(
     experiment: Experiment,
     concluded: Sequence[Conclusion],
+    drawings: Mapping[str, Sequence[Drawing]],
     seen: Snapshot,
     console: Console,
     mixed: bool,
@@ -316,17 +333,9 @@ def _report(
     """Writes the page on the experiment; its file by name."""
     from supclap_platform.results.report import REPORT, build_report
 
-    page = build_report(experiment, seen, mixed, store, datetime.now(UTC), concluded)
+    page = build_report(experiment, seen, mixed, store, datetime.now(UTC), concluded, drawings)
     folder = seen.experiment_folder(experiment.name)
     folder.write(REPORT, page)
     text = f"report: {folder.uri}/{REPORT} (verdicts, table, figures and runs on one page)"
     console.print(text, markup=False, soft_wrap=True)
     return {REPORT: page}
-
-
-def _figures(found: Conclusion, ledger: Ledger) -> dict[str, bytes]:
-    if not found.experiment.figures:
-        return {}
-    from supclap_platform.results.figures import draw_figures, figure_files
-
-    return figure_files(draw_figures(found.experiment, ledger, evidence=found.evidence))

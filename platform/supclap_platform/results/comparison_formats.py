@@ -12,7 +12,7 @@ from markupsafe import Markup
 from supclap_platform.results.comparison import Change, Comparison, Line
 from supclap_platform.results.formats import WIDTH
 from supclap_platform.results.inference import CONFIDENCE, LEVEL
-from supclap_platform.results.pages import resource, style_hash, template
+from supclap_platform.results.pages import policy_hash, resource, template
 from supclap_platform.results.text import aligned, escaped, pipes
 
 NONE = "–"
@@ -92,7 +92,7 @@ def comparison_as_html(one: Comparison) -> str:
         lines=[(SIGNS[line.change], line, words_of(line, one)) for line in one.lines],
         notes=notes_of(one),
         style=Markup(style),
-        style_hash=style_hash(style),
+        style_hash=policy_hash(style),
     )
 
 

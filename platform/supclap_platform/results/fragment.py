@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from html import escape
 
@@ -94,7 +95,9 @@ def _cell(table: Table, place: int, row: Row, slot: Slot) -> str:
     classes = _CLASSES[slot.kind] + (" best" if slot.best(row) else "")
     if slot.kind in (Kind.OURS, Kind.DIFFERENCE) and text:
         text = f'<a href="#{_anchor(table, place, row, slot.column.group)}">{text}</a>'
-    return f'<td class="{classes}">{text}</td>'
+    value = slot.value(row)
+    number = "" if value is None else f' data-value="{json.dumps(value)}"'  # Infinity, NaN as in JS
+    return f'<td class="{classes}"{number}>{text}</td>'
 
 
 def _runs(

@@ -25,6 +25,6 @@ def template(name: str, **filters: Callable[..., Any]) -> Template:
     return environment.from_string(resource(name))
 
 
-def style_hash(style: str) -> str:
-    """What the page's own policy allows its one style by."""
-    return base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+def policy_hash(content: str) -> str:
+    """What the page's own policy allows its one style, or its one script, by."""
+    return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()

@@ -6,6 +6,7 @@ matplotlib is imported only where a file declares figures: a short grid waits fo
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,15 +35,27 @@ class Figure:
     columns: int  # WIDE: one picture over the whole width
     legend: tuple[tuple[Markup, str], ...]
     notes: tuple[str, ...]
+    pdf: str  # the whole figure as a data URI: the page is often sent alone; empty: there is none
 
 
-def pictures_of(experiment: Experiment, ledger: Ledger, evidence: Evidence) -> tuple[Figure, ...]:
-    """The figures of an experiment, from what the ledger holds now."""
+def pictures_of(
+    experiment: Experiment,
+    ledger: Ledger,
+    evidence: Evidence,
+    drawings: Sequence[Drawing] | None = None,
+) -> tuple[Figure, ...]:
+    """The figures of an experiment, from what the ledger holds now.
+
+    Args:
+        drawings: its declared figures with their PDF, where they are drawn from the same content.
+    """
     drawn: list[Figure] = []
     if experiment.figures:
         from supclap_platform.results.figures import draw_figures
 
-        drawn = [_drawn(one) for one in draw_figures(experiment, ledger, (), evidence)]
+        if drawings is None:
+            drawings = draw_figures(experiment, ledger, ("pdf",), evidence)
+        drawn = [_drawn(one) for one in drawings]
     searched = [_of_search(one) for one in search_figures(experiment, ledger)]
     return (*drawn, *searched)
 
@@ -55,8 +68,7 @@ def _drawn(drawing: Drawing) -> Figure:
     for group in drawing.groups if drawing.panels else ():
         for panel in drawing.panels:
             title = panel.title if group is None else f"{group}: {panel.title}"
-            picture = base64.b64encode(drawing.single(panel, group)).decode()
-            panels.append((title, f"data:image/svg+xml;base64,{picture}"))
+            panels.append((title, _uri("image/svg+xml", drawing.single(panel, group))))
     rows = dict.fromkeys(line.row for line in drawing.drawn)
     return Figure(
         drawing.name,
@@ -69,17 +81,23 @@ def _drawn(drawing: Drawing) -> Figure:
             for row in rows
         ),
         drawing.notes,
+        _uri("application/pdf", drawing.files.get(f"{drawing.name}.pdf")),
     )
 
 
 def _of_search(figure: SearchFigure) -> Figure:
-    picture = f"data:image/svg+xml;base64,{base64.b64encode(figure.svg).decode()}"
     return Figure(
         f"search-{figure.name}",
         f"{figure.title}. {figure.caption}",
         "",
-        ((figure.title, picture),),
+        ((figure.title, _uri("image/svg+xml", figure.svg)),),
         WIDE,
         (),
         (),
+        _uri("application/pdf", figure.pdf),
     )
+
+
+def _uri(kind: str, content: bytes | None) -> str:
+    """Content as an address that holds it; empty where there is none."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}" if content else ""

@@ -1,18 +1,19 @@
 """The report: one HTML page on an experiment that needs nothing but itself, from the ledger.
 
-No script, no font, no picture from elsewhere; the page forbids itself any connection. The same
-content of the ledger gives the same bytes. The template and its style lie beside, in ``page/``.
+No script, no font, no picture from elsewhere; the page forbids itself any connection, and any
+script but its own, which sorts and filters tables. The same content of the ledger gives the same
+bytes. Template, style and script lie beside, in ``page/``.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -35,10 +36,11 @@ from supclap_platform.results.costs import costs_of, trials_cost
 from supclap_platform.results.facts import Facts, RunFact, gather_facts, versions
 from supclap_platform.results.fragment import as_html
 from supclap_platform.results.marks import interval
-from supclap_platform.results.pages import resource, style_hash, template
+from supclap_platform.results.pages import policy_hash, resource, template
 from supclap_platform.results.paths import HEADS as STEPS
 from supclap_platform.results.paths import path_figure, rows_of
 from supclap_platform.results.pictures import Figure, pictures_of
+from supclap_platform.results.slots import slots_of
 from supclap_platform.results.soonest import Rival
 from supclap_platform.results.verdict_formats import (
     HEADS,
@@ -50,7 +52,12 @@ from supclap_platform.results.verdict_formats import (
 )
 from supclap_platform.results.verdicts import Outcome, Verdict
 
-SHEET = 6  # columns of figures beside the rows' names, on A4 and on Letter
+if TYPE_CHECKING:
+    from supclap_platform.results.figures import Drawing
+
+# Columns of figures beside the rows' names that fit a sheet upright, and a sheet on its side, on A4
+# and on Letter. A table of more than fit upright is printed on sheets on their side.
+UPRIGHT, SIDEWAYS = 6, 12
 REPORT = "report.html"
 SIGNS = {
     Outcome.SUPPORTED: "✓",
@@ -86,10 +93,16 @@ class Chapter:
         return list(legend_of(found)) if found else []
 
     @property
+    def sideways(self) -> bool:
+        """Whether the table is too wide for a sheet of paper that stands upright."""
+        return sum(map(len, slots_of(self.conclusion.table))) > UPRIGHT
+
+    @property
     def table(self) -> Markup:
         own = anchor(self.name)
+        sheet = SIDEWAYS if self.sideways else UPRIGHT
         return Markup(
-            as_html(self.conclusion.table, lambda run: f"#{own}:run:{run.signature}", SHEET)
+            as_html(self.conclusion.table, lambda run: f"#{own}:run:{run.signature}", sheet)
         )
 
     @property
@@ -132,6 +145,7 @@ def build_report(
     store: Store | None = None,
     ended: datetime | None = None,
     concluded: Sequence[Conclusion] = (),
+    drawings: Mapping[str, Sequence[Drawing]] | None = None,
 ) -> bytes:
     """The page, in UTF-8, from what the ledger holds now. Nothing is trained or written.
 
@@ -140,6 +154,7 @@ def build_report(
         store: where MLflow keeps its runs; the page leads to them.
         ended: when the run that writes the page ended, if that is not in the ledger yet.
         concluded: the conclusions of its parts from this same `Snapshot`, where they are made.
+        drawings: part -> its declared figures with their PDF, where they are drawn from the same.
 
     Raises:
         InputError: as `tables.build_table`.
@@ -147,11 +162,11 @@ def build_report(
     snapshot = ledger if isinstance(ledger, Snapshot) else Snapshot(ledger)
     tracked = tracked_runs(store, experiment.name)
     concluded = concluded or conclude_parts(experiment, snapshot, mixed)
-    parts = [_part(one, snapshot, tracked) for one in concluded]
+    parts = [_part(one, snapshot, tracked, (drawings or {}).get(one.name)) for one in concluded]
     history = _history(experiment, ledger)
     if history is not None and ended is not None:
         history = replace(history, ended=round(ended.timestamp() * 1000))
-    style = resource("report.css")
+    style, script = resource("report.css"), resource("table.js")
     page = template("report.html", duration=duration, anchor=anchor, called=called).render(
         experiment=experiment,
         title=experiment.about or experiment.name,
@@ -164,7 +179,9 @@ def build_report(
         versions=_versions(parts),
         here=versions(),
         style=Markup(style),
-        style_hash=style_hash(style),
+        style_hash=policy_hash(style),
+        script=Markup(script),
+        script_hash=policy_hash(script),
         changes=profile_key(experiment),
         command=_command(experiment, mixed),
     )
@@ -183,10 +200,15 @@ def anchor(part: str) -> str:
     return f"part:{part}"
 
 
-def _part(one: Conclusion, ledger: Ledger, tracked: dict[str, Tracked]) -> Chapter:
+def _part(
+    one: Conclusion,
+    ledger: Ledger,
+    tracked: dict[str, Tracked],
+    drawings: Sequence[Drawing] | None,
+) -> Chapter:
     return Chapter(
         one,
-        pictures_of(one.experiment, ledger, one.evidence),
+        pictures_of(one.experiment, ledger, one.evidence, drawings),
         gather_facts(one.experiment, ledger, one.evidence.cells, tracked),
     )
 

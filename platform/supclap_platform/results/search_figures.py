@@ -1,6 +1,6 @@
 """What a search has left of figures and trials, as the report and MLflow show them.
 
-<storage>/experiments/<name>/figures/search-….svg
+<storage>/experiments/<name>/figures/search-….svg, .pdf
 <storage>/experiments/<name>/figures/search.json   which there are, their titles and captions
 <storage>/experiments/<name>/trials.csv            every trial with its setting and values
 """
@@ -28,6 +28,7 @@ class SearchFigure:
     title: str
     caption: str
     svg: bytes
+    pdf: bytes | None  # None: a search of an earlier version drew none
 
 
 def search_figures(experiment: Experiment, ledger: Ledger) -> tuple[SearchFigure, ...]:
@@ -75,13 +76,19 @@ def _figures(folder: Folder) -> tuple[SearchFigure, ...]:
             raise Damaged(where, f"{one.file} is absent") from None
         except ElementTree.ParseError as error:
             raise Damaged(f"{folder.uri}/{one.file}", f"not SVG: {error}") from None
-        found.append(SearchFigure(one.name, one.title, one.caption, svg))
+        printable = f"figures/search-{one.name}.pdf"
+        pdf = read_content(folder, printable) if folder.exists(printable) else None
+        if pdf is not None and not pdf.startswith(b"%PDF-"):
+            raise Damaged(f"{folder.uri}/{printable}", "not PDF")
+        found.append(SearchFigure(one.name, one.title, one.caption, svg, pdf))
     return tuple(found)
 
 
 def search_files(experiment: Experiment, ledger: Ledger) -> dict[str, bytes]:
     """What a search adds to the files of an experiment, for MLflow: figures and trials."""
-    files = {f"figures/search-{f.name}.svg": f.svg for f in search_figures(experiment, ledger)}
+    drawn = search_figures(experiment, ledger)
+    files = {f"figures/search-{one.name}.svg": one.svg for one in drawn}
+    files |= {f"figures/search-{one.name}.pdf": one.pdf for one in drawn if one.pdf is not None}
     folder = ledger.experiment_folder(experiment.name)
     if experiment.search is not None and folder.exists(TRIALS):
         files[TRIALS] = folder.read(TRIALS)

@@ -41,11 +41,19 @@ class Slot:
         if self.kind is Kind.PAPER:
             digits = self.column.measure.decimals
             return "–" if entry.published is None else f"{entry.published:.{digits}f}"
+        return "" if entry.difference is None else shown_difference(self.value(row), self.column)
+
+    def value(self, row: Row) -> float | None:
+        """The number behind its text, not rounded; None where there is none."""
+        entry = self.entry(row)
+        if self.kind is Kind.OURS:
+            return None if entry.summary is None else entry.summary.mean
+        if self.kind is Kind.PAPER:
+            return entry.published
         if entry.difference is None:
-            return ""
+            return None
         ours = self.kind is Kind.DIFFERENCE
-        value = entry.difference.ours if ours else entry.difference.published
-        return shown_difference(value, self.column)
+        return entry.difference.ours if ours else entry.difference.published
 
     def entry(self, row: Row) -> Entry:
         """The entry that it is about."""

@@ -16,11 +16,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from supclap_platform.experiment.search_section import ParameterSection
 from supclap_platform.search.points import Picture, Point, logarithmic, numeric, short
 
+Files = dict[str, bytes]  # ending -> content
+
 BLUE, RED, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#8a8a8a"
 COLOURS = "viridis"
 LEAST = 6  # points that a landscape needs
 _SETTINGS = {
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,
     "font.family": "sans-serif",
     "font.size": 8,
     "axes.spines.top": False,
@@ -29,7 +32,7 @@ _SETTINGS = {
 }
 
 
-def history(shown: Picture) -> bytes | None:
+def history(shown: Picture) -> Files | None:
     """Value by trial, and the best so far."""
     if not shown.points:
         return None
@@ -50,10 +53,10 @@ def history(shown: Picture) -> bytes | None:
             axes.set(xlabel="trial", ylabel=objective.metric)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
-    return _svg("history", draw, width=3.6 * len(shown.objectives))
+    return _files("history", draw, width=3.6 * len(shown.objectives))
 
 
-def intermediate(shown: Picture) -> bytes | None:
+def intermediate(shown: Picture) -> Files | None:
     """What each trial reported, epoch by epoch; those stopped early end where they were stopped."""
     curves = [point for point in shown.points if point.curve]
     if len(shown.objectives) > 1 or not curves:
@@ -73,10 +76,10 @@ def intermediate(shown: Picture) -> bytes | None:
         axes.set(xlabel="epoch (seeds one after another)", ylabel=shown.objectives[0].metric)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
-    return _svg("intermediate", draw)
+    return _files("intermediate", draw)
 
 
-def importance(shown: Picture) -> bytes | None:
+def importance(shown: Picture) -> Files | None:
     """Bars: how much each parameter matters, for each objective."""
     if not any(shown.importances):
         return None
@@ -96,10 +99,10 @@ def importance(shown: Picture) -> bytes | None:
             axes.spines["bottom"].set_visible(False)
 
     width = 3.2 + 2.6 * len(shown.objectives)
-    return _svg("importance", draw, width=width, height=0.8 + 0.25 * len(names))
+    return _files("importance", draw, width=width, height=0.8 + 0.25 * len(names))
 
 
-def slices(shown: Picture) -> bytes | None:
+def slices(shown: Picture) -> Files | None:
     """Value against each parameter; darker is later."""
     names = [n for n, p in shown.space.parameters.items() if p.kind != "fixed"]
     if not shown.finished:
@@ -120,10 +123,10 @@ def slices(shown: Picture) -> bytes | None:
             axes.set(xlabel=labels[name], ylabel=shown.objectives[0].metric)
 
     rows = math.ceil(len(names) / 4)
-    return _svg("slice", draw, width=2.2 * min(4, len(names)) + 0.6, height=1.9 * rows + 0.3)
+    return _files("slice", draw, width=2.2 * min(4, len(names)) + 0.6, height=1.9 * rows + 0.3)
 
 
-def contour(shown: Picture) -> bytes | None:
+def contour(shown: Picture) -> Files | None:
     """The landscape over the two ranges that matter most, among those that apply together."""
     labels = short(list(shown.space.parameters))
     for first, second in combinations(numeric(shown), 2):
@@ -147,10 +150,10 @@ def contour(shown: Picture) -> bytes | None:
         axes.scatter(spots[0], spots[1], s=12, c=BLACK)
         axes.set(xlabel=labels[first], ylabel=labels[second])
 
-    return _svg("contour", draw, width=4.6, height=3.4)
+    return _files("contour", draw, width=4.6, height=3.4)
 
 
-def parallel(shown: Picture) -> bytes | None:
+def parallel(shown: Picture) -> Files | None:
     """A line for each trial through its setting, the better the brighter; gaps where a parameter
     does not apply."""
     names = [n for n, p in shown.space.parameters.items() if p.kind != "fixed"]
@@ -181,10 +184,10 @@ def parallel(shown: Picture) -> bytes | None:
         for side in ("left", "bottom"):
             axes.spines[side].set_visible(False)
 
-    return _svg("parallel", draw, width=1.1 * len(names) + 1, height=3.2)
+    return _files("parallel", draw, width=1.1 * len(names) + 1, height=3.2)
 
 
-def pareto(shown: Picture) -> bytes | None:
+def pareto(shown: Picture) -> Files | None:
     """The objectives against each other; the front is numbered."""
     pairs = list(combinations(range(len(shown.objectives)), 2))
     if not pairs or not shown.finished:
@@ -201,7 +204,7 @@ def pareto(shown: Picture) -> bytes | None:
                     axes.annotate(str(point.number), at, (3, 3), textcoords="offset points")
             axes.set(xlabel=str(shown.objectives[one]), ylabel=str(shown.objectives[other]))
 
-    return _svg("pareto", draw, width=3.4 * len(pairs))
+    return _files("pareto", draw, width=3.4 * len(pairs))
 
 
 def _panels(figure: Figure, count: int, most: int = 3) -> list[Any]:
@@ -271,14 +274,15 @@ def _ends(shown: Picture, name: str) -> tuple[str, str]:
     return f"{ends[0]:g}", f"{ends[1]:g}"
 
 
-def _svg(
+def _files(
     name: str, draw: Callable[[Figure], None], width: float = 4.4, height: float = 2.8
-) -> bytes:
+) -> Files:
     settings: Any = {**_SETTINGS, "svg.hashsalt": name}
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)
-        out = io.BytesIO()
-        figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
-        return out.getvalue()
+        svg, pdf = io.BytesIO(), io.BytesIO()
+        figure.savefig(svg, format="svg", metadata={"Date": None}, transparent=True)
+        figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
+        return {"svg": svg.getvalue(), "pdf": pdf.getvalue()}

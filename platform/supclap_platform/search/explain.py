@@ -57,12 +57,13 @@ def explain(book: Book, ledger: Ledger) -> list[str]:
     folder = ledger.experiment_folder(book.trials.experiment.name)
     index = []
     for name, make in draw.items():
-        content = make(shown)
-        if content is None:
+        drawn = make(shown)
+        if drawn is None:
             continue
         title, caption = TITLES[name]
         file = f"figures/search-{name}.svg"
-        folder.write(file, content)
+        for ending, content in drawn.items():  # the index names the SVG; the PDF lies beside it
+            folder.write(f"figures/search-{name}.{ending}", content)
         index.append({"name": name, "title": title, "caption": caption, "file": file})
     folder.write(TRIALS, trials_csv(shown))
     folder.write(INDEX, index_file(index))
