@@ -27,6 +27,15 @@ def own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.fixture(autouse=True)
+def own_code() -> Iterator[None]:
+    """What a test loads of a user's code, an experiment file's own say, is no later test's."""
+    from supclap.user_code import forgotten
+
+    with forgotten():
+        yield
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with the most that is heavy come first: of two processes neither is left with a long
     one when all else is done."""
