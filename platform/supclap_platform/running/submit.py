@@ -21,7 +21,7 @@ from supclap.secrets import masked, without_password
 from supclap.user_code import INSTALLED
 from supclap.wording import gist
 
-CODE = ("*.py", "*.yaml", "*.json", "*.html", "*.css", "py.typed")
+CODE = ("*.py", "*.yaml", "*.json", "*.html", "*.css", "*.js", "py.typed")
 FILE = "experiment.yaml"
 TOGETHER = "experiments"  # holds a file that names others, and those
 POLL = 1.0  # seconds
