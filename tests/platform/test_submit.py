@@ -45,7 +45,11 @@ def test_what_is_uploaded_is_code_and_runs_by_itself(tmp_path: Path) -> None:
     (tmp_path / "up").mkdir()
     folder = lay_out(Request(path), tmp_path / "up")
     kinds = {file.suffix for file in folder.rglob("*") if file.is_file()}
-    assert kinds <= {".py", ".yaml", ".json", ".html", ".css", ".typed"}
+    assert kinds <= {".py", ".yaml", ".json", ".html", ".css", ".js", ".typed"}
+    for package in (ROOT / "supclap", ROOT / "platform" / "supclap_platform"):  # and all of it
+        for path in package.rglob("*"):
+            if path.is_file() and path.parent.name != "__pycache__":
+                assert (folder / path.relative_to(package.parent)).is_file(), path
     assert sorted(p.name for p in folder.iterdir()) == [
         "experiment.yaml",
         "supclap",
