@@ -34,7 +34,7 @@ CONFIG = "config.json"
 EVENTS = "events.jsonl"
 RESULT = "result.json"
 RANKS = "ranks.npz"
-MODEL = "model"
+MODEL, MODEL_INDEX = "model", "model.json"  # the folder, and what says what it holds
 CHECKPOINTS, LATEST = "checkpoints", "latest.json"
 POINTER = f"{CHECKPOINTS}/{LATEST}"
 # What the arrays of ranks.npz hold, by the second half of their names: the least and the most.

@@ -33,11 +33,12 @@ from supclap.explaining import explain
 from supclap.later_keys import as_written
 from supclap.model import own_parts
 from supclap.regular import read_regular
+from supclap.run_files import MODEL_INDEX
 from supclap.stored import LARGEST, as_kind, parse_values, sealed
 from supclap.wording import gist
 
 FORMAT = 1
-INDEX, WEIGHTS = "model.json", "weights.safetensors"
+INDEX, WEIGHTS = MODEL_INDEX, "weights.safetensors"
 SIDES = ("audio", "text")
 COPY = "copy the folder again"
 

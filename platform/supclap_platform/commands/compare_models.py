@@ -5,19 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from supclap.errors import InputError
-from supclap.run_files import MODEL, RESULT
+from supclap.run_files import MODEL, MODEL_INDEX, RESULT
 from supclap.storage import Folder
 from supclap.use_commands import open_clips, open_model
 from supclap_platform.ledger.ledger import read_ranks, read_result
 from supclap_platform.results.model_comparison import Scored
 
-INDEX = "model.json"  # of a model's folder
-
 
 def model_folder(text: str) -> Path | None:
     """The model's folder that a text names, itself or by the folder of its run; None: neither."""
     place = Path(text)
-    return next((one for one in (place, place / MODEL) if (one / INDEX).is_file()), None)
+    return next((one for one in (place, place / MODEL) if (one / MODEL_INDEX).is_file()), None)
 
 
 def measured(text: str, folder: Path, data: str, split: str, code: tuple[str, ...]) -> Scored:

@@ -10,7 +10,7 @@ from uuid import uuid4
 import click
 
 from supclap.errors import InputError
-from supclap.run_files import MODEL
+from supclap.run_files import MODEL, MODEL_INDEX
 from supclap.storage import Folder
 from supclap.user_code import stored
 from supclap.wording import gist
@@ -20,8 +20,6 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.conclusion import conclude_parts
 from supclap_platform.results.model_card import CARD, model_card
 from supclap_platform.search.best_cell import winner_of
-
-INDEX = "model.json"
 
 
 def export_model(experiment: Experiment, ledger: Ledger, row: str | None, target: Path) -> None:
@@ -35,18 +33,19 @@ def export_model(experiment: Experiment, ledger: Ledger, row: str | None, target
         raise InputError(f"--to {target}: exists already; give another name, or remove it")
     best = winner_of(experiment, ledger, row)
     cell = best.cell
-    kept = ledger.folder(cell.signature).below(MODEL)
     if cell.method is not SUPCLAP:
         raise InputError(f"{cell.label}: a model of the method {cell.method.name} has its own form")
-    if not kept.exists(INDEX):
-        raise InputError(f"{cell.label}: {kept.uri} is not there: the run is kept without a model")
+    kept = ledger.model(cell.signature)
+    if kept is None:
+        place = f"{ledger.folder(cell.signature).uri}/{MODEL}"
+        raise InputError(f"{cell.label}: {place} is not there: the run is kept without a model")
     conclusions = conclude_parts(experiment, ledger, mixed=True)
     result = ledger.results([cell.signature])[cell.signature]
     scratch = target.parent / f".{target.name}.{uuid4().hex[:8]}"
     try:
         scratch.mkdir(parents=True)
         kept.copy_to(scratch)
-        needed = json.loads((scratch / INDEX).read_bytes()).get("user_code", "")
+        needed = json.loads((scratch / MODEL_INDEX).read_bytes()).get("user_code", "")
         code = ""
         if needed:
             stored(ledger.storage, needed).write(Folder.at(scratch))

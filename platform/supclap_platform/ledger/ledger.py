@@ -28,7 +28,18 @@ import pyarrow.fs as pafs
 
 from supclap.errors import InputError
 from supclap.events import Event, current_names, from_lines
-from supclap.run_files import ANEW, CONFIG, EVENTS, POINTER, RANKS, RESULT, parse_ranks, read_kept
+from supclap.run_files import (
+    ANEW,
+    CONFIG,
+    EVENTS,
+    MODEL,
+    MODEL_INDEX,
+    POINTER,
+    RANKS,
+    RESULT,
+    parse_ranks,
+    read_kept,
+)
 from supclap.secrets import masked
 from supclap.storage import Folder
 from supclap.stored import (
@@ -204,6 +215,11 @@ class Ledger:
     def result(self, signature: str) -> Result | None:
         """What a finished cell reports, or None where it is not done. Raises Damaged."""
         return read_result(self.folder(signature), signature)
+
+    def model(self, signature: str) -> Folder | None:
+        """The folder of a finished cell's model; None where the cell is kept without it."""
+        folder = self.folder(signature).below(MODEL)
+        return folder if folder.exists(MODEL_INDEX) else None
 
     def results(self, signatures: Iterable[str]) -> dict[str, Result]:
         """The results of those that are done; `damage` names those that are damaged."""

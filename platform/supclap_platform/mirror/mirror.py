@@ -121,8 +121,7 @@ class Mirror:
                     runs.show_artifacts(self._histories.artifacts(self.history))
                 # Models are large: all else is there first, however long they take.
                 for record in finished:
-                    folder = self._ledger.folder(record.cell.signature)
-                    self._ledger.spared(partial(runs.show_model, record, folder))
+                    self._ledger.spared(partial(runs.show_model, record, self._ledger.model))
                 runs.show_parent(journal, self._parent_status(), self._parent_end(runs))
                 runs.fresh = False
                 self._stamps |= {cell.signature: stamps[cell.signature] for cell in changed}

@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from supclap.events import Started
-from supclap.run_files import MODEL as MODEL_FOLDER
 from supclap.storage import Folder
 from supclap_platform.ledger.history import History
 from supclap_platform.ledger.journal import EXPERIMENT, Journal
@@ -174,11 +173,16 @@ class Runs:
             del child.tags[name]
         self._store.set_status(child, record.status, record.ended)
 
-    def show_model(self, record: CellRecord, folder: Folder) -> None:
+    def show_model(self, record: CellRecord, find: Callable[[str], Folder | None]) -> None:
         """Logs a finished cell's model, where `show` has shown the rest, and links to it and to
-        the data set what the run ends with."""
+        the data set what the run ends with.
+
+        Args:
+            find: gives the folder of a cell's model, None where none is kept.
+        """
         child = self._children[record.cell.signature]
-        if MODEL in child.tags or not folder.exists(f"{MODEL_FOLDER}/model.json"):
+        folder = None if MODEL in child.tags else find(record.cell.signature)
+        if folder is None:
             return
         started, finished = record.events[0], record.events[-1]
         assert isinstance(started, Started)
@@ -189,7 +193,7 @@ class Runs:
             self._client,
             self._store.experiment,
             child,
-            folder.below(MODEL_FOLDER),
+            folder,
             record.events[-1].step,
             f"{record.cell.variant}, seed {record.cell.seed}",
             params,

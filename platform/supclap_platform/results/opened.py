@@ -194,9 +194,9 @@ class Results:
                 f"'{row}', seed {seed}: a model of the method {experiment.method.name} is for that "
                 f"method to open; the run's folder is {folder.uri}"
             )
-        if not folder.exists(f"{MODEL}/model.json"):
+        at = self.ledger.model(run.signature)
+        if at is None:
             raise InputError(f"'{row}', seed {seed}: {folder.uri} is kept without its model")
-        at = folder.below(MODEL)
         if at.local is not None:
             return supclap.load(at.local)
         return _loaded_from_elsewhere(at)
