@@ -290,8 +290,9 @@ class _Choices:
         """All captions that a pair may take, sorted."""
         first = self._first[pair]
         rows = range(first, first + self._number[pair])
-        found = [self._captions[self._start[k] : self._start[k] + self._amount[k]] for k in rows]
-        return np.sort(np.concatenate(found))
+        return _sorted(
+            [self._captions[self._start[k] : self._start[k] + self._amount[k]] for k in rows]
+        )
 
     def pick(self, pairs: np.ndarray, draws: np.ndarray) -> np.ndarray:
         """The captions of some pairs (N,), by draws (N, 2) for language and caption: (N,), or

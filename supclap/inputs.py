@@ -31,6 +31,11 @@ KEPT_BYTES = 2**30
 Fed = tuple[Tensor, Tokens | Tensor]  # audio and text of some pairs, on the model's device
 
 
+def heard(clips: Clips, model: CLAP) -> str:
+    """What of the clips a frozen encoder hears: a key of its kept outputs."""
+    return f"{clips.content_hash}-first-{model.samples}"
+
+
 class SplitInputs:
     """A split's clips and its captions in ``languages``, as the two sides of a model are fed them.
 
@@ -156,7 +161,7 @@ class Inputs(SplitInputs):
 
         if not model.audio.frozen:
             return find()
-        return first_alike_kept(model.audio, self._heard, count, find)
+        return first_alike_kept(model.audio, heard(self.clips, model), count, find)
 
     @cached_property
     def first_captions(self) -> np.ndarray:
@@ -174,11 +179,6 @@ class Inputs(SplitInputs):
     def _tokens(self) -> Tokens:
         with activity(f"tokenizing the captions of '{self._name}'"):
             return self._model.text.tokenize(self._texts, self.caption_languages)
-
-    @property
-    def _heard(self) -> str:
-        """What of the clips a frozen encoder hears."""
-        return f"{self.clips.content_hash}-first-{self._model.samples}"
 
     def audio(self, rows: np.ndarray, epoch: int = 0) -> Tensor:
         """The clips in ``rows`` (n,) as `level` says: (n, ...), on the model's device."""
@@ -258,7 +258,7 @@ class Inputs(SplitInputs):
         clips, samples = self.clips, self._model.samples
         return frozen_outputs(
             self._model.audio,
-            self._heard,
+            heard(clips, self._model),
             len(clips),
             lambda rows: read_batch(clips, rows, samples),
         )

@@ -20,7 +20,7 @@ from supclap.evaluation.collection import classes_of, encode_clips
 from supclap.evaluation.retrieval import MultilingualResult, retrieval_by_language
 from supclap.evaluation.zero_shot import classify
 from supclap.events import LOW
-from supclap.inputs import SplitInputs
+from supclap.inputs import SplitInputs, heard
 from supclap.metric_names import find, own_names
 from supclap.model.clap import CLAP
 from supclap.model.frozen import ROWS as FROZEN_ROWS
@@ -124,11 +124,10 @@ def measure_zero_shot(
 def _encode_kept(model: CLAP, clips: Clips, rows: Sequence[int]) -> np.ndarray:
     """What `encode_clips` gives, to the bit: of a frozen encoder the outputs are kept, and it hears
     them in the same company."""
-    heard = f"{clips.content_hash}-first-{model.samples}"
     chosen = hashlib.sha256(np.array(rows, np.int64).tobytes()).hexdigest()
     outputs = frozen_outputs(
         model.audio,
-        f"{heard}-rows-{chosen}",
+        f"{heard(clips, model)}-rows-{chosen}",
         len(rows),
         lambda some: read_batch(clips, [rows[at] for at in some], model.samples),
     )

@@ -1,6 +1,6 @@
 """`supclap check` passes what is right and names what is wrong, by numbers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from supclap.checking.losses import check_loss, edges, gradient, hidden, order, 
 from supclap.checking.radii import check_radius
 from supclap.parts.making import make_part
 from supclap.parts.part import Place
-from supclap.user_code import forgotten, load_code
+from supclap.user_code import load_code
 
 HEAD = """
 import time
@@ -24,12 +24,6 @@ from supclap.parts import AudioEncoder, BatchOrder, LossTerm, Radius, register
 TERM = HEAD + '@register("x")\nclass X(LossTerm):\n    def forward(self, pairs):\n        '
 ROWS = HEAD + '@register("x")\nclass X(LossTerm):\n    def rows(self, pairs):\n        '
 COSINES = "pairs.similarities.diagonal(pairs.offset)"
-
-
-@pytest.fixture(autouse=True)
-def nothing_loaded() -> Iterator[None]:
-    with forgotten():
-        yield
 
 
 def maker(folder: Path, source: str) -> Callable[[int], Any]:

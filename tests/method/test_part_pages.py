@@ -1,7 +1,6 @@
 """The examples of docs/parts do what the pages say."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from supclap.optimization import learning_rate
 from supclap.parts import Embeddings
 from supclap.storage import Folder
 from supclap.training import fit
-from supclap.user_code import forgotten, load_code
+from supclap.user_code import load_code
 
 PAGES = Path(__file__).parents[2] / "docs" / "parts"
 
@@ -37,12 +36,6 @@ PAGES = Path(__file__).parents[2] / "docs" / "parts"
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_collection(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays() -> Iterator[None]:
-    with forgotten():
-        yield
 
 
 def example(page: str, folder: Path, data: Path) -> tuple[dict[str, RunConfig], Clips]:

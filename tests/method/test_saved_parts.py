@@ -1,7 +1,6 @@
 """A saved model that needs a part of somebody's own: it says so, and never runs it by itself."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,12 +42,6 @@ SMALL = {
     "dim": 16,
 }
 WORDS = ["a dog barks", "rain falls", "a bell rings"]
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_loaded() -> Iterator[None]:
-    with forgotten():
-        yield
 
 
 @pytest.fixture

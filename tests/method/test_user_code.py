@@ -1,7 +1,6 @@
 """The user's code: loaded once, hashed part by part, the same from any place."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -67,12 +66,6 @@ HELPER = "def half(x):\n    return x / 2\n"
 BOTH = {"angle", "hard"}
 ANGLE = {"loss": {"terms": {"angle": {}}}}
 HARD = {"loss": {"name": "hard"}}
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_loaded() -> Iterator[None]:
-    with forgotten():
-        yield
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The parts of experiments/when do what its questions rely on."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,14 @@ import torch
 from supclap.config import OptimizerConfig
 from supclap.optimization import build_optimizer
 from supclap.registry import class_of
-from supclap.user_code import forgotten, load_given
+from supclap.user_code import load_given
 
 PARTS = Path(__file__).parents[2] / "experiments/when/own_parts.py"
 
 
 @pytest.fixture(autouse=True)
-def own_parts() -> Iterator[None]:
-    with forgotten():
-        load_given([PARTS])
-        yield
+def own_parts() -> None:
+    load_given([PARTS])
 
 
 def walk(gradients: torch.Tensor, **keys: Any) -> torch.Tensor:
