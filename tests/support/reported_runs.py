@@ -35,7 +35,7 @@ def histories(
     """name -> (step, value, milliseconds) of each point, derived from the file's JSON alone.
 
     Args:
-        columns: metrics of the test split that the experiment's table has.
+        columns: metrics that the experiment's table has, those of the test split without it.
     """
     found: dict[str, list[tuple[int, float, int]]] = {}
     for line in ledger.folder(signature).read("events.jsonl").decode().splitlines():
@@ -51,8 +51,9 @@ def histories(
             for name, value in event["metrics"].items():
                 values["final/" + name.replace("test.", "").replace("@", "_at_")] = value
             for name in columns:
-                shown = name.replace("@", "_at_")
-                values["Table/" + shown] = event["metrics"]["test." + name]
+                full = name if name in event["metrics"] else "test." + name
+                if full in event["metrics"]:  # a row without SVR has no radius
+                    values["Table/" + name.replace("@", "_at_")] = event["metrics"][full]
             values["final/best_epoch"] = event["best_epoch"]
             values["final/seconds"] = event["seconds"]
             if event["peak_MB"] is not None:
