@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
 import numpy as np
@@ -56,7 +56,7 @@ def describe_looks(
     whole = times.forecast(worst.to_run, at_once)
     yield Text(
         f"at worst, if nothing more is decided before the last look: "
-        f"{counted(whole.cells, 'cell')} left of {len(worst.statuses)}{_hours(whole)}"
+        f"{counted(whole.cells, 'cell')} left of {len(worst.statuses)}{_hours([whole])}"
     )
     if whole.cells and not all(course.over for course in courses.values()):
         yield Text(_expected(experiment, ledger, courses, worst, times, at_once))
@@ -64,12 +64,15 @@ def describe_looks(
         yield Text(f"{name}{': ' if name else ''}each seed's own, at worst: {counts}")
 
 
-def _hours(whole: Forecast) -> str:
-    if whole.cells <= whole.unknown:
+def _hours(courses: Sequence[Forecast]) -> str:
+    """What is to come takes and costs, in the mean over its courses; empty where none is known."""
+    if all(one.cells <= one.unknown for one in courses):
         return ""
-    text = f", {duration(whole.wall_seconds)} with {whole.at_once} at once"
-    text += f", {whole.worker_hours:.2f} worker-hours"
-    return f"{text}, {whole.bill.text}" if whole.bill.text else text
+    wall = duration(fmean(one.wall_seconds for one in courses))
+    text = f", {wall} with {courses[0].at_once} at once"
+    text += f", {fmean(one.worker_hours for one in courses):.2f} worker-hours"
+    cost = mean_bill([one.bill for one in courses]).text
+    return f"{text}, {cost}" if cost else text
 
 
 def _expected(
@@ -104,15 +107,9 @@ def _expected(
     ]
     few, many = np.quantile([one.cells for one in whole], (0.1, 0.9), method="nearest")
     mean = fmean(one.cells for one in whole)
-    hours = ""
-    if any(one.cells > one.unknown for one in whole):
-        hours = f", {duration(fmean(one.wall_seconds for one in whole))} with {at_once} at once"
-        hours += f", {fmean(one.worker_hours for one in whole):.2f} worker-hours"
-        cost = mean_bill([one.bill for one in whole]).text
-        hours += f", {cost}" if cost else ""
     return (
         f"as expected, from the effects and spreads so far: {mean:.0f} cells in the mean, {few} to "
-        f"{many} in 8 of 10 courses that are drawn from them{hours}"
+        f"{many} in 8 of 10 courses that are drawn from them{_hours(whole)}"
     )
 
 
