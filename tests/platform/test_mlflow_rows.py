@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.utils.validation import _validate_metric_name
 from mlflow_content import content_of
 from mlflow_place import Place, name_of
 from supclap_platform.experiment.cells import Cell, cells_of
@@ -24,6 +25,7 @@ from supclap_platform.ledger.known_table import known_tables
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import profile_key
 from supclap_platform.ledger.records import Known
+from supclap_platform.mirror.content import allowed, final_name, metric_name
 from supclap_platform.mirror.mirror import Mirror
 from supclap_platform.mirror.rows import Group, Layout, telling_names
 from supclap_platform.mirror.store import default_store
@@ -100,6 +102,26 @@ def test_rows_have_the_numbers_of_the_table_and_sorted_they_are_it(table: Place)
     Mirror(table.ledger, table.store, table.begin()).catch_up()
     assert table.rows()["SVR"].data.metrics["Table n/t2a.R_at_1"] == 3
     assert table.rows()["SVR"].info.status == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("n/N=24.t2a.R@1", "n/N_3d_24.t2a.R_at_1"),
+        ("SNR (dB)", "SNR _28_dB_29_"),
+        ("a//b", "a_2f__2f_b"),
+        ("/a/", "_2f_a_2f_"),
+        ("..", "_2e__2e_"),
+        ("../a", "_2e__2e__2f_a"),
+        ("Größe %.R@1", "Größe _25_.R_at_1"),
+    ],
+)
+def test_a_name_that_mlflow_does_not_take_is_written_with_what_it_takes(
+    name: str, shown: str
+) -> None:
+    assert allowed(name) == shown
+    for whole in (shown, metric_name(name), final_name(name)):
+        _validate_metric_name(whole)
 
 
 @heavy

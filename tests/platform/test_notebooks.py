@@ -43,6 +43,15 @@ def test_own_idea_is_checked_run_edited_and_run_again(tmp_path: Path) -> None:
     assert printed.count("undecided") >= 2
 
 
+def test_features_of_ones_own_become_an_answer_a_comparison_and_a_model(tmp_path: Path) -> None:
+    printed = executed("own_features.ipynb", tmp_path)
+    assert "0 supported, 0 contradicted, 1 negligible, 0 undecided" in printed
+    assert "of 4 lines" in printed  # two rows, two columns, before and after
+    assert (tmp_path / "best" / "README.md").is_file()
+    found = printed.partition("of 200 test clips ")[2].partition(" %")[0]
+    assert int(found) > 50  # of 200 by chance: one in two hundred
+
+
 def test_a_notebook_holds_no_outputs() -> None:
     for notebook in EXAMPLES.glob("*.ipynb"):
         for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:

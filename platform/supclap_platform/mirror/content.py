@@ -1,7 +1,8 @@
 """What MLflow shows of a cell, as a function of the ledger's events and nothing else.
 
 Names: MLflow allows no ``@`` in a metric's name and draws one section of charts for what stands
-before a ``/``. So ``val.t2a.R@1`` is shown as ``val/t2a.R_at_1``, and no two names alike. Metrics
+before a ``/``. So ``val.t2a.R@1`` is shown as ``val/t2a.R_at_1``, and a group ``n/N=24`` as
+``n/N_3d_24``: whatever else is not allowed by its number, so that no two names are alike. Metrics
 of epochs stand under their own names, at the epoch's global step. What the run ends with (the best
 epoch's figures, which the table shows) stands under ``final/``, so that it is never taken for the
 last epoch's; what names no split is the test split's. It stands at step 0, whereupon MLflow draws
@@ -10,6 +11,8 @@ bars, one for each run, and no lines of one point.
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,15 +60,30 @@ class CellRecord:
     ended: int
 
 
+def allowed(name: str) -> str:
+    """A name as MLflow takes it of a metric: groups and an own method's metrics may have any name.
+
+    MLflow takes letters, digits, ``_-. :`` and ``/``, this one where a path could have it.
+    """
+    known = re.sub(r"[^\w\-. :/]", _number, name.replace("@", "_at_"))
+    if posixpath.normpath(f"of/{known}") == f"of/{known}" and known:
+        return known
+    return re.sub(r"/|(?<![^/])\.+(?![^/])", _number, known)
+
+
+def _number(found: re.Match[str]) -> str:
+    return "".join(f"_{ord(one):x}_" for one in found[0])
+
+
 def metric_name(name: str) -> str:
     """The name in MLflow of a metric of an event."""
-    section, dot, rest = name.replace("@", "_at_").partition(".")
-    return f"{section}/{rest}" if dot else section
+    section, _, rest = name.partition(".")
+    return f"{allowed(section)}/{allowed(rest)}" if section and rest else allowed(name)
 
 
 def final_name(name: str) -> str:
     """The name in MLflow of a figure that a run ends with; the test split's as the table has it."""
-    return FINAL + name.removeprefix("test.").replace("@", "_at_")
+    return FINAL + allowed(name.removeprefix("test."))
 
 
 def points_of(event: Event) -> list[MetricPoint]:
@@ -88,7 +106,7 @@ def points_of(event: Event) -> list[MetricPoint]:
 
 def declared_name(section: str, column: KnownColumn) -> str:
     """The name in MLflow of a column's number."""
-    return section + column.name.replace("@", "_at_")
+    return section + allowed(column.name)
 
 
 def declared_of(record: CellRecord, columns: Iterable[KnownColumn]) -> list[MetricPoint]:
