@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    PlainValidator,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -272,9 +273,12 @@ def _check_folder(kind: str, name: str, folder: str | None) -> None:
         raise ValueError(f"'folder' goes with {' or '.join(names)}, not with {name}")
 
 
-def _check_frozen(name: str, freeze: bool) -> None:
-    if name == FEATURES and not freeze:
+def _check_frozen(name: str, freeze: bool | int, recompute: bool) -> None:
+    if name == FEATURES and freeze is not True:
         raise fault_of("freeze", "should be true: features have no weights to train", freeze)
+    if recompute and freeze is True:
+        wrong = "is of no use: nothing of a frozen encoder is kept for a backward pass"
+        raise fault_of("recompute", wrong, recompute)
 
 
 class HeadConfig(OpenSection):
@@ -285,6 +289,16 @@ class HeadConfig(OpenSection):
     name: str
 
 
+def _all_or_some(value: object) -> object:
+    if not isinstance(value, bool) and not (isinstance(value, int) and 0 < value < 2**31):
+        raise ValueError("should be true, false or the number of the first layers")
+    return value
+
+
+# All of an encoder, or its first layers alone, with all that lies before them
+Frozen = Annotated[bool | int, PlainValidator(_all_or_some)]
+# Gradient checkpointing: of each layer the input is kept, the rest is computed again
+Recompute = Annotated[bool, AsBefore(False)]
 Head = Annotated[HeadConfig | None, BeforeValidator(_head), AsBefore(None)]
 
 
@@ -299,7 +313,8 @@ class AudioConfig(OpenSection):
     width: Size = 32
     layers: Size = 4
     folder: Place | None = None  # of a pretrained model; its sizes are the folder's
-    freeze: bool = False
+    freeze: Frozen = False
+    recompute: Recompute = False
     head: Head = None  # null or "mlp": Linear-ReLU-Linear, as the paper has it
 
     @model_validator(mode="before")
@@ -312,7 +327,7 @@ class AudioConfig(OpenSection):
     @model_validator(mode="after")
     def _folder_of_its_kind(self) -> AudioConfig:
         _check_folder("audio encoder", self.name, self.folder)
-        _check_frozen(self.name, self.freeze)
+        _check_frozen(self.name, self.freeze, self.recompute)
         return self
 
 
@@ -327,7 +342,8 @@ class TextConfig(OpenSection):
     layers: Size = 2
     vocabulary: Size = 2000  # of the tokenizer trained on the captions
     folder: Place | None = None  # of a pretrained model; its sizes are the folder's
-    freeze: bool = False
+    freeze: Frozen = False
+    recompute: Recompute = False
     head: Head = None  # null or "mlp": Linear-ReLU-Linear, as the paper has it
 
     @model_validator(mode="before")
@@ -338,7 +354,7 @@ class TextConfig(OpenSection):
     @model_validator(mode="after")
     def _folder_of_its_kind(self) -> TextConfig:
         _check_folder("text encoder", self.name, self.folder)
-        _check_frozen(self.name, self.freeze)
+        _check_frozen(self.name, self.freeze, self.recompute)
         return self
 
 
@@ -444,6 +460,9 @@ def _schedule(value: object) -> object:
     return value
 
 
+ModelPart = Literal["audio", "text", "head"]  # the two encoders, and both heads
+
+
 class OptimizerConfig(OpenSection):
     """Adam, AdamW or one of one's own; linear warm-up, then constant, cosine or one's own.
 
@@ -466,6 +485,8 @@ class OptimizerConfig(OpenSection):
     clip_norm: PositiveFloat | None = 1.0
     # The learnable scalars (temperature, SigLIP's bias, radius) and the radius predictor.
     loss_lr: PositiveFloat | None = None  # default: lr
+    # Shares of lr for parts of the model: an encoder, or both heads; 1 where none is given
+    scale: Annotated[dict[ModelPart, PositiveFloat], AsBefore({})] = Field(default={})
 
 
 class SelectConfig(Section):
@@ -592,6 +613,17 @@ class RunConfig(Section):
                 loss.multilingual,
             )
         return loss
+
+    @field_validator("optimizer")
+    @classmethod
+    def _what_learns(cls, optimizer: OptimizerConfig, info: ValidationInfo) -> OptimizerConfig:
+        model = info.data.get("model")  # absent where it is wrong itself
+        for side in ("audio", "text"):
+            frozen = model is not None and getattr(model, side).freeze is True
+            if frozen and side in optimizer.scale:
+                wrong = f"has a share for {side}, whose encoder is frozen (model.{side}.freeze)"
+                raise fault_of("scale", wrong, optimizer.scale)
+        return optimizer
 
     @field_validator("metrics")
     @classmethod

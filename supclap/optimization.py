@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from supclap import registry
-from supclap.config import OptimizerConfig
+from supclap.config import ModelPart, OptimizerConfig
 from supclap.parts.calling import guarded, wrong
 from supclap.parts.optimizer import Optimizer, Schedule
 from supclap.wording import shown
@@ -58,19 +58,26 @@ def build_optimizer(
     """The named optimizer over what is learnable in the encoders and in the loss.
 
     Weight decay holds for weight matrices only: a bias, a norm's scale or the loss's own scalars
-    and radius predictor have nothing to gain from being pulled to zero.
+    and radius predictor have nothing to gain from being pulled to zero. Where ``scale`` gives a
+    part of the model another learning rate, its parameters are groups of their own.
 
     Raises:
         PartError: a part that fails, makes no optimizer, or leaves a parameter out.
     """
-    encoders = [p for p in model.parameters() if p.requires_grad]
+    alike: dict[float, list[nn.Parameter]] = {}  # learning rate -> parameters of the model
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            rate = config.lr * config.scale.get(part_of(name), 1.0)
+            alike.setdefault(rate, []).append(parameter)
+    groups: list[dict[str, Any]] = []
+    for rate, parameters in alike.items():
+        matrices = [p for p in parameters if p.ndim > 1]
+        others = [p for p in parameters if p.ndim <= 1]
+        groups.append({"params": matrices, "weight_decay": config.weight_decay, "lr": rate})
+        groups.append({"params": others, "weight_decay": 0.0, "lr": rate})
     own = [p for p in loss.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in encoders if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in encoders if p.ndim <= 1], "weight_decay": 0.0},
-        {"params": own, "weight_decay": 0.0, "lr": config.loss_lr or config.lr},
-    ]
-    groups = [{"lr": config.lr, "betas": config.betas, **group} for group in groups]
+    groups.append({"params": own, "weight_decay": 0.0, "lr": config.loss_lr or config.lr})
+    groups = [{"betas": config.betas, **group} for group in groups]
     part = optimizer_part(config)
     wanted = [id(p) for group in groups for p in group["params"]]
     with guarded(part, "build"):
@@ -89,6 +96,15 @@ def build_optimizer(
     for group in optimizer.param_groups:
         group["base_lr"] = group.get("lr", config.lr)
     return optimizer
+
+
+def part_of(parameter: str) -> ModelPart:
+    """The part of a CLAP model that a parameter is of, by its name: audio, text (the encoders) or
+    head (both heads), as ``optimizer.scale`` names them."""
+    side, _, rest = parameter.partition(".")
+    if rest.startswith("head."):
+        return "head"
+    return "audio" if side == "audio" else "text"
 
 
 def state_of(config: OptimizerConfig, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from supclap.config import LANGUAGES, AudioConfig, ModelConfig, TextConfig
 from supclap.data.clips import SAMPLE_RATE
 from supclap.errors import InputError, nearest
+from supclap.model.depth import freeze_first, recompute
 from supclap.model.folder import SavedModel, content_hash, read_model, save_model
 from supclap.model.registry import (
     AudioEncoder,
@@ -38,22 +39,31 @@ class Tower(nn.Module):
 
     A frozen encoder gets no gradient and stays in evaluation mode (no dropout), so that its outputs
     are a function of its input and can be computed once per data set (`supclap.model.frozen`).
+    Where its first layers are frozen alone, that holds for these.
     """
+
+    side = ""  # its section of `ModelConfig`
 
     def __init__(self, encoder: Any, section: AudioConfig | TextConfig, dim: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = make_head(section.head, encoder.width, dim)
         self.dim = dim
-        self.frozen = section.freeze
+        self.frozen = section.freeze is True
+        self._still: list[nn.Module] = []  # in evaluation mode, whatever the tower's is
         if self.frozen:
             encoder.requires_grad_(False)
-            encoder.eval()
+            self._still = [encoder]
+        elif section.freeze:
+            self._still = freeze_first(encoder, section.freeze, f"model.{self.side}.freeze")
+        if section.recompute:
+            recompute(encoder, f"model.{self.side}.recompute")
+        self.train(self.training)
 
     def train(self, mode: bool = True) -> Tower:
         super().train(mode)
-        if self.frozen:
-            self.encoder.eval()
+        for module in self._still:
+            module.eval()
         return self
 
     def outputs(self, given: Any) -> Tensor:
@@ -76,6 +86,7 @@ class Tower(nn.Module):
 
 
 class AudioTower(Tower):
+    side = "audio"
     encoder: AudioEncoder
 
     def features(self, waveforms: Tensor) -> Tensor:
@@ -101,6 +112,7 @@ class AudioTower(Tower):
 
 
 class TextTower(Tower):
+    side = "text"
     encoder: TextEncoder
 
     def tokenize(self, texts: Sequence[str], languages: Sequence[str] | str = "eng") -> Tokens:
@@ -223,8 +235,9 @@ class CLAP(nn.Module):
 
     def content_hash(self) -> str:
         """16 hexadecimal digits over weights, configuration and the encoders' own files."""
-        # Where pretrained encoders lay is no part of the model.
-        config = self.config.model_dump_json(exclude={"audio": {"folder"}, "text": {"folder"}})
+        # Where pretrained encoders lay, and how training saved memory, is no part of the model.
+        no_part = {"folder", "recompute"}
+        config = self.config.model_dump_json(exclude={"audio": no_part, "text": no_part})
         return content_hash(self, config, str(self.seconds))
 
     def _samples(self, item: AudioInput, row: int) -> np.ndarray:
@@ -328,7 +341,7 @@ def _shape(section: Any) -> Any:
     """What of an encoder's section decides the shapes of its weights."""
     if not hasattr(section, "model_dump"):
         return section
-    return section.model_dump(exclude={"freeze", "folder"})
+    return section.model_dump(exclude={"freeze", "folder", "recompute"})
 
 
 def _listed(audio: AudioInput | Sequence[AudioInput]) -> Sequence[AudioInput]:

@@ -44,6 +44,11 @@ class AudioCNN(nn.Module):
             nn.Dropout(source.dropout), nn.Linear(before * self.GRID**2, self.width), nn.ReLU()
         )
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The stages, from the input on: views of what `stages` holds, three modules each."""
+        return [self.stages[first : first + 3] for first in range(0, len(self.stages), 3)]
+
     def features(self, waveforms: Tensor) -> Tensor:
         """(N, samples) -> (N, 64, frames) float32."""
         spectrograms: Tensor = self.log_mel(waveforms)

@@ -13,6 +13,7 @@ import hashlib
 import math
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -23,7 +24,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from supclap import registry
@@ -192,14 +193,25 @@ def _files(folder: Path, index: _Index) -> dict[str, bytes]:
 def content_hash(module: nn.Module, *more: str) -> str:
     """16 hexadecimal digits over a module's weights and the files of the encoders in it."""
     digest = hashlib.sha256("\0".join(more).encode())
-    for name, value in sorted(_weights(module).items()):
-        digest.update(f"\0{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    _add(digest, _weights(module))
     for name, part in module.named_modules():
         if hasattr(part, "files"):
             for file, content in sorted(part.files().items()):
                 digest.update(f"\0{name}/{file}\0".encode() + content)
     return digest.hexdigest()[:16]
+
+
+def content_hash_of(weights: Mapping[str, Tensor]) -> str:
+    """16 hexadecimal digits over some weights by name."""
+    digest = hashlib.sha256()
+    _add(digest, weights)
+    return digest.hexdigest()[:16]
+
+
+def _add(digest: hashlib._Hash, weights: Mapping[str, Tensor]) -> None:
+    for name, value in sorted(weights.items()):
+        digest.update(f"\0{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 def any_entry(folder: Path) -> bool:

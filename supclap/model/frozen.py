@@ -26,7 +26,7 @@ from supclap.data.cache import build_once, cache_folder
 from supclap.data.clips import numbers_of
 from supclap.errors import InputError
 from supclap.model.clap import CLAP, AudioTower, Tower
-from supclap.model.folder import content_hash
+from supclap.model.folder import content_hash, content_hash_of
 from supclap.model.tokens import Tokens
 from supclap.part_keys import keys_of_class
 from supclap.parts.part import Part
@@ -129,9 +129,17 @@ def _folder(tower: Tower, *content: str) -> Path:
 
 
 def frozen_hashes(model: CLAP) -> dict[str, str]:
-    """The content hash of each side's encoder that is frozen: "audio", "text"."""
-    sides: dict[str, Tower] = {"audio": model.audio, "text": model.text}
-    return {side: _encoder_hash(tower) for side, tower in sides.items() if tower.frozen}
+    """The content hash of what is frozen of each side's encoder: "audio", "text"."""
+    found = {}
+    towers: tuple[Tower, ...] = (model.audio, model.text)
+    for tower in towers:
+        if tower.frozen:
+            found[tower.side] = _encoder_hash(tower)
+            continue
+        layers = {n: p for n, p in tower.encoder.named_parameters() if not p.requires_grad}
+        if layers:
+            found[tower.side] = content_hash_of(layers)
+    return found
 
 
 def _encoder_hash(tower: Tower) -> str:

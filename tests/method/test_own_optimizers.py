@@ -12,10 +12,11 @@ from tiny_run import everything, make_collection, tiny_config
 from torch import nn
 
 from supclap import registry
-from supclap.config import OptimizerConfig, parse_config
+from supclap.config import ModelConfig, OptimizerConfig, parse_config
 from supclap.errors import InputError
 from supclap.feasibility import check_run
-from supclap.optimization import build_optimizer, learning_rate, state_of
+from supclap.model.clap import build_model
+from supclap.optimization import build_optimizer, learning_rate, set_learning_rate, state_of
 from supclap.parts import Optimizer, Schedule, register
 from supclap.storage import Folder
 from supclap.training import fit
@@ -103,6 +104,41 @@ def test_a_setting_that_it_declares_has_its_default() -> None:
     assert config_of(name="warm").lr == 3e-4
     with pytest.raises(InputError, match=r"optimizer\.lr: input should be greater than 0"):
         config_of(name="warm", lr=-1)
+
+
+def test_parts_of_the_model_learn_at_shares_of_the_rate() -> None:
+    values = {"audio": {"width": 8, "layers": 2}, "text": {"width": 32, "layers": 1}, "dim": 16}
+    model = build_model(ModelConfig.model_validate(values), ["a dog barks"], 0.5, 0)
+    config = OptimizerConfig(lr=0.1, weight_decay=0.3, scale={"audio": 0.5, "head": 10})
+    optimizer = build_optimizer(config, model, nn.Linear(2, 2))
+    set_learning_rate(optimizer, config, step=10**6 - 1, steps_per_epoch=10**6, epochs=1)
+    share = learning_rate(config, 10**6 - 1, 10**6, 1)
+    of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        side, place = name.split(".")[:2]
+        expected = 1.0 if place == "head" else {"audio": 0.05, "text": 0.1}[side]
+        assert of[id(parameter)]["lr"] == pytest.approx(expected * share)
+        assert of[id(parameter)]["weight_decay"] == (0.3 if parameter.ndim > 1 else 0.0)
+    assert of[id(next(p for p in model.parameters()))]["betas"] == (0.9, 0.999)
+    assert len(of) == len(list(model.parameters())) + 2
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"optimizer": {"scale": {"audio": 0}}}, r"optimizer\.scale\.audio: .* greater than 0"),
+        ({"optimizer": {"scale": {"heads": 1}}}, r"optimizer\.scale\.heads"),
+        (
+            {"model": {"text": {"freeze": True}}, "optimizer": {"scale": {"text": 0.1}}},
+            r"optimizer\.scale: has a share for text, whose encoder is frozen",
+        ),
+    ],
+)
+def test_a_share_that_nothing_can_learn_at_is_one_line(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said) as error:
+        parse_config(values)
+    assert "\n" not in str(error.value)
+    parse_config({"model": {"text": {"freeze": 1}}, "optimizer": {"scale": {"text": 0.1}}})
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])

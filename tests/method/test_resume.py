@@ -215,14 +215,14 @@ def test_other_data_are_refused_and_other_code_is_named(
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("side", ["audio", "text"])
-def test_another_frozen_encoder_is_refused(tmp_path: Path, side: str) -> None:
+@pytest.mark.parametrize(("side", "freeze"), [("audio", True), ("text", True), ("audio", 1)])
+def test_another_frozen_encoder_is_refused(tmp_path: Path, side: str, freeze: bool | int) -> None:
     data = make_collection(tmp_path / "data")
     for seed in (0, 1):
         list(fit(tiny_config(data, epochs=1, seed=seed), Folder.at(tmp_path / str(seed))))
     start = tmp_path / "start"
     shutil.copytree(tmp_path / "0" / "model", start)
-    config = tiny_config(data, **{f"model__{side}__freeze": True}, model__start=str(start))
+    config = tiny_config(data, **{f"model__{side}__freeze": freeze}, model__start=str(start))
     for _ in range(2):  # the second time it goes on
         stream = fit(config, Folder.at(tmp_path / "run"))
         started = next(stream), next(stream)
