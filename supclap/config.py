@@ -486,7 +486,7 @@ class OptimizerConfig(OpenSection):
     # The learnable scalars (temperature, SigLIP's bias, radius) and the radius predictor.
     loss_lr: PositiveFloat | None = None  # default: lr
     # Shares of lr for parts of the model: an encoder, or both heads; 1 where none is given
-    scale: Annotated[dict[ModelPart, PositiveFloat], AsBefore({})] = Field(default={})
+    lr_scale: Annotated[dict[ModelPart, PositiveFloat], AsBefore({})] = Field(default={})
 
 
 class SelectConfig(Section):
@@ -556,6 +556,7 @@ class RunConfig(Section):
     batch_size: Annotated[int, Field(ge=2, validate_default=True)] = 128  # global: over all workers
     chunk: PositiveInt | None = None  # clips per forward pass: exact accumulation (GradCache)
     precision: Literal["float32", "bf16"] = "float32"
+    compile: Annotated[bool, AsBefore(False)] = False  # encoders in training, by torch.compile
     seed: Seed = 0
     checkpoint_steps: PositiveInt | None = None  # besides the one at the end of every epoch
 
@@ -620,9 +621,9 @@ class RunConfig(Section):
         model = info.data.get("model")  # absent where it is wrong itself
         for side in ("audio", "text"):
             frozen = model is not None and getattr(model, side).freeze is True
-            if frozen and side in optimizer.scale:
+            if frozen and side in optimizer.lr_scale:
                 wrong = f"has a share for {side}, whose encoder is frozen (model.{side}.freeze)"
-                raise fault_of("scale", wrong, optimizer.scale)
+                raise fault_of("lr_scale", wrong, optimizer.lr_scale)
         return optimizer
 
     @field_validator("metrics")

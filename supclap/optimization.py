@@ -58,7 +58,7 @@ def build_optimizer(
     """The named optimizer over what is learnable in the encoders and in the loss.
 
     Weight decay holds for weight matrices only: a bias, a norm's scale or the loss's own scalars
-    and radius predictor have nothing to gain from being pulled to zero. Where ``scale`` gives a
+    and radius predictor have nothing to gain from being pulled to zero. Where ``lr_scale`` gives a
     part of the model another learning rate, its parameters are groups of their own.
 
     Raises:
@@ -67,7 +67,7 @@ def build_optimizer(
     alike: dict[float, list[nn.Parameter]] = {}  # learning rate -> parameters of the model
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            rate = config.lr * config.scale.get(part_of(name), 1.0)
+            rate = config.lr * config.lr_scale.get(part_of(name), 1.0)
             alike.setdefault(rate, []).append(parameter)
     groups: list[dict[str, Any]] = []
     for rate, parameters in alike.items():
@@ -100,7 +100,7 @@ def build_optimizer(
 
 def part_of(parameter: str) -> ModelPart:
     """The part of a CLAP model that a parameter is of, by its name: audio, text (the encoders) or
-    head (both heads), as ``optimizer.scale`` names them."""
+    head (both heads), as ``optimizer.lr_scale`` names them."""
     side, _, rest = parameter.partition(".")
     if rest.startswith("head."):
         return "head"

@@ -145,6 +145,9 @@ def fit(
     with activity("building the model"), _fitting("model"):
         model = _model(config, train).to(workers.device)
     workers.same_start(model, loss)
+    if config.compile:
+        model.audio.compile_encoder()
+        model.text.compile_encoder()
     optimizer = build_optimizer(config.optimizer, model, loss)
     augmenter = None
     if config.data.augment:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ from supclap.model.tokens import Tokens
 from supclap.model.waveform import as_waveform, fit, read_audio
 from supclap.parts.calling import guarded
 from supclap.user_code import load_given
+from supclap.wording import gist
 
 AudioInput = str | Path | np.ndarray | Tensor
 Level = Literal["waveforms", "features", "outputs"]
@@ -51,6 +52,7 @@ class Tower(nn.Module):
         self.dim = dim
         self.frozen = section.freeze is True
         self._still: list[nn.Module] = []  # in evaluation mode, whatever the tower's is
+        self._compiled: Callable[[Any], Tensor] | None = None
         if self.frozen:
             encoder.requires_grad_(False)
             self._still = [encoder]
@@ -66,6 +68,13 @@ class Tower(nn.Module):
             module.eval()
         return self
 
+    def compile_encoder(self) -> None:
+        """Training steps use the encoder as `torch.compile` translates it, at the first of them;
+        measurements use it as it is. A frozen encoder takes no part in steps, and stays as it is.
+        """
+        if not self.frozen:
+            self._compiled = torch.compile(self.encoder.forward)
+
     def outputs(self, given: Any) -> Tensor:
         """N inputs of this side -> encoder outputs (N, width)."""
         raise NotImplementedError
@@ -79,10 +88,22 @@ class Tower(nn.Module):
 
     def _encode(self, given: Any) -> Tensor:
         """What the encoder itself takes, N rows of it -> outputs (N, width)."""
+        compiled = self.training and torch.is_grad_enabled() and self._compiled
         with guarded(self.encoder, "forward"):
-            outputs: Tensor = self.encoder(given)
+            outputs: Tensor = _translated(compiled, given) if compiled else self.encoder(given)
         check_rows(self.encoder, "forward", outputs, len(given), self.encoder.width)
         return outputs
+
+
+def _translated(encoder: Callable[[Any], Tensor], given: Any) -> Tensor:
+    from torch._dynamo.exc import TorchDynamoException  # a second, which few runs have a use for
+
+    try:
+        return encoder(given)
+    except TorchDynamoException as error:
+        raise InputError(
+            f"compile: PyTorch cannot translate the encoder here ({gist(error)}); leave it out"
+        ) from None
 
 
 class AudioTower(Tower):

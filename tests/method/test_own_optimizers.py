@@ -109,7 +109,7 @@ def test_a_setting_that_it_declares_has_its_default() -> None:
 def test_parts_of_the_model_learn_at_shares_of_the_rate() -> None:
     values = {"audio": {"width": 8, "layers": 2}, "text": {"width": 32, "layers": 1}, "dim": 16}
     model = build_model(ModelConfig.model_validate(values), ["a dog barks"], 0.5, 0)
-    config = OptimizerConfig(lr=0.1, weight_decay=0.3, scale={"audio": 0.5, "head": 10})
+    config = OptimizerConfig(lr=0.1, weight_decay=0.3, lr_scale={"audio": 0.5, "head": 10})
     optimizer = build_optimizer(config, model, nn.Linear(2, 2))
     set_learning_rate(optimizer, config, step=10**6 - 1, steps_per_epoch=10**6, epochs=1)
     share = learning_rate(config, 10**6 - 1, 10**6, 1)
@@ -126,11 +126,14 @@ def test_parts_of_the_model_learn_at_shares_of_the_rate() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"optimizer": {"scale": {"audio": 0}}}, r"optimizer\.scale\.audio: .* greater than 0"),
-        ({"optimizer": {"scale": {"heads": 1}}}, r"optimizer\.scale\.heads"),
         (
-            {"model": {"text": {"freeze": True}}, "optimizer": {"scale": {"text": 0.1}}},
-            r"optimizer\.scale: has a share for text, whose encoder is frozen",
+            {"optimizer": {"lr_scale": {"audio": 0}}},
+            r"optimizer\.lr_scale\.audio: .* greater than 0",
+        ),
+        ({"optimizer": {"lr_scale": {"heads": 1}}}, r"optimizer\.lr_scale\.heads"),
+        (
+            {"model": {"text": {"freeze": True}}, "optimizer": {"lr_scale": {"text": 0.1}}},
+            r"optimizer\.lr_scale: has a share for text, whose encoder is frozen",
         ),
     ],
 )
@@ -138,7 +141,7 @@ def test_a_share_that_nothing_can_learn_at_is_one_line(values: dict[str, Any], s
     with pytest.raises(InputError, match=said) as error:
         parse_config(values)
     assert "\n" not in str(error.value)
-    parse_config({"model": {"text": {"freeze": 1}}, "optimizer": {"scale": {"text": 0.1}}})
+    parse_config({"model": {"text": {"freeze": 1}}, "optimizer": {"lr_scale": {"text": 0.1}}})
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])

@@ -83,12 +83,15 @@ def test_without_later_keys_identity_is_all_that_is_configured() -> None:
         "head",
         "terms",
         "metrics",
+        "lr_scale",
+        "recompute",
+        "compile",
     }  # at what they mean as before
 
     def without(values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        kept = {k: v for k, v in values.items() if k not in later or v not in (None, {})}
+        kept = {k: v for k, v in values.items() if k not in later or v not in (None, {}, False)}
         return {key: without(value) for key, value in kept.items()}
 
     assert identity_of(config) == without(config.model_dump(mode="json"))
@@ -109,6 +112,7 @@ def test_stored_values_that_are_no_mapping_are_left_for_the_section_to_refuse() 
         "also": {"a": 4},
         "mixup": 0.0,
         "metrics": {},
+        "compile": False,
     }
     assert parse_stored({"epochs": 3}, "here").epochs == 3
     assert as_written(ModelConfig, {"audio": "cnn"}) == {"audio": "cnn"}
