@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-APART = {"__init__", "machine", "bare_loop"}  # no benchmarks: what others use
+APART = {"__init__", "machine", "bare_loop", "postgres"}  # no benchmarks: what others use
 MODULES = sorted({path.stem for path in (ROOT / "benchmarks").glob("*.py")} - APART)
 NEEDS = {"input": "webdataset"}
 

@@ -26,6 +26,7 @@ from supclap_platform.cli import main
 from supclap_platform.experiment.metrics import CATALOGUE
 from supclap_platform.ledger.history import Histories
 from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.mirror import store as stores
 from supclap_platform.mirror.content import cursor_of, metric_name, mirrored, params_of
 from supclap_platform.mirror.logged_model import save_flavor
 from supclap_platform.mirror.mirror import Mirror
@@ -461,7 +462,34 @@ def test_where_the_store_lies(place: Place, monkeypatch: pytest.MonkeyPatch) -> 
     assert place.store.uri == f"sqlite:///{storage.base}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert choose_store(None, storage) == Store("http://127.0.0.1:5000")
-    assert choose_store("postgresql://host/db", storage) == Store("postgresql://host/db")
+
+
+@pytest.mark.parametrize(
+    ("uri", "installed", "expected"),
+    [
+        ("postgresql://u:p@host/db", {"psycopg2", "psycopg"}, "postgresql+psycopg2://u:p@host/db"),
+        ("postgresql://u:p@host/db", {"psycopg"}, "postgresql+psycopg://u:p@host/db"),
+        ("postgresql+psycopg://host/db", {"psycopg2", "psycopg"}, "postgresql+psycopg://host/db"),
+        ("mysql://host/db", {"MySQLdb"}, "mysql+mysqldb://host/db"),
+        ("mssql+pyodbc://host/db", set(), "mssql+pyodbc://host/db"),  # SQLAlchemy's to say
+        ("postgresql://u:p@host/db", set(), "host/db': no driver .* pip install 'psycopg2-binary'"),
+        ("postgresql+psycopg://host/db", {"psycopg2"}, r"pip install 'psycopg\[binary\]'"),
+    ],
+)
+def test_a_database_is_spoken_to_by_the_driver_that_is_installed(
+    place: Place, monkeypatch: pytest.MonkeyPatch, uri: str, installed: set[str], expected: str
+) -> None:
+    monkeypatch.setattr(stores, "_can_import", installed.__contains__)
+    storage = place.ledger.storage
+    if "://" not in expected:
+        with pytest.raises(InputError, match=expected) as refused:
+            choose_store(uri, storage)
+        assert "u:p@" not in str(refused.value)
+        return
+    assert choose_store(uri, storage) == Store(expected, f"file://{storage.base}/mlartifacts")
+    files = pafs.SubTreeFileSystem(storage.base, storage.filesystem)
+    elsewhere = Folder(files, "bucket/a", "s3://key:secret@bucket/a?region=eu")
+    assert choose_store(uri, elsewhere) == Store(expected, "s3://bucket/a/mlartifacts")
 
 
 def test_run_refuses_such_a_uri_before_anything_starts(

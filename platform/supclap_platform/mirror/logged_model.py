@@ -88,7 +88,8 @@ def log_model(
             )
             save_flavor(local, place, run.id, created, needs_code)
             client.log_model_artifacts(created.model_id, str(place))
-            ready = client.finalize_logged_model(created.model_id, "READY")
+            client.finalize_logged_model(created.model_id, "READY")
+            ready = created
     identity = str(ready.model_id)
     output = LoggedModelOutput(identity, step)
 

@@ -47,6 +47,7 @@ from supclap_platform.mirror.content import (
     row_values,
     status_of,
 )
+from supclap_platform.mirror.gathered import gathering
 from supclap_platform.mirror.runs import Runs
 from supclap_platform.mirror.store import Store
 
@@ -115,6 +116,8 @@ class Mirror:
                     self.shown(number)
                     if record.status == FINISHED:
                         finished.append(record)
+                    if number % _AT_ONCE == 0:
+                        runs.flush()
                 journal = self._written(journal)
                 runs.show_groups(journal, self.driving)
                 if whole:
@@ -123,6 +126,7 @@ class Mirror:
                 for record in finished:
                     self._ledger.spared(partial(runs.show_model, record, self._ledger.model))
                 runs.show_parent(journal, self._parent_status(), self._parent_end(runs))
+                runs.flush()
                 runs.fresh = False
                 self._stamps |= {cell.signature: stamps[cell.signature] for cell in changed}
             except BaseException:
@@ -150,7 +154,8 @@ class Mirror:
         if self._client is None:
             self._client = self._store.connect()
         if self._runs is None:
-            self._runs = Runs(self._client, self.history, cells, self._store.artifacts)
+            client = gathering(self._client)
+            self._runs = Runs(client, self.history, cells, self._store.artifacts)
         else:
             self._runs.arrange(self.history, cells)
         return self._runs

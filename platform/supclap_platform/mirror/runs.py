@@ -83,6 +83,10 @@ class Runs:
     def parent_status(self) -> str:
         return self._parent.status
 
+    def flush(self) -> None:
+        """Has the store show all that was shown to it."""
+        self._client.flush()
+
     def is_running(self, signature: str) -> bool:
         """Whether the store shows the cell as running."""
         child = self._children.get(signature)
@@ -223,10 +227,8 @@ class Runs:
         name = self._layout.cell_name(record.cell)
         child = self._children.get(signature)
         if child is None and not self.fresh:
-            own = f"tags.`{BELOW}` = '{self._history.key}'"
-            child = self._store.only_one(
-                self._store.search(f"{own} and tags.signature = '{signature}'")
-            )
+            own = {BELOW: self._history.key, "signature": signature}
+            child = self._store.only_one(self._store.search(own))
         if child is not None:
             mark = child.tags.get(MIRRORED)
             done = mirrored(mark, [round(event.time * 1000) for event in record.events])
@@ -293,11 +295,11 @@ class Runs:
     def _open(self, history: History) -> None:
         """Lists what the store has. What an earlier version of the code left there, or a parent
         that is replaced, keeps its cells' runs."""
-        parents = self._store.search(f"tags.`{PARENT}` = '{history.key}'")
-        below = self._store.search(f"tags.`{BELOW}` = '{history.key}'")
+        parents = self._store.search({PARENT: history.key})
+        below = self._store.search({BELOW: history.key})
         for parent in parents:
             if KIND not in parent.tags:  # of an earlier version: its cells are directly below it
-                found = self._store.search(f"tags.`{PARENT_RUN}` = '{parent.id}'")
+                found = self._store.search({PARENT_RUN: parent.id})
                 below += [run for run in found if BELOW not in run.tags]
         # MLflow cannot change when a run began, or take its end away: a new run of the experiment
         # has a new parent, and the one before goes to MLflow's deleted runs.

@@ -7,6 +7,7 @@ name when it is whole, so that a killed process leaves no half-made store.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import re
@@ -27,7 +28,15 @@ from supclap.storage import Folder
 _TO_QUOTE = re.compile(r"[%?{}\x00-\x1f\x7f]")
 _SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///")
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
-_DATABASES = ("sqlite", "postgresql", "mysql", "mssql", "oracle")
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+# database -> driver by SQLAlchemy's name: the module, and what to install. The first is taken.
+_DRIVERS = {
+    "postgresql": {
+        "psycopg2": ("psycopg2", "psycopg2-binary"),
+        "psycopg": ("psycopg", "psycopg[binary]"),
+    },
+    "mysql": {"pymysql": ("pymysql", "pymysql"), "mysqldb": ("MySQLdb", "mysqlclient")},
+}
 _SERVERS = ("http", "https", "databricks")
 
 # MLflow reads these at its import or at each request; what the user has set stays.
@@ -92,7 +101,43 @@ def choose_store(uri: str | None, storage: Folder) -> Store | None:
         )
     path = sqlite_path(uri)
     # MLflow's own default is relative to wherever a process happens to stand.
-    return Store(uri, None if path is None else (path.absolute().parent / ARTIFACTS).as_uri())
+    if path is not None:
+        return Store(uri, (path.absolute().parent / ARTIFACTS).as_uri())
+    return Store(_with_driver(uri), _artifacts_below(storage))
+
+
+def _with_driver(uri: str) -> str:
+    """The URI of a database with a driver that is installed: without one, SQLAlchemy takes its
+    own default, which may not be, and differs between its versions. Raises InputError."""
+    database, _, named = uri.partition("://")[0].partition("+")
+    known = _DRIVERS.get(database, {})
+    for driver, (module, _) in known.items():
+        if named in ("", driver) and _can_import(module):
+            return f"{database}+{driver}{uri[uri.index('://') :]}"
+    if not known or (named and named not in known):
+        return uri  # of a driver that is not known here, SQLAlchemy says what it lacks
+    package = known[named or next(iter(known))][1]
+    raise InputError(
+        f"tracking URI '{without_password(uri)}': no driver for it is installed here: "
+        f"pip install '{package}'"
+    )
+
+
+def _can_import(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError:  # also of one that lacks its database's own library
+        return False
+    return True
+
+
+def _artifacts_below(storage: Folder) -> str:
+    """Where a database's new experiments keep their artifacts: below the storage, which whoever
+    reads the results can read."""
+    if storage.local is not None:
+        return (storage.local.absolute() / ARTIFACTS).as_uri()
+    # As MLflow's own clients of object stores take it: without our options and credentials.
+    return f"{urlsplit(storage.place).scheme}://{storage.base.strip('/')}/{ARTIFACTS}"
 
 
 def default_store(folder: Path) -> Store:

@@ -18,7 +18,10 @@ METRICS, PARAMS, RUNS = 800, 100, 1000
 
 @dataclass
 class StoredRun:
-    """A run as the store has it. ``new``: made by this process, so that nothing is in it yet."""
+    """A run as the store has it. ``new``: made by this process, so that nothing is in it yet.
+
+    ``params`` may be missing of the run of a cell.
+    """
 
     id: str
     status: str
@@ -46,7 +49,11 @@ class StoredRun:
 
 
 class RunStore:
-    """The runs of one experiment of MLflow's. Raises whatever MLflow raises where it is away."""
+    """The runs of one experiment of MLflow's. Raises whatever MLflow raises where it is away.
+
+    Args:
+        client: one of `gathered`.
+    """
 
     def __init__(self, client: Any, experiment: str) -> None:
         self.client = client
@@ -59,18 +66,10 @@ class RunStore:
     def delete(self, run: StoredRun) -> None:
         self.client.delete_run(run.id)
 
-    def search(self, wanted: str) -> list[StoredRun]:
-        """Every run that fits a filter."""
-        found: list[StoredRun] = []
-        token = None
-        while True:
-            page = self.client.search_runs(
-                [self.experiment], wanted, max_results=RUNS, page_token=token
-            )
-            found += [StoredRun.of(run) for run in page]
-            token = page.token
-            if not token:
-                return found
+    def search(self, tags: Mapping[str, str]) -> list[StoredRun]:
+        """Every run that has these tags."""
+        found: list[StoredRun] = self.client.found_runs(self.experiment, tags)
+        return found
 
     def only_one(self, runs: Sequence[StoredRun]) -> StoredRun | None:
         """The run that shows most; the others are deleted."""
