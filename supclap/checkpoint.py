@@ -61,7 +61,7 @@ class Checkpoints:
         except FileNotFoundError:
             return None
         if not isinstance(found, str) or not _NAME.fullmatch(found):
-            raise Damaged(f"{self._folder.uri}/{LATEST}", "names no checkpoint", self._remedy)
+            raise Damaged(self._folder.uri_of(LATEST), "names no checkpoint", self._remedy)
         return found
 
     def load_latest(self) -> dict[str, Any] | None:
@@ -105,7 +105,7 @@ class Checkpoints:
         return f"remove {self._folder.uri} to train from the start"
 
     def _damaged(self, name: str, how: str) -> Damaged:
-        return Damaged(f"{self._folder.uri}/{name}", how, self._remedy)
+        return Damaged(self._folder.uri_of(name), how, self._remedy)
 
 
 def _check_sums(packed: io.BytesIO) -> None:

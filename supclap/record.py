@@ -74,7 +74,7 @@ class Record:
                 self._refuse_foreign(names)
         if RESULT in names:
             self.clear()
-            return from_lines(read_kept(self.folder, EVENTS), f"{self.folder.uri}/{EVENTS}", ANEW)
+            return from_lines(read_kept(self.folder, EVENTS), self.folder.uri_of(EVENTS), ANEW)
         return None
 
     def begin(self, config: RunConfig) -> None:
@@ -131,7 +131,7 @@ class Record:
     def _refuse_other(self, wanted: dict[str, Any]) -> None:
         stored = read_values(self.folder, CONFIG, "give another folder, or remove this one")
         try:  # what an earlier version did not know yet is as it was then
-            before = parse_stored(stored, f"{self.folder.uri}/{CONFIG}")
+            before = parse_stored(stored, self.folder.uri_of(CONFIG))
         except InputError as error:
             raise InputError(
                 f"{error}; this version cannot go on with it: give another folder, or remove this "

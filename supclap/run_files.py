@@ -100,10 +100,10 @@ def read_kept(folder: Folder, name: str, hashes: Mapping[str, str] | None = None
         Damaged: it is not the one that belongs to the result. Earlier versions noted no hashes.
     """
     if hashes is None:
-        hashes = as_kind(read_values(folder, RESULT), _Hashes, f"{folder.uri}/{RESULT}").files
+        hashes = as_kind(read_values(folder, RESULT), _Hashes, folder.uri_of(RESULT)).files
     content = read_content(folder, name, ANEW)
     if hashes.get(name) not in (None, hashlib.sha256(content).hexdigest()):
-        raise Damaged(f"{folder.uri}/{name}", f"cut off or altered since {RESULT}", ANEW)
+        raise Damaged(folder.uri_of(name), f"cut off or altered since {RESULT}", ANEW)
     return content
 
 

@@ -6,7 +6,7 @@ import os
 import posixpath
 import re
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 import pyarrow.fs as pafs
 
@@ -16,6 +16,8 @@ from supclap.secrets import masked, without_password
 from supclap.wording import gist, is_text, one_line, spelled
 
 LONGEST = 255  # bytes of a name, on the file systems that there are
+# Options of a URI that hold no secret, without which the place is not found again.
+_HARMLESS = ("endpoint_override", "region", "scheme")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")  # anything else is a path, whatever it holds
 
 
@@ -26,7 +28,7 @@ class Folder:
 
     Attributes:
         place: the path or URI that `at` opens it by; it may hold a password, and is never shown.
-        uri: the same as it may be shown.
+        uri: the same as it may be shown, without keys: given to a command, it is the same place.
     """
 
     def __init__(self, filesystem: pafs.FileSystem, base: str, place: str) -> None:
@@ -34,7 +36,7 @@ class Folder:
         self.base = base.rstrip("/")
         start, sign, options = place.partition("?") if _URI.match(place) else (place, "", "")
         self.place = f"{start.rstrip('/')}{sign}{options}"
-        self.uri = without_password(self.place).rstrip("/") if _URI.match(place) else self.place
+        self.uri = _shown(self.place) if _URI.match(place) else self.place
 
     @classmethod
     def at(cls, place: str | Path) -> Folder:
@@ -76,6 +78,13 @@ class Folder:
             return Folder(self.filesystem, path, f"{self.place}/{name}")
         place, sign, options = self.place.partition("?")
         return Folder(self.filesystem, path, f"{place}/{quote(name)}{sign}{options}")
+
+    def uri_of(self, name: str) -> str:
+        """A file or folder inside this one, as it may be shown and given to a command."""
+        if not _URI.match(self.uri):
+            return f"{self.uri}/{name}"
+        start, sign, options = self.uri.partition("?")
+        return f"{start}/{quote(name)}{sign}{options}"
 
     def write(self, name: str, content: bytes) -> None:
         """Replaces the file atomically and durably. Raises OSError (a full disk, no rights)."""
@@ -145,6 +154,21 @@ class Folder:
         if clean.startswith(("/", "../")) or clean in ("..", "."):
             raise InputError(f"'{name}' does not stay inside {self.uri}")
         return f"{self.base}/{clean}"
+
+
+def _shown(uri: str) -> str:
+    """A URI without a user, whose key is of no use without its secret, and without what may be a
+    secret among its options."""
+    start, _, options = uri.partition("?")
+    head, sign, rest = without_password(start.rstrip("/")).partition("://")
+    kept = [
+        (name, value)
+        for name, value in parse_qsl(options)
+        if name in _HARMLESS and "@" not in value
+    ]
+    user, _, place = rest.rpartition("@")
+    where = rest if "/" in user else place  # of a name that holds a sign: bucket/mail@home
+    return f"{head}{sign}{where}{'?' if kept else ''}{urlencode(kept, safe=':/')}"
 
 
 def _expanded(text: str) -> Path:

@@ -59,7 +59,7 @@ def read_values(folder: Folder, name: str, remedy: str = AGAIN) -> dict[str, Any
         FileNotFoundError: there is no such file.
         Damaged: it is not what was written.
     """
-    return parse_values(read_content(folder, name, remedy), f"{folder.uri}/{name}", remedy)
+    return parse_values(read_content(folder, name, remedy), folder.uri_of(name), remedy)
 
 
 def read_content(folder: Folder, name: str, remedy: str = AGAIN) -> bytes:
@@ -72,7 +72,7 @@ def read_content(folder: Folder, name: str, remedy: str = AGAIN) -> bytes:
         if folder.local is None and not isinstance(error, NotAFile):
             raise  # a storage that is away says nothing of the file
         how = error.strerror or str(error)
-        raise Damaged(f"{folder.uri}/{name}", f"cannot be read: {how}", remedy) from None
+        raise Damaged(folder.uri_of(name), f"cannot be read: {how}", remedy) from None
 
 
 def parse_values(content: bytes, where: str, remedy: str = AGAIN) -> dict[str, Any]:

@@ -304,7 +304,7 @@ class Show:
 
     def _next(self) -> None:
         assert self._started is not None
-        model = f"{self._folder.uri}/model"
+        model = self._folder.uri_of("model")
         data = self._started.config["data"]
         name = data["folder"] or data["name"]
         click.echo(f"\nmodel    {model}")

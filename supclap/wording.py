@@ -57,3 +57,11 @@ def duration(seconds: float) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """A count with its noun: ``1 cell``, ``1,500 clips``, ``2 entries`` (with its plural)."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def size(number: int) -> str:
+    """A number of bytes as one reads it: ``340 B``, ``12.5 kB``, ``3.10 MB``, ``1.24 GB``."""
+    for unit, bound in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= bound:
+            return f"{number / bound:,.{1 if unit == 'kB' else 2}f} {unit}"
+    return f"{number} B"

@@ -99,6 +99,21 @@ GROUPS: dict[str, dict[str, Entry]] = {
             "run FILE on a Ray cluster, from outside",
             f"supclap submit {FILE} --address http://head:8265",
         ),
+        "jobs": Entry(
+            "supclap_platform.commands.jobs:jobs",
+            "what was submitted, and how far it is",
+            "supclap jobs --address http://head:8265",
+        ),
+        "logs": Entry(
+            "supclap_platform.commands.jobs:logs",
+            "what a job has said, or says until it ends",
+            "supclap logs --follow --address http://head:8265",
+        ),
+        "cancel": Entry(
+            "supclap_platform.commands.jobs:cancel",
+            "end a job; what is finished is kept",
+            "supclap cancel quickstart-3f2a91 --address http://head:8265",
+        ),
         "doctor": Entry(
             "supclap_platform.commands.doctor:doctor",
             "whether this machine can do what is asked of it",

@@ -165,7 +165,7 @@ def read_folder(folder: Folder) -> UserCode:
     Raises:
         InputError: it is not what was written.
     """
-    where = f"{folder.uri}/{INDEX}"
+    where = folder.uri_of(INDEX)
     try:
         index = as_kind(read_values(folder, INDEX, AGAIN), _Index, where, AGAIN)
     except FileNotFoundError:
@@ -219,16 +219,16 @@ def _unit(entry: _Entry, folder: Folder) -> Unit:
     for one in entry.modules:
         content = None
         if PurePosixPath(one.place).is_absolute() or ".." in PurePosixPath(one.place).parts:
-            raise Damaged(f"{folder.uri}/{INDEX}", f"'{one.place}' leads out of it", AGAIN)
+            raise Damaged(folder.uri_of(INDEX), f"'{one.place}' leads out of it", AGAIN)
         if one.sha256 is not None:
             try:
                 content = folder.read(one.place, LARGEST)
             except (FileNotFoundError, NotAFile) as error:
-                raise Damaged(f"{folder.uri}/{one.place}", str(error) or "gone", AGAIN) from None
+                raise Damaged(folder.uri_of(one.place), str(error) or "gone", AGAIN) from None
             if _sha256(content) != one.sha256:
-                raise Damaged(f"{folder.uri}/{one.place}", "not what was written", AGAIN)
+                raise Damaged(folder.uri_of(one.place), "not what was written", AGAIN)
         path = Path(folder.base if folder.local else folder.uri) / one.place
         sources[one.module] = Source(one.module, path, one.place, content, one.package, TRAVELLED)
     if entry.module not in sources:
-        raise Damaged(f"{folder.uri}/{INDEX}", f"{entry.name} has no module", AGAIN)
+        raise Damaged(folder.uri_of(INDEX), f"{entry.name} has no module", AGAIN)
     return Unit(entry.name, entry.module, sources)

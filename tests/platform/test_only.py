@@ -145,7 +145,7 @@ def test_submit_hands_the_part_on(path: Path) -> None:
     )
     assert done.exit_code == 0
     (line,) = [line for line in done.output.splitlines() if line.startswith("would start")]
-    assert line.endswith("--profile laptop --only B --only A --seed 1")
+    assert line.endswith("run experiment.yaml --address auto --only=B --only=A --seed=1")
 
 
 def test_a_row_brings_the_stage_that_it_starts_from(tmp_path: Path, ran: list[list[Label]]) -> None:

@@ -16,12 +16,13 @@ import pytest
 import sqlalchemy
 import supclap_platform as sp
 from click.testing import CliRunner
+from driven_study import content, drive, opened
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.experiment.search import Objective
 from supclap_platform.ledger.leases import acquire
-from supclap_platform.ledger.ledger import Ledger, open_ledger
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.search_figures import search_figures
 from supclap_platform.running.cluster import RayLost
 from supclap_platform.search.explain import explain
@@ -29,7 +30,6 @@ from supclap_platform.search.judging import findings_of, ranked
 from supclap_platform.search.pruning import Asha
 from supclap_platform.search.searcher import StudySearch
 from supclap_platform.search.study import Book
-from supclap_platform.search.trials import Trials
 from supclap_platform.search.warm import finished
 from supclap_platform.search.winner import (
     Ranked,
@@ -45,48 +45,6 @@ from waiting import answers, until
 from supclap.errors import InputError
 
 FULL = "database or disk is full"
-
-
-def opened(folder: Path, text: str = SEARCH, url: str | None = None) -> tuple[Book, Ledger]:
-    path = folder / "e.yaml"
-    path.write_text(text, encoding="utf-8")
-    ledger = open_ledger(folder / "storage", writing=True)
-    return Book(Trials(load_experiment(path)), ledger, url), ledger
-
-
-def value(params: dict[str, Any]) -> float:
-    bonus = 5.0 if params["loss.svr.radius"] == "dynamic" else 0.0
-    return 40 - 10 * math.log10(params["loss.svr.alpha"]) ** 2 + bonus
-
-
-def drive(book: Book, stop: Callable[[str, int], bool] = lambda moment, number: False) -> bool:
-    """Goes on with a study as a driver does; False where ``stop`` says that it dies there."""
-    left = book.orphans()
-    while True:
-        trial = left.pop(0) if left else book.ask()
-        if trial is None:
-            return True
-        if stop("asked", trial.number):
-            return False
-        params = book.params(trial)
-        if stop("suggested", trial.number):
-            return False
-        for step in range(1, 4):
-            pruned = book.report(trial, step, value(params) * step / 3)
-            if stop(f"reported {step}", trial.number):
-                return False
-            if pruned:
-                book.prune(trial)
-                break
-        else:
-            book.complete(trial, [value(params)])
-
-
-def content(book: Book) -> list[tuple[Any, ...]]:
-    return [
-        (t.number, t.state.name, t.values, t.params, t.intermediate_values)
-        for t in book.study.get_trials()
-    ]
 
 
 @pytest.mark.heavy
@@ -494,7 +452,9 @@ def test_the_dashboard_opens_the_study(tmp_path: Path) -> None:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    program = [Path(sys.executable).with_name("optuna-dashboard"), book.url, "--port", str(port)]
+    url = book.place.url
+    assert url is not None
+    program = [Path(sys.executable).with_name("optuna-dashboard"), url, "--port", str(port)]
     process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until(lambda: answers(f"http://127.0.0.1:{port}"), process)

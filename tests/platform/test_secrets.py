@@ -53,9 +53,34 @@ def test_a_folder_is_opened_by_one_name_and_shown_by_another(tmp_path: Path) -> 
     below = folder.below("cells/a")
     assert below.place == "s3://KEY:S3CRET@bucket/results/cells/a?token=T0KEN&region=x"
     assert (folder.uri, below.uri) == (
-        "s3://KEY@bucket/results",
-        "s3://KEY@bucket/results/cells/a",
+        "s3://bucket/results?region=x",
+        "s3://bucket/results/cells/a?region=x",
     )
+
+
+@pytest.mark.parametrize(
+    ("place", "below"),
+    [
+        (
+            "s3://K:S@b/r?endpoint_override=http://minio:9000&scheme=http&secret_key=S3CRET",
+            "s3://b/r/experiments/my%20test/table.txt"
+            "?endpoint_override=http://minio:9000&scheme=http",
+        ),
+        (
+            "s3://b/r?endpoint_override=K:S3CRET@minio:9000",
+            "s3://b/r/experiments/my%20test/table.txt",
+        ),
+        ("gs://b/mail@home/r/", "gs://b/mail@home/r/experiments/my%20test/table.txt"),
+        ("/a folder/what?", "/a folder/what?/experiments/my test/table.txt"),
+    ],
+)
+def test_what_is_printed_of_a_place_can_be_given_back(place: str, below: str) -> None:
+    """The path stands before the options, and what the place is not found without is among them."""
+    folder = Folder(pafs.LocalFileSystem(), "/x", place)
+    shown = folder.below("experiments").uri_of("my test/table.txt")
+    assert shown == below
+    assert folder.uri_of("experiments/my test/table.txt") == below
+    assert Folder(pafs.LocalFileSystem(), "/x", shown).uri == shown
 
 
 @pytest.mark.parametrize("place", ["s3://AK:S3CRET@/?x=T0KEN", "nosuch://u:S3CRET@h/p?sig=T0KEN"])
@@ -87,7 +112,7 @@ def test_no_command_shows_or_stores_it(tmp_path: Path, storage: Folder) -> None:
         more = ["--mixed"] if name in ("table", "figures", "report", "run") else []
         done = CliRunner().invoke(main, [name, str(path), "--storage", PLACE, *more])
         assert done.exception is None or isinstance(done.exception, SystemExit), name
-        assert "s3://KEY@bucket/results" in done.output, name
+        assert "s3://bucket/results" in done.output, name
         assert not any(secret in done.output for secret in SECRETS), name
     for file in (tmp_path / "storage").rglob("*"):
         if file.is_file():

@@ -16,7 +16,7 @@ from supclap_platform.cli import main
 from supclap_platform.commands.ui import server_arguments
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.mirror.store import choose_store, default_store, sqlite_path, sqlite_uri
-from supclap_platform.search.study import open_storage, study_url
+from supclap_platform.search.study_place import StudyPlace
 from tiny_grid import supclap, write_experiment
 
 from supclap.storage import Folder
@@ -56,8 +56,8 @@ def test_folder_study_and_mlflow_lie_in_the_storage(
     ledger = open_ledger(tmp_path / name, writing=True)
     ledger.storage.below("cells/one").write("a.json", b"{}")
     assert (tmp_path / name / "cells" / "one" / "a.json").read_bytes() == b"{}"
-    study = study_url(ledger, "tiny", None)
-    optuna.create_study(storage=open_storage(study, ledger, "tiny"), study_name="s")
+    _, study = StudyPlace.of(ledger, "tiny", None).open()
+    optuna.create_study(storage=study, study_name="s")
     assert (tmp_path / name / "experiments" / "tiny" / "study.db").is_file()
     store = choose_store(None, Folder.at(tmp_path / name))
     assert store is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import yaml
 from ray_head import Head, free_ports
 from supclap_platform.running.submit import Request, entrypoint, lay_out
 from tiny_grid import SUPCLAP, attempts, environment, write_experiment
+from waiting import until
 
 ROOT = Path(__file__).parents[2]
 IDEA = """
@@ -97,15 +99,43 @@ def test_a_job_runs_the_experiment_with_its_code_and_its_output_is_followed(
     assert sorted(attempts(tmp_path / "storage").values()) == [1, 1]
     (kept,) = (tmp_path / "storage" / "code").iterdir()
     assert (kept / "ideas" / "my_idea.py").read_text(encoding="utf-8") == IDEA
+    assert "INFO" not in output  # of Ray's client: not of the run
+    (job,) = re.findall(r"^job (tiny-[0-9a-f]{6}) at ", output, flags=re.MULTILINE)
+    code, listed = head.supclap("jobs", "--address", head.url)
+    (line,) = [line for line in listed.splitlines() if line.startswith(job)]
+    assert line.split()[1] == "succeeded"
+    code, said = head.supclap("logs", job[:-2], "--address", head.url)
+    assert code == 0
+    assert table.strip() in said
+
+
+@pytest.mark.heavy
+def test_a_job_is_cancelled_as_a_run_is_stopped(head: Head, tmp_path: Path) -> None:
+    path = write_experiment(tmp_path, seeds=1)
+    storage = ("--storage", tmp_path / "storage")
+    to = ("--address", head.url)
+    long = ("--set", "epochs=500")
+    code, output = head.supclap("submit", path, *to, *storage, *long, "--no-wait")
+    assert code == 0, output
+    (job,) = re.findall(r"^job (tiny-\S+) at ", output, flags=re.MULTILINE)
+    until(lambda: any((tmp_path / "storage").glob("cells/*/events.jsonl")))
+    code, output = head.supclap("cancel", job, *to)
+    assert (code, output) == (
+        0,
+        f"job {job}: stopped; the same `supclap submit` goes on from the checkpoints\n",
+    )
+    # It has given its cells back: no lease is left, and a second run could take them at once.
+    assert not list((tmp_path / "storage").glob("cells/*/lease*"))
+    code, output = head.supclap("logs", job, "--follow", *to)
+    assert code == 1, output
 
 
 @pytest.mark.heavy
 def test_the_exit_code_of_the_run_is_that_of_submit(head: Head, tmp_path: Path) -> None:
     path = write_experiment(tmp_path, seeds=1)
-    absent = f"data.folder={tmp_path / 'absent'}"
-    code, output = head.supclap("submit", path, "--address", head.url, "--set", absent)
+    code, output = head.supclap("submit", path, "--address", head.url)  # of no setting of its own
     assert code == 2, output
-    assert "absent" in output
+    assert "supclap-results: a job's own folder, which is cleared away" in output
     assert "Traceback" not in output
 
 

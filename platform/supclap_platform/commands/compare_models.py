@@ -37,7 +37,7 @@ def kept(text: str, folder: Path) -> Scored:
     result = read_result(run, folder.parent.name)
     if result is None:
         raise InputError(
-            f"{text}: no finished run lies beside the model ({run.uri}/{RESULT}); --data FOLDER "
+            f"{text}: no finished run lies beside the model ({run.uri_of(RESULT)}); --data FOLDER "
             "measures both models on one test set"
         )
     return Scored(text, result.metrics, read_ranks(run, result), result.data)

@@ -29,7 +29,7 @@ def figures(asked: Asked, mixed: bool) -> None:
         folder = ledger.experiment_folder(part.name)
         for name, content in figure_files(drawings).items():
             folder.write(name, content)
-            click.echo(f"{folder.uri}/{name}")
+            click.echo(folder.uri_of(name))
         for drawing in drawings:
             for note in drawing.notes:
                 click.echo(note, err=True)

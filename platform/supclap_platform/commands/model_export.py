@@ -37,7 +37,7 @@ def export_model(experiment: Experiment, ledger: Ledger, row: str | None, target
         raise InputError(f"{cell.label}: a model of the method {cell.method.name} has its own form")
     kept = ledger.model(cell.signature)
     if kept is None:
-        place = f"{ledger.folder(cell.signature).uri}/{MODEL}"
+        place = ledger.folder(cell.signature).uri_of(MODEL)
         raise InputError(f"{cell.label}: {place} is not there: the run is kept without a model")
     conclusions = conclude_parts(experiment, ledger, mixed=True)
     result = ledger.results([cell.signature])[cell.signature]

@@ -29,7 +29,7 @@ def report(asked: Asked, mixed: bool, tracking_uri: str | None, show: bool) -> N
     seen = Snapshot(ledger)
     concluded = conclude_parts(experiment, seen, mixed)
     folder.write(REPORT, build_report(experiment, seen, mixed, store, concluded=concluded))
-    click.echo(f"{folder.uri}/{REPORT}")
+    click.echo(folder.uri_of(REPORT))
     if show:
-        click.launch(f"{folder.uri}/{REPORT}")
+        click.launch(folder.uri_of(REPORT))
     end_if_stale((one.table for one in concluded), mixed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -14,10 +15,11 @@ from supclap.errors import INTERRUPTED, STALE, InputError
 from supclap.progress import activity
 from supclap.waiting import clear
 from supclap.wording import counted
-from supclap_platform.commands.only import Only, only_options
+from supclap_platform.commands.only import Only
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.commands.rounds import first_round, next_round
-from supclap_platform.commands.stale import RerunCommand, rerun_stale_option, with_reruns
+from supclap_platform.commands.run_options import STUDIES, TRACKING, run_options
+from supclap_platform.commands.stale import RerunCommand, with_reruns
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.folders import check_folders
 from supclap_platform.experiment.reader import Experiment
@@ -36,6 +38,7 @@ from supclap_platform.results.search_figures import search_files
 from supclap_platform.results.table_files import table_files, tables_of
 from supclap_platform.running.cluster import connected
 from supclap_platform.running.drive import drive, say_unwritten
+from supclap_platform.running.job_places import check_in_job
 from supclap_platform.running.machine import check_fits, machine
 from supclap_platform.running.monitor import look_line
 from supclap_platform.search.winner import with_winner
@@ -47,23 +50,12 @@ if TYPE_CHECKING:
 
 @click.command(cls=RerunCommand)
 @experiment_options
-@only_options
+@run_options
 @click.option("--address", help="Ray cluster to join: auto or HOST:PORT. Default: an own Ray.")
 @click.option(
     "--cpus",
     type=click.IntRange(min=1),
     help="Cores that an own Ray may use; default: all that this process may.",
-)
-@click.option(
-    "--tracking-uri",
-    help="MLflow store or server; default: $MLFLOW_TRACKING_URI, else SQLite in the storage.",
-)
-@click.option("--mixed", is_flag=True, help="Allow a table of several code versions, and say so.")
-@rerun_stale_option
-@click.option(
-    "--study-storage",
-    metavar="URL",
-    help="Database of a search's study, as SQLAlchemy names it; default: SQLite in the storage.",
 )
 def run(
     asked: Asked,
@@ -78,6 +70,8 @@ def run(
     """Run what FILE still lacks, then print its table. Run it again to go on after any stop."""
     experiment = asked.experiment(announce=True)
     only.check(experiment)
+    study_storage = study_storage or os.environ.get(STUDIES)
+    check_in_job(asked.storage, (tracking_uri or os.environ.get(TRACKING), study_storage))
     ledger = asked.ledger(writing=True)
     store = choose_store(
         tracking_uri, ledger.storage
@@ -316,7 +310,7 @@ def _write(
         folder.write(name, content)
     also = f"also {', '.join(f'.{ending}' for ending in list(FORMATS)[1:])}"
     also += "; verdicts" if found.verdicts else ""
-    also += f"; {folder.uri}/figures" if drawn else ""
+    also += f"; {folder.uri_of('figures')}" if drawn else ""
     console.print(f"written: {places[0]} ({also})", markup=False, soft_wrap=True)
     return found.files() | table_files(found.table) | drawn
 
@@ -336,6 +330,6 @@ def _report(
     page = build_report(experiment, seen, mixed, store, datetime.now(UTC), concluded, drawings)
     folder = seen.experiment_folder(experiment.name)
     folder.write(REPORT, page)
-    text = f"report: {folder.uri}/{REPORT} (verdicts, table, figures and runs on one page)"
+    text = f"report: {folder.uri_of(REPORT)} (verdicts, table, figures and runs on one page)"
     console.print(text, markup=False, soft_wrap=True)
     return {REPORT: page}

@@ -5,26 +5,34 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 
-from supclap.errors import INTERRUPTED, InputError
+from supclap.errors import InputError
 from supclap.overrides import parse_changes
-from supclap.secrets import has_secret, without_password
-from supclap_platform.commands.only import Only, only_options
+from supclap.secrets import without_password
+from supclap.wording import counted, size
+from supclap_platform.commands.jobs import followed, server_option
+from supclap_platform.commands.only import Only
 from supclap_platform.commands.options import file_options, show_code
+from supclap_platform.commands.run_options import PLACES, passed_on, places_of, run_options
+from supclap_platform.commands.stale import RerunCommand
 from supclap_platform.experiment.own_code import CodePolicy
 from supclap_platform.experiment.reader import load_experiment
-from supclap_platform.running.submit import Request, connect, entrypoint, follow
-from supclap_platform.running.submit import submit as submit_job
+from supclap_platform.running.job_places import check_given
+from supclap_platform.running.jobs import connect
+from supclap_platform.running.jobs import submit as submit_job
+from supclap_platform.running.submit import Request, entrypoint, pack, packages
+
+OWN = ("file", "address", "variables", "dry_run", "no_wait")  # what `run` is not given
 
 
-@click.command()
+@click.command(cls=RerunCommand)
 @file_options
-@only_options
-@click.option("--address", required=True, help="The cluster's dashboard, such as http://head:8265.")
+@run_options
+@server_option
 @click.option("--storage", help="Shared place of all results; default: the cluster's own setting.")
-@click.option("--tracking-uri", help="MLflow server; default: the cluster's own setting.")
 @click.option(
     "--env", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable in the job."
 )
@@ -37,35 +45,31 @@ def submit(
     changes: tuple[str, ...],
     no_code: bool,
     only: Only,
-    storage: str | None,
-    tracking_uri: str | None,
     variables: tuple[str, ...],
     dry_run: bool,
     no_wait: bool,
+    **passed: Any,
 ) -> None:
-    """Run FILE on the cluster at --address: upload the code, start, follow, exit as it exits."""
+    """Run FILE on the cluster at --address: upload the code, start, follow, exit as it exits.
+
+    What `supclap run` takes, this takes and passes on; see `supclap run --help`.
+    """
     env = _variables(variables)
+    given = places_of(passed) | {
+        f"--env {name}": env[name] for name in PLACES.values() if env.get(name)
+    }
+    for what, place in given.items():
+        check_given(what, place, address)
     os.environ.update(env)  # the file may name them
     policy = CodePolicy(not no_code, announce=show_code)
     experiment = load_experiment(file, profile, parse_changes(changes), policy)
     only.check(experiment)
-    options = ["--profile", profile, *only.words]
-    options += [word for change in changes for word in ("--set", change)]
-    # The cluster shows a job's command line to everyone, and so does the head's list of processes.
-    for option, variable, uri in (
-        ("--storage", "SUPCLAP_STORAGE", storage),
-        ("--tracking-uri", "MLFLOW_TRACKING_URI", tracking_uri),
-    ):
-        if uri and has_secret(uri):
-            env[variable] = uri
-        elif uri:
-            options += [option, uri]
-    request = Request(file, options, env, experiment.files[1:], experiment.code_files)
+    options, secret = passed_on(click.get_current_context(), OWN)
+    request = Request(
+        file, options, env | secret, experiment.files[1:], experiment.code_files, experiment.name
+    )
     if dry_run:
-        for place in sorted(request.uploaded()):
-            click.echo(f"would upload {place}")
-        click.echo("would upload the packages supclap and supclap_platform")
-        click.echo(f"would start {entrypoint(request)}")
+        _show(request)
         return
     client = connect(address)
     with tempfile.TemporaryDirectory(prefix="supclap-submit-") as scratch:
@@ -73,14 +77,22 @@ def submit(
     shown = without_password(address)
     click.echo(f"job {job} at {shown}")
     if no_wait:
-        click.echo(f"its output: ray job logs {job} --follow --address {shown}")
+        click.echo(f"its output: supclap logs {job} --follow --address {shown}")
         return
-    try:
-        code = follow(client, job, lambda text: click.echo(text, nl=False))
-    except KeyboardInterrupt:
-        click.echo(f"\nthe job goes on; to end it: ray job stop {job} --address {shown}")
-        raise SystemExit(INTERRUPTED) from None
-    raise SystemExit(code)
+    raise SystemExit(followed(client, job, shown))
+
+
+def _show(request: Request) -> None:
+    """Lists what would be uploaded, with sizes, and the command that would be started."""
+    for place, content in sorted(request.own().items()):
+        click.echo(f"would upload {place} ({size(len(content))})")
+    for name, files in packages().items():
+        whole = size(sum(map(len, files.values())))
+        click.echo(f"would upload the package {name} ({counted(len(files), 'file')}, {whole})")
+    with tempfile.TemporaryDirectory(prefix="supclap-submit-") as scratch:
+        packed = pack(request, Path(scratch) / "supclap.zip").stat().st_size
+    click.echo(f"in all {size(packed)}, packed")
+    click.echo(f"would start {entrypoint(request)}")
 
 
 def _variables(items: tuple[str, ...]) -> dict[str, str]:

@@ -166,9 +166,7 @@ def _other_seeds(
 
 def _read(ledger: Ledger, experiment: Experiment, name: str) -> Declared | None:
     folder = ledger.experiment_folder(experiment.name).below(DECLARED)
-    return ledger.spared(
-        lambda: as_kind(read_values(folder, name), Declared, f"{folder.uri}/{name}")
-    )
+    return ledger.spared(lambda: as_kind(read_values(folder, name), Declared, folder.uri_of(name)))
 
 
 def _write(ledger: Ledger, experiment: Experiment, name: str, one: Declared) -> None:

@@ -129,7 +129,7 @@ class Histories:
 
     def _read(self, experiment: str, key: str) -> History | None:
         folder = self._at(experiment, key)
-        where = f"{folder.uri}/{RECORD}"
+        where = folder.uri_of(RECORD)
         try:
             history = as_kind(read_values(folder, RECORD), History, where)
         except FileNotFoundError:

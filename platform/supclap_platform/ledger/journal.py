@@ -76,7 +76,7 @@ def _alike(one: float, other: float) -> bool:
 def read_journal(folder: Folder) -> Journal:
     """The journal in a history's folder; an empty one where there is none. Raises Damaged."""
     try:
-        return as_kind(read_values(folder, JOURNAL), Journal, f"{folder.uri}/{JOURNAL}")
+        return as_kind(read_values(folder, JOURNAL), Journal, folder.uri_of(JOURNAL))
     except FileNotFoundError:
         return Journal()
 

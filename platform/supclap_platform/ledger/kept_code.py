@@ -49,4 +49,4 @@ def kept_code(storage: Folder, experiment: str) -> UserCode:
         values = read_values(folder, KEPT)
     except FileNotFoundError:
         return UserCode()
-    return stored(storage, as_kind(values, _Kept, f"{folder.uri}/{KEPT}").code)
+    return stored(storage, as_kind(values, _Kept, folder.uri_of(KEPT)).code)

@@ -173,7 +173,7 @@ class Ledger:
         """What `record_failure` noted last, or None. Where that is damaged, it says so itself."""
         folder = self.folder(signature)
         try:
-            return as_kind(read_values(folder, FAILURE), Failure, f"{folder.uri}/{FAILURE}")
+            return as_kind(read_values(folder, FAILURE), Failure, folder.uri_of(FAILURE))
         except FileNotFoundError:
             return None
         except Damaged as error:
@@ -245,7 +245,7 @@ class Ledger:
 
     def damage_of(self, signature: str) -> Damaged | None:
         """What is wrong with the result of a cell that counts as damaged."""
-        return self.damage.get(f"{self.folder(signature).uri}/{RESULT}")
+        return self.damage.get(self.folder(signature).uri_of(RESULT))
 
     def spared(self, read: Callable[[], Found]) -> Found | None:
         """What ``read`` returns; None where it meets a damaged file, which `damage` then names."""
@@ -273,7 +273,7 @@ class Ledger:
                 content = read_content(folder, EVENTS)
         except FileNotFoundError:
             return []
-        return from_lines(content, f"{folder.uri}/{EVENTS}", remedy)
+        return from_lines(content, folder.uri_of(EVENTS), remedy)
 
     def ranks(self, result: Result, only: str | None = None) -> dict[str, Any]:
         """The arrays of per-query ranks that a finished cell keeps: name -> (queries,).
@@ -329,7 +329,7 @@ class Ledger:
 
 def read_result(folder: Folder, signature: str) -> Result | None:
     """What the finished run in a folder reports; None where it has not finished. Raises Damaged."""
-    where = f"{folder.uri}/{RESULT}"
+    where = folder.uri_of(RESULT)
     try:
         values = read_values(folder, RESULT)
     except FileNotFoundError:
@@ -348,7 +348,7 @@ def read_ranks(folder: Folder, result: Result, only: str | None = None) -> dict[
         content = read_kept(folder, RANKS, result.files)
     except FileNotFoundError:
         return {}
-    return parse_ranks(content, f"{folder.uri}/{RANKS}", only)
+    return parse_ranks(content, folder.uri_of(RANKS), only)
 
 
 @dataclass(frozen=True)
@@ -361,7 +361,7 @@ class _Asked:
 
 def _asked(folder: Folder, name: str) -> _Asked:
     """Raises Damaged where it is not the content that the file is named by."""
-    where = f"{folder.uri}/{name}"
+    where = folder.uri_of(name)
     content = read_content(folder, name)
     if name != f"cells-{hashlib.sha256(content).hexdigest()[:16]}.json":
         raise Damaged(where, "altered: its content is not the one that it is named by")

@@ -260,7 +260,7 @@ class Mirror:
         finished = self._ledger.result(cell.signature) if result is not None else None
         events = self._ledger.events(cell.signature, finished)
         if finished is not None and not events:
-            raise Damaged(f"{self._ledger.folder(cell.signature).uri}/{EVENTS}", "empty", ANEW)
+            raise Damaged(self._ledger.folder(cell.signature).uri_of(EVENTS), "empty", ANEW)
         if result is None:  # its end counts only when the ledger says so
             events = [event for event in events if not isinstance(event, Finished)]
         failure = self._ledger.failure(cell.signature) if failed and not result else None

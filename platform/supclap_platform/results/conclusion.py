@@ -68,7 +68,7 @@ class Conclusion:
                 folder.delete(name)
         for name, content in files.items():
             folder.write(name, content)
-        return [f"{folder.uri}/{name}" for name in files]
+        return [folder.uri_of(name) for name in files]
 
 
 @activity("making the table and the verdicts")

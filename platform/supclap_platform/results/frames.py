@@ -170,7 +170,7 @@ def _trials(part: Part, objectives: Sequence[str]) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except (ValueError, LookupError, TypeError) as error:
-        raise Damaged(f"{folder.uri}/{TRIALS}", str(error)) from None
+        raise Damaged(folder.uri_of(TRIALS), str(error)) from None
 
 
 def _trial(part: Part, line: dict[str, str], objectives: Sequence[str]) -> dict[str, Any]:

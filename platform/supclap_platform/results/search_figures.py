@@ -60,7 +60,7 @@ def index_file(figures: Sequence[Mapping[str, str]]) -> bytes:
 
 
 def _figures(folder: Folder) -> tuple[SearchFigure, ...]:
-    where = f"{folder.uri}/{INDEX}"
+    where = folder.uri_of(INDEX)
     try:
         index = as_kind(read_values(folder, INDEX), _Index, where)
     except FileNotFoundError:
@@ -75,11 +75,11 @@ def _figures(folder: Folder) -> tuple[SearchFigure, ...]:
         except FileNotFoundError:
             raise Damaged(where, f"{one.file} is absent") from None
         except ElementTree.ParseError as error:
-            raise Damaged(f"{folder.uri}/{one.file}", f"not SVG: {error}") from None
+            raise Damaged(folder.uri_of(one.file), f"not SVG: {error}") from None
         printable = f"figures/search-{one.name}.pdf"
         pdf = read_content(folder, printable) if folder.exists(printable) else None
         if pdf is not None and not pdf.startswith(b"%PDF-"):
-            raise Damaged(f"{folder.uri}/{printable}", "not PDF")
+            raise Damaged(folder.uri_of(printable), "not PDF")
         found.append(SearchFigure(one.name, one.title, one.caption, svg, pdf))
     return tuple(found)
 

@@ -54,7 +54,7 @@ class Summary:
         """Writes the files to the folder of the including experiment."""
         for name, content in self.files().items():
             folder.write(name, content)
-        return [f"{folder.uri}/{name}" for name in self.files()]
+        return [folder.uri_of(name) for name in self.files()]
 
 
 def summarise(experiment: Experiment, parts: Sequence[Conclusion]) -> Summary:

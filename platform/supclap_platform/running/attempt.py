@@ -394,7 +394,7 @@ def _end_with(lease: str, folder: Folder) -> None:
 
 def _raise_fatal(folder: Folder) -> None:
     try:
-        left = as_kind(read_values(folder, FATAL), _Left, f"{folder.uri}/{FATAL}")
+        left = as_kind(read_values(folder, FATAL), _Left, folder.uri_of(FATAL))
     except FileNotFoundError:
         return
     folder.delete(FATAL)

@@ -11,7 +11,6 @@ from typing import Any
 from rich.console import Console
 
 from supclap.errors import INTERRUPTED, InputError
-from supclap.secrets import without_password
 from supclap.wording import counted, duration
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
@@ -23,6 +22,7 @@ from supclap_platform.ledger.records import State
 from supclap_platform.ledger.staleness import stale_cells
 from supclap_platform.mirror.tracking import LAST_LOOK, Tracker, tracked
 from supclap_platform.results.account import account_now
+from supclap_platform.results.search_figures import TRIALS
 from supclap_platform.results.table_files import tables_of
 from supclap_platform.running.attempt import task_of
 from supclap_platform.running.cluster import RayLost, connected
@@ -35,7 +35,9 @@ from supclap_platform.search.explain import explain
 from supclap_platform.search.job import Common
 from supclap_platform.search.judging import findings_of
 from supclap_platform.search.searcher import StudySearch
-from supclap_platform.search.study import Book, kept, study_url
+from supclap_platform.search.study import Book
+from supclap_platform.search.study_journal import StudyTaken
+from supclap_platform.search.study_place import StudyPlace
 from supclap_platform.search.trials import Trials
 from supclap_platform.search.tuning import INTERRUPTION, tune_search
 from supclap_platform.search.warm import finished
@@ -63,13 +65,12 @@ def run_search(
     trials = Trials(experiment)
     if ledger.spared(lambda: read_findings(experiment, ledger)) is None:  # it has not ended yet
         _check_machine(trials, address, cpus)
-    with (
-        _only_driver(experiment, ledger),
-        kept(study_url(ledger, experiment.name, study_storage)),
-    ):
+    place = StudyPlace.of(ledger, experiment.name, study_storage)
+    with _only_driver(experiment, ledger), place.kept():
         book = Book(trials, ledger, study_storage)
         _refuse_mixture(book, ledger, mixed)
-        book.prepare(finished(book.trials, ledger) if book.search.warm_start else ())
+        with book.together():
+            book.prepare(finished(book.trials, ledger) if book.search.warm_start else ())
         _head(book, ledger, console)
         if not book.left or book.exhausted():
             return _conclude(book, ledger, None, None, console)
@@ -175,7 +176,8 @@ def _trials(
 
 def _say_unkept(book: Book, ledger: Ledger, error: OSError, console: Console) -> None:
     place = error.filename or ledger.experiment_folder(book.trials.experiment.name).uri
-    rest = "what the search has found so far is kept: make room, and the same command goes on"
+    room = "" if isinstance(error, StudyTaken) else "make room, and "
+    rest = f"what the search has found so far is kept: {room}the same command goes on"
     say_unwritten(str(place), error, rest, console)
 
 
@@ -216,7 +218,7 @@ def _head(book: Book, ledger: Ledger, console: Console) -> None:
     console.print(
         f"{book.trials.experiment.name}, profile {book.trials.experiment.profile}: search for "
         f"{goal}: {counted(len(over), 'trial')} over, {book.left} left; study '{book.name}' in "
-        f"{without_password(book.url)}; results in {ledger.storage.uri}",
+        f"{book.place.shown}; results in {ledger.storage.uri}",
         soft_wrap=True,
         markup=False,
     )
@@ -268,9 +270,10 @@ def _conclude(
         return 1
     if not findings.best:
         return 1
-    place = ledger.experiment_folder(book.trials.experiment.name).uri
+    folder = ledger.experiment_folder(book.trials.experiment.name)
     console.print(
-        f"written: {place}/trials.csv, {place}/{drawn[0]} (and {len(drawn) - 1} more figures)",
+        f"written: {folder.uri_of(TRIALS)}, {folder.uri_of(drawn[0])} "
+        f"(and {len(drawn) - 1} more figures)",
         markup=False,
         soft_wrap=True,
     )

@@ -24,7 +24,7 @@ from supclap_platform.ledger.plan import profile_key, shape
 from supclap_platform.ledger.records import Known, State
 from supclap_platform.running.attempt import ask_workers_to_end, nested
 from supclap_platform.search.job import config_of, curve
-from supclap_platform.search.study import CELLS, Book, kept
+from supclap_platform.search.study import CELLS, Book
 from supclap_platform.search.trials import Trial, all_done
 
 Say = Callable[[str], None]
@@ -81,7 +81,7 @@ class StudySearch(OptunaSearch):
         """Ends the search where what it does in here cannot be kept, as on a full disk. What it has
         kept before stays, and trials that were under way go on with the next run."""
         try:
-            with kept(self._book.url):
+            with self._book.place.kept(), self._book.together():
                 yield
         except OSError as error:
             self.unkept = self.unkept or error

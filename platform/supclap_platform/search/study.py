@@ -8,52 +8,33 @@ go on from their checkpoints, and the study ends as it would have ended.
 from __future__ import annotations
 
 import copy
-import errno
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
 import optuna
-from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
 from supclap.errors import InputError
 from supclap.events import first_name
 from supclap.overrides import flat
-from supclap.secrets import masked, without_password
-from supclap.wording import one_line
 from supclap_platform.experiment.search_space import Params
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import profile_key
-from supclap_platform.mirror.store import sqlite_uri
 from supclap_platform.search.pruning import build_pruner
 from supclap_platform.search.sampling import build_sampler
+from supclap_platform.search.study_place import StudyPlace
 from supclap_platform.search.trials import Trials
 
-FILE = "study.db"
-PLACE = "study.txt"  # where the study is, for people
 DECLARED, STARTED, WALL, WORKERS = "declared", "started", "seconds", "worker_seconds"
 WARM, ERROR, CELLS, STOP = "warm start", "error", "cells", "stop"  # attributes of trials
 OVER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-
-
-def study_url(ledger: Ledger, experiment: str, url: str | None) -> str:
-    """Where a study is stored. Raises InputError where it must be said and is not."""
-    if url is not None:
-        return url
-    local = ledger.experiment_folder(experiment).local
-    if local is None:
-        raise InputError(
-            f"storage {ledger.storage.uri}: a study's database cannot lie there; give "
-            "--study-storage URL, such as postgresql://USER@HOST/NAME"
-        )
-    return sqlite_uri(local / FILE)
 
 
 class Book:
@@ -67,8 +48,8 @@ class Book:
         """
         self.trials = trials
         self.search = trials.search
-        self.url = study_url(ledger, trials.experiment.name, url)
-        self.storage = open_storage(self.url, ledger, trials.experiment.name)
+        self.place = StudyPlace.of(ledger, trials.experiment.name, url)
+        self.journal, self.storage = self.place.open()
         key = profile_key(trials.experiment)
         self.name = self.search.name if key == "laptop" else f"{self.search.name}, {key}"
         self._check_declared()
@@ -258,6 +239,10 @@ class Book:
             return f"money ({prices.text(budget.money)})"
         return None
 
+    def together(self) -> AbstractContextManager[None]:
+        """What the study takes in here is stored at its end, in one step where that saves time."""
+        return nullcontext() if self.journal is None else self.journal.together()
+
     def _all(self) -> list[optuna.trial.FrozenTrial]:
         found: list[optuna.trial.FrozenTrial] = self.study.get_trials(deepcopy=False)
         return found
@@ -300,30 +285,6 @@ class Book:
             f"{_difference(before, now)}; give this one a name of its own (search: "
             f"{{study: {_new_name(self.search.name, known)}}}), or put the file back"
         )
-
-
-@contextmanager
-def kept(url: str) -> Iterator[None]:
-    """Raises OSError where the study's database cannot be read or written: it is full, or away."""
-    try:
-        yield
-    except StorageInternalError as error:
-        reason = one_line(str(error.__cause__ or error).strip().partition("\n")[0])
-        number = errno.ENOSPC if "is full" in reason else errno.EIO
-        raise OSError(number, masked(reason, url), without_password(url)) from error
-
-
-def open_storage(url: str, ledger: Ledger, experiment: str) -> Any:
-    """Optuna's storage at a URL. Raises InputError where it cannot be used."""
-    ledger.experiment_folder(experiment).write(PLACE, f"{without_password(url)}\n".encode())
-    options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-    try:
-        return optuna.storages.RDBStorage(url, engine_kwargs=options)
-    except Exception as error:  # of the database's driver, whichever it is
-        reason = one_line(str(error).strip().partition("\n")[0]) or repr(error)
-        raise InputError(
-            f"--study-storage {without_password(url)}: cannot be used: {masked(reason, url)}"
-        ) from None
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -98,7 +98,7 @@ def read_findings(experiment: Experiment, ledger: Ledger, so_far: bool = False) 
     """
     name = _file(experiment, SO_FAR if so_far else "")
     folder = ledger.experiment_folder(experiment.name)
-    where = f"{folder.uri}/{name}"
+    where = folder.uri_of(name)
     try:
         findings = as_kind(read_values(folder, name), Findings, where)
     except FileNotFoundError:
