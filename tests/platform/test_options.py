@@ -17,12 +17,22 @@ def options(name: str) -> dict[str, click.Parameter]:
 ON_RESULTS = {name for title in ("Experiments", "Results", "Cluster") for name in GROUPS[title]}
 
 
-@pytest.mark.parametrize("name", sorted(ON_RESULTS - {"submit"}))
+ON_A_JOB_SERVER = {"submit", "jobs", "logs", "cancel"}  # which knows of jobs, not of results
+
+
+@pytest.mark.parametrize("name", sorted(ON_RESULTS - ON_A_JOB_SERVER))
 def test_every_command_on_results_finds_them_alike(name: str) -> None:
     storage = options(name)["storage"]
     assert isinstance(storage, click.Option)
     assert (storage.envvar, storage.default) == ("SUPCLAP_STORAGE", "supclap-results")
     assert "s3://" in str(storage.help)
+
+
+def test_every_command_on_a_job_server_finds_it_alike() -> None:
+    for name in ON_A_JOB_SERVER:
+        address = options(name)["address"]
+        assert address.required
+        assert address.envvar == "RAY_API_SERVER_ADDRESS"
 
 
 def test_a_jobs_storage_is_the_clusters_own_and_never_this_machines_setting() -> None:
