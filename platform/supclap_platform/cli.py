@@ -92,6 +92,11 @@ GROUPS: dict[str, dict[str, Entry]] = {
             "bring MLflow up to what the storage holds",
             "supclap sync --tracking-uri http://mlflow:5000",
         ),
+        "clean": Entry(
+            "supclap_platform.commands.clean:clean",
+            "what nothing needs any more, with sizes; removed with --yes",
+            "supclap clean --only checkpoints --only orphans",
+        ),
     },
     "Cluster": {
         "submit": Entry(

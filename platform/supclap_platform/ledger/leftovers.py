@@ -1,0 +1,190 @@
+"""What of a storage nothing needs any more, and its removal.
+
+    checkpoints   of finished cells, and what killed writers have left beside them
+    orphans       cells that no experiment of the storage has asked for
+    earlier       what cells reported under earlier versions of the code, before a rerun
+
+A cell on which a process works is left as it is. Before anything of a cell is removed, its lease is
+taken, as by whoever trains it, and what was found is looked at again: so nobody can begin to need
+it meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pyarrow.fs as pafs
+
+from supclap.errors import InputError
+from supclap.run_files import CHECKPOINTS, RESULT
+from supclap.storage import Folder
+from supclap_platform.ledger.drivers import drivers_of
+from supclap_platform.ledger.leases import acquire, alive, parse_lease
+from supclap_platform.ledger.ledger import CELLS, EARLIER, EXPERIMENTS, Ledger
+
+CHECKPOINT, ORPHAN, EARLY = "checkpoints", "orphans", "earlier"
+SCRATCH = ".part"  # how the name of an unfinished file ends
+AT_ONCE = 50  # leases held while orphans are looked at again
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What can be removed.
+
+    Attributes:
+        kind: `CHECKPOINT`, `ORPHAN` or `EARLY`.
+        place: its folder or file, below the storage.
+        signature: the cell's.
+        size: bytes.
+    """
+
+    kind: str
+    place: str
+    signature: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is not touched, and why, in words; for people."""
+
+    kind: str
+    why: str
+
+
+@dataclass(frozen=True)
+class _File:
+    path: str  # below the storage
+    size: int
+    info: pafs.FileInfo
+
+
+def leftovers(ledger: Ledger) -> tuple[list[Leftover], list[Kept]]:
+    """What of a storage nothing needs, and what is passed over. Three listings; nothing changes."""
+    cells: dict[str, list[_File]] = defaultdict(list)
+    for file in _files(ledger.storage, CELLS):  # before what is asked for: a run notes that first
+        cells[file.path.split("/")[1]].append(file)
+    earlier = list(_files(ledger.storage, EARLIER))
+    at_work = {signature for signature, files in cells.items() if _at_work(files)}
+    free = {s: files for s, files in cells.items() if s not in at_work}
+    found = list(_checkpoints(free))
+    kept = []
+    if at_work:
+        kept.append(Kept("cells", f"{len(at_work)} on which a process works"))
+    try:
+        asked = _asked(ledger)
+    except InputError as error:
+        kept.append(Kept(ORPHAN, str(error)))
+    else:
+        orphans = {s: files for s, files in free.items() if s not in asked}
+        found = [one for one in found if one.signature not in orphans]
+        found += (Leftover(ORPHAN, f"{CELLS}/{s}", s, _size(files)) for s, files in orphans.items())
+    driven = _driven(ledger)
+    if earlier and driven:
+        kept.append(Kept(EARLY, f"{', '.join(driven)}: being run, which may add to them"))
+    else:
+        found += _earlier(earlier)
+    return sorted(found, key=lambda one: (one.kind, one.place)), kept
+
+
+def remove(ledger: Ledger, found: Iterable[Leftover], done: Callable[[Leftover], None]) -> None:
+    """Removes leftovers, each after a second look; ``done`` is called for those that are gone.
+
+    Raises OSError where the storage refuses it; what was removed before is gone.
+    """
+    kinds: dict[str, list[Leftover]] = defaultdict(list)
+    for one in found:
+        kinds[one.kind].append(one)
+    by_cell: dict[str, list[Leftover]] = defaultdict(list)
+    for one in kinds[CHECKPOINT]:
+        by_cell[one.signature].append(one)
+    for signature, places in by_cell.items():
+        with ExitStack() as held:
+            if _taken(ledger, signature, held) and ledger.folder(signature).exists(RESULT):
+                for one in places:
+                    ledger.storage.delete(one.place)
+                    done(one)
+    orphans = kinds[ORPHAN]
+    for start in range(0, len(orphans), AT_ONCE):
+        _remove_orphans(ledger, orphans[start : start + AT_ONCE], done)
+    if not _driven(ledger):
+        for one in kinds[EARLY]:
+            ledger.storage.delete(one.place)
+            done(one)
+
+
+def _remove_orphans(
+    ledger: Ledger, orphans: Sequence[Leftover], done: Callable[[Leftover], None]
+) -> None:
+    with ExitStack() as held:
+        mine = [one for one in orphans if _taken(ledger, one.signature, held)]
+        asked = _asked(ledger)  # a run that asks from now on waits for the leases
+        for one in mine:
+            if one.signature not in asked:
+                ledger.discard(one.signature)
+                done(one)
+
+
+def _taken(ledger: Ledger, signature: str, held: ExitStack) -> bool:
+    lease = acquire(ledger.folder(signature))
+    if lease is None:
+        return False
+    held.enter_context(lease)
+    return True
+
+
+def _files(storage: Folder, below: str) -> Iterator[_File]:
+    base = storage.below(below).base
+    selector = pafs.FileSelector(base, allow_not_found=True, recursive=True)
+    start = len(storage.base.strip("/"))
+    for info in storage.filesystem.get_file_info(selector):
+        if info.type == pafs.FileType.File:
+            path = info.path.strip("/")[start:].lstrip("/")
+            yield _File(path, info.size or 0, info)
+
+
+def _at_work(files: Sequence[_File]) -> bool:
+    leases = ((parse_lease(file.info.base_name), file.info.mtime) for file in files)
+    return any(lease is not None and alive(lease, beat) for lease, beat in leases)
+
+
+def _checkpoints(cells: dict[str, list[_File]]) -> Iterator[Leftover]:
+    for signature, files in cells.items():
+        place = f"{CELLS}/{signature}"
+        if not any(file.path == f"{place}/{RESULT}" for file in files):
+            continue
+        inside = [file for file in files if file.path.startswith(f"{place}/{CHECKPOINTS}/")]
+        if inside:
+            yield Leftover(CHECKPOINT, f"{place}/{CHECKPOINTS}", signature, _size(inside))
+        for file in files:
+            if file.path.endswith(SCRATCH) and file not in inside:
+                yield Leftover(CHECKPOINT, file.path, signature, file.size)
+
+
+def _earlier(files: Sequence[_File]) -> Iterator[Leftover]:
+    folders: dict[str, list[_File]] = defaultdict(list)
+    for file in files:
+        folders["/".join(file.path.split("/")[:3])].append(file)
+    for place, inside in folders.items():
+        yield Leftover(EARLY, place, place.split("/")[1], _size(inside))
+
+
+def _asked(ledger: Ledger) -> set[str]:
+    """The cells that any experiment has ever asked for. Raises Damaged where that is not known."""
+    before = len(ledger.damage)
+    asked = {s for signatures in ledger.shapes().values() for s in signatures}
+    if len(ledger.damage) > before:
+        raise list(ledger.damage.values())[before]
+    return asked
+
+
+def _driven(ledger: Ledger) -> list[str]:
+    names = ledger.storage.names(EXPERIMENTS)
+    return [name for name in names if drivers_of(ledger, name)]
+
+
+def _size(files: Iterable[_File]) -> int:
+    return sum(file.size for file in files)

@@ -1,0 +1,261 @@
+"""`supclap clean` on real trees: what it removes, what it leaves, and what may happen meanwhile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from supclap_platform.cli import main
+from supclap_platform.experiment.cells import Cell
+from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.ledger import leftovers as module
+from supclap_platform.ledger.drivers import announce
+from supclap_platform.ledger.leases import acquire
+from supclap_platform.ledger.ledger import Ledger, open_ledger
+from supclap_platform.ledger.leftovers import leftovers, remove
+from supclap_platform.ledger.plan import make_plan, remember
+from supclap_platform.running import caches
+from supclap_platform.testing import finish, interrupt
+
+from supclap.storage import Folder
+
+FILE = """
+experiment: e
+base: {epochs: 2}
+init: {base: {epochs: 1}}
+variants: {A: {}, B: {loss.name: siglip}}
+seeds: 2
+table: {columns: [t2a.R@1]}
+"""
+OTHER = FILE.replace("experiment: e", "experiment: gone").replace("siglip", "siglip, epochs: 3")
+MODEL = b"m" * 1000
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """e: its stage and A 0 finished, A 1 interrupted; gone: a finished cell, an interrupted one."""
+    monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(caches, "users", list)
+    return filled(open_ledger(tmp_path / "s", writing=True), tmp_path)
+
+
+def cells(folder: Path, text: str) -> list[Cell]:
+    path = folder / "e.yaml"
+    path.write_text(text, encoding="utf-8")
+    return list(make_plan(load_experiment(path), Ledger(Folder.at(folder / "empty"))).cells)
+
+
+def filled(ledger: Ledger, folder: Path) -> Ledger:
+    for text in (FILE, OTHER):
+        found = cells(folder, text)
+        remember(make_plan(load_experiment(folder / "e.yaml"), ledger), ledger)
+        stage = next(cell for cell in found if cell.variant == "init")
+        first, second = [cell for cell in found if cell.variant == "B"]
+        for done in (stage, first):
+            finish(ledger, done, {"test.t2a.R@1": 40.0})
+            ledger.folder(done.signature).write("model/weights.bin", MODEL)
+        interrupt(ledger, second)
+    return ledger
+
+
+def of(folder: Path, text: str, variant: str, seed: int) -> str:
+    (found,) = [c.signature for c in cells(folder, text) if (c.variant, c.seed) == (variant, seed)]
+    return found
+
+
+def clean(folder: Path, *words: str) -> str:
+    done = CliRunner().invoke(main, ["clean", "--storage", str(folder / "s"), *words])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def weight(folder: Path) -> int:
+    return sum(map(len, tree(folder).values()))
+
+
+def test_it_shows_first_and_removes_what_nothing_needs(ledger: Ledger, tmp_path: Path) -> None:
+    storage = tmp_path / "s"
+    needed = tree(storage)
+    done = of(tmp_path, FILE, "B", 0)
+    ledger.folder(done).write("checkpoints/0010.pt", b"c" * 5000)  # of a driver that was killed
+    ledger.folder(done).write("ranks.npz.77.part", b"r" * 300)
+    ledger.storage.write(f"earlier/{done}/aaaa/result.json", b"{}" * 50)
+    ledger.storage.delete("experiments/gone")
+    gone = {of(tmp_path, OTHER, "B", seed) for seed in (0, 1)}
+    needed = {
+        name: content
+        for name, content in needed.items()
+        if name.split("/")[1] not in gone and not name.startswith("experiments/gone/")
+    }
+    before = tree(storage)
+    output = clean(tmp_path)
+    assert tree(storage) == before  # nothing was touched
+    orphans = sum(weight(storage / "cells" / one) for one in gone)
+    lines = {line.split()[0]: line for line in output.splitlines()}
+    assert "2 places     5.3 kB" in lines["checkpoints"]
+    assert "2 cells" in lines["orphans"]
+    assert f"{orphans / 1000:.1f} kB" in lines["orphans"]
+    assert "1 result      100 B" in lines["earlier"]
+    assert "0 folders" in lines["caches"]
+    assert lines["in"].endswith("nothing was removed: --yes removes what is listed")
+    each = clean(tmp_path, "--only", "orphans", "--each")
+    assert {line.split("/")[-1] for line in each.splitlines() if "/cells/" in line} == gone
+    output = clean(tmp_path, "--only", "checkpoints", "--yes")
+    assert "removed 2 places, 5.3 kB" in output
+    output = clean(tmp_path, "--yes")
+    assert "removed 3 places" in output
+    assert tree(storage) == needed  # the stage, the finished cell, the one that can go on, lists
+    assert "nothing to remove" in clean(tmp_path)
+
+
+def test_what_a_process_works_on_is_left(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.storage.delete("experiments/gone")
+    first, second = (of(tmp_path, OTHER, "B", seed) for seed in (0, 1))
+    ledger.folder(first).write("checkpoints/0010.pt", b"c" * 5000)
+    held = acquire(ledger.folder(second))
+    assert held is not None
+    with held:
+        output = clean(tmp_path, "--yes")
+        assert "left as they are: cells: 1 on which a process works" in output
+        assert not ledger.folder(first).names()
+        assert ledger.folder(second).exists("checkpoints/latest.json")
+    assert "removed 1 place" in clean(tmp_path, "--yes")
+
+
+def test_what_is_begun_between_the_two_looks_is_left(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.storage.delete("experiments/gone")
+    done = of(tmp_path, FILE, "B", 0)
+    ledger.folder(done).write("checkpoints/0010.pt", b"c")
+    found, _ = leftovers(ledger)
+    assert {one.kind for one in found} == {"checkpoints", "orphans"}
+    # A run asks for the orphans after all, and trains the finished cell anew.
+    cells(tmp_path, OTHER)
+    remember(make_plan(load_experiment(tmp_path / "e.yaml"), ledger), ledger)
+    ledger.folder(done).delete("result.json")
+    removed: list[module.Leftover] = []
+    remove(ledger, found, removed.append)
+    assert removed == []
+    assert ledger.folder(done).exists("checkpoints/0010.pt")
+    assert all(ledger.folder(of(tmp_path, OTHER, "B", seed)).names() for seed in (0, 1))
+
+
+def test_earlier_results_are_left_while_an_experiment_is_driven(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    ledger.storage.write("earlier/x/aaaa/result.json", b"{}")
+    with announce(ledger, "e"):
+        output = clean(tmp_path, "--only", "earlier", "--yes")
+        assert "left as they are: earlier: e: being run, which may add to them" in output
+        assert (tmp_path / "s" / "earlier" / "x" / "aaaa").is_dir()
+    assert "removed 1 place" in clean(tmp_path, "--only", "earlier", "--yes")
+
+
+def test_where_what_is_asked_for_is_not_known_no_cell_is_an_orphan(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    (listed,) = (tmp_path / "s" / "experiments" / "e").glob("cells-*.json")
+    listed.write_bytes(listed.read_bytes()[:-20])
+    before = tree(tmp_path / "s" / "cells")
+    output = clean(tmp_path, "--yes")
+    assert f"left as they are: orphans: {listed}: damaged" in output
+    assert tree(tmp_path / "s" / "cells") == before
+
+
+def test_of_the_cache_only_what_is_ours_and_only_while_nobody_uses_it(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    ours = ["soundscenes-47af376c083b6041", "code-182d1d8d6d61c0c3", "mlflow-3.17.2"]
+    ours += ["frozen/0e8a32415c8516d02e35bdac", "sources/719b3494ba7423d1b5de7fdb"]
+    ours += [".soundscenes-47af376c083b6041.building-0a1b2c3d", f"stage-{'a' * 16}"]
+    theirs = ["soundscenes", "my-data", "frozen/thesis", "code-182d1d8d6d61c0c3.txt/.git"]
+    for name in (*ours, *theirs):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "x").write_bytes(b"x" * 10)
+    (cache / ".code-182d1d8d6d61c0c3.lock").touch()
+    (cache / "code-link").symlink_to(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(caches, "users", lambda: ["process 7 (supclap run)"])
+        output = clean(tmp_path, "--only", "caches", "--yes")
+        assert "left as they are: caches: used by process 7 (supclap run)" in output
+    output = clean(tmp_path, "--only", "caches")
+    assert "7 folders       70 B" in output
+    assert "removed 7 places, 70 B" in clean(tmp_path, "--only", "caches", "--yes")
+    left = {path.parent.relative_to(cache).as_posix() for path in cache.rglob("x")}
+    assert left == set(theirs)
+
+
+@pytest.mark.heavy
+def test_who_uses_a_cache_is_found_by_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path))
+    program = [sys.executable, "-c", "print('supclap', flush=True); input()"]
+
+    def using(cache: Path) -> bool:
+        process = subprocess.Popen(
+            program,
+            env={**os.environ, "SUPCLAP_CACHE": str(cache)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            return any(f"process {process.pid} " in one for one in caches.users())
+        finally:
+            process.kill()
+            process.communicate()
+
+    assert using(tmp_path)
+    assert not using(tmp_path / "another")
+
+
+@pytest.mark.heavy
+def test_a_storage_on_s3_is_cleaned_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server_module = pytest.importorskip("moto.server", reason="needs moto[server]")
+    boto3 = pytest.importorskip("boto3")
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        client = boto3.client("s3", endpoint_url=url, region_name="us-east-1")
+        client.create_bucket(Bucket="bucket")
+        place = f"s3://bucket/r?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
+        ledger = filled(open_ledger(place, writing=True), tmp_path)
+        done = of(tmp_path, FILE, "B", 0)
+        ledger.folder(done).write("checkpoints/0010.pt", b"c" * 5000)
+        ledger.storage.delete("experiments/gone")
+        found, kept = leftovers(ledger)
+        assert kept == []
+        orphans = {of(tmp_path, OTHER, "B", seed) for seed in (0, 1)}
+        assert {one.signature for one in found if one.kind == "orphans"} == orphans
+        assert [one.size for one in found if one.kind == "checkpoints"] == [5000]
+        gone: list[module.Leftover] = []
+        remove(ledger, found, gone.append)
+        assert len(gone) == 3
+        listed = client.list_objects_v2(Bucket="bucket")["Contents"]
+        signatures = {one["Key"].split("/")[2] for one in listed if "/cells/" in one["Key"]} - {""}
+        assert signatures == {of(tmp_path, FILE, "B", seed) for seed in (0, 1)} | {
+            of(tmp_path, FILE, "init", 0)
+        }
+        assert not [one for one in listed if "checkpoints/0010" in one["Key"]]
+    finally:
+        server.stop()
