@@ -119,6 +119,11 @@ GROUPS: dict[str, dict[str, Entry]] = {
             "end a job; what is finished is kept",
             "supclap cancel quickstart-3f2a91 --address http://head:8265",
         ),
+        "work": Entry(
+            "supclap_platform.commands.work:work",
+            "train cells of FILE beside any number of others, without Ray",
+            f"supclap work {FILE}",
+        ),
         "doctor": Entry(
             "supclap_platform.commands.doctor:doctor",
             "whether this machine can do what is asked of it",

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from supclap.errors import INTERRUPTED, STALE, InputError
+from supclap.errors import INTERRUPTED
 from supclap.progress import activity
 from supclap.waiting import clear
-from supclap.wording import counted
+from supclap_platform.commands.beginning import refuse_mixture, say_stale, show_head, to_come
 from supclap_platform.commands.only import Only
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.commands.rounds import first_round, next_round
 from supclap_platform.commands.run_options import STUDIES, TRACKING, run_options
 from supclap_platform.commands.stale import RerunCommand, with_reruns
-from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.folders import check_folders
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.journal import Account
@@ -28,7 +27,6 @@ from supclap_platform.ledger.kept_code import keep_code
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan, remember
 from supclap_platform.ledger.snapshot import Snapshot
-from supclap_platform.ledger.staleness import mixture, stale_lines
 from supclap_platform.mirror.store import Store, choose_store, preload
 from supclap_platform.mirror.tracking import LAST_LOOK, Tracker, tracked
 from supclap_platform.results.account import account_now, account_of
@@ -95,10 +93,10 @@ def run(
     work = only.of(plan, anew)  # the plan stays whole: what is asked, shown and compared is
     if work.to_run:
         check_folders(experiment)
-    to_come, again = _to_come(plan, anew, ledger, rerun_stale, only)
-    _check_machine(only.of(to_come, again), address, cpus)
-    _refuse_mixture(to_come, only.of(to_come, again), ledger, mixed)
-    _head(plan, work, only, ledger, console)
+    coming, again = to_come(plan, anew, ledger, rerun_stale, only)
+    _check_machine(only.of(coming, again), address, cpus)
+    refuse_mixture(coming, only.of(coming, again), ledger, mixed)
+    show_head(plan, work, only, ledger, console)
     code = 0
     with ExitStack() as stack:
         ray = stack.enter_context(ExitStack())
@@ -135,7 +133,7 @@ def run(
         else:
             code = _end(plan, work, ledger, tracker, console, mixed, store, code)
     if not code and plan.stale and not mixed:
-        code = _only_old(plan, console)
+        code = say_stale(plan, console)
     raise SystemExit(code)
 
 
@@ -189,65 +187,6 @@ def _sayer(console: Console) -> Callable[[str], None]:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
 
     return say
-
-
-def _to_come(
-    plan: Plan, anew: list[str], ledger: Ledger, rerun_stale: tuple[str, ...], only: Only
-) -> tuple[Plan, list[str]]:
-    """The plan of all cells that can come to be needed, if no claim is decided before, and those of
-    them that are made anew."""
-    if not plan.experiment.sequential:
-        return plan, anew
-    from supclap_platform.results.looks import at_worst
-
-    return with_reruns(make_plan(at_worst(plan.experiment), ledger), rerun_stale, only=only)
-
-
-def _refuse_mixture(plan: Plan, work: Plan, ledger: Ledger, mixed: bool) -> None:
-    """Before anything starts: after hours of training a table must not be refused."""
-    if mixed or not plan.stale:
-        return
-    to_run = {cell.signature for cell in work.to_run}
-    for part in plan.experiment.parts or (plan.experiment,):
-        cells = cells_of(part)
-        new = [cell for cell in cells if cell.signature in to_run]
-        found = mixture(cells, plan.results, ledger, to_run=new)
-        if found is not None:
-            raise InputError(
-                f"{part.path}: its table would mix {found}; train the older cells anew with "
-                "--rerun-stale, or allow the mixture with --mixed"
-            )
-
-
-def _head(plan: Plan, work: Plan, only: Only, ledger: Ledger, console: Console) -> None:
-    experiment = plan.experiment
-    old = plan.count(Status.STALE)
-    left_out = only.left_out(plan, work)
-    console.print(
-        f"{experiment.name}, profile {experiment.profile}: "
-        f"{counted(len(plan.statuses), 'cell')}, "
-        f"{plan.count(Status.DONE)} done, {f'{old} stale, ' if old else ''}{len(work.to_run)} to "
-        f"run{f' ({left_out})' if left_out else ''}; results in {ledger.storage.uri}",
-        soft_wrap=True,
-        markup=False,
-    )
-    if experiment.without:
-        console.print(experiment.without, soft_wrap=True, markup=False)
-    for line in stale_lines(plan.stale):
-        console.print(line, style="yellow", soft_wrap=True, markup=False)
-
-
-def _only_old(plan: Plan, console: Console) -> int:
-    """Says that numbers are shown that today's code has not made; the exit code."""
-    old, all_ = plan.count(Status.STALE), len(plan.statuses)
-    console.print(
-        f"stale: {old} of the {all_} results above are of earlier code and were not trained anew; "
-        f"--rerun-stale does it, --mixed says that they are meant (exit code {STALE})",
-        style="bold yellow",
-        soft_wrap=True,
-        markup=False,
-    )
-    return STALE
 
 
 def _conclude(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from rich.console import Console
 
@@ -10,31 +10,39 @@ from supclap.errors import INTERRUPTED
 from supclap.wording import counted
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.drivers import announce, drivers_of
+from supclap_platform.ledger.leases import LeaseName
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan
 from supclap_platform.mirror.tracking import Tracker
 from supclap_platform.running.cluster import RayLost
-from supclap_platform.running.grid import Grid, Phase
+from supclap_platform.running.grid import Executor, Grid, Phase
 from supclap_platform.running.monitor import Monitor
 from supclap_platform.running.view import View
 
-if TYPE_CHECKING:  # Ray: seconds, and a run with nothing to do needs none
-    from supclap_platform.running.executor import RayExecutor
-
-
 LOST = 1  # exit code of a run whose own Ray has died
+SHOWN = 3  # other processes that are named; more are counted
+
+
+class Runner(Executor, Protocol):
+    """An executor that a loop can be driven with."""
+
+    def places(self, cell: Cell) -> int:
+        """How many cells like this one are worked on at once."""
+
+    def want(self, cells: list[Cell]) -> None:
+        """Says which cells wait or run, for a cluster that can grow."""
 
 
 def drive(
     plan: Plan,
     ledger: Ledger,
-    executor: RayExecutor,
-    tracker: Tracker,
+    executor: Runner,
+    tracker: Tracker | None,
     console: Console,
     claims: str = "",
 ) -> int:
     """Runs what a plan has left under the live view; the exit code. ``claims``: how far they are,
-    where seeds are added until they are decided.
+    where seeds are added until they are decided. ``tracker``: None where MLflow is left to another.
 
     Ctrl-C, SIGTERM, SIGHUP and a request to stop end it with INTERRUPTED, an own Ray that has died
     with LOST: running cells keep their last checkpoint, and the same plan goes on from there.
@@ -45,8 +53,8 @@ def drive(
     at_once = executor.places(plan.to_run[0]) if plan.to_run else 1
     monitor = Monitor(plan, grid, ledger, at_once, claims)
     with announce(ledger, name) as driver, View(console) as view:
-        for other in others:
-            view.say(f"process {other.pid} on {other.host} runs it too: sharing the cells")
+        for text in _sharing(others):
+            view.say(text)
         try:
             for news in grid.run():
                 executor.want(_open(grid))
@@ -55,7 +63,8 @@ def drive(
                         monitor.over(standing)
                 if view.due():
                     view.show(monitor.progress())
-                tracker.catch_up()
+                if tracker is not None:
+                    tracker.catch_up()
                 if driver.lost:
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
@@ -69,6 +78,14 @@ def drive(
         finally:
             executor.want([])
     return _failures(grid, console)
+
+
+def _sharing(others: list[LeaseName]) -> list[str]:
+    """Who else runs it, in lines."""
+    if len(others) > SHOWN:
+        hosts = counted(len({other.host for other in others}), "host")
+        return [f"{len(others)} processes on {hosts} run it too: sharing the cells"]
+    return [f"process {o.pid} on {o.host} runs it too: sharing the cells" for o in others]
 
 
 def say_unwritten(place: str, error: OSError, rest: str, console: Console) -> None:

@@ -1,0 +1,294 @@
+"""`supclap work`: processes that share an experiment's cells by their leases, without Ray."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from click.testing import CliRunner, Result
+from own_loop import write_loop
+from supclap_platform.cli import main
+from supclap_platform.commands import work as command
+from supclap_platform.experiment.cells import Cell, cells_of
+from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.ledger.ledger import Ledger, open_ledger
+from supclap_platform.ledger.plan import make_plan, remember
+from supclap_platform.ledger.records import State
+from supclap_platform.running.attempt import Ending, Task, run_cell, task_of
+from supclap_platform.running.without_ray import WithoutRay
+from supclap_platform.testing import fail, finish
+from tiny_grid import attempts, claimed, environment, start, supclap, write_experiment
+from waiting import until
+
+from supclap.errors import INTERRUPTED
+
+STAGE = "init: {base: {epochs: 1}}\n"
+FILE = """
+experiment: shared
+base: {epochs: 1}
+variants: {A: {}, B: {loss.name: siglip}}
+seeds: 2
+table: {columns: [t2a.R@1]}
+"""
+# The command, and then what it has imported: neither what trains on Ray nor what shows it.
+WATCHED = """
+import sys
+from supclap_platform.cli import main
+try:
+    main()
+finally:
+    found = [name for name in ("ray", "mlflow", "optuna") if name in sys.modules]
+    print("imported:", *found)
+"""
+
+
+def metrics(ledger: Ledger, cell: Cell) -> dict[str, float]:
+    result = ledger.result(cell.signature)
+    assert result is not None
+    return dict(result.metrics)
+
+
+def ended(pid: int) -> bool:
+    """Whether a process has; one that nobody has asked how is still listed."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.mark.heavy
+def test_two_at_once_share_the_cells_and_give_the_numbers_of_any_other_run(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path, epochs=1, seeds=2, more=STAGE)
+    storage = tmp_path / "storage"
+    words = [sys.executable, "-c", WATCHED, "work", str(path), "--storage", str(storage)]
+    both = [
+        subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert all(output.splitlines()[-1] == "imported:" for output in outputs), outputs
+    cells = cells_of(load_experiment(path))
+    assert attempts(storage) == dict.fromkeys((cell.signature for cell in cells), 1)
+    assert claimed(storage) == []
+    ledger, alone = open_ledger(storage), open_ledger(tmp_path / "alone")
+    remember(make_plan(load_experiment(path), alone), alone)
+    for cell in sorted(cells, key=lambda cell: cell.start is not None)[:2]:  # a stage and a cell
+        assert run_cell(task_of(cell, alone, "tiny")).kind == "done"
+        assert metrics(ledger, cell) == metrics(alone, cell)
+    code, output = supclap("work", path, "--storage", storage)
+    assert code == 0
+    assert "5 cells, 5 done, 0 to run" in output
+    assert f"nothing is left to take; `supclap run {path}` prints the table" in output
+
+
+@pytest.mark.heavy
+def test_a_killed_process_is_replaced_and_a_killed_command_taken_over(
+    tmp_path: Path,
+) -> None:
+    path = write_experiment(tmp_path, epochs=4000, seeds=1)
+    storage = tmp_path / "storage"
+    ledger = open_ledger(storage)
+
+    def held() -> dict[str, int]:
+        return {s: name.pid for s, name in ledger.overview().leases.items()}
+
+    def resumable() -> bool:
+        return any((storage / "cells" / s / "checkpoints").is_dir() for s in held())
+
+    first = start("work", path, "--storage", storage)
+    until(resumable, first)
+    (pid,) = held().values()
+    assert pid != first.pid
+    psutil.Process(pid).kill()  # the cell's process: another is begun, for the next cell first
+    until(lambda: {*held().values()} - {pid}, first)
+    (pid,) = held().values()
+    first.kill()  # the command: its cell's process ends by itself
+    first.communicate()
+    until(lambda: ended(pid))
+    second = start("work", path, "--storage", storage)
+    until(resumable, second)
+    (pid,) = held().values()
+    second.terminate()  # as a scheduler does at the end of the time
+    output = second.communicate()[0]
+    assert second.returncode == INTERRUPTED, output
+    assert "stopping: running cells keep their last checkpoint" in output
+    assert claimed(storage) == []
+    assert ended(pid)
+    assert not list(storage.glob("cells/*/failure.json"))
+
+
+@pytest.mark.heavy
+def test_a_loop_of_ones_own_reaches_the_process(tmp_path: Path) -> None:
+    path = write_loop(tmp_path)
+    code, output = supclap("work", path, "--storage", tmp_path / "storage", "--seed", "0")
+    assert code == 0, output
+    assert "runs your code: " in output
+    states = open_ledger(tmp_path / "storage").overview().states
+    assert set(states.values()) == {State.DONE}
+
+
+def experiment(folder: Path, more: str = "", text: str = FILE) -> tuple[list[Cell], Ledger, Path]:
+    path = folder / "e.yaml"
+    path.write_text(text + more, encoding="utf-8")
+    ledger = open_ledger(folder / "storage")
+    remember(make_plan(load_experiment(path), ledger), ledger)
+    return cells_of(load_experiment(path)), ledger, path
+
+
+def tried(cell: Cell, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Ending | None:
+    """How the attempt ends that is over before a process begins; None where one would."""
+    executor = WithoutRay(ledger, "shared")
+    monkeypatch.setattr(executor, "_begin", lambda kind: setattr(executor, "_pipe", Silent()))
+    executor.submit(cell)
+    if executor._known is None:
+        return None
+    ((signature, ending),) = executor.wait(0)
+    assert signature == cell.signature
+    assert executor.room_for(cell)
+    return ending
+
+
+class Silent:
+    def send(self, task: Task) -> None:
+        assert task.resources.ray_train is False
+
+    def close(self) -> None: ...
+
+
+def test_what_others_did_since_the_plan_is_seen_before_a_cell_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, ledger, _ = experiment(tmp_path, "resources: {ray_train: true}\n")
+    done, held, given_up, failed_long_ago = cells
+    finish(ledger, done, {})
+    lease = ledger.take(held.signature)
+    assert lease is not None
+    for cell, age in ((given_up, -1), (failed_long_ago, 3600)):
+        fail(ledger, cell, "the loss is not finite")
+        when = time.time() - age
+        os.utime(tmp_path / "storage/cells" / cell.signature / "failure.json", (when, when))
+    with lease:
+        kinds = [tried(cell, ledger, monkeypatch) for cell in cells]
+    assert [one and one.kind for one in kinds] == ["done", "busy", "busy", None]
+    assert ledger.state(given_up.signature) is State.FAILED
+    assert ledger.failure(failed_long_ago.signature) is None  # tried again, as by a run
+
+
+class AtOnce:
+    """In the place of the process: each cell ends at once, as ``kinds`` says by row and seed."""
+
+    def __init__(self, ledger: Ledger, experiment: str) -> None:
+        self.ledger = ledger
+        self.cell: Cell | None = None
+
+    def room_for(self, cell: Cell) -> bool:
+        return self.cell is None
+
+    def places(self, cell: Cell) -> int:
+        return 1
+
+    def want(self, cells: list[Cell]) -> None: ...
+
+    def submit(self, cell: Cell) -> None:
+        self.cell = cell
+
+    def wait(self, seconds: float) -> list[tuple[str, Ending]]:
+        cell, self.cell = self.cell, None
+        if cell is None:
+            return []
+        RAN.append((cell.variant, cell.seed))
+        if (cell.variant, cell.seed) in FAILING:
+            return [(cell.signature, Ending("failed", "the loss is not finite"))]
+        finish(
+            self.ledger, cell, {"test.t2a.R@1": 40.0 + 5 * (cell.variant == "B") + cell.seed / 8}
+        )
+        return [(cell.signature, Ending("done"))]
+
+    def cancel(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+RAN: list[tuple[str, int]] = []
+FAILING: set[tuple[str, int]] = set()
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "WithoutRay", AtOnce)
+    RAN.clear()
+    FAILING.clear()
+
+
+def work(path: Path, *more: str) -> Result:
+    words = ["work", str(path), "--storage", str(path.parent / "storage"), *more]
+    return CliRunner().invoke(main, words)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_seeds_are_added_look_by_look(tmp_path: Path) -> None:
+    text = FILE.replace("seeds: 2", "seeds: {until: decided, looks: [3, 4, 5]}")
+    *_, path = experiment(tmp_path, "claims: [B > A on t2a.R@1, A > B on t2a.mAP10]\n", text)
+    done = work(path)
+    assert done.exit_code == 0, done.output
+    looks = [line for line in done.output.splitlines() if line.startswith("look ")]
+    assert len(looks) >= 2, done.output
+    assert looks[0] == "look 1 of 3: 0 of 2 claims decided, 6 cells to this look"
+    assert sorted(RAN)[0] == ("A", 0)
+    assert len(RAN) == len(set(RAN)) == 10
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_failed_cell_is_exit_code_1_and_no_other_is_lost(tmp_path: Path) -> None:
+    *_, path = experiment(tmp_path)
+    FAILING.add(("A", 1))
+    done = work(path)
+    assert done.exit_code == 1
+    assert "failed: A, seed 1: the loss is not finite" in done.output
+    assert sorted(RAN) == [("A", 0), ("A", 1), ("B", 0), ("B", 1)]
+    RAN.clear()
+    FAILING.clear()
+    assert work(path).exit_code == 0
+    assert RAN == [("A", 1)]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_is_stale_is_left_and_said_as_a_run_does(tmp_path: Path) -> None:
+    cells, ledger, path = experiment(tmp_path)
+    for cell in cells:
+        finish(ledger, cell, {"test.t2a.R@1": 40.0}, code="another")
+    done = work(path)
+    assert (done.exit_code, RAN) == (3, [])
+    assert "stale: 4 of the 4 results are of earlier code" in done.output
+    assert work(path, "--mixed").exit_code == 0
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            "resources: {workers: 2}\n",
+            "A, seed 0: its 2 data-parallel workers are started by",
+        ),
+        ("resources: {cpu: 4000}\n", "A, seed 0: its resources ask for 4000 CPU"),
+        (
+            "search: {space: {epochs: {integer: [1, 3]}}, objective: val.t2a.R@1, trials: 2}\n",
+            "e.yaml: its search has not ended, and Ray Tune runs its trials",
+        ),
+    ],
+)
+def test_what_cannot_run_without_ray_is_one_line(tmp_path: Path, more: str, message: str) -> None:
+    *_, path = experiment(tmp_path, more)
+    done = work(path)
+    assert (done.exit_code, RAN) == (2, [])
+    (line,) = done.output.splitlines()
+    assert message in line
