@@ -11,6 +11,7 @@ import yaml
 from supclap.errors import InputError, closest
 from supclap.regular import NotAFile, read_regular
 from supclap.scalars import AMBIGUOUS, Loader, two_readings
+from supclap.secrets import check_no_secret
 from supclap.wording import one_line
 
 Place = Callable[[yaml.Node], str]  # what an error says of where a node stands
@@ -108,6 +109,7 @@ class Document:
 
 def read_value(where: str, text: str) -> Any:
     """Reads one YAML value. Raises InputError, beginning with ``where``, for one that is none."""
+    check_no_secret(text, where)
     loader = Loader(text)
     try:
         root = loader.get_single_node()
@@ -135,7 +137,7 @@ def read_document(path: Path, empty: bool = False) -> Document:
 
     Raises:
         InputError: with the line: wrong syntax, a key twice, a number that can be read in two ways,
-            or aliases that expand to too much.
+            aliases that expand to too much, or a secret.
     """
     try:
         content = read_regular(path, MOST_BYTES)
@@ -150,6 +152,8 @@ def read_document(path: Path, empty: bool = False) -> Document:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}:{line}: is not UTF-8 text") from None
+    for number, line in enumerate(text.splitlines(), 1):
+        check_no_secret(line, f"{path}:{number}")
     try:
         return _compose(path, text, empty)
     except yaml.MarkedYAMLError as error:

@@ -1,9 +1,26 @@
-"""Passwords in URIs, kept from whatever is shown, logged or stored."""
+"""Passwords and tokens, kept from whatever is shown, logged or stored."""
 
 from __future__ import annotations
 
 import re
 from urllib.parse import unquote
+
+from supclap.errors import InputError
+
+# In any text: what stands before the @ of a URI, and the keys of a query that open something. Each
+# is bounded: a file's line may be of millions of characters.
+_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s/?#:'\"]{0,200}:[^\s/?#'\"]{1,500}@")
+_WORDS = (
+    "token|secret|password|passwd|pass|credentials?|signature|sig|"
+    "api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key"
+)
+_SECRET = rf"(?:[A-Za-z0-9_.-]{{0,40}}[_.-])?(?:{_WORDS})(?:[_.-][A-Za-z0-9_.-]{{0,40}})?"
+_QUERY = re.compile(rf"[?&;]({_SECRET})=[^\s&;'\"]+", re.IGNORECASE)
+_NAME = re.compile(_SECRET, re.IGNORECASE)
+STAYS_OUTSIDE = (
+    "what an experiment says is stored and shown with its runs; leave it to the environment of "
+    "the machines, where the libraries look for it (AWS_SECRET_ACCESS_KEY, HF_TOKEN, ...)"
+)
 
 
 def without_password(uri: str) -> str:
@@ -38,3 +55,24 @@ def _secrets(uri: str) -> set[str]:
     values = [one.partition("=")[2] for one in re.split("[&;]", query)]
     found = {secret for secret in (password, query, *values) if len(secret) > 2}
     return found | {unquote(secret) for secret in found}
+
+
+def check_no_secret(text: str, where: str) -> None:
+    """Refuses a text of a configuration that holds a secret: it would be stored with every run.
+
+    Args:
+        where: what the error begins with; the text itself is not quoted.
+
+    Raises:
+        InputError: a URI with a password, or with a token in its query.
+    """
+    if _PASSWORD.search(text):
+        raise InputError(f"{where}: a URI with a password: {STAYS_OUTSIDE}")
+    found = _QUERY.search(text) if "://" in text else None
+    if found is not None:
+        raise InputError(f"{where}: a URI with '{found[1]}=' in it: {STAYS_OUTSIDE}")
+
+
+def names_secret(variable: str) -> bool:
+    """Whether an environment variable is one for secrets, by its name."""
+    return _NAME.fullmatch(variable) is not None

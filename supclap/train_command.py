@@ -146,10 +146,12 @@ def _configuration(config: Path | None, changes: tuple[str, ...], data: str | No
     from supclap.document import read_document
     from supclap.explaining import explain
     from supclap.overrides import covers, override, parse_changes
+    from supclap.secrets import check_no_secret
 
     document = read_document(config, empty=True) if config else None
     values = document.values if document else {}
     if data is not None:
+        check_no_secret(data, "--data")
         chosen = {"name": data}
         if data != "soundscenes":
             chosen = {"name": kind_of(Path(data)), "folder": data}

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import os
+import re
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.fs as pafs
 import pytest
 from click.testing import CliRunner
 from supclap_platform.cli import main
 from supclap_platform.commands import submit as command
+from supclap_platform.commands.ui import server_arguments
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.running.attempt import task_of
+from supclap_platform.ledger.plan import make_plan, remember
+from supclap_platform.mirror.store import Store
+from supclap_platform.running.attempt import run_cell, task_of
 from supclap_platform.testing import finish
+from tiny_grid import start, write_experiment
 
 from supclap.errors import InputError
-from supclap.secrets import has_secret, masked, without_password
+from supclap.secrets import (
+    check_no_secret,
+    has_secret,
+    masked,
+    names_secret,
+    without_password,
+)
 from supclap.storage import Folder
 
 SECRETS = ("S3CRET", "T0KEN")
@@ -141,3 +157,160 @@ def test_a_jobs_command_line_has_none(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "S3CRET" not in done.output
     assert not any("S3CRET" in word for word in asked[0].options)
     assert asked[0].env == {"SUPCLAP_STORAGE": PLACE, "MLFLOW_TRACKING_URI": uri}
+
+
+PLANTED = {
+    "AWS_SECRET_ACCESS_KEY": "PLANTED-1",
+    "AWS_SESSION_TOKEN": "PLANTED-2",
+    "HF_TOKEN": "PLANTED-3",
+    "MLFLOW_TRACKING_PASSWORD": "PLANTED-4",
+    "MLFLOW_TRACKING_TOKEN": "PLANTED-5",
+    "RAY_AUTH_TOKEN": "PLANTED-6-" + 32 * "f",
+    "WANDB_API_KEY": "PLANTED-7",
+}
+
+
+def holders(folder: Path, secret: bytes) -> list[str]:
+    """The files below a folder that hold a secret, and those whose names do."""
+    found = []
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # what an own Ray has taken away meanwhile
+            if secret in os.fsencode(path) or (path.is_file() and secret in path.read_bytes()):
+                found.append(str(path))
+    return found
+
+
+@pytest.mark.heavy
+def test_secrets_of_the_environment_are_in_nothing_that_a_run_leaves_or_shows(
+    tmp_path: Path,
+) -> None:
+    """A run with a cell that fails; then whatever shows it. Searched are every file of storage,
+    MLflow and of Ray itself while it runs, the titles of all processes, and all that is printed."""
+    path = write_experiment(tmp_path, epochs=1, seeds=1, max_failures=0)
+    row = "variants:\n  hopeless: {optimizer.lr: 1.0e+30, optimizer.clip_norm: null}\n"
+    path.write_text(path.read_text().replace("variants:\n", row))
+    storage = tmp_path / "storage"
+    titles: set[str] = set()
+    logs: list[str] = []
+    searched = 0  # folders of Ray, once a cell has ended
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in PLANTED.items():
+            patch.setenv(name, value)
+        rows = ("--only", "hopeless", "--only", "InfoNCE")
+        running = start("run", path, "--storage", storage, "--cpus", "2", *rows)
+        output: list[str] = []
+        reading = threading.Thread(target=lambda: output.extend(running.stdout or ()))
+        reading.start()
+        while running.poll() is None:
+            for process in [psutil.Process(running.pid), *children(running.pid)]:
+                with suppress(psutil.Error):
+                    titles.add(" ".join(process.cmdline()))
+            sessions = {Path(s) for t in titles for s in re.findall(r"session_dir=(\S+)", t)}
+            logs = [one for s in sessions for one in holders(s, b"PLANTED")] or logs
+            time.sleep(0.2)
+        reading.join()
+        assert running.returncode == 1, "".join(output)
+        assert "failed: hopeless, seed 0: " in "".join(output)
+        assert any("raylet" in title for title in titles)
+        for command_line in (
+            ["status", path], ["table", path], ["plan", path], ["sync", path],
+            ["report", path], ["export", path, "--to", tmp_path / "exported"],
+        ):  # fmt: skip
+            words = [str(word) for word in command_line]
+            shown = CliRunner().invoke(main, [*words, "--storage", str(storage)])
+            output.append(shown.output)
+    assert "PLANTED" not in "".join(output)
+    assert not any("PLANTED" in title for title in titles)
+    assert (searched, logs) == (1, [])
+    assert holders(tmp_path, b"PLANTED") == []
+    assert (storage / "mlflow.db").exists()
+
+
+def children(pid: int) -> list[psutil.Process]:
+    with suppress(psutil.Error):
+        return psutil.Process(pid).children(recursive=True)
+    return []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("about: see https://me:S3CRET@host/x", "a URI with a password"),
+        ("# from s3://KEY:S3CRET@bucket/x", "a URI with a password"),
+        ("base: {data.folder: 's3://b/x?session_token=S3CRET'}", "a URI with 'session_token=' in"),
+        ("base: {data.folder: 'https://h/x?a=b&X-Amz-Signature=S3CRET'}", "'X-Amz-Signature='"),
+        ("base: {data: {name: collection, folder: '${HF_TOKEN}'}}", "HF_TOKEN is a secret by its"),
+        ("base: {data: {name: collection, folder: '${PLACE}'}}", "PLACE: a URI with a password"),
+    ],
+)
+def test_an_experiment_that_holds_a_secret_is_refused_at_its_line(
+    tmp_path: Path, line: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a file says is stored and shown with its runs: in configuration, MLflow and report."""
+    monkeypatch.setenv("HF_TOKEN", "S3CRET")
+    monkeypatch.setenv("PLACE", "postgresql://me:S3CRET@host/x")
+    path = tmp_path / "e.yaml"
+    path.write_text(f"experiment: e\nvariants: {{A: {{}}}}\nseeds: 1\n{line}\n")
+    done = CliRunner().invoke(main, ["plan", str(path), "--storage", str(tmp_path / "storage")])
+    assert done.exit_code == 2
+    assert f"{path}:4: " in done.output
+    assert message in done.output
+    assert "S3CRET" not in done.output
+    for words in (["plan", str(path)], ["train"]):
+        path.write_text("experiment: e\nvariants: {A: {}}\nseeds: 1\n")
+        value = "data.folder=s3://KEY:S3CRET@bucket/x"
+        done = CliRunner().invoke(main, [*words, "--set", value])
+        assert done.exit_code == 2
+        assert "--set data.folder: a URI with a password" in done.output
+        assert "S3CRET" not in done.output
+
+
+def test_a_line_of_millions_of_characters_is_searched_in_no_time() -> None:
+    for text in ("a" * 10**6 + "://", "://" + "?token" * 10**5, "a_" * 10**6, "s3://x" * 10**5):
+        began = time.process_time()
+        check_no_secret(text, "here")
+        assert time.process_time() - began < 2
+
+
+def test_addresses_without_secrets_are_left_alone() -> None:
+    for text in (
+        "s3://bucket/x?endpoint_override=http://127.0.0.1:9000&scheme=http&region=x",
+        "http://host:5000/x",
+        "me@host: https://host/x?tokens=3",
+        "${TOKENIZERS_PARALLELISM}",
+    ):
+        check_no_secret(text, "here")
+    assert names_secret("MLFLOW_TRACKING_PASSWORD")
+    assert not names_secret("TOKENIZERS_PARALLELISM")
+
+
+def test_a_server_of_a_store_with_a_password_has_none_among_its_arguments() -> None:
+    store = Store("postgresql://me:S3CRET@host/db")
+    assert not any("S3CRET" in word for word in server_arguments(store, 5000))
+    plain = Store("sqlite:////tmp/x.db")
+    assert plain.uri in server_arguments(plain, 5000)
+
+
+def test_what_a_library_quotes_of_the_storage_is_masked_in_log_and_failure(
+    tmp_path: Path,
+    storage: Folder,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "e.yaml"
+    path.write_text(FILE)
+    ledger = Ledger(storage)
+    experiment = load_experiment(path)
+    remember(make_plan(experiment, ledger), ledger)
+    task = task_of(cells_of(experiment)[0], ledger, "shown")
+
+    def fit(*given: Any) -> None:
+        raise OSError(f"cannot reach {PLACE}")
+
+    monkeypatch.setattr(type(task.method), "fit", fit)
+    ending = run_cell(task)
+    assert ending.kind == "crashed"
+    assert "cannot reach s3://KEY:***@bucket" in ending.error
+    log = capsys.readouterr().err  # the log, but that pytest holds the stream
+    assert "cannot reach" in log
+    assert not any(secret in text for secret in SECRETS for text in (log, str(ending)))

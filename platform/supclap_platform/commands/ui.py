@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import click
 
 from supclap.errors import InputError
+from supclap.secrets import has_secret
 from supclap.wording import counted
 from supclap_platform.commands.options import command_ledger, histories_of, storage_option
 from supclap_platform.mirror.pages import pages
@@ -79,6 +80,7 @@ def ui(
         first = next(iter(found.values()), "")
         Thread(target=_open, args=(address, first), name="browser", daemon=True).start()
     os.environ.update({k: v for k, v in _ENVIRONMENT.items() if k not in os.environ})
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = store.uri
     code = _serve([sys.executable, "-m", "mlflow", *server_arguments(store, port)])
     if code:
         raise SystemExit(code)
@@ -116,9 +118,15 @@ def _serve(command: list[str]) -> int:
 
 
 def server_arguments(store: Store, port: int) -> list[str]:
-    """The arguments of ``mlflow`` that serve a store on loopback."""
+    """The arguments of ``mlflow`` that serve a store on loopback.
+
+    A store whose URI has a password is named by $MLFLOW_BACKEND_STORE_URI: everyone on the machine
+    sees a process's arguments.
+    """
     arguments = ["server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    arguments += ["--backend-store-uri", store.uri, "--uvicorn-opts", "--log-level warning"]
+    arguments += ["--uvicorn-opts", "--log-level warning"]
+    if not has_secret(store.uri):
+        arguments += ["--backend-store-uri", store.uri]
     if store.artifacts is not None:
         arguments += ["--artifacts-destination", store.artifacts]
     return arguments

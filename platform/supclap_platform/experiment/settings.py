@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from supclap.document import Document, Key
 from supclap.errors import InputError, SettingError
 from supclap.overrides import covers, override
+from supclap.secrets import STAYS_OUTSIDE, check_no_secret, names_secret
 from supclap.wording import one_line
 from supclap_platform.experiment.method import Configuration, Method
 from supclap_platform.experiment.rows import DeclaredRow
@@ -135,10 +136,17 @@ class Settings:
             return value
 
         def of(match: re.Match[str]) -> str:
+            dotted = ".".join(at)
             if match[1] not in os.environ:
-                dotted = ".".join(at)
                 message = f"{dotted}: the environment variable {match[1]} is not set"
                 raise self.error(places, dotted, message)
+            if names_secret(match[1]):
+                message = f"{dotted}: {match[1]} is a secret by its name: {STAYS_OUTSIDE}"
+                raise self.error(places, dotted, message)
+            try:
+                check_no_secret(os.environ[match[1]], f"{dotted}: {match[1]}")
+            except InputError as error:
+                raise self.error(places, dotted, str(error)) from None
             return os.environ[match[1]]
 
         return re.sub(r"\$\{(\w+)\}", of, value)

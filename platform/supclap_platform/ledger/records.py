@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from supclap.stored import (
     Count,
@@ -11,6 +14,9 @@ from supclap.stored import (
     Positive,
 )
 from supclap_platform.ledger.leases import LeaseName
+
+# A signature that is read from a file names a folder, which may be removed: one name, no path.
+CellName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 class State(StrEnum):
@@ -77,7 +83,7 @@ class Known:
 
     variant: str
     seed: int
-    signature: str
+    signature: CellName
     shape: str  # what decides how long it takes (`plan.shape`)
     group: str | None = None  # of its variant
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import secrets
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -153,12 +154,13 @@ def run_cell(task: Task, report: Report | None = None) -> Ending:
         except _Stopped:
             return Ending("stopped")
         except Exception as error:
-            return _explained(error, log)
+            return _explained(error, log, task.storage)
 
 
-def _explained(error: Exception, log: Path) -> Ending:
-    traceback.print_exception(error)  # into the cell's log
-    text = gist(error, None)
+def _explained(error: Exception, log: Path, storage: str) -> Ending:
+    # Into the cell's log. A library may quote what it was given.
+    print(masked("".join(traceback.format_exception(error)), storage), file=sys.stderr)
+    text = masked(gist(error, None), storage)
     if isinstance(error, InputError | _Fatal):
         return Ending("failed", text, last_lines(log), isinstance(error, InputError))
     if isinstance(error, RunError):
