@@ -152,8 +152,8 @@ def read_document(path: Path, empty: bool = False) -> Document:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}:{line}: is not UTF-8 text") from None
-    for number, line in enumerate(text.splitlines(), 1):
-        check_no_secret(line, f"{path}:{number}")
+    for number, written in enumerate(text.splitlines(), 1):
+        check_no_secret(written, f"{path}:{number}")
     try:
         return _compose(path, text, empty)
     except yaml.MarkedYAMLError as error:

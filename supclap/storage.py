@@ -152,7 +152,7 @@ class Folder:
     def _path(self, name: str) -> str:
         clean = posixpath.normpath(name)
         if clean.startswith(("/", "../")) or clean in ("..", ".") or "\0" in clean:
-            raise InputError(f"{spelled(name)}: does not stay inside {self.uri}")
+            raise InputError(f"'{spelled(name)}' does not stay inside {self.uri}")
         return f"{self.base}/{clean}"
 
 

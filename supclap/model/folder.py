@@ -36,7 +36,7 @@ from supclap.model import own_parts
 from supclap.regular import read_regular
 from supclap.run_files import MODEL_INDEX
 from supclap.stored import LARGEST, as_kind, parse_values, sealed
-from supclap.wording import gist
+from supclap.wording import gist, spelled
 
 FORMAT = 1
 INDEX, WEIGHTS = MODEL_INDEX, "weights.safetensors"
@@ -277,8 +277,10 @@ def _read_index(folder: Path) -> _Index:
 
 def _verified(folder: Path, name: str, sha256: str) -> bytes:
     place = PurePosixPath(name)
-    if place.is_absolute() or ".." in place.parts:
-        raise InputError(f"{folder / INDEX}: file '{name}' does not stay inside the folder")
+    if place.is_absolute() or ".." in place.parts or "\0" in name:
+        raise InputError(
+            f"{folder / INDEX}: file '{spelled(name)}' does not stay inside the folder"
+        )
     path = folder / name
     try:
         content = read_regular(path)

@@ -99,7 +99,8 @@ def _remembered() -> Callable[[], None]:
     """Brings back, when it is called, what is loaded and registered now."""
     units, parts, sources = dict(_units), dict(_parts), dict(_sources)
     known = registry.all_parts()
-    modules = {name: module for name, module in sys.modules.items() if name in sources}
+    # At once: another thread may import meanwhile.
+    modules = {name: module for name, module in list(sys.modules.items()) if name in sources}
     others = sys.modules.keys() - modules.keys()
 
     def restore() -> None:

@@ -7,12 +7,17 @@ of a model folder that becomes a path is tried with the same names, and each loa
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from own_loop import write_loop
 from supclap_platform.cli import main
@@ -23,9 +28,14 @@ from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.testing import finish, interrupt
 
 from supclap import user_code
+from supclap.checkpoint import Checkpoints
+from supclap.data.features.table import open_array
 from supclap.errors import InputError
+from supclap.model.folder import read_model
+from supclap.model.pretrained import read_checkpoint, read_weights
+from supclap.run_files import parse_ranks
 from supclap.storage import Folder
-from supclap.stored import sealed
+from supclap.stored import Damaged, sealed
 from supclap.user_code import read_code, stored
 
 NAMES = ["../../evil", "/evil", "a/../../../evil", "..", "a\0b", "link/evil"]
@@ -49,10 +59,6 @@ class Trap:
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return Path.touch, (self.sprung,)
-
-
-def outside(folder: Path, kept: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path != kept]
 
 
 def supclap(*words: str | Path) -> str:
@@ -103,10 +109,8 @@ def test_a_ledger_that_names_other_places_reaches_none(tmp_path: Path, name: str
     pointer = storage / "cells" / cell.signature / "checkpoints/latest.json"
     assert pointer.exists()
     pointer.write_text(json.dumps({"file": name}))
-    from supclap.checkpoint import Checkpoints
-
     with pytest.raises(InputError, match="names no checkpoint"):
-        Checkpoints(Folder.at(pointer.parent)).load_latest()
+        Checkpoints(Folder.at(pointer.parents[1])).load_latest()
     assert (victim / "kept.txt").read_text() == "kept"
 
 
@@ -129,3 +133,58 @@ def test_code_that_is_kept_stays_in_its_folder(tmp_path: Path, name: str) -> Non
     (folder / "code.json").write_bytes(sealed({"entries": index["entries"]}, indent=1))
     with pytest.raises(InputError):
         stored(storage, code.hash)
+
+
+@pytest.mark.parametrize("name", NAMES[:5])
+def test_a_models_files_stay_in_its_folder(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "a/b/model"
+    folder.mkdir(parents=True)
+    (tmp_path / "evil").write_bytes(b"secret")
+    files = {name: hashlib.sha256(b"secret").hexdigest(), "weights.safetensors": "0"}
+    index = {"format": 1, "seconds": 1.0, "config": {}, "files": files}
+    (folder / "model.json").write_bytes(sealed(index, indent=1))
+    with pytest.raises(InputError, match="does not stay inside the folder"):
+        read_model(folder)
+
+
+def saved(sprung: Path) -> bytes:
+    """What `torch.save` makes of a trap."""
+    packed = io.BytesIO()
+    torch.save({"model": Trap(sprung)}, packed)
+    return packed.getvalue()
+
+
+def array(sprung: Path) -> bytes:
+    """A .npy file of an object."""
+    packed = io.BytesIO()
+    np.save(packed, np.array([Trap(sprung)], dtype=object), allow_pickle=True)
+    return packed.getvalue()
+
+
+def test_no_loader_runs_a_pickle(tmp_path: Path) -> None:
+    """A checkpoint, the original's weights, arrays of features and of ranks, a model's weights."""
+    sprung = tmp_path / "sprung"
+    pickle.loads(pickle.dumps(Trap(sprung)))
+    assert sprung.exists()  # it does spring
+    sprung.unlink()
+    run = Folder.at(tmp_path / "run")
+    run.write("checkpoints/00000001.pt", saved(sprung))
+    run.write("checkpoints/latest.json", sealed({"file": "00000001.pt"}))
+    with pytest.raises(InputError, match="not a readable checkpoint"):
+        Checkpoints(run).load_latest()
+    (tmp_path / "original.pt").write_bytes(saved(sprung))
+    with pytest.raises(InputError, match="code in it is never run"):
+        read_checkpoint(tmp_path / "original.pt")
+    (tmp_path / "model.safetensors").write_bytes(saved(sprung))
+    with pytest.raises(InputError, match="cannot be read"):
+        read_weights(tmp_path / "model.safetensors")
+    for content in (array(sprung), pickle.dumps(Trap(sprung))):
+        (tmp_path / "a.npy").write_bytes(content)
+        with pytest.raises(InputError, match=r"not a readable \.npy array"):
+            open_array(str(tmp_path / "a.npy"))
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("test.t2a.npy", content)
+        with pytest.raises(Damaged):
+            parse_ranks(packed.getvalue(), "ranks.npz")
+    assert not sprung.exists()

@@ -16,6 +16,7 @@ import click
 from supclap.errors import InputError
 from supclap.wording import gist
 from supclap_platform.commands.options import storage_option
+from supclap_platform.running.listening import Listener, advice, listening
 
 LEAST_FREE = 5  # GB
 PACKAGES = ("torch", "ray", "mlflow", "pyarrow", "transformers", "optuna")
@@ -27,6 +28,7 @@ PACKAGES = ("torch", "ray", "mlflow", "pyarrow", "transformers", "optuna")
 @click.option("--address", help="A Ray cluster to try; default: an own Ray.")
 def doctor(storage: str, tracking_uri: str | None, address: str | None) -> None:
     """Check this machine: one line for each part, and what to do where one is wrong."""
+    reached: list[Listener] = []
     checks: list[tuple[str, Callable[[], str]]] = [
         ("python", _python),
         ("packages", _packages),
@@ -38,7 +40,8 @@ def doctor(storage: str, tracking_uri: str | None, address: str | None) -> None:
         ("storage", lambda: _storage(storage)),
         ("made data", _cache),
         ("mlflow", lambda: _mlflow(tracking_uri)),
-        ("ray", lambda: _ray(address)),
+        ("ray", lambda: _ray(address, reached)),
+        ("network", lambda: advice(reached)),
     ]
     wrong = 0
     for name, check in checks:
@@ -161,7 +164,8 @@ def _mlflow(uri: str | None) -> str:
     return f"{store.shown} answers: {count} experiments" if uri else "an SQLite store can be made"
 
 
-def _ray(address: str | None) -> str:
+def _ray(address: str | None, reached: list[Listener]) -> str:
+    """``reached``: is given what listens beyond loopback while Ray is there."""
     import ray
 
     from supclap_platform.running.cluster import connected
@@ -169,6 +173,7 @@ def _ray(address: str | None) -> str:
 
     with connected(address) as cluster:
         total = cluster.resources()
+        reached += listening()
         worker = ray.get(ray.remote(num_cpus=0)(imported_on_a_worker).remote(), timeout=120)
     shown = ", ".join(f"{total[name]:g} {name}" for name in ("CPU", "GPU") if total.get(name))
     return f"starts with {shown}; its workers {worker}"
