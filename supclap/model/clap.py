@@ -73,7 +73,9 @@ class Tower(nn.Module):
         measurements use it as it is. A frozen encoder takes no part in steps, and stays as it is.
         """
         if not self.frozen:
-            self._compiled = torch.compile(self.encoder.forward)
+            # Dropout draws what it draws without: in chunks an encoder runs twice, with a graph and
+            # without one, which are two translations, and its masks must be the same in both.
+            self._compiled = torch.compile(self.encoder.forward, options={"fallback_random": True})
 
     def outputs(self, given: Any) -> Tensor:
         """N inputs of this side -> encoder outputs (N, width)."""
@@ -88,7 +90,7 @@ class Tower(nn.Module):
 
     def _encode(self, given: Any) -> Tensor:
         """What the encoder itself takes, N rows of it -> outputs (N, width)."""
-        compiled = self.training and torch.is_grad_enabled() and self._compiled
+        compiled = self.training and self._compiled
         with guarded(self.encoder, "forward"):
             outputs: Tensor = _translated(compiled, given) if compiled else self.encoder(given)
         check_rows(self.encoder, "forward", outputs, len(given), self.encoder.width)
