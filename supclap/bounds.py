@@ -136,3 +136,18 @@ def noisy_clips(clips: int, share: float) -> int:
             "two or more; raise it, or train on more clips",
         )
     return noisy
+
+
+def check_frozen_layers(freeze: bool | int, layers: int, key: str) -> None:
+    """Raises SettingError where more of an encoder's layers are to be frozen than it has."""
+    if freeze is not True and freeze > layers:
+        raise SettingError(
+            key,
+            f"{key}: {freeze} layers are to be frozen, and the encoder has {layers}; `true` "
+            "freezes all of it",
+        )
+
+
+def nothing_to_recompute(key: str) -> SettingError:
+    """The error for an encoder that calls no layers one by one."""
+    return SettingError(key, f"{key}: this encoder has no layers that could be computed again")

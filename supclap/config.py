@@ -1,7 +1,8 @@
 """RunConfig: everything that defines one training run, and nothing that does not.
 
 Two runs with equal RunConfigs on the same data, code and number of workers end with the same
-weights. What cannot change a result (devices, folders, log verbosity) is therefore not here.
+weights. What cannot change a result (devices, folders, log verbosity) is therefore not here, but
+for what is marked `NoPart`.
 Choices the paper leaves open are marked *our choice*; docs/method.md gives the reasons.
 """
 
@@ -34,7 +35,7 @@ from supclap.errors import InputError
 from supclap.explaining import explain
 from supclap.hub import as_place
 from supclap.labels import check_label
-from supclap.later_keys import AsBefore, as_written
+from supclap.later_keys import AsBefore, NoPart, as_written
 from supclap.metric_names import own_names
 from supclap.number_schedule import NonNegative, Number, NumberSchedule, Positive
 from supclap.open_section import OpenSection
@@ -555,6 +556,9 @@ class RunConfig(Section):
     epochs: PositiveInt = 10
     batch_size: Annotated[int, Field(ge=2, validate_default=True)] = 128  # global: over all workers
     chunk: PositiveInt | None = None  # clips per forward pass: exact accumulation (GradCache)
+    # Where memory ends: the run ends, or goes on with half the clips per forward pass. Results note
+    # it, and are the same up to rounding (and, with dropout, other masks)
+    on_oom: Annotated[Literal["end", "chunk"], NoPart()] = "end"
     precision: Literal["float32", "bf16"] = "float32"
     compile: Annotated[bool, AsBefore(False)] = False  # encoders in training, by torch.compile
     seed: Seed = 0

@@ -19,6 +19,7 @@ from supclap.bounds import (
     SECONDS,
     SPLITS,
     check_cnn,
+    check_frozen_layers,
     check_pairs,
     check_seconds,
     check_share,
@@ -28,6 +29,7 @@ from supclap.bounds import (
     check_vocabulary,
     clip_seconds,
     noisy_clips,
+    nothing_to_recompute,
     split_sizes,
 )
 from supclap.config import (
@@ -56,6 +58,12 @@ def check_run(config: RunConfig, workers: int = 1) -> None:
         fails on random pairs.
     """
     check_share(config.batch_size, workers)
+    if config.on_oom == "chunk" and workers > 1:
+        raise SettingError(
+            "on_oom",
+            f"on_oom: chunk goes with one worker, not with {workers}: the others would wait for "
+            "the one that has no memory; set a chunk",
+        )
     _check_loss(config.loss)
     rehearse_loss(config)
     _check_encoders(config.model)
@@ -208,6 +216,10 @@ def _check_encoders(model: ModelConfig) -> None:
         check_transformer("text", text.width)
         check_vocabulary(text.vocabulary)
     for side, section in (("audio", audio), ("text", text)):
+        if section.name in ("cnn", "transformer"):
+            check_frozen_layers(section.freeze, section.layers, f"model.{side}.freeze")
+            if section.name == "cnn" and section.recompute:
+                raise nothing_to_recompute(f"model.{side}.recompute")
         width = _width(section)
         if registry.own(f"{side} encoder", section.name) is not None:
             width = _build(model, side, SECONDS["soundscenes"])

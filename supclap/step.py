@@ -23,9 +23,11 @@ from supclap.losses.multilingual import View
 from supclap.losses.own import Shares
 from supclap.losses.pairs import full_precision, widened
 from supclap.losses.passes import Layout
+from supclap.memory import asked_for
 from supclap.model.clap import CLAP
 from supclap.model.results import suspects
 from supclap.optimization import optimizer_part
+from supclap.out_of_memory import no_room_for_state, out_of_memory, smaller_chunk
 from supclap.parts.calling import guarded, is_own, named
 from supclap.parts.losses import BaseLoss, LossTerm
 from supclap.workers import Workers
@@ -45,7 +47,7 @@ class Step:
         steps: int,
     ) -> None:
         """``steps``: of the whole run."""
-        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.config, self.model, self.loss, self.optimizer = config, model, loss, optimizer
         self.optimizer_part = optimizer_part(config.optimizer)
         self.inputs, self.workers, self.steps = inputs, workers, steps
         self.seed, self.chunk, self.clip_norm = (
@@ -64,6 +66,9 @@ class Step:
     def __call__(self, batch: Batch, fed: Fed, checkpoint: str = "") -> dict[str, float]:
         """Updates the weights by the global batch's gradient.
 
+        Where that does not fit into memory and ``on_oom: chunk`` is set, the step is taken with
+        half the clips per forward pass, again and again down to one; `chunk` then says how many.
+
         Args:
             batch: the global batch.
             fed: what `SplitInputs.feed` gives of this worker's part.
@@ -78,9 +83,44 @@ class Step:
             diagnostics are means over the languages, each of its own term of the loss.
 
         Raises:
-            TrainingError: loss or gradient is not finite; the weights are as they were.
+            TrainingError: loss or gradient is not finite, or there is no memory for it; the weights
+                are as they were.
             PartError: a part of one's own fails, or gives what it should not.
         """
+        rows = self.workers.part(len(batch))
+        count = rows.stop - rows.start
+        while True:
+            try:
+                figures = self._gradients(batch, fed, checkpoint)
+                break
+            except (RuntimeError, MemoryError) as error:
+                asked = asked_for(error)
+                smaller = smaller_chunk(count, self.chunk)
+                if asked is None:
+                    raise
+                if self.config.on_oom == "end" or smaller is None:
+                    device = self.workers.device
+                    number = batch.step + 1
+                    raise out_of_memory(
+                        number, asked, self.config, count, self.chunk, device
+                    ) from None
+            # Not before: the error holds the frames, and these what did not fit.
+            self.chunk = smaller
+            self.optimizer.zero_grad()
+            if self.workers.device.type == "cuda":
+                torch.cuda.empty_cache()
+        try:
+            with guarded(self.optimizer_part, "step"):
+                self.optimizer.step()
+        except (RuntimeError, MemoryError) as error:
+            asked = asked_for(error)
+            if asked is None:
+                raise
+            raise no_room_for_state(batch.step + 1, asked) from None
+        return figures
+
+    def _gradients(self, batch: Batch, fed: Fed, checkpoint: str) -> dict[str, float]:
+        """Leaves the global batch's gradient, clipped, at the parameters; gives the figures."""
         self.loss.begin_step(batch.step, self.steps, self.seed)
         part = self.workers.part(len(batch))
         rows, (audio, text) = batch.rows[part], fed
@@ -152,8 +192,6 @@ class Step:
         figures |= {name: sum(one[name] for one in seen) / len(seen) for name in seen[0]}
         if self.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
-        with guarded(self.optimizer_part, "step"):
-            self.optimizer.step()
         return figures
 
     def _part_at_fault(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import re
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from supclap.feasibility import check_run
 from supclap.held_out import inputs_of, measure_at_the_end, open_held_out
 from supclap.losses import SupCLAPLoss, build_loss
 from supclap.measurement import better, check_metric, measure_retrieval
+from supclap.memory import asked_for
 from supclap.model.clap import CLAP, build_model
 from supclap.model.frozen import frozen_hashes
 from supclap.optimization import build_optimizer, set_learning_rate, state_of
@@ -53,6 +53,9 @@ from supclap.workers import Workers
 __all__ = ["TrainingError", "fit"]
 
 
+SMALLER = "a smaller model, or shorter clips, take less"
+
+
 @dataclass
 class Progress:
     """How far a run has come; a part of every checkpoint."""
@@ -65,6 +68,7 @@ class Progress:
     peak: float | None = None  # most memory held so far, in MB
     best: dict[str, Any] = field(default_factory=dict)  # epoch, value, checkpoint
     checkpoint: str = ""  # name of the last one; none yet
+    chunk: int | None = None  # clips per forward pass; fewer than configured where memory ended
     events: list[str] = field(default_factory=list)  # lines of events.jsonl
 
     def end_epoch(self, ended: EpochEnded, select: SelectConfig) -> None:
@@ -184,16 +188,19 @@ def fit(
         made_with=made_with(workers.device),
         setup_seconds=max(0.0, setting_up.seconds - (cache.spent[0] - made)),
     )
-    progress = Progress(events=[to_line(started)])
+    progress = Progress(events=[to_line(started)], chunk=config.chunk)
     state = workers.from_first(checkpoints.load_latest)
     if state is not None:
         with checkpoints.used():
-            progress = as_kind(state["progress"], Progress, folder.uri)
+            # A checkpoint of an earlier version does not say how many clips at once.
+            noted = {"chunk": config.chunk} | state["progress"]
+            progress = as_kind(noted, Progress, folder.uri)
             # An epoch that an earlier version began is summed up under today's names.
             progress.sums = current_names(progress.sums)
             reported = [from_line(line) for line in progress.events]
             assert not progress.best or isinstance(reported[progress.best["epoch"]], EpochEnded)
             started = _go_on(progress, started, folder)
+            step.chunk = progress.chunk
             restore(model, state["model"])
             restore(loss, state["loss"])
             with guarded(step.optimizer_part, "load_state_dict"):
@@ -223,7 +230,11 @@ def fit(
         with activity(epoch_name(epoch + 1, config.epochs), steps, STEPS) as done:
             for batch, fed in prefetch(inputs.feed(rest, workers.rank, workers.size)):
                 set_learning_rate(optimizer, config.optimizer, batch.step, steps, config.epochs)
-                for name, value in step(batch, fed, progress.checkpoint).items():
+                figures = step(batch, fed, progress.checkpoint)
+                if step.chunk != progress.chunk:
+                    progress.chunk = step.chunk
+                    started = _in_chunks(progress, started)
+                for name, value in figures.items():
                     progress.sums[name] = progress.sums.get(name, 0.0) + value
                 progress.step += 1
                 done(progress.step - epoch * steps)
@@ -234,9 +245,10 @@ def fit(
 
         metrics = {name: total / steps for name, total in progress.sums.items()}
         for split in dict.fromkeys(watched):  # in the same order on every worker
-            found = measure_retrieval(
-                split, model, held_out.retrieval[split], workers, held_out.own
-            )
+            with _fitting(f"measuring {split}", SMALLER):
+                found = measure_retrieval(
+                    split, model, held_out.retrieval[split], workers, held_out.own
+                )
             metrics |= found.metrics
         used = usage.measure()
         if augmenter is not None:
@@ -253,7 +265,8 @@ def fit(
     with activity("opening the best epoch's checkpoint"), checkpoints.used(kept):
         best = workers.from_first(lambda: checkpoints.load(kept))
         restore(model, best["model"])
-    measured = measure_at_the_end(model, held_out, workers)
+    with _fitting("measuring", SMALLER):
+        measured = measure_at_the_end(model, held_out, workers)
     chosen = from_line(progress.events[progress.best["epoch"]])
     assert isinstance(chosen, EpochEnded)
     finished = Finished(
@@ -302,18 +315,26 @@ def _loss(config: RunConfig) -> SupCLAPLoss:
 
 
 @contextmanager
-def _fitting(part: str) -> Iterator[None]:
+def _fitting(part: str, remedy: str = "lower its sizes") -> Iterator[None]:
     """Turns PyTorch's complaint that there is no memory for a part into an InputError."""
     try:
         yield
-    except RuntimeError as error:  # on a CPU it is no class of its own
-        found = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", str(error))
-        if found is None:
+    except (RuntimeError, MemoryError) as error:
+        asked = asked_for(error)
+        if asked is None:
             raise
         raise InputError(
-            f"{part}: does not fit into memory (a single tensor of it takes {found[1]}); lower its "
-            "sizes"
+            f"{part}: does not fit into memory (a single tensor of it takes {asked}); {remedy}"
         ) from None
+
+
+def _in_chunks(progress: Progress, started: Started) -> Started:
+    """The start as it is recorded once memory has ended: with the clips per forward pass, and the
+    step since which."""
+    noted = f"{progress.chunk} from step {progress.step + 1}"
+    changed = replace(started, made_with={**started.made_with, "chunk": noted})
+    progress.events[0] = to_line(changed)
+    return changed
 
 
 def _go_on(progress: Progress, now: Started, folder: Folder) -> Started:
@@ -340,6 +361,7 @@ def _go_on(progress: Progress, now: Started, folder: Folder) -> Started:
         name: both(before.made_with.get(name, value), value, " + ")
         for name, value in now.made_with.items()
     }
+    made_with |= {name: noted for name, noted in before.made_with.items() if name == "chunk"}
     counts = before.made_with.get("workers", str(before.workers))
     counts = both(counts, str(now.workers), " + ")
     if counts != str(now.workers):

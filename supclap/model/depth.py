@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from supclap.errors import SettingError
+from supclap.bounds import check_frozen_layers, nothing_to_recompute
 
 
 def layers_of(encoder: nn.Module) -> list[nn.Module]:
@@ -44,12 +44,7 @@ def freeze_first(encoder: nn.Module, count: int, key: str) -> list[nn.Module]:
         SettingError: the encoder has fewer layers.
     """
     layers = layers_of(encoder)
-    if count > len(layers):
-        raise SettingError(
-            key,
-            f"{key}: {count} layers are to be frozen, and the encoder has {len(layers)}; `true` "
-            "freezes all of it",
-        )
+    check_frozen_layers(count, len(layers), key)
     last = [id(p) for layer in layers[:count] for p in layer.parameters()][-1]
     for parameter in encoder.parameters():
         parameter.requires_grad_(False)
@@ -69,7 +64,7 @@ def recompute(encoder: nn.Module, key: str) -> None:
     called = {id(module) for module in encoder.modules()}
     layers = [layer for layer in layers_of(encoder) if id(layer) in called]
     if not layers:
-        raise SettingError(key, f"{key}: this encoder has no layers that could be computed again")
+        raise nothing_to_recompute(key)
     for layer in layers:
         layer.forward = partial(_forward, layer.forward)
 

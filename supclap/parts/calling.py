@@ -10,9 +10,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import CodeType, TracebackType
 from typing import Any
 
-import torch
-
 from supclap.errors import InputError
+from supclap.memory import asked_for
 from supclap.wording import gist
 
 
@@ -48,13 +47,9 @@ def calling(part: Any, what: str) -> Iterator[None]:
 
 
 def _is_no_mistake(error: Exception) -> bool:
-    """Whether there is no memory (on a CPU that is no class of its own), or PyTorch has stopped a
-    computation that it repeats for the backward pass."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    if type(error).__module__ == "torch.utils.checkpoint":
-        return True
-    return isinstance(error, RuntimeError) and "tried to allocate" in str(error).lower()
+    """Whether there is no memory, or PyTorch has stopped a computation that it repeats for the
+    backward pass."""
+    return type(error).__module__ == "torch.utils.checkpoint" or asked_for(error) is not None
 
 
 def guarded(part: Any, what: str) -> AbstractContextManager[None]:
