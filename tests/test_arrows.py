@@ -191,7 +191,7 @@ BASICS = {
             "section",
             "storage",
         ),
-        *("stored", "waiting", "wording", "checkpoint", "workers", "data.cache", "usage"),
+        *("stored", "waiting", "wording", "checkpoint", "workers", "data.cache", "usage", "memory"),
         *("later_keys", "user_code", "user_code.imports", "user_code.loading", "version"),
     )
 }

@@ -170,6 +170,7 @@ SEEDED = "torch.manual_seed(run.seed)"
 MISTAKES = [
     (SEEDED, "raise KeyError('lost')", "KeyError: 'lost'", "failed"),
     (SEEDED, "torch.ones(2) @ torch.ones(3)", "RuntimeError: inconsistent", "crashed"),
+    (SEEDED, "torch.empty(10**15)", "RuntimeError: [enforce fail at alloc_cpu", "failed"),
     (SEEDED, "raise SystemExit(3)", "SystemExit: 3", "failed"),
     (SEEDED, "open('nowhere/file')", "FileNotFoundError: ", "crashed"),
     ("right[100:200].mean()", "-1", "epoch 1: val.accuracy is -1.0, which by", "failed"),

@@ -288,7 +288,10 @@ class OwnMethod(Method):
         place = place_in_user_code(error) or self.place("fit")
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         line = f"{place}: {kind}{gist(error, 1_000)}"
+        from supclap.memory import asked_for
+
         again = isinstance(error, _WORTH_ANOTHER) and not isinstance(error, _NEVER)
+        again = again and asked_for(error) is None  # unchanged it would meet the same
         return Crash(line) if again else LoopError(line)
 
     def _lacks(self, message: str) -> LoopError:

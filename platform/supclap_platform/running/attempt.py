@@ -169,7 +169,12 @@ def _explained(error: Exception, log: Path, storage: str) -> Ending:
         return Ending("crashed", text, last_lines(log))
     if isinstance(error, _WorkersLost):  # Ray Train has used up its own restarts
         return Ending("failed", text, last_lines(log))
-    return Ending("crashed", f"{type(error).__name__}: {text}", last_lines(log))
+    from supclap.memory import asked_for  # and with it PyTorch, which the driver does without
+
+    text = f"{type(error).__name__}: {text}"
+    if asked_for(error) is not None:  # another attempt would find no memory either
+        return Ending("failed", text, last_lines(log))
+    return Ending("crashed", text, last_lines(log))
 
 
 class _TakenOver(RuntimeError):
