@@ -66,11 +66,17 @@ def check_no_secret(text: str, where: str) -> None:
     Raises:
         InputError: a URI with a password, or with a token in its query.
     """
-    if _PASSWORD.search(text):
-        raise InputError(f"{where}: a URI with a password: {STAYS_OUTSIDE}")
-    found = _QUERY.search(text) if "://" in text else None
+    found = secret_in(text)
     if found is not None:
-        raise InputError(f"{where}: a URI with '{found[1]}=' in it: {STAYS_OUTSIDE}")
+        raise InputError(f"{where}: {found}: {STAYS_OUTSIDE}")
+
+
+def secret_in(text: str) -> str | None:
+    """What secret a text holds, in words that do not quote it; None where none is seen."""
+    if _PASSWORD.search(text):
+        return "a URI with a password"
+    found = _QUERY.search(text) if "://" in text else None
+    return None if found is None else f"a URI with '{found[1]}=' in it"
 
 
 def names_secret(variable: str) -> bool:

@@ -139,24 +139,31 @@ def test_no_command_shows_or_stores_it(tmp_path: Path, storage: Folder) -> None:
     assert task.storage == PLACE
 
 
-def test_a_jobs_command_line_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--storage", PLACE], "--storage: a URI with a password: Ray shows"),
+        (["--tracking-uri", "https://u:S3CRET@host:5000"], "--tracking-uri: a URI with a pass"),
+        (["--study-storage", "postgresql://u:S3CRET@host/x"], "--study-storage: a URI with a pas"),
+        (["--env", "HF_TOKEN=S3CRET"], "--env HF_TOKEN: a secret by its name: Ray shows"),
+        (["--env", "SUPCLAP_CLOTHO=s3://b/x?token=S3CRET"], "a URI with 'token=' in it: Ray shows"),
+        (["--set", "data.folder=s3://b/x?token=S3CRET"], "--set data.folder: a URI with 'token='"),
+    ],
+)
+def test_a_job_is_given_none(
+    tmp_path: Path, words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray writes a job's variables to logs and lists."""
     path = tmp_path / "e.yaml"
     path.write_text(FILE)
-    asked: list[Any] = []
-    monkeypatch.setattr(command, "connect", lambda address: None)
-
-    def submitted(client: Any, request: Any, folder: Path) -> str:
-        asked.append(request)
-        return "job"
-
-    monkeypatch.setattr(command, "submit_job", submitted)
-    uri = "https://user:S3CRET@host:5000"
-    arguments = ["submit", str(path), "--address", "http://u:S3CRET@head:8265", "--no-wait"]
-    done = CliRunner().invoke(main, [*arguments, "--storage", PLACE, "--tracking-uri", uri])
-    assert done.exit_code == 0, done.output
-    assert "S3CRET" not in done.output
-    assert not any("S3CRET" in word for word in asked[0].options)
-    assert asked[0].env == {"SUPCLAP_STORAGE": PLACE, "MLFLOW_TRACKING_URI": uri}
+    monkeypatch.setattr(command, "connect", lambda *given: pytest.fail("it is sent"))
+    for more in ([], ["--dry-run"]):
+        done = CliRunner().invoke(
+            main, ["submit", str(path), "--address", "http://u:S3CRET@head:8265", *words, *more]
+        )
+        assert done.exit_code == 2, done.output
+        assert message in done.output
+        assert "S3CRET" not in done.output
 
 
 PLANTED = {
@@ -266,10 +273,10 @@ def test_an_experiment_that_holds_a_secret_is_refused_at_its_line(
 
 
 def test_a_line_of_millions_of_characters_is_searched_in_no_time() -> None:
-    for text in ("a" * 10**6 + "://", "://" + "?token" * 10**5, "a_" * 10**6, "s3://x" * 10**5):
+    for text in ("a" * 10**6 + "://", "://" + "?token" * 10**4, "a_" * 10**5, "s3://x" * 10**4):
         began = time.process_time()
         check_no_secret(text, "here")
-        assert time.process_time() - began < 2
+        assert time.process_time() - began < 1
 
 
 def test_addresses_without_secrets_are_left_alone() -> None:
@@ -291,6 +298,7 @@ def test_a_server_of_a_store_with_a_password_has_none_among_its_arguments() -> N
     assert plain.uri in server_arguments(plain, 5000)
 
 
+@pytest.mark.heavy
 def test_what_a_library_quotes_of_the_storage_is_masked_in_log_and_failure(
     tmp_path: Path,
     storage: Folder,

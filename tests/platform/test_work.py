@@ -197,6 +197,15 @@ class AtOnce:
 
     def want(self, cells: list[Cell]) -> None: ...
 
+    def why_nowhere(self, cell: Cell) -> str:
+        return ""
+
+    def waiting_for(self, cell: Cell) -> str:
+        return ""
+
+    def news(self) -> list[str]:
+        return []
+
     def submit(self, cell: Cell) -> None:
         self.cell = cell
 

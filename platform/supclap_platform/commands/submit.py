@@ -11,7 +11,7 @@ import click
 
 from supclap.errors import InputError
 from supclap.overrides import parse_changes
-from supclap.secrets import without_password
+from supclap.secrets import names_secret, secret_in, without_password
 from supclap.wording import counted, size
 from supclap_platform.commands.jobs import followed, server_option
 from supclap_platform.commands.only import Only
@@ -58,6 +58,7 @@ def submit(
     given = places_of(passed) | {
         f"--env {name}": env[name] for name in PLACES.values() if env.get(name)
     }
+    _refuse_secrets(env, given)
     for what, place in given.items():
         check_given(what, place, address)
     os.environ.update(env)  # the file may name them
@@ -80,6 +81,24 @@ def submit(
         click.echo(f"its output: supclap logs {job} --follow --address {shown}")
         return
     raise SystemExit(followed(client, job, shown))
+
+
+def _refuse_secrets(env: dict[str, str], places: dict[str, str]) -> None:
+    """Ray (2.60) writes a job's variables to a log that all users of the head can read, gives them
+    to whoever lists jobs, and starts processes with them among their arguments.
+
+    Raises InputError.
+    """
+    for what, text in {**places, **{f"--env {name}": text for name, text in env.items()}}.items():
+        found = secret_in(text)
+        if found is None and names_secret(what.rpartition(" ")[2]):
+            found = "a secret by its name"
+        if found is not None:
+            raise InputError(
+                f"{what}: {found}: Ray shows what a job is given in its logs, its list of jobs and "
+                "the titles of its processes; set the variable where `ray start` is called on the "
+                "cluster, which the job then has"
+            )
 
 
 def _show(request: Request) -> None:
