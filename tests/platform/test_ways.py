@@ -212,7 +212,9 @@ STUBS = {
     "hostname": "echo 192.0.2.10 10.0.0.1",
     # `srun`: its own options, then the command.
     "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',
-    "ray": 'echo "ray $*"; echo "token $(stat -c "%s %a" $RAY_AUTH_TOKEN_PATH)"; exit 7',
+    # `ray symmetric-run`: what it is called with, then the command, unless Ray does not start.
+    "ray": 'echo "ray ${*:1:8}"; stat -c "token %s %a" $RAY_AUTH_TOKEN_PATH; [[ -e dead ]] && '
+    'exit 0; while [[ $1 != -- ]]; do shift; done; shift; "$@"; exit 0',
     "supclap": 'echo "supclap $*"; exit 3',
 }
 
@@ -236,15 +238,18 @@ def test_the_scripts_of_slurm_start_what_the_page_says(tmp_path: Path) -> None:
     places = {"SUPCLAP_STORAGE": "/shared/results", "FILE": "a b.yaml"}
     work = ran("work.sbatch", **places, OPTIONS="--profile paper --seed 0")
     assert (work.returncode, work.stdout) == (3, "supclap work a b.yaml --profile paper --seed 0\n")
-    ray = ran("ray.sbatch", **places)
-    command, token = ray.stdout.splitlines()
-    assert ray.returncode == 7
-    assert command == (
-        "ray symmetric-run --address 192.0.2.10:24567 --min-nodes 2 --num-cpus=16 "
-        "-- supclap run a b.yaml --address 192.0.2.10:24567"
-    )
-    assert token == "token 64 600"
-    assert not list((tmp_path / ".supclap").iterdir())  # it goes with the job
+    ray = ran("ray.sbatch", **places, OPTIONS="--mixed")
+    assert ray.stdout.splitlines() == [
+        "ray symmetric-run --address 192.0.2.10:24567 --min-nodes 2 --num-cpus=16 -- bash",
+        "token 64 600",
+        "supclap run a b.yaml --address 192.0.2.10:24567 --mixed",
+    ]
+    assert ray.returncode == 3  # that of `run`, whatever `symmetric-run` makes of it
+    (tmp_path / "dead").touch()
+    dead = ran("ray.sbatch", **places)
+    assert dead.returncode == 1
+    assert "supclap run was not reached" in dead.stderr
+    assert not list((tmp_path / ".supclap").iterdir())  # the token goes with the job
     for script in ("work.sbatch", "ray.sbatch"):
         for name in places:
             left = {key: value for key, value in places.items() if key != name}
