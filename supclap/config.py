@@ -559,7 +559,8 @@ class RunConfig(Section):
     # Where memory ends: the run ends, or goes on with half the clips per forward pass. Results note
     # it, and are the same up to rounding (and, with dropout, other masks)
     on_oom: Annotated[Literal["end", "chunk"], NoPart()] = "end"
-    precision: Literal["float32", "bf16"] = "float32"
+    # What a GPU's products are taken in (tf32), and encoders (bf16, fp16); losses are in float32
+    precision: Literal["float32", "tf32", "bf16", "fp16"] = "float32"
     compile: Annotated[bool, AsBefore(False)] = False  # encoders in training, by torch.compile
     seed: Seed = 0
     checkpoint_steps: PositiveInt | None = None  # besides the one at the end of every epoch

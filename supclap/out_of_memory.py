@@ -6,6 +6,7 @@ import torch
 
 from supclap.config import RunConfig
 from supclap.divergence import TrainingError
+from supclap.precision import HALF
 from supclap.wording import counted
 
 
@@ -71,7 +72,7 @@ def _remedies(config: RunConfig, rows: int, chunk: int | None) -> list[str]:
         if not section.recompute and section.freeze is not True and section.name != "cnn"
     ]
     found += [f"set {' and '.join(again)} (exact)"] if again else []
-    if config.precision == "float32":
+    if config.precision not in HALF:
         found.append("set precision: bf16")
     found.append(f"lower batch_size (now {config.batch_size})")
     return found

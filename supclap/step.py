@@ -14,7 +14,6 @@ from supclap.batches import Batch
 from supclap.config import RunConfig
 from supclap.divergence import TrainingError, explain_divergence, part_diverged
 from supclap.drift import diagnose
-from supclap.errors import InputError
 from supclap.inputs import Fed, SplitInputs
 from supclap.losses import LossOutput, MultilingualLoss, MultilingualOutput, SupCLAPLoss
 from supclap.losses.accumulation import backward_in_chunks
@@ -30,7 +29,12 @@ from supclap.optimization import optimizer_part
 from supclap.out_of_memory import no_room_for_state, out_of_memory, smaller_chunk
 from supclap.parts.calling import guarded, is_own, named
 from supclap.parts.losses import BaseLoss, LossTerm
+from supclap.precision import Boost, autocast, check_precision
 from supclap.workers import Workers
+
+
+class _OutOfRange(Exception):
+    """A gradient has left float16's range on its way through the encoders."""
 
 
 class Step:
@@ -55,13 +59,12 @@ class Step:
             config.chunk,
             config.optimizer.clip_norm,
         )
-        self.bf16 = config.precision == "bf16"
+        check_precision(config.precision, workers.device)
+        self.boost = Boost(config.precision)
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.global_loss: GlobalBatchLoss | MultilingualLoss = GlobalBatchLoss(loss)
         if config.loss.multilingual is not None:
             self.global_loss = MultilingualLoss(self.global_loss, config.loss.multilingual)
-        if self.bf16 and self.workers.device.type == "cuda" and not torch.cuda.is_bf16_supported():
-            raise InputError("precision: this GPU has no bf16; set precision: float32")
 
     def __call__(self, batch: Batch, fed: Fed, checkpoint: str = "") -> dict[str, float]:
         """Updates the weights by the global batch's gradient.
@@ -93,6 +96,9 @@ class Step:
             try:
                 figures = self._gradients(batch, fed, checkpoint)
                 break
+            except _OutOfRange:
+                self.boost.lower()
+                continue
             except (RuntimeError, MemoryError) as error:
                 asked = asked_for(error)
                 smaller = smaller_chunk(count, self.chunk)
@@ -109,6 +115,7 @@ class Step:
             self.optimizer.zero_grad()
             if self.workers.device.type == "cuda":
                 torch.cuda.empty_cache()
+        self.boost.passed()
         try:
             with guarded(self.optimizer_part, "step"):
                 self.optimizer.step()
@@ -133,8 +140,10 @@ class Step:
 
         def encode(some: slice) -> tuple[Tensor, Tensor]:
             spoken = text[some.start * each : some.stop * each]
-            with self._seeded(batch.step, part.start + some.start), self._autocast():
+            precision = autocast(self.config.precision, self.workers.device)
+            with self._seeded(batch.step, part.start + some.start), precision:
                 audios, texts = self.model(audio[some], spoken, self.inputs.level)
+            audios, texts = self.boost.into(audios), self.boost.into(texts)
             by_clip = (len(audios), each, texts.shape[1])
             return audios, texts if batch.captions.ndim == 1 else texts.view(by_clip)
 
@@ -174,6 +183,7 @@ class Step:
             chunks = [slice(start, min(start + self.chunk, len(rows))) for start in starts]
             output = backward_in_chunks(encode, chunks, loss_of)
         self.workers.average_gradients(self.parameters)
+        self.boost.undo(self.model.parameters())
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         tensors = {"train.loss": output.total, "train.gradient": norm}
@@ -183,6 +193,9 @@ class Step:
         values = torch.stack([value.detach().to(norm.dtype) for value in tensors.values()]).tolist()
         figures = dict(zip(tensors, values, strict=True))
         if not np.isfinite(values).all():
+            others = [value for name, value in figures.items() if name != "train.gradient"]
+            if self.boost.scale > 1 and np.isfinite(others).all():
+                raise _OutOfRange
             at_fault = self._part_at_fault(batch, figures, views, repeated)
             if at_fault is not None:
                 raise part_diverged(batch.step + 1, checkpoint, *at_fault)
@@ -243,9 +256,6 @@ class Step:
             radii={side: r.squeeze(1) for side, r in zip(radii, every, strict=True)},
             gradients={"audio": audio_gradient, "text": text_gradient},
         )
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.workers.device.type, torch.bfloat16, enabled=self.bf16)
 
     @contextmanager
     def _seeded(self, step: int, row: int) -> Iterator[None]:

@@ -27,6 +27,7 @@ from supclap.losses import build_loss
 from supclap.model.clap import CLAP, Level, build_model
 from supclap.model.tokens import Tokens
 from supclap.optimization import build_optimizer
+from supclap.precision import autocast
 
 BUDGET = 1.5  # seconds for the steps of one configuration
 FIRST_ROWS = 4  # of the first try
@@ -188,8 +189,7 @@ class _Timer:
         text = self._words(rows * self.texts)
         began = time.monotonic()
         self.optimizer.zero_grad()
-        bf16 = self.config.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        with autocast(self.config.precision, self.device):
             heard, read = self.model(audio, text, self.level)
         self.loss(heard, read[: len(heard)]).total.backward()
         self.optimizer.step()

@@ -38,6 +38,7 @@ from supclap.model.frozen import frozen_hashes
 from supclap.optimization import build_optimizer, set_learning_rate, state_of
 from supclap.parts.calling import PartError, guarded
 from supclap.parts.making import place_of
+from supclap.precision import products_in
 from supclap.progress import STEPS, activity, epoch_name
 from supclap.record import Record
 from supclap.run_files import writing
@@ -69,6 +70,8 @@ class Progress:
     best: dict[str, Any] = field(default_factory=dict)  # epoch, value, checkpoint
     checkpoint: str = ""  # name of the last one; none yet
     chunk: int | None = None  # clips per forward pass; fewer than configured where memory ended
+    scale: float | None = None  # of gradients within the encoders (fp16), and steps since it is so
+    good: int = 0
     events: list[str] = field(default_factory=list)  # lines of events.jsonl
 
     def end_epoch(self, ended: EpochEnded, select: SelectConfig) -> None:
@@ -123,7 +126,18 @@ def fit(
             checked before the first file is.
         TrainingError: the loss or its gradient is not finite.
     """
-    workers = workers or Workers.current()
+    with products_in(config.precision):
+        yield from _events(config, folder, collection, workers or Workers.current(), by_signature)
+
+
+def _events(
+    config: RunConfig,
+    folder: Folder,
+    collection: Collection | None,
+    workers: Workers,
+    by_signature: bool,
+) -> Generator[Event, None, None]:
+    """`fit`, once it is settled what products are taken in."""
     record, checkpoints = Record(folder, by_signature), Checkpoints(folder)
     whole = workers.from_first(lambda: record.look(config))
     if whole is not None:
@@ -201,6 +215,7 @@ def fit(
             assert not progress.best or isinstance(reported[progress.best["epoch"]], EpochEnded)
             started = _go_on(progress, started, folder)
             step.chunk = progress.chunk
+            step.boost.scale, step.boost.good = progress.scale or step.boost.scale, progress.good
             restore(model, state["model"])
             restore(loss, state["loss"])
             with guarded(step.optimizer_part, "load_state_dict"):
@@ -212,6 +227,7 @@ def fit(
 
     def save() -> None:
         progress.peak = higher(progress.peak, usage.peak())
+        progress.scale, progress.good = step.boost.scale, step.boost.good
         parts = {
             "progress": asdict(progress),
             "model": learned_state(model),
