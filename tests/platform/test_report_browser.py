@@ -192,6 +192,37 @@ def test_on_paper_every_column_of_the_table_is_there(
     assert len(edges) > 1  # the table in pieces
 
 
+@pytest.mark.parametrize("width", [390, 1400, 2560])
+def test_a_long_name_does_not_lie_over_the_first_column(
+    browser: Browser, page: Path, width: int
+) -> None:
+    browser.open(page, width)
+    over = browser.value(
+        "[...document.querySelectorAll('.result tbody tr')]"
+        ".filter(row => row.offsetParent !== null).map(row => {"
+        " const words = document.createRange(); words.selectNodeContents(row.cells[0]);"
+        " const edge = Math.max(...[...words.getClientRects()].map(r => r.right));"
+        " return edge - row.cells[1].getBoundingClientRect().left })"
+    )
+    assert len(over) >= 3
+    assert max(over) <= 0
+
+
+def test_on_paper_a_list_of_runs_says_whose_they_are(browser: Browser, page: Path) -> None:
+    browser.open(page, 700)
+    browser.value("document.querySelectorAll('.runs details').forEach(d => d.open = true)")
+    browser.ask("Emulation.setEmulatedMedia", media="print")
+    try:
+        said = browser.value(
+            "[...document.querySelectorAll('.runs details')]"
+            ".filter(d => d.querySelector('ul').checkVisibility())"
+            ".map(d => d.querySelector('summary')).map(s => s.checkVisibility() && s.innerText)"
+        )
+    finally:
+        browser.ask("Emulation.setEmulatedMedia", media="")
+    assert said == [f"Runs of {row}" for row in ("InfoNCE", "bi-StaticSVR", LONG)]
+
+
 def test_on_a_screen_the_table_is_whole(browser: Browser, page: Path) -> None:
     browser.open(page, 1400)
     tables = browser.value(

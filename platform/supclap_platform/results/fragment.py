@@ -56,7 +56,8 @@ def _whole(table: Table, columns: list[list[Slot]], kind: str) -> list[str]:
     ]
     for place, row in enumerate(table.rows):
         cells = "".join(_cell(table, place, row, slot) for slot in slots)
-        lines.append(f'<tr><th scope="row">{escape(row.name)}</th>{cells}</tr>')
+        long = ' class="long"' if len(row.name) > ONE_LINE else ""
+        lines.append(f'<tr><th{long} scope="row">{escape(row.name)}</th>{cells}</tr>')
     return [*lines, "</tbody>", "</table>", "</div>"]
 
 
@@ -81,6 +82,8 @@ def _head(name: str, span: int, kind: str) -> str:
     scope = f'scope="colgroup" colspan="{span}"' if span > 1 else 'scope="col"'
     return f'<th class="{kind}" {scope}>{escape(name)}</th>'
 
+
+ONE_LINE = 40  # signs of a row's name that stay on one line of a wide screen
 
 _CLASSES = {
     Kind.OURS: "ours",
