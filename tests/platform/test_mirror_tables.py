@@ -1,19 +1,25 @@
 """What is written past MLflow's calls is what they would have written: every row of every table."""
 
 import shutil
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow_content import content_of
 from mlflow_place import SMALL, Place
 from mlflow_tables import tables_of
 from reported_runs import reported
+from supclap_platform.ledger.history import Histories
 from supclap_platform.mirror import gathered, tables
 from supclap_platform.mirror.gathered import Direct, Gathered, gathering
 from supclap_platform.mirror.mirror import Mirror
-from supclap_platform.mirror.store import Store
+from supclap_platform.mirror.store import Store, choose_store
+from supclap_platform.mirror.tracking import open_tracker
 from supclap_platform.testing import BEGIN, leave
+from waiting import until
 
 from benchmarks.postgres import MISSING, Server, postgres, programs
 from supclap.config import ModelConfig
@@ -152,3 +158,60 @@ def test_a_version_of_mlflow_with_other_tables_is_written_by_its_own_calls(
         assert isinstance(gathering(place.store.connect()), Direct)
     finally:
         tables.as_known.cache_clear()
+
+
+def test_drivers_of_several_experiments_write_at_once(
+    tmp_path: Path, stores: list[Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathered, "MOST", 100)  # in many transactions each
+    together, apart = stores
+    mirrors = {}
+    for name in ("one", "two", "three"):  # which share their cells
+        place = Place(tmp_path, SMALL.replace("small", name))
+        history = place.begin()
+        mirrors[name] = [Mirror(place.ledger, store, history) for store in stores]
+    for number, cell in enumerate(place.cells):
+        leave(place.ledger, cell, reported(cell, 2, number, finished=True))
+    with ThreadPoolExecutor(3) as drivers:
+        for done in drivers.map(lambda both: until(both[0].catch_up), mirrors.values()):
+            assert done is None
+    for _, alone in mirrors.values():
+        assert alone.catch_up()
+    found = [content_of(one.uri, tmp_path / f"c{at}") for at, one in enumerate((together, apart))]
+    assert found[0] == found[1]
+    assert len(found[0]) == 3 * (1 + 2 + 4)
+
+
+def test_a_database_that_was_away_ends_with_the_same_content(
+    place: Place, server: Server, tmp_path: Path
+) -> None:
+    """PostgreSQL is ended as by a power cut while a driver mirrors, and comes back."""
+    names = [f"away-{tmp_path.name}", f"there-{tmp_path.name}"]
+    for name in names:
+        server.make(name, EMPTY)
+    said: list[str] = []
+    tracker = open_tracker(
+        place.experiment, place.cells, place.ledger, server.uri(names[0]), said.append
+    )
+    leave(place.ledger, place.cells[0], reported(place.cells[0], 1))
+    tracker.catch_up()
+    until(lambda: server.ask("SELECT count(*) FROM metrics", names[0]) != "0")
+    server.stop(signal.SIGQUIT)
+    for number, cell in enumerate(place.cells[:3]):
+        leave(place.ledger, cell, reported(cell, 2, number, finished=True))
+    tracker.catch_up()
+    until(lambda: bool(said))
+    server.start("fsync=off")
+    assert tracker.close()
+    assert [line.split(" ")[0] for line in said] == ["MLflow", "MLflow"]
+    assert "cannot be used now" in said[0]
+    assert said[1].endswith("is back, and up to date")
+    history = Histories(place.ledger).of("small")[0]
+    Mirror(
+        place.ledger, choose_store(server.uri(names[1]), place.ledger.storage), history
+    ).catch_up()
+    found = [content_of(server.uri(name), tmp_path / name) for name in names]
+    for name in names:
+        _disconnect(server.uri(name))
+    assert found[0] == found[1]
+    assert len(found[0]) == 1 + 2 + 3
