@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import io
+import re
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ from typing import Any
 
 import click
 import pytest
+import supclap_platform
 from click.testing import CliRunner
 from supclap_platform.cli import main
 from supclap_platform.commands import jobs as command
@@ -186,6 +189,35 @@ def test_submit_takes_what_run_takes() -> None:
     for name in run.keys() & submit.keys() - {"address", "storage"}:
         one, other = run[name].to_info_dict(), submit[name].to_info_dict()
         assert one == other, name
+
+
+def test_no_message_of_a_run_names_an_option_that_submit_lacks() -> None:
+    """Read off the sources: whatever an error of a job recommends can be given to `submit`."""
+    known = {flag for option in parameters("submit").values() for flag in option.opts}
+    # An own Ray's cores, where the option is made; `promote`'s and `logs`' own.
+    known |= {"--cpus", "--row", "--follow"}
+    root = Path(str(supclap_platform.__file__)).parent
+    files = [root / "commands" / f"{name}.py" for name in ("run", "rounds", "stale", "only", "now")]
+    for folder in ("search", "running", "ledger", "mirror", "experiment"):
+        files += sorted((root / folder).glob("*.py"))
+    named = {
+        flag
+        for file in files
+        for text in messages(ast.parse(file.read_text(encoding="utf-8")))
+        for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)
+    }
+    assert {"--mixed", "--rerun-stale", "--storage", "--study-storage"} <= named
+    assert named <= known
+
+
+def messages(tree: ast.Module) -> Iterator[str]:
+    """The texts of a module that are no docstrings."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    bodies = [node.body[0] for node in ast.walk(tree) if isinstance(node, kinds) and node.body]
+    docs = {id(first.value) for first in bodies if isinstance(first, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node.value
 
 
 def test_every_option_reaches_the_run_as_it_was_given() -> None:

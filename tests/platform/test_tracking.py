@@ -21,6 +21,7 @@ from mlflow.entities import Run
 from mlflow.utils.validation import _validate_metric_name
 from mlflow_content import content_of
 from mlflow_place import SMALL, Place, name_of
+from mlflow_server import Server, wait_for
 from reported_runs import reported
 from supclap_platform.cli import main
 from supclap_platform.experiment.metrics import CATALOGUE
@@ -589,9 +590,8 @@ def test_a_logged_model_embeds_and_retrieves(
     assert list(back["found"]) == [texts[at] for at in (audio @ text.T).argmax(1)]
 
 
-def test_the_winner_is_registered_once_and_opens_by_its_name(
-    place: Place, model: tuple[CLAP, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def registered_once(place: Place, model: tuple[CLAP, Path], tracking: str) -> None:
+    """The winner is registered in the MLflow at ``tracking``, once, and opens by its name."""
     import mlflow
     import pandas as pd
 
@@ -600,7 +600,7 @@ def test_the_winner_is_registered_once_and_opens_by_its_name(
         finish(place.ledger, cell, {"val.t2a.R@1": value, "test.t2a.R@1": 70.0 - value})
     best = next(cell for cell in place.cells if (cell.variant, cell.seed) == ("SVR", 0))
     call = ["promote", str(place.experiment.path), "--storage", place.ledger.storage.base]
-    call += ["--register", "clap"]
+    call += ["--register", "clap", "--tracking-uri", tracking]
     Mirror(place.ledger, place.store, place.begin()).catch_up()
     refused = CliRunner().invoke(main, call)
     assert (refused.exit_code, "`supclap sync` first" in refused.output) == (2, True)
@@ -612,12 +612,54 @@ def test_the_winner_is_registered_once_and_opens_by_its_name(
         assert done.output.splitlines()[0] == (
             "registered clap, version 1: SVR, seed 0 (val.t2a.R@1 40; its row 39.5 over 2)"
         )
+        assert done.output.splitlines()[1:] == [
+            f'load it: import mlflow; mlflow.set_tracking_uri("{tracking}"); '
+            'mlflow.pyfunc.load_model("models:/clap@winner")'
+        ]
     (version,) = place.store.connect().search_model_versions("name = 'clap'")
     assert version.tags == {"experiment": "small", "row": "SVR", "seed": "0"}
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", place.store.uri)
     loaded = mlflow.pyfunc.load_model("models:/clap@winner")
     found = loaded.predict(pd.DataFrame({"text": ["a dog barks"]}))["embedding"][0]
     np.testing.assert_allclose(found, model[0].encode_text(["a dog barks"])[0], atol=1e-6)
+
+
+def test_the_winner_is_registered_once_and_opens_by_its_name(
+    place: Place, model: tuple[CLAP, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", place.store.uri)
+    registered_once(place, model, place.store.uri)
+
+
+@pytest.mark.heavy
+def test_so_it_is_through_a_server(
+    place: Place, model: tuple[CLAP, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server has database and artifacts elsewhere, and takes other sources of a model."""
+    (tmp_path / "server").mkdir()
+    server = Server(tmp_path / "server")
+    call = ["promote", str(place.experiment.path), "--storage", place.ledger.storage.base]
+    call += ["--register", "clap", "--tracking-uri", server.uri]
+    try:
+        server.start()
+        wait_for(server.uri)
+        place.store = Store(server.uri)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+        registered_once(place, model, server.uri)
+        again = CliRunner().invoke(
+            main,
+            [*call, "--row", "InfoNCE"],
+        )
+        assert again.exit_code == 2  # its model was never there
+        assert "`supclap sync` first" in again.output
+    finally:
+        server.kill()
+    away = CliRunner().invoke(
+        main,
+        call,
+    )
+    assert away.exit_code == 2
+    (line,) = away.output.splitlines()
+    assert line.startswith(f"supclap: MLflow at {server.uri} cannot be used: ")
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,10 @@ def _register(asked: Asked, name: str, row: str | None, tracking_uri: str | None
         why = masked(reason(error), store.uri)
         raise InputError(f"MLflow at {store.shown} cannot be used: {why}") from error
     click.echo(f"registered {name}, version {version}: {best.cell.label} ({best.why})")
-    click.echo(f'load it: mlflow.pyfunc.load_model("models:/{name}@{ALIAS}")')
+    click.echo(
+        f'load it: import mlflow; mlflow.set_tracking_uri("{store.shown}"); '
+        f'mlflow.pyfunc.load_model("models:/{name}@{ALIAS}")'
+    )
 
 
 def _refuse_another_folder(experiment: Experiment, target: Path) -> None:

@@ -203,7 +203,8 @@ def _conclude(
         console.print(concluded[0].text(), markup=False, soft_wrap=True)
         files = _write(concluded[0], drawings, seen, console)
     files |= _report(experiment, concluded, drawings, seen, console, mixed, store)
-    console.print("next: `supclap ui` shows every run; edit the file and run it again:")
+    browse = "" if store is None else "`supclap ui` shows every run; "
+    console.print(f"next: {browse}edit the file and run it again:")
     console.print("      only what is new will be trained")
     return files, account_of(experiment, concluded)
 

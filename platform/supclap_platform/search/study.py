@@ -53,13 +53,19 @@ class Book:
         key = profile_key(trials.experiment)
         self.name = self.search.name if key == "laptop" else f"{self.search.name}, {key}"
         self._check_declared()
-        self.study = optuna.create_study(
-            storage=self.storage,
-            study_name=self.name,
-            load_if_exists=True,
-            directions=[objective.direction for objective in self.search.objectives],
-            pruner=build_pruner(self.search.pruner, self.steps),
-        )
+        pruner = build_pruner(self.search.pruner, self.steps)
+        if self.name in optuna.get_all_study_names(self.storage):  # nothing is written to open it
+            self.study = optuna.load_study(
+                storage=self.storage, study_name=self.name, pruner=pruner
+            )
+        else:
+            self.study = optuna.create_study(
+                storage=self.storage,
+                study_name=self.name,
+                load_if_exists=True,
+                directions=[objective.direction for objective in self.search.objectives],
+                pruner=pruner,
+            )
         if DECLARED not in self.study.user_attrs:
             self.study.set_user_attr(DECLARED, self._declared())
 
@@ -92,7 +98,8 @@ class Book:
                 )
         for params in self.first():
             self.study.enqueue_trial(space.free(params), skip_if_exists=True)
-        self.study.set_user_attr(STARTED, True)
+        if not self.study.user_attrs.get(STARTED):
+            self.study.set_user_attr(STARTED, True)
 
     def first(self) -> list[Params]:
         """The settings to try first: those of the file, and for a grid every other one."""

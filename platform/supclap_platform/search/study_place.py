@@ -14,6 +14,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import JournalStorage
 
 from supclap.errors import InputError
+from supclap.regular import NotAFile
 from supclap.secrets import masked, without_password
 from supclap.storage import Folder
 from supclap.wording import one_line
@@ -59,9 +60,15 @@ class StudyPlace:
         Raises:
             InputError: it cannot be used, or the study was begun elsewhere.
         """
-        if not self.given:
-            self._refuse_another()
-        self.folder.write(PLACE, f"{self.shown}\n".encode())
+        before = self._before()
+        here = JOURNAL if self.url is None else FILE
+        if not self.given and before not in (None, self.shown) and not self.folder.exists(here):
+            raise InputError(  # or it would begin anew, unasked
+                f"the study of this search is in {before}: give that with --study-storage; to "
+                f"begin a new one here, remove {self.folder.uri_of(PLACE)}"
+            )
+        if before != self.shown:
+            self.folder.write(PLACE, f"{self.shown}\n".encode())
         if self.url is None:
             journal = StudyJournal(self.folder.below(JOURNAL))
             return journal, JournalStorage(journal)
@@ -85,15 +92,9 @@ class StudyPlace:
             number = errno.ENOSPC if "is full" in reason else errno.EIO
             raise OSError(number, masked(reason, url), self.shown) from error
 
-    def _refuse_another(self) -> None:
-        """Raises InputError where the study of before lies elsewhere: it would begin anew."""
+    def _before(self) -> str | None:
+        """Where the study was when it was opened last, as it was shown."""
         try:
-            before = one_line(self.folder.read(PLACE, 10_000).decode(errors="replace"))
-        except FileNotFoundError:
-            return
-        here = JOURNAL if self.url is None else FILE
-        if before != self.shown and not self.folder.exists(here):
-            raise InputError(
-                f"the study of this search is in {before}: give that with --study-storage; to "
-                f"begin a new one here, remove {self.folder.uri_of(PLACE)}"
-            )
+            return one_line(self.folder.read(PLACE, 10_000).decode(errors="replace"), None)
+        except (FileNotFoundError, NotAFile):
+            return None
