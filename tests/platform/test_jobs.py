@@ -164,6 +164,7 @@ def test_jobs_are_listed_chosen_and_ended(monkeypatch: pytest.MonkeyPatch) -> No
     assert invoke("logs", "x")[0] == 2
 
 
+@pytest.mark.heavy
 def test_what_is_uploaded_is_one_small_file_of_the_same_bytes(tmp_path: Path) -> None:
     (tmp_path / "e.yaml").write_text("experiment: e\n", encoding="utf-8")
     request = Request(tmp_path / "e.yaml")
@@ -191,6 +192,7 @@ def test_submit_takes_what_run_takes() -> None:
         assert one == other, name
 
 
+@pytest.mark.heavy
 def test_no_message_of_a_run_names_an_option_that_submit_lacks() -> None:
     """Read off the sources: whatever an error of a job recommends can be given to `submit`."""
     known = {flag for option in parameters("submit").values() for flag in option.opts}

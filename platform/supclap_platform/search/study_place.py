@@ -14,9 +14,9 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import JournalStorage
 
 from supclap.errors import InputError
-from supclap.regular import NotAFile
 from supclap.secrets import masked, without_password
 from supclap.storage import Folder
+from supclap.stored import Damaged, read_content
 from supclap.wording import one_line
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.mirror.store import sqlite_uri
@@ -95,6 +95,6 @@ class StudyPlace:
     def _before(self) -> str | None:
         """Where the study was when it was opened last, as it was shown."""
         try:
-            return one_line(self.folder.read(PLACE, 10_000).decode(errors="replace"), None)
-        except (FileNotFoundError, NotAFile):
+            return one_line(read_content(self.folder, PLACE).decode(errors="replace"), None)
+        except (FileNotFoundError, Damaged):
             return None
