@@ -188,3 +188,45 @@ def test_no_loader_runs_a_pickle(tmp_path: Path) -> None:
         with pytest.raises(Damaged):
             parse_ranks(packed.getvalue(), "ranks.npz")
     assert not sprung.exists()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!python/object/apply:pathlib.Path.touch [{place}]",
+        "!!python/object/apply:os.system ['touch {place}']",
+        "!!python/name:os.system",
+        "!!python/module:os",
+    ],
+)
+def test_a_yaml_tag_runs_nothing(tmp_path: Path, value: str) -> None:
+    place = tmp_path / "sprung"
+    path = tmp_path / "e.yaml"
+    path.write_text(FILE + f"about: {value.format(place=place)}\n")
+    assert f"{path}:" in supclap("plan", path, "--storage", tmp_path / "storage")
+    changed = f"data.folder={value.format(place=place)}"
+    path.write_text(FILE)
+    assert "--set data.folder" in supclap("plan", path, "--set", changed)
+    assert not place.exists()
+
+
+@pytest.mark.parametrize(
+    "key", ["include: [link.yaml]", "code: [link.py]", "profiles_from: link.yaml"]
+)
+def test_a_link_does_not_lead_out_of_an_experiments_folder(tmp_path: Path, key: str) -> None:
+    """The file beside it is a link to one elsewhere, which nobody has looked at."""
+    own, other = tmp_path / "own", tmp_path / "other"
+    own.mkdir()
+    other.mkdir()
+    (other / "out.yaml").write_text(FILE.replace("walls", "others"))
+    (other / "out.py").write_text("raise SystemExit('run')\n")
+    (own / "link.yaml").symlink_to(other / "out.yaml")
+    (own / "link.py").symlink_to(other / "out.py")
+    path = own / "e.yaml"
+    rest = "" if key.startswith("include") else "variants: {A: {}}\nseeds: 1\n"
+    path.write_text(f"experiment: e\n{key}\n{rest}")
+    done = CliRunner().invoke(main, ["plan", str(path), "--storage", str(tmp_path / "storage")])
+    assert done.exit_code == 2, done.output
+    assert f"{path}:2: " in done.output
+    assert "is a link that leads out of" in done.output
+    assert "run" not in done.output.split()

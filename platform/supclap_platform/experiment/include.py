@@ -57,6 +57,8 @@ def named_file(document: Document, key: Key, what: str, name: str) -> Path:
         there = False
     if not there:
         raise document.error(key, f"{what}: no file '{name}' in {document.path.parent}")
+    if not path.resolve().is_relative_to(document.path.parent.resolve()):
+        raise document.error(key, f"{what}: {path}: is a link that leads out of {path.parent}")
     return path
 
 
