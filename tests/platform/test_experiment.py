@@ -298,8 +298,8 @@ def test_anchors_and_merges_are_yaml_as_usual(tmp_path: Path) -> None:
         (
             "seeds: 2",
             "seeds: 2\nprofiles: {p: {data: x}}",
-            "(valid: about, base, claims, groups, init, matters, prices, resources, search, seeds, "
-            "table)",
+            "(valid: about, base, claims, groups, init, keep, matters, prices, resources, search, "
+            "seeds, table)",
         ),
         ("seeds: 2", "seeds: 2\nprofiles: {P: {}}", ":11: profiles.P.[key]: expected a name of l"),
         ("InfoNCE: {}", "InfoNCE: 3", ":7: variants.InfoNCE: input should be a mapping, got 3"),

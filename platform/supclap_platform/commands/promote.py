@@ -109,7 +109,9 @@ def _register(asked: Asked, name: str, row: str | None, tracking_uri: str | None
         raise InputError(f"storage '{ledger.storage.uri}' is not here: give --tracking-uri")
     tags = {"experiment": experiment.name, "row": best.cell.variant, "seed": str(best.cell.seed)}
     try:
-        version = register(store, experiment.name, best.cell.signature, name, tags)
+        signature = best.cell.signature
+        kept = ledger.model(signature)
+        version = register(store, experiment.name, signature, name, tags, kept)
     except InputError:
         raise
     except Exception as error:

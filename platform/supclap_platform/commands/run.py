@@ -24,6 +24,7 @@ from supclap_platform.experiment.folders import check_folders
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.journal import Account
 from supclap_platform.ledger.kept_code import keep_code
+from supclap_platform.ledger.kept_models import free_models
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan, remember
 from supclap_platform.ledger.snapshot import Snapshot
@@ -160,6 +161,8 @@ def _end(
         say_unwritten(own, error, rest, console)
         code = code or 1
     code = code or (1 if work.count(Status.DAMAGED) else 0)
+    if line := free_models(experiment, ledger).line:
+        console.print(line, markup=False, soft_wrap=True)
     tracker.close("FAILED" if code else "FINISHED", files, account=account)
     return code
 

@@ -28,6 +28,7 @@ from supclap_platform.experiment.checks import (
 from supclap_platform.experiment.claims import Claim
 from supclap_platform.experiment.columns import AT, Column, check_columns, in_group
 from supclap_platform.experiment.include import check_names, check_part, included
+from supclap_platform.experiment.keep import KEEP_ALL, KeepSection
 from supclap_platform.experiment.layout import Layout, check_layout
 from supclap_platform.experiment.method import Configuration, Method
 from supclap_platform.experiment.own_code import CodePolicy, load_code_of
@@ -81,6 +82,7 @@ class Experiment:
     layout: Layout = field(default_factory=Layout)  # of its table and figures
     method: Method = SUPCLAP  # what trains its cells
     prices: Prices | None = None  # of an hour, so that time is shown as money too
+    keep: KeepSection = KEEP_ALL  # which models stay, and where
     looks: Looks | None = None  # where seeds are added until the claims are decided
     # What each seed has of its own, in the method's words (`varying`); its stage: `stage.per_seed`.
     vary: tuple[str, ...] = ()
@@ -331,6 +333,7 @@ class _Reader:
             settings=self.settings,
             method=self.method,
             prices=prices,
+            keep=self.profile.keep or file.keep,
         )
 
     def _seeds(self) -> tuple[tuple[int, ...], Looks | None, tuple[str, ...] | None]:

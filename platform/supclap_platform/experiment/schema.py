@@ -22,6 +22,7 @@ from pydantic import (
 
 from supclap.explaining import explain
 from supclap.section import Section, as_number
+from supclap_platform.experiment.keep import KEEP_ALL, KeepSection
 from supclap_platform.experiment.prices import Prices, read_prices
 from supclap_platform.experiment.search_section import SearchSection
 from supclap_platform.experiment.seeds import Seeds
@@ -219,6 +220,7 @@ class ProfileSection(Section):
     claims: tuple[str, ...] | None = None  # in the place of the file's
     matters: dict[str, Least] | None = None  # in the place of the file's
     prices: PricesOf = None  # in the place of the file's
+    keep: KeepSection | None = None  # in the place of the file's
 
 
 def _one_or_more(value: object) -> object:
@@ -246,6 +248,7 @@ class ExperimentFile(Section):
     search: SearchSection | None = None
     resources: ResourceChanges = ResourceChanges()
     prices: PricesOf = None  # an hour of a core, and of a device by a part of its name
+    keep: KeepSection = KEEP_ALL  # which models stay, and where
     table: TableSection = TableSection()
     claims: tuple[str, ...] = ()
     # By metric, in its own unit: the smallest difference that matters.

@@ -21,6 +21,7 @@ from supclap.run_files import RESULT
 from supclap.storage import Folder
 from supclap.stored import Count, Damaged, as_kind, read_values, sealed
 from supclap_platform.experiment.cells import Cell
+from supclap_platform.experiment.keep import ALL, COPY, LINK
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.known_table import KnownTable, known_tables
 from supclap_platform.ledger.leases import Lease, alive, hold, leases_in
@@ -50,6 +51,8 @@ class History:
     started: Count | None = None
     resting: Count | None = None  # when that one ended, while one that has nothing to train goes on
     tables: tuple[KnownTable, ...] = ()
+    frees_models: bool = False  # not all models stay, and which do is known at the end
+    mlflow: str | None = None  # how MLflow has models: `keep.mlflow` of the file
 
     @property
     def starts(self) -> int:
@@ -71,6 +74,8 @@ class Histories:
         """Notes that a run of an experiment begins; the first one's time stays."""
         known = tuple(Known(c.variant, c.seed, c.signature, shape(c), c.group) for c in cells)
         moment = now()
+        keeps = [part.keep for part in experiment.parts or (experiment,)]
+        asked = {keep.mlflow for keep in keeps}
         history = History(
             experiment=experiment.name,
             profile=profile_key(experiment),
@@ -81,6 +86,8 @@ class Histories:
             tags={"profile": profile_key(experiment), **_tags(experiment)},
             started=moment,
             tables=known_tables(experiment, cells),
+            frees_models=any(keep.models != ALL for keep in keeps),
+            mlflow=next((how for how in (COPY, LINK) if how in asked), None),
         )
         before = self.read(history.experiment, history.key)
         if before is not None:

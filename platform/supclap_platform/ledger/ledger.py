@@ -221,6 +221,19 @@ class Ledger:
         folder = self.folder(signature).below(MODEL)
         return folder if folder.exists(MODEL_INDEX) else None
 
+    def model_size(self, signature: str) -> int | None:
+        """Bytes of a cell's model folder, whole or not; None where there is none."""
+        place = self.folder(signature).below(MODEL).base
+        selector = pafs.FileSelector(place, allow_not_found=True, recursive=True)
+        infos = self.storage.filesystem.get_file_info(selector)
+        return sum(info.size or 0 for info in infos) if infos else None
+
+    def drop_model(self, signature: str) -> None:
+        """Removes a finished cell's model, its index first: then the cell is kept without one."""
+        folder = self.folder(signature)
+        folder.delete(f"{MODEL}/{MODEL_INDEX}")
+        folder.delete(MODEL)
+
     def results(self, signatures: Iterable[str]) -> dict[str, Result]:
         """The results of those that are done; `damage` names those that are damaged."""
         wanted = list(dict.fromkeys(signatures))

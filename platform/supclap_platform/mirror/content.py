@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from supclap.events import EpochEnded, Event, Finished, Started
+from supclap.run_files import ANEW, MODEL_INDEX
+from supclap.storage import Folder
+from supclap.stored import parse_values, read_content
 from supclap_platform.ledger.known_table import KnownColumn, Numbers, in_text, row_of
 from supclap_platform.ledger.records import Failure, Known, Result, State
 
@@ -31,6 +34,7 @@ RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 MIRRORED = "mirrored"  # tag: how many events are there, and when the last was made
 BELOW = "supclap.below"  # tag of a run below a parent: of which, whatever the parent's run is
 DECLARED = "declared"  # tag: hash of the columns that the run shows
+NO_MODEL = f"MLflow shows the run without it; {ANEW}"
 MODEL = "model"  # tag: the logged model
 ERROR = "error"  # tag: why the run failed
 EARLY = "stopped_early"  # tag: by a search
@@ -47,6 +51,14 @@ class MetricPoint:
 
 
 @dataclass(frozen=True)
+class KeptModel:
+    """The model of a finished cell, as its index describes it."""
+
+    folder: Folder
+    needs_code: bool  # of the user's
+
+
+@dataclass(frozen=True)
 class CellRecord:
     """What the ledger says of a cell at one moment."""
 
@@ -58,6 +70,8 @@ class CellRecord:
     status: str
     began: int  # milliseconds since 1970
     ended: int
+    model: KeptModel | None = None  # of a finished cell, where it is still to be logged
+    model_gone: bool = False  # it was logged, and is kept no longer
 
 
 def allowed(name: str) -> str:
@@ -73,6 +87,16 @@ def allowed(name: str) -> str:
 
 def _number(found: re.Match[str]) -> str:
     return "".join(f"_{ord(one):x}_" for one in found[0])
+
+
+def kept_model(folder: Folder) -> KeptModel | None:
+    """The model in a folder; None where there is none. Raises Damaged."""
+    try:
+        content = read_content(folder, MODEL_INDEX, NO_MODEL)
+    except FileNotFoundError:
+        return None
+    values = parse_values(content, f"{folder.uri}/{MODEL_INDEX}", NO_MODEL)
+    return KeptModel(folder, bool(values.get("parts")))
 
 
 def metric_name(name: str) -> str:

@@ -8,9 +8,12 @@ reads flushes first. Other clients (of a server, of a database that `tables` doe
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -40,9 +43,11 @@ class Direct:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    def soon(self, task: Task) -> None:
-        """Does what must be done before what is asked later takes effect."""
-        task()
+    def put_model_files(self, logged: Any, files: Mapping[str, bytes]) -> None:
+        """Makes files those of a logged model."""
+        with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
+            _write_files(Path(scratch), files)
+            self._client.log_model_artifacts(logged.model_id, scratch)
 
     def flush(self) -> None:
         """Nothing is left to do."""
@@ -77,9 +82,9 @@ class Gathered:
         self.flush()
         return getattr(self._client, name)
 
-    def soon(self, task: Task) -> None:
-        """Has something done before the next flush writes, beside other such tasks."""
-        self._tasks.append(task)
+    def put_model_files(self, logged: Any, files: Mapping[str, bytes]) -> None:
+        """As `Direct`'s; before the next flush writes, and beside those of other models."""
+        self._tasks.append(partial(_put, logged.artifact_location, files))
 
     def flush(self) -> None:
         """Writes what is noted. Where that fails, nothing of it is written, and it is forgotten."""
@@ -197,6 +202,7 @@ class Gathered:
         source_run_id: str,
         params: Mapping[str, str],
         model_type: str,
+        tags: Mapping[str, str] | None = None,
     ) -> Any:
         from mlflow.entities import LoggedModel, LoggedModelStatus
         from mlflow.utils.validation import _validate_logged_model_name
@@ -226,6 +232,15 @@ class Gathered:
                 "param_value": value,
             }
             for key, value in params.items()
+        ]
+        self._rows.model_tags += [
+            {
+                "model_id": identity,
+                "experiment_id": int(experiment),
+                "tag_key": key,
+                "tag_value": value,
+            }
+            for key, value in (tags or {}).items()
         ]
         return LoggedModel(
             experiment, identity, name, place, moment, moment, model_type, source_run_id, pending
@@ -275,6 +290,19 @@ def gathering(client: Any) -> Any:
     store = client._tracking_client.store
     ours = type(store) is SqlAlchemyStore and store.db_type in DIALECTS
     return Gathered(client) if ours and as_known() else Direct(client)
+
+
+def _put(place: str, files: Mapping[str, bytes]) -> None:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
+        _write_files(Path(scratch), files)
+        get_artifact_repository(place).log_artifacts(scratch)
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
 
 
 def _stored(row: Row, params: Mapping[str, dict[str, str]]) -> StoredRun:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from supclap.errors import InputError
-from supclap.run_files import ANEW
 from supclap.storage import Folder
 from supclap.stored import Damaged
+from supclap_platform.mirror.content import NO_MODEL, KeptModel
 from supclap_platform.mirror.stored_run import StoredRun
 
-NO_MODEL = f"MLflow shows the run without it; {ANEW}"
 CODE = Path(__file__).with_name("pyfunc_model.py")
+MODEL_TYPE = "dual encoder"
+WEIGHTS = "weights"  # tag of a logged model whose files MLflow has no copy of: where they lie
+_DESCRIPTION, _FLAVOR = "MLmodel", "python_function"
+_OPTIONS = ("region", "scheme", "endpoint_override")  # of a URI, such as hold no secret
 REQUIREMENTS = ("mlflow", "pandas")  # besides supclap[train], with which all else comes
 
 
@@ -45,72 +51,186 @@ def log_model(
     client: Any,
     experiment: str,
     run: StoredRun,
-    folder: Folder,
+    model: KeptModel,
     step: int,
     name: str,
     params: Mapping[str, str],
+    link: bool,
 ) -> str:
-    """Logs the model folder as the output of a run; returns the model's id.
+    """Logs a model as the output of a run; returns the model's id.
 
     Call it again where it was interrupted: a whole model of the run is taken, others are removed.
 
     Args:
+        client: one of `gathered`.
         experiment: its id in MLflow.
         name: of the model; `model_name` makes it legal.
         params: what tells the model from others.
+        link: MLflow gets the model's description alone, which leads to its folder; else a copy.
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
     ready = None
     if not run.new:  # nothing else has logged one there
         wanted = f"source_run_id = '{run.id}'"
-        for model in client.search_logged_models([experiment], filter_string=wanted):
-            if ready is None and model.status == LoggedModelStatus.READY:
-                ready = model
+        for found in client.search_logged_models([experiment], filter_string=wanted):
+            if ready is None and found.status == LoggedModelStatus.READY:
+                ready = found
             else:
-                client.delete_logged_model(model.model_id)
+                client.delete_logged_model(found.model_id)
     if ready is None:
-        with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
-            place = Path(scratch, "logged")
-            local = _local(folder, Path(scratch))
-            from supclap.model.folder import check_model  # PyTorch: seconds, for each command
-
-            try:
-                needs_code = check_model(local)
-            except InputError as error:
-                raise Damaged(folder.uri, str(error), NO_MODEL) from None
-            created = client.create_logged_model(
-                experiment,
-                name=model_name(name),
-                source_run_id=run.id,
-                params=dict(params),
-                model_type="dual encoder",
-            )
-            save_flavor(local, place, run.id, created, needs_code)
-            client.log_model_artifacts(created.model_id, str(place))
-            client.finalize_logged_model(created.model_id, "READY")
-            ready = created
+        ready = (_link if link else _copy)(client, experiment, run, model, name, params)
     identity = str(ready.model_id)
     output = LoggedModelOutput(identity, step)
 
-    def link() -> None:
+    def connect() -> None:
         """The store refuses a link that it has, as of a process that was killed right after it."""
         known = None if run.new else client.get_run(run.id).outputs
         if identity not in {one.model_id for one in (known.model_outputs if known else ())}:
             client.log_outputs(run.id, [output])
 
-    shared(link)
+    shared(connect)
     return identity
 
 
+def _link(
+    client: Any,
+    experiment: str,
+    run: StoredRun,
+    model: KeptModel,
+    name: str,
+    params: Mapping[str, str],
+) -> Any:
+    place = address(model.folder)
+    created = client.create_logged_model(
+        experiment,
+        name=model_name(name),
+        source_run_id=run.id,
+        tags={WEIGHTS: place},
+        params=dict(params),
+        model_type=MODEL_TYPE,
+    )
+    client.put_model_files(created, linked_files(run.id, created, place, model.needs_code))
+    client.finalize_logged_model(created.model_id, "READY")
+    return created
+
+
+def _copy(
+    client: Any,
+    experiment: str,
+    run: StoredRun,
+    model: KeptModel,
+    name: str,
+    params: Mapping[str, str],
+) -> Any:
+    with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
+        local = _local(model.folder, Path(scratch))
+        created = client.create_logged_model(
+            experiment,
+            name=model_name(name),
+            source_run_id=run.id,
+            params=dict(params),
+            model_type=MODEL_TYPE,
+        )
+        copy_into(client, created, local, run.id)
+        client.finalize_logged_model(created.model_id, "READY")
+        return created
+
+
+def drop_linked(client: Any, experiment: str, run: StoredRun) -> None:
+    """Deletes what is logged of a run's model by its address, where another lies by now, or none.
+    A copy is still what it was, and may be registered: it stays."""
+    for found in client.search_logged_models(
+        [experiment], filter_string=f"source_run_id = '{run.id}'"
+    ):
+        if WEIGHTS in found.tags:
+            client.delete_logged_model(found.model_id)
+
+
+def make_whole(client: Any, logged: Any, folder: Folder | None) -> None:
+    """Copies the files of a model that is logged by its address, as what is registered lasts.
+
+    Raises:
+        InputError: the run is kept without its model by now.
+    """
+    if WEIGHTS not in logged.tags:
+        return
+    if folder is None:
+        raise InputError(f"{logged.tags[WEIGHTS]}: the run is kept without its model by now")
+    with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
+        copy_into(client, logged, _local(folder, Path(scratch)), logged.source_run_id)
+    client.delete_logged_model_tag(logged.model_id, WEIGHTS)
+
+
+def copy_into(client: Any, logged: Any, model: Path, run: str) -> None:
+    """Makes the files of a model, and what describes them, those of a logged one.
+
+    Raises Damaged where they are not those that were saved.
+    """
+    from supclap.model.folder import check_model  # PyTorch: seconds, for each command
+
+    try:
+        needs_code = check_model(model)
+    except InputError as error:
+        raise Damaged(str(model), str(error), NO_MODEL) from None
+    with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
+        place = Path(scratch, "logged")
+        save_flavor(model, place, run, logged, needs_code)
+        client.log_model_artifacts(logged.model_id, str(place))
+
+
+def address(folder: Folder) -> str:
+    """Where a model lies, for whoever opens it: of a URI without credentials, which that person
+    has of their own."""
+    if folder.local is not None:
+        return str(folder.local.absolute())
+    place = urlsplit(folder.place)
+    options = [(key, value) for key, value in parse_qsl(place.query) if key in _OPTIONS]
+    query = f"?{urlencode(options)}" if options else ""
+    return f"{place.scheme}://{folder.base.strip('/')}{query}"
+
+
+def linked_files(run: str, logged: Any, place: str, needs_code: bool) -> dict[str, bytes]:
+    """What MLflow keeps of a model that lies elsewhere: its description, by file name."""
+    import yaml
+
+    files, described = _linked_template()
+    flavors = described["flavors"]
+    config = {"folder": place, **({"code": ""} if needs_code else {})}
+    own = {**flavors[_FLAVOR], "config": config}
+    values = {
+        **described,
+        "run_id": run,
+        "model_id": logged.model_id,
+        "model_uuid": logged.model_id,
+        "artifact_path": logged.artifact_location,
+        "utc_time_created": str(datetime.now(UTC).replace(tzinfo=None)),
+        "flavors": {**flavors, _FLAVOR: own},
+    }
+    return {**files, _DESCRIPTION: yaml.safe_dump(values, allow_unicode=True).encode()}
+
+
+@cache
+def _linked_template() -> tuple[dict[str, bytes], dict[str, Any]]:
+    """What MLflow writes of one such model, which takes it 0.1 s; that of others differs in ids."""
+    import yaml
+
+    with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
+        place = Path(scratch, "logged")
+        save_flavor(None, place)
+        found = {path.name: path.read_bytes() for path in place.iterdir()}
+    return found, yaml.safe_load(found.pop(_DESCRIPTION))
+
+
 def save_flavor(
-    model: Path,
+    model: Path | None,
     place: Path,
     run_id: str | None = None,
     logged: Any = None,
     needs_code: bool = False,
 ) -> None:
-    """Writes an MLflow model to ``place``: `pyfunc_model.py` beside the files of ``model``.
+    """Writes an MLflow model to ``place``: `pyfunc_model.py` beside the files of ``model``, or
+    (None) of one that lies elsewhere.
 
     One that needs code of the user's takes it when it is loaded: ``model_config={"code": FILE}``.
     """
@@ -126,13 +246,13 @@ def save_flavor(
     mlflow.pyfunc.save_model(
         path=str(place),
         python_model=str(CODE),
-        artifacts={"model": str(model)},
+        artifacts=None if model is None else {"model": str(model)},
         pip_requirements=[
             f"supclap[train]=={version('supclap')}",
             *(f"{name}=={version(name)}" for name in REQUIREMENTS),
         ],
         signature=model_signature(),
-        model_config={"code": ""} if needs_code else None,
+        model_config={"folder": ""} if model is None else {"code": ""} if needs_code else None,
         mlflow_model=described,
     )
 

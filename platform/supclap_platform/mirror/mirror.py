@@ -25,8 +25,10 @@ import pyarrow.fs as pafs
 
 from supclap.errors import InputError
 from supclap.events import Finished
-from supclap.run_files import ANEW, EVENTS, RESULT
+from supclap.run_files import ANEW, EVENTS, MODEL, RESULT
+from supclap.storage import Folder
 from supclap.stored import Damaged
+from supclap_platform.experiment.keep import LINK
 from supclap_platform.ledger.history import Histories, History, now
 from supclap_platform.ledger.journal import (
     EXPERIMENT,
@@ -44,6 +46,8 @@ from supclap_platform.mirror.content import (
     KILLED,
     RUNNING,
     CellRecord,
+    KeptModel,
+    kept_model,
     row_values,
     status_of,
 )
@@ -110,21 +114,25 @@ class Mirror:
                 journal = self._journal()
                 runs.show_parent(journal, self._parent_status(), None)
                 finished: list[CellRecord] = []
+                link = links_models(self.history, self._store, self._ledger.storage)
                 for number, record in enumerate(self._records(changed, stamps), 1):
                     runs.show(record)
                     self._note(record)
                     self.shown(number)
-                    if record.status == FINISHED:
-                        finished.append(record)
+                    if record.status == FINISHED and self._shows_models():
+                        if link:  # no more than its address
+                            self._ledger.spared(partial(runs.show_model, record, link))
+                        else:
+                            finished.append(record)
                     if number % _AT_ONCE == 0:
                         runs.flush()
                 journal = self._written(journal)
                 runs.show_groups(journal, self.driving)
                 if whole:
                     runs.show_artifacts(self._histories.artifacts(self.history))
-                # Models are large: all else is there first, however long they take.
+                # Copies are large: all else is there first, however long they take.
                 for record in finished:
-                    self._ledger.spared(partial(runs.show_model, record, self._ledger.model))
+                    self._ledger.spared(partial(runs.show_model, record, link))
                 runs.show_parent(journal, self._parent_status(), self._parent_end(runs))
                 runs.flush()
                 runs.fresh = False
@@ -242,8 +250,12 @@ class Mirror:
             return False  # nothing of it yet
         if stamps[signature] != self._stamps.get(signature):
             return True
-        # When the driver ends, what it left unfinished is no longer about to go on.
-        return not self.driving and self._runs is not None and self._runs.is_running(signature)
+        if self.driving or self._runs is None:
+            return False
+        # When the driver ends, what it left unfinished is no longer about to go on, and the models
+        # that stay are known.
+        late = self.history.frees_models and signature in self._results
+        return self._runs.is_running(signature) or (late and self._runs.lacks_model(signature))
 
     def _records(self, cells: Iterable[Known], stamps: dict[str, Stamp]) -> Iterator[CellRecord]:
         left = iter(cells)
@@ -276,7 +288,29 @@ class Mirror:
         began = round(events[0].time * 1000) if events else failed_at
         ended = round(events[-1].time * 1000) if events else failed_at
         stopped = bool(early and not result)
-        return CellRecord(cell, events, failure, stopped, finished, status, began, ended)
+        model = self._model(cell.signature) if finished is not None else None
+        gone = finished is not None and model is None and self._model_is_gone(cell.signature)
+        return CellRecord(
+            cell, events, failure, stopped, finished, status, began, ended, model, gone
+        )
+
+    def _model_is_gone(self, signature: str) -> bool:
+        """Whether the store shows a model that the ledger keeps no longer."""
+        if self._runs is None or not self.history.frees_models or not self._shows_models():
+            return False
+        return not self._runs.lacks_model(signature) and self._ledger.model(signature) is None
+
+    def _shows_models(self) -> bool:
+        """Those that stay are known when the run has ended, where not all do."""
+        return not (self.driving and self.history.frees_models)
+
+    def _model(self, signature: str) -> KeptModel | None:
+        """The model of a finished cell, where it is still to be shown; a damaged one is not."""
+        assert self._runs is not None
+        if not (self._shows_models() and self._runs.lacks_model(signature)):
+            return None
+        folder = self._ledger.folder(signature).below(MODEL)
+        return self._ledger.spared(partial(kept_model, folder))
 
     def _parent_status(self) -> str:
         if self.driving or self._histories.attended(self.history):
@@ -288,3 +322,11 @@ class Mirror:
 
     def _parent_is_shown(self) -> bool:
         return self._runs is not None and self._runs.parent_status == self._parent_status()
+
+
+def links_models(history: History, store: Store, storage: Folder) -> bool:
+    """Whether MLflow gets the place of a model in the storage, and no copy of its files: by itself
+    wherever those who read its store can be thought to read the storage."""
+    if history.mlflow is not None:
+        return history.mlflow == LINK
+    return not (store.served and storage.local is not None)

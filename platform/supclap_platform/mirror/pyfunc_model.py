@@ -6,6 +6,8 @@ supclap must be installed where it is loaded.
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,12 +22,12 @@ class SupCLAPModel(PythonModel):
     """Embeds texts and sounds in one space, or finds the nearest of one kind to the other."""
 
     def load_context(self, context: Any) -> None:
-        # MLflow runs this file also to log a model: a driver need not import PyTorch for that.
-        from supclap.model.clap import load
-
+        config = context.model_config or {}
         # A model that needs a part of somebody's own is loaded with model_config={"code": FILE}.
-        code = (context.model_config or {}).get("code")
-        self._model = load(context.artifacts["model"], code or ())
+        code = config.get("code") or ()
+        # One that MLflow has no copy of, with model_config={"folder": PLACE} where it has moved.
+        place = config.get("folder")
+        self._model = _linked(place, code) if place else _load(context.artifacts["model"], code)
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -69,6 +71,31 @@ class SupCLAPModel(PythonModel):
         if not queries or not among:
             raise ValueError(f"{task}: expected rows of both kinds, 'text' and 'audio'")
         return _nearest(embeddings, names, queries, among, int(given["k"]))
+
+
+def _load(folder: Any, code: Any) -> Any:
+    # MLflow runs this file also to log a model: a driver need not import PyTorch for that.
+    from supclap.model.clap import load
+
+    return load(folder, code)
+
+
+def _linked(place: str, code: Any) -> Any:
+    """The model of a run in the storage, on this machine or in a bucket."""
+    from supclap.storage import Folder
+
+    folder = Folder.at(place)
+    if not folder.exists("model.json"):
+        raise ValueError(
+            f"{place}: the model's files are not there. MLflow keeps their place and no copy: open "
+            'it where the storage is, or give model_config={"folder": PLACE} if it has moved'
+        )
+    if folder.local is not None:
+        return _load(folder.local, code)
+    with tempfile.TemporaryDirectory(prefix="supclap-model-") as scratch:
+        copy = Path(scratch, "model")
+        folder.copy_to(copy)
+        return _load(copy, code)
 
 
 def _nearest(

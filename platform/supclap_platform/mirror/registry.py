@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from supclap.errors import InputError
+from supclap.storage import Folder
 from supclap_platform.mirror.content import MODEL
+from supclap_platform.mirror.logged_model import make_whole
 from supclap_platform.mirror.store import Store
 
 ALIAS = "winner"  # of the version that was registered last: "models:/NAME@winner"
 
 
 def register(
-    store: Store, experiment: str, signature: str, name: str, tags: Mapping[str, str]
+    store: Store,
+    experiment: str,
+    signature: str,
+    name: str,
+    tags: Mapping[str, str],
+    kept: Folder | None,
 ) -> str:
     """Registers the model of a cell; returns its version. Once registered, it is not again.
 
+    A version outlives the storage: of a model that MLflow has by its address it gets a copy.
+
     Args:
+        kept: where the storage has the model.
         tags: what the version says of itself.
 
     Raises:
@@ -33,6 +43,8 @@ def register(
             "`supclap sync` first"
         )
     model = logged[0].data.tags[MODEL]
+    entry = client.get_logged_model(model)
+    make_whole(client, entry, kept)
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
     versions = client.search_model_versions(f"name = '{name}'")
@@ -41,8 +53,7 @@ def register(
     if version is None:
         # MLflow looks a "models:/" source up in this process's own default store, which it makes;
         # only a server finds it in the right one, and takes no other source.
-        served = store.uri.startswith(("http://", "https://"))
-        source = f"models:/{model}" if served else client.get_logged_model(model).artifact_location
+        source = f"models:/{model}" if store.served else entry.artifact_location
         version = client.create_model_version(name, source, run, tags=dict(tags), model_id=model)
     client.set_registered_model_alias(name, ALIAS, version.version)
     return str(version.version)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from supclap.events import Started
-from supclap.storage import Folder
 from supclap_platform.ledger.history import History
 from supclap_platform.ledger.journal import EXPERIMENT, Journal
 from supclap_platform.ledger.records import Known
@@ -35,7 +34,7 @@ from supclap_platform.mirror.content import (
     points_of,
     tags_of,
 )
-from supclap_platform.mirror.logged_model import log_model, shared
+from supclap_platform.mirror.logged_model import drop_linked, log_model, shared
 from supclap_platform.mirror.rows import (
     KIND,
     OF_CELL,
@@ -177,16 +176,20 @@ class Runs:
             del child.tags[name]
         self._store.set_status(child, record.status, record.ended)
 
-    def show_model(self, record: CellRecord, find: Callable[[str], Folder | None]) -> None:
+    def lacks_model(self, signature: str) -> bool:
+        """Whether the store shows no model of the cell."""
+        child = self._children.get(signature)
+        return child is None or MODEL not in child.tags
+
+    def show_model(self, record: CellRecord, link: bool) -> None:
         """Logs a finished cell's model, where `show` has shown the rest, and links to it and to
         the data set what the run ends with.
 
         Args:
-            find: gives the folder of a cell's model, None where none is kept.
+            link: MLflow gets no copy of its files.
         """
         child = self._children[record.cell.signature]
-        folder = None if MODEL in child.tags else find(record.cell.signature)
-        if folder is None:
+        if MODEL in child.tags or record.model is None:
             return
         started, finished = record.events[0], record.events[-1]
         assert isinstance(started, Started)
@@ -197,10 +200,11 @@ class Runs:
             self._client,
             self._store.experiment,
             child,
-            folder,
+            record.model,
             record.events[-1].step,
             f"{record.cell.variant}, seed {record.cell.seed}",
             params,
+            link,
         )
         declared = declared_of(record, self._layout.columns(record.cell))
         used = data_set(started).dataset
@@ -232,12 +236,17 @@ class Runs:
         if child is not None:
             mark = child.tags.get(MIRRORED)
             done = mirrored(mark, [round(event.time * 1000) for event in record.events])
-            if done is not None and (mark or child.began == record.began):
+            same = done is not None and bool(mark or child.began == record.began)
+            if done is not None and same and not record.model_gone:
                 self._store.set_name(child, name)
                 self._children[signature] = child
                 self._place(child, record.cell)
                 return child, done
-            self._store.delete(child)  # of a cell that was discarded and began anew
+            # Of a cell that was discarded and began anew, or that lost its model: MLflow has no
+            # way to take a run's model from it.
+            if MODEL in child.tags:
+                drop_linked(self._client, self._store.experiment, child)
+            self._store.delete(child)
         tags = tags_of(record.cell, None, None) | self._below(record.cell)
         child = self._children[signature] = self._store.create(name, record.began, tags)
         return child, 0

@@ -64,6 +64,11 @@ class Store:
         """The URI as people may see it."""
         return without_password(self.uri)
 
+    @property
+    def served(self) -> bool:
+        """Whether it is a server, whose users may be on any machine."""
+        return urlsplit(self.uri).scheme.partition("+")[0] not in _DATABASES
+
     def connect(self) -> Any:
         """An MlflowClient; creates or upgrades an SQLite store first.
 

@@ -70,6 +70,7 @@ class Rows:
     models: dict[str, Row] = field(default_factory=dict)
     finalized: dict[str, Row] = field(default_factory=dict)  # models that are in the table
     model_params: list[Row] = field(default_factory=list)
+    model_tags: list[Row] = field(default_factory=list)
     model_points: list[Row] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -157,6 +158,7 @@ class _Writing:
         self._add("logged_models", rows.models.values())
         self._update("logged_models", "model_id", rows.finalized)
         self._add("logged_model_params", rows.model_params)
+        self._add("logged_model_tags", rows.model_tags)
         self._add("inputs", map(_output, rows.outputs))
         self._add("logged_model_metrics", rows.model_points)
 

@@ -10,6 +10,7 @@ from supclap.errors import INTERRUPTED
 from supclap.wording import counted
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.drivers import announce, drivers_of
+from supclap_platform.ledger.kept_models import Freeing
 from supclap_platform.ledger.leases import LeaseName
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan
@@ -52,6 +53,7 @@ def drive(
     grid = Grid(plan, ledger, executor)
     at_once = executor.places(plan.to_run[0]) if plan.to_run else 1
     monitor = Monitor(plan, grid, ledger, at_once, claims)
+    models = Freeing(plan.experiment, ledger)
     with announce(ledger, name) as driver, View(console) as view:
         for text in _sharing(others):
             view.say(text)
@@ -61,6 +63,7 @@ def drive(
                 for standing in news:
                     if standing.over:
                         monitor.over(standing)
+                models.step(any(standing.over for standing in news))
                 if view.due():
                     view.show(monitor.progress())
                 if tracker is not None:
