@@ -37,6 +37,7 @@ class Checkpoints:
 
     def __init__(self, run: Folder) -> None:
         self._folder = run.below(CHECKPOINTS)
+        self._there: set[str] | None = None  # what `save` has left, where a listing is dear
 
     def save(self, name: str, state: dict[str, Any], keep: str | None = None) -> None:
         """Writes ``state`` as ``name`` and makes it the latest; of the others only ``keep`` stays.
@@ -46,13 +47,17 @@ class Checkpoints:
         Raises:
             OSError: a full disk, no rights. The checkpoint before is then still the latest.
         """
+        known, self._there = self._there, None
         packed = io.BytesIO()
         torch.save(state, packed)
         self._folder.write(name, packed.getvalue())
         self._folder.write(LATEST, sealed({"file": name}))
-        for other in self._folder.names():
-            if other not in (name, keep, LATEST):
-                self._folder.delete(other)
+        there = set(self._folder.names()) if known is None else known | {name}
+        kept = there & {name, keep}
+        for other in sorted(there - kept - {LATEST}):
+            self._folder.delete_file(other)
+        if self._folder.local is None:  # an object store, where no write leaves half a file
+            self._there = kept
 
     def latest(self) -> str | None:
         """The name of the last good checkpoint, or None. Raises Damaged as `load` does."""

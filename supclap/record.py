@@ -54,6 +54,7 @@ class Record:
     def __init__(self, folder: Folder, by_signature: bool = False) -> None:
         self.folder = folder
         self._by_signature = by_signature
+        self._names: list[str] | None = None  # in the folder, when it was looked at
 
     def look(self, config: RunConfig) -> list[Event] | None:
         """The events of a finished run, or None where there is something to train.
@@ -65,7 +66,7 @@ class Record:
                 configuration that cannot be read, or what a run would overwrite without being one.
         """
         with writing(self.folder):
-            names = self.folder.names()
+            names = self._names = self.folder.names()
         if not self._by_signature:
             # A run's configuration is written before anything else, so where there is none nothing
             # is a run's, but for what a kill within that very write has left.
@@ -74,14 +75,15 @@ class Record:
             else:
                 self._refuse_foreign(names)
         if RESULT in names:
-            self.clear()
+            if CHECKPOINTS in names:
+                self.clear()
             return from_lines(read_kept(self.folder, EVENTS), self.folder.uri_of(EVENTS), ANEW)
         return None
 
     def begin(self, config: RunConfig) -> None:
         """Makes the folder this run's, once all of the run has been checked."""
         with writing(self.folder):
-            names = self.folder.names()
+            names = self.folder.names() if self._names is None else self._names
             begun = CONFIG in names or self._by_signature
             for name in names:  # what a killed writer may have left
                 left = _LEFT.fullmatch(name)
@@ -119,7 +121,7 @@ class Record:
     def clear(self) -> None:
         """Removes the checkpoints: several times the model's size, and of no use any more."""
         with writing(self.folder):
-            self.folder.delete(CHECKPOINTS)
+            self.folder.delete_folder(CHECKPOINTS)
 
     def _refuse_foreign(self, names: list[str]) -> None:
         for name in (MODEL, CHECKPOINTS, EVENTS, RANKS, RESULT):

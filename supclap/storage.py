@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import re
@@ -18,6 +19,7 @@ from supclap.wording import gist, is_text, one_line, spelled
 LONGEST = 255  # bytes of a name, on the file systems that there are
 # Options of a URI that hold no secret, without which the place is not found again.
 _HARMLESS = ("endpoint_override", "region", "scheme")
+FLAT = ("s3", "gcs", "abfs")  # file systems of objects: a folder is there with what lies in it
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")  # anything else is a path, whatever it holds
 
 
@@ -58,7 +60,7 @@ class Folder:
             return cls(pafs.LocalFileSystem(), path, path)
         named = one_line(without_password(text), 200)
         try:
-            filesystem, base = pafs.FileSystem.from_uri(text)
+            filesystem, base = pafs.FileSystem.from_uri(_frugal(text))
         except Exception as error:  # of pyarrow or of a file system's own library
             fault = masked(gist(error).replace(text, named), text)
             raise InputError(f"storage '{named}': not a usable place: {fault}") from None
@@ -89,7 +91,8 @@ class Folder:
     def write(self, name: str, content: bytes) -> None:
         """Replaces the file atomically and durably. Raises OSError (a full disk, no rights)."""
         path = self._path(name)
-        self.filesystem.create_dir(posixpath.dirname(path), recursive=True)
+        if self.filesystem.type_name not in FLAT:
+            self.filesystem.create_dir(posixpath.dirname(path), recursive=True)
         if self.local is None:  # object stores publish an object whole when it is closed
             with self.filesystem.open_output_stream(path) as stream:
                 stream.write(content)
@@ -140,6 +143,17 @@ class Folder:
         elif kind != pafs.FileType.NotFound:
             self.filesystem.delete_file(path)
 
+    def delete_file(self, name: str) -> None:
+        """Removes what is no folder, without asking what it is; nothing happens where there is
+        none."""
+        with contextlib.suppress(FileNotFoundError):
+            self.filesystem.delete_file(self._path(name))
+
+    def delete_folder(self, name: str) -> None:
+        """So a folder with all that lies in it."""
+        with contextlib.suppress(FileNotFoundError):
+            self.filesystem.delete_dir(self._path(name))
+
     def copy_to(self, target: Path) -> None:
         """Copies all that is here into a folder of this machine."""
         pafs.copy_files(
@@ -169,6 +183,15 @@ def _shown(uri: str) -> str:
     user, _, place = rest.rpartition("@")
     where = rest if "/" in user else place  # of a name that holds a sign: bucket/mail@home
     return f"{head}{sign}{where}{'?' if kept else ''}{urlencode(kept, safe=':/')}"
+
+
+def _frugal(uri: str) -> str:
+    """An address of S3 with which a small file is written in one request instead of three: what is
+    wrong with the place then shows when the file is closed, which is still within `Folder.write`.
+    """
+    if not uri.startswith("s3://") or "allow_delayed_open=" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
 
 
 def _expanded(text: str) -> Path:

@@ -212,7 +212,7 @@ def test_a_resumed_cell_counts_for_the_epochs_that_it_lacks(tmp_path: Path) -> N
 def test_a_cell_notes_its_steps_seldom_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doing_module, "FIRST", 0.2)
+    monkeypatch.setattr(doing_module, "FIRST", {True: 0.2, False: 0.2})
     monkeypatch.setattr(doing_module, "EVERY", {True: 0.4, False: 0.4})
     folder = Folder.at(tmp_path)
     written: list[float] = []

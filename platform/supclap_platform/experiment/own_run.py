@@ -305,7 +305,7 @@ class OwnRun:
         with writing(folder):
             folder.write(EVENTS, kept[EVENTS])
             folder.write(RESULT, result_file(started, finished, kept))
-            folder.delete(CHECKPOINTS)
+            folder.delete_folder(CHECKPOINTS)
         self._run.report(finished)
 
     def _went_on(self, before: Started) -> Started:

@@ -82,7 +82,7 @@ def open_ledger(place: str | Path, writing: bool = False) -> Ledger:
         if writing:
             probe = f"probe-{secrets.token_hex(4)}"
             storage.write(probe, b"")
-            storage.delete(probe)
+            storage.delete_file(probe)
     except InputError:
         raise
     except Exception as error:  # of the file system's own library, whichever it is
@@ -181,7 +181,7 @@ class Ledger:
 
     def clear_failure(self, signature: str) -> None:
         """Forgets failed attempts, so that the cell counts as to run (or resumable) again."""
-        self.folder(signature).delete(FAILURE)
+        self.folder(signature).delete_file(FAILURE)
 
     def set_aside(self, signature: str) -> None:
         """Removes a finished cell, so that it runs from the start, and keeps what it reported.
@@ -209,8 +209,8 @@ class Ledger:
 
     def discard(self, signature: str) -> None:
         """Removes a cell whole, so that it runs from the start. Its result goes first."""
-        self.folder(signature).delete(RESULT)
-        self._cells.delete(signature)
+        self.folder(signature).delete_file(RESULT)
+        self._cells.delete_folder(signature)
 
     def result(self, signature: str) -> Result | None:
         """What a finished cell reports, or None where it is not done. Raises Damaged."""

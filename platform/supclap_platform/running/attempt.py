@@ -21,7 +21,7 @@ from typing import Any, Literal
 from supclap.data.cache import build_once, cache_folder
 from supclap.errors import FULL, InputError
 from supclap.events import Event
-from supclap.run_files import MODEL
+from supclap.run_files import MODEL, RESULT
 from supclap.secrets import masked, without_password
 from supclap.storage import Folder
 from supclap.stored import as_kind, read_values
@@ -145,7 +145,7 @@ def run_cell(task: Task, report: Report | None = None) -> Ending:
     with _released(lease), captured(folder, task.label) as log:
         try:
             _train(task, ledger, lease, report)
-            if ledger.result(task.signature) is None:
+            if not folder.exists(RESULT):
                 return Ending("crashed", "its workers ended without a result", last_lines(log))
             ledger.clear_failure(task.signature)
             return Ending("done")
@@ -231,7 +231,8 @@ def _checked_ledger(task: Task) -> Ledger:
 def _seen_ledger(task: Task) -> Ledger:
     here = os.uname().nodename
     ledger = open_ledger(task.storage)
-    if not ledger.storage.exists(f"{EXPERIMENTS}/{task.experiment}"):
+    # A listing, as an object store has no folder to look for: it takes one request, not two.
+    if not ledger.storage.names(f"{EXPERIMENTS}/{task.experiment}"):
         raise InputError(
             f"the node {here} does not see the driver's storage {without_password(task.storage)}: "
             "give --storage a place that all nodes share (s3://, gs://, a network folder)"

@@ -19,8 +19,9 @@ from supclap.progress import Doing, followed
 from supclap.storage import Folder
 
 FILE = "doing.json"
-FIRST = 1.0  # seconds before the first writing
-EVERY = {True: 2.0, False: 10.0}  # seconds between two, at least; by whether storage is local
+# Seconds before the first writing, and between two at least; by whether storage is local.
+FIRST = {True: 1.0, False: 10.0}
+EVERY = {True: 2.0, False: 10.0}
 
 
 @contextlib.contextmanager
@@ -43,11 +44,12 @@ def noted(folder: Folder) -> Iterator[None]:
                 written = now
 
     try:
-        with followed(take, write, chain([FIRST], repeat(EVERY[folder.local is not None]))):
+        local = folder.local is not None
+        with followed(take, write, chain([FIRST[local]], repeat(EVERY[local]))):
             yield
     finally:
         with contextlib.suppress(OSError):
-            folder.delete(FILE)
+            folder.delete_file(FILE)
 
 
 def doing_in(folder: Folder) -> Doing | None:
