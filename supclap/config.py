@@ -2,7 +2,7 @@
 
 Two runs with equal RunConfigs on the same data, code and number of workers end with the same
 weights. What cannot change a result (devices, folders, log verbosity) is therefore not here, but
-for what is marked `NoPart`.
+for `NO_PART_OF_A_RESULT`.
 Choices the paper leaves open are marked *our choice*; docs/method.md gives the reasons.
 """
 
@@ -35,7 +35,7 @@ from supclap.errors import InputError
 from supclap.explaining import explain
 from supclap.hub import as_place
 from supclap.labels import check_label
-from supclap.later_keys import AsBefore, NoPart, as_written
+from supclap.later_keys import AsBefore, as_written
 from supclap.metric_names import own_names
 from supclap.number_schedule import NonNegative, Number, NumberSchedule, Positive
 from supclap.open_section import OpenSection
@@ -44,6 +44,8 @@ from supclap.wording import shown
 
 # The paper's eight languages, as ISO 639-3 codes.
 LANGUAGES = ("eng", "fra", "deu", "spa", "nld", "cat", "jpn", "zho")
+# Settings that change how a run gets to its result: another value is no other run.
+NO_PART_OF_A_RESULT = frozenset({"checkpoint_steps", "on_oom"})
 FEATURES = "features"  # names the data source, and the two encoders that pass its vectors on
 Share = Annotated[float, Field(ge=0, lt=1)]
 Size = Annotated[int, Field(ge=1, lt=2**31)]  # of a part of a model
@@ -558,7 +560,7 @@ class RunConfig(Section):
     chunk: PositiveInt | None = None  # clips per forward pass: exact accumulation (GradCache)
     # Where memory ends: the run ends, or goes on with half the clips per forward pass. Results note
     # it, and are the same up to rounding (and, with dropout, other masks)
-    on_oom: Annotated[Literal["end", "chunk"], NoPart()] = "end"
+    on_oom: Annotated[Literal["end", "chunk"], AsBefore("end")] = "end"
     # What a GPU's products are taken in (tf32), and encoders (bf16, fp16); losses are in float32
     precision: Literal["float32", "tf32", "bf16", "fp16"] = "float32"
     compile: Annotated[bool, AsBefore(False)] = False  # encoders in training, by torch.compile

@@ -27,21 +27,9 @@ class AsBefore:
     value: Any
 
 
-@dataclass(frozen=True)
-class NoPart:
-    """Marks a key (in its ``Annotated``) that is no part of a run's identity, whatever it says: it
-    changes how a run gets to its result."""
-
-
 def identity_of(model: BaseModel) -> dict[str, Any]:
-    """What a configuration says, as JSON values: all keys but later ones that mean "as before", and
-    those that are no part of it."""
+    """What a configuration says, as JSON values: all keys but later ones that mean "as before"."""
     return _without_later(model, model.model_dump(mode="json"))
-
-
-def no_part_of(kind: type[BaseModel]) -> set[str]:
-    """The keys of a section that are no part of a run's identity."""
-    return {name for name, field in kind.model_fields.items() if NoPart() in field.metadata}
 
 
 def as_written(kind: type[BaseModel], values: Any) -> Any:
@@ -74,7 +62,7 @@ def _without_later(model: BaseModel, values: dict[str, Any]) -> dict[str, Any]:
     kept = {}
     for name, field in type(model).model_fields.items():
         mark, value = _mark(field), values[name]
-        if (mark is not None and value == mark.value) or NoPart() in field.metadata:
+        if mark is not None and value == mark.value:
             continue
         inner = getattr(model, name)
         if isinstance(inner, BaseModel):

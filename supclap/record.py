@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from supclap.config import RunConfig, parse_stored
+from supclap.config import NO_PART_OF_A_RESULT, RunConfig, parse_stored
 from supclap.errors import InputError
 from supclap.events import Event, Finished, Started, from_lines
-from supclap.later_keys import no_part_of
 from supclap.model.clap import CLAP
 from supclap.overrides import flat
 from supclap.run_files import (
@@ -144,7 +143,7 @@ class Record:
             {key: value for key, value in flat(config).items() if value != {}}
             for config in (before.model_dump(mode="json"), wanted)
         )
-        for key in sorted((old.keys() | new.keys()) - no_part_of(RunConfig)):
+        for key in sorted((old.keys() | new.keys()) - NO_PART_OF_A_RESULT):
             was, now = old.get(key, "absent"), new.get(key, "absent")
             if was != now:
                 raise InputError(

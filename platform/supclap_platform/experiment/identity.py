@@ -1,8 +1,8 @@
 """Identity: the signature that names a run, wherever it lies and whatever it is called.
 
 A signature is a hash of the fully resolved RunConfig, defaults included, so that a changed default
-changes it. Left out is what cannot change a result: resources (but for the number of workers), how
-often a checkpoint is written, and a key that came later while it stands at the value that means "as
+changes it. Left out is what cannot change a result: resources (but for the number of workers),
+`NO_PART_OF_A_RESULT`, and a key that came later while it stands at the value that means "as
 before" (`supclap.later_keys`). Folders (a collection, recorded events, a pretrained encoder, a
 model to start from) enter by their content, so that a signature is the same wherever they lie.
 
@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from supclap import registry
 from supclap.bounds import check_split
-from supclap.config import FEATURES, DataConfig, RunConfig, missing_from
+from supclap.config import FEATURES, NO_PART_OF_A_RESULT, DataConfig, RunConfig, missing_from
 from supclap.errors import InputError, SettingError
 from supclap.feasibility import CELL
 from supclap.hub import files_read, in_hub, located
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from supclap.data.clips import Collection
 
 _ROLES = ("train", "val", "test")
-NO_PART_OF_A_RESULT = {"checkpoint_steps"}  # settings that cannot change what a run ends with
 
 
 def signature(config: RunConfig, workers: int = 1, content: Contents | None = None) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 
 from supclap.bounds import clip_seconds
 from supclap.code import PACKAGE, own_code
-from supclap.config import DataConfig, RunConfig, parse_stored
+from supclap.config import NO_PART_OF_A_RESULT, DataConfig, RunConfig, parse_stored
 from supclap.errors import InputError, SettingError
 from supclap.feasibility import CELL, check_data, check_run
 from supclap.later_keys import identity_of
 from supclap_platform.experiment import metrics
-from supclap_platform.experiment.identity import NO_PART_OF_A_RESULT, Contents, signature
+from supclap_platform.experiment.identity import Contents, signature
 from supclap_platform.experiment.measure import Measure
 from supclap_platform.experiment.method import Method, Timing, own_seed
 from supclap_platform.experiment.run import Run, RunError
@@ -32,7 +32,7 @@ class SupclapMethod(Method):
     config = RunConfig
     parallel = True
     start_key = "model.start"
-    no_part_of_a_result = frozenset(NO_PART_OF_A_RESULT)
+    no_part_of_a_result = NO_PART_OF_A_RESULT
     figures = FIGURES
     vary = MappingProxyType({WORLD: "clips"})
 
