@@ -555,11 +555,15 @@ def test_claims_become_typed_objects() -> None:
 def test_every_shipped_file_is_valid_and_its_head_says_how_to_run_it(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def set_what_it_reads(text: str) -> None:
+        for name in re.findall(r"\$\{(\w+)\}", text):
+            monkeypatch.setenv(name, name.lower())
+
     text = path.read_text(encoding="utf-8")
+    set_what_it_reads(text)
     experiment = load_experiment(path)
     for file in experiment.files:
-        for name in re.findall(r"\$\{(\w+)\}", file.read_text(encoding="utf-8")):
-            monkeypatch.setenv(name, name.lower())
+        set_what_it_reads(file.read_text(encoding="utf-8"))
     assert experiment.variants or experiment.parts
     head = text[: text.index("experiment:")]
     assert f"supclap run experiments/{path.name}" in head
