@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -60,8 +61,8 @@ def as_written(kind: type[BaseModel], values: Any) -> Any:
 
 def _without_later(model: BaseModel, values: dict[str, Any]) -> dict[str, Any]:
     kept = {}
-    for name, field in type(model).model_fields.items():
-        mark, value = _mark(field), values[name]
+    for name, mark in _marks(type(model)):
+        value = values[name]
         if mark is not None and value == mark.value:
             continue
         inner = getattr(model, name)
@@ -75,6 +76,11 @@ def _without_later(model: BaseModel, values: dict[str, Any]) -> dict[str, Any]:
         kept[name] = value
     # The own keys of a part that the section names (`supclap.open_section`).
     return kept | {name: values[name] for name in model.model_extra or {}}
+
+
+@cache
+def _marks(kind: type[BaseModel]) -> tuple[tuple[str, AsBefore | None], ...]:
+    return tuple((name, _mark(field)) for name, field in kind.model_fields.items())
 
 
 def _mark(field: FieldInfo) -> AsBefore | None:
