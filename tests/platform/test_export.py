@@ -15,9 +15,12 @@ import pytest
 import supclap_platform as sp
 from click.testing import CliRunner, Result
 from finished_grid import CAPTIONS, CLIPS, write_finished
+from s3_server import s3_server
 from supclap_platform.cli import main
 from supclap_platform.results import exporting
 from supclap_platform.results.frame_columns import FRAMES, columns_page
+
+from supclap.storage import Folder
 
 pytestmark = pytest.mark.heavy  # pandas and SciPy take a second
 
@@ -61,6 +64,30 @@ def test_csv_holds_the_values_of_the_result_and_ranks_files(place: Path, written
     stale = [(r["row"], r["seed"]) for r in runs.values() if r["stale"] == "true"]
     assert stale == [("A", "1")]
     assert [r["error"] for r in runs.values() if r["error"]] == ["the loss is not finite"]
+
+
+def test_from_an_object_store_it_is_the_same_and_nothing_is_written_there(
+    place: Path, written: Path, tmp_path: Path
+) -> None:
+    local = place / "storage"
+    with s3_server() as server:
+        remote = Folder.at(server.place())
+        for path in sorted(local.rglob("*")):
+            if path.is_file():
+                remote.write(path.relative_to(local).as_posix(), path.read_bytes())
+        server.take()
+        done = CliRunner().invoke(
+            main,
+            ["export", str(place / "e.yaml"), "--storage", server.place(), "--to", str(tmp_path)],
+        )
+        assert done.exit_code == 0, done.output
+        there, here = sp.open(place / "e.yaml", server.place()), sp.open(place / "e.yaml", local)
+        for frame in ("runs", "epochs", "queries", "verdicts", "table"):
+            assert getattr(there, frame)().equals(getattr(here, frame)()), frame
+        assert not server.take().keys() & {"PUT", "POST", "DELETE"}
+    for name in ("runs", "epochs", "queries", "verdicts"):
+        one, other = (pq.read_table(folder / f"{name}.parquet") for folder in (tmp_path, written))
+        assert one.equals(other), name
 
 
 def test_parquet_is_the_frames_and_the_schema_is_of_both(place: Path, written: Path) -> None:
