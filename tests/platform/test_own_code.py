@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -326,16 +327,18 @@ def test_submit_uploads_the_code_and_lists_it(
     edit(file, "[my_idea.py]", "[my_idea.py, mylab.ideas]")
     done = invoke("submit", file, "--address", "http://127.0.0.1:1", "--dry-run")
     assert done.exit_code == 0, done.output
-    assert done.output.splitlines()[1:] == [
-        "would upload experiments/helper.py",
-        "would upload experiments/my_idea.py",
-        "would upload experiments/tiny.yaml",
-        "would upload mylab/__init__.py",
-        "would upload mylab/ideas.py",
-        "would upload the packages supclap and supclap_platform",
-        "would start python -m supclap_platform run experiments/tiny.yaml --address auto "
-        "--profile laptop",
+    uploaded = re.findall(r"^would upload (.+) \((.+)\)$", done.output, flags=re.MULTILINE)
+    assert [name for name, _ in uploaded[:5]] == [
+        "experiments/helper.py",
+        "experiments/my_idea.py",
+        "experiments/tiny.yaml",
+        "mylab/__init__.py",
+        "mylab/ideas.py",
     ]
+    assert uploaded[3][1] == "0 B"
+    assert uploaded[4][1] == "6 B"
+    start = "would start python -m supclap_platform run experiments/tiny.yaml --address auto"
+    assert done.output.splitlines()[-1] == start
     experiment = load_experiment(file)
     request = Request(file, code=experiment.code_files)
     assert entrypoint(request).split()[4] == "experiments/tiny.yaml"
