@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,28 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 def fill(path: Path) -> None:
     """Writes until the disk takes no more."""
-    with open(path, "wb", buffering=0) as file, suppress(OSError):
+    with open(path, "ab", buffering=0) as file, suppress(OSError):
         while file.write(b"x" * 4096):
             pass
+
+
+@contextmanager
+def kept_full(path: Path) -> Iterator[None]:
+    """Within it the disk stays full, whatever a database gives back meanwhile."""
+    over = threading.Event()
+
+    def keep() -> None:
+        while not over.wait(0.001):
+            fill(path)
+
+    fill(path)
+    keeping = threading.Thread(target=keep)
+    keeping.start()
+    try:
+        yield
+    finally:
+        over.set()
+        keeping.join()
 
 
 def test_the_last_words_of_a_run_need_no_room(
@@ -77,8 +97,8 @@ def test_the_last_words_of_a_run_need_no_room(
     conclude = module._conclude
 
     def when_full(*arguments: Any, **more: Any) -> Any:
-        fill(filler)
-        return conclude(*arguments, **more)
+        with kept_full(filler):
+            return conclude(*arguments, **more)
 
     call = ["run", str(path), "--storage", str(disk / "storage")]
     with monkeypatch.context() as full:
@@ -89,7 +109,6 @@ def test_the_last_words_of_a_run_need_no_room(
     assert "41.50" in done.output
     own = disk / "storage" / "experiments" / "shown"
     assert f"{own}: cannot be written: No space left on device; every cell's result" in done.output
-    # What MLflow's database gives back meanwhile may hold a first file, but never all of them.
     assert not (own / "report.html").exists()
     filler.unlink()
     done = CliRunner().invoke(main, call)
@@ -117,8 +136,8 @@ def test_the_last_words_of_a_search_need_no_room(
     filler = disk / "filler"
 
     def when_full(*arguments: Any, **more: Any) -> None:
-        fill(filler)
-        write_findings(*arguments, **more)
+        with kept_full(filler):
+            write_findings(*arguments, **more)
 
     call = ["run", str(path), "--storage", str(disk / "storage")]
     with monkeypatch.context() as full:

@@ -18,7 +18,7 @@ from supclap_platform.running.machine import MB, check_fits, demand
 
 MOST_BUNDLES = 1_000
 REFRESH = 5.0  # seconds between looks at the resources of a cluster, which may grow and shrink
-GRACE = 5.0  # seconds that cells get to give their leases back when a run is stopped
+GRACE = 15.0  # seconds that cells get to give their leases back when a run is stopped
 
 
 class RayExecutor:
