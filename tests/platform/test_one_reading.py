@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def test_one_table_from_one_reading(
         whole = getattr(place, name)
 
         def call(*arguments: Any, **more: Any) -> Any:
-            made.append(name)
+            if threading.current_thread() is threading.main_thread():  # MLflow's makes its own
+                made.append(name)
             return whole(*arguments, **more)
 
         monkeypatch.setattr(place, name, call)
