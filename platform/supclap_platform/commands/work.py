@@ -47,10 +47,11 @@ def work(asked: Asked, only: Only, mixed: bool) -> None:
     plan, part = now.plan, only.of(now.plan)
     if part.to_run:
         check_folders(experiment)
-    coming = only.of(to_come(plan, [], ledger, (), only)[0])
+    worst, _ = to_come(plan, [], ledger, (), only)
+    coming = only.of(worst)
     check_alone(coming.to_run, experiment.path.name)
     check_fits(coming.to_run, machine(coming.to_run))
-    refuse_mixture(to_come(plan, [], ledger, (), only)[0], coming, ledger, mixed)
+    refuse_mixture(worst, coming, ledger, mixed)
     show_head(plan, part, only, ledger, console)
     code = 0
     with closing(WithoutRay(ledger, experiment.name)) as executor:

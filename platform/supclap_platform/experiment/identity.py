@@ -263,9 +263,7 @@ def _files(folder: Path, files: Sequence[Path]) -> str:
 
 def _canonical(value: Any) -> Any:
     """A value in the one form that is hashed: -0.0 becomes 0.0, tuples become lists."""
-    if isinstance(value, dict):  # by far the most; any other mapping takes fifty times as long
-        return {str(key): _canonical(item) for key, item in value.items()}
-    if value is None or isinstance(value, str | int):
+    if value is None or isinstance(value, str | int):  # most are; to ask for a mapping takes longer
         return value
     if isinstance(value, Mapping):
         return {str(key): _canonical(item) for key, item in value.items()}

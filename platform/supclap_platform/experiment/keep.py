@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from supclap.section import Section
@@ -22,3 +23,8 @@ class KeepSection(Section):
 
 
 KEEP_ALL = KeepSection()
+
+
+def frees_models(keeps: Iterable[KeepSection]) -> bool:
+    """Whether any run's model may go, by what the parts of an experiment keep."""
+    return any(keep.models != ALL for keep in keeps)

@@ -21,7 +21,7 @@ from supclap.run_files import RESULT
 from supclap.storage import Folder
 from supclap.stored import Count, Damaged, as_kind, read_values, sealed
 from supclap_platform.experiment.cells import Cell
-from supclap_platform.experiment.keep import ALL, COPY, LINK
+from supclap_platform.experiment.keep import COPY, LINK, frees_models
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.known_table import KnownTable, known_tables
 from supclap_platform.ledger.leases import Lease, alive, hold, leases_in
@@ -86,7 +86,7 @@ class Histories:
             tags={"profile": profile_key(experiment), **_tags(experiment)},
             started=moment,
             tables=known_tables(experiment, cells),
-            frees_models=any(keep.models != ALL for keep in keeps),
+            frees_models=frees_models(keeps),
             mlflow=next((how for how in (COPY, LINK) if how in asked), None),
         )
         before = self.read(history.experiment, history.key)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from supclap.wording import counted
 from supclap_platform.experiment.cells import INIT, Cell, cells_of
-from supclap_platform.experiment.keep import ALL, BASELINE, NONE
+from supclap_platform.experiment.keep import ALL, BASELINE, NONE, frees_models
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.history import Histories
 from supclap_platform.ledger.ledger import READERS, Ledger
@@ -38,22 +38,18 @@ class Freed:
         )
 
 
-def frees_models(experiment: Experiment) -> bool:
-    """Whether any run's model may go."""
-    return any(part.keep.models != ALL for part in experiment.parts or (experiment,))
-
-
 def free_models(experiment: Experiment, ledger: Ledger) -> Freed:
     """Removes the models that the experiment does not keep, of cells that are finished.
 
     Never those of cells that another experiment in the storage, or another profile, has asked for,
     and never those that a run starts from.
     """
-    if not frees_models(experiment):
+    parts = experiment.parts or (experiment,)
+    if not frees_models(part.keep for part in parts):
         return Freed()
     wanted: set[str] = set()
     asked: dict[str, None] = {}
-    for part in experiment.parts or (experiment,):
+    for part in parts:
         cells = cells_of(part)
         results = ledger.results(cell.signature for cell in cells)
         asked |= dict.fromkeys(results)
@@ -78,7 +74,7 @@ class Freeing:
 
     def __init__(self, experiment: Experiment, ledger: Ledger) -> None:
         self._experiment, self._ledger = experiment, ledger
-        self._at_work = frees_models(experiment)
+        self._at_work = frees_models(p.keep for p in experiment.parts or (experiment,))
         self._last = time.monotonic()
         self._owed = False
 

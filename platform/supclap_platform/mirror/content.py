@@ -95,7 +95,7 @@ def kept_model(folder: Folder) -> KeptModel | None:
         content = read_content(folder, MODEL_INDEX, NO_MODEL)
     except FileNotFoundError:
         return None
-    values = parse_values(content, f"{folder.uri}/{MODEL_INDEX}", NO_MODEL)
+    values = parse_values(content, folder.uri_of(MODEL_INDEX), NO_MODEL)
     return KeptModel(folder, bool(values.get("parts")))
 
 

@@ -102,14 +102,7 @@ def _link(
     params: Mapping[str, str],
 ) -> Any:
     place = address(model.folder)
-    created = client.create_logged_model(
-        experiment,
-        name=model_name(name),
-        source_run_id=run.id,
-        tags={WEIGHTS: place},
-        params=dict(params),
-        model_type=MODEL_TYPE,
-    )
+    created = _create(client, experiment, run, name, params, {WEIGHTS: place})
     client.put_model_files(created, linked_files(run.id, created, place, model.needs_code))
     client.finalize_logged_model(created.model_id, "READY")
     return created
@@ -125,16 +118,28 @@ def _copy(
 ) -> Any:
     with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
         local = _local(model.folder, Path(scratch))
-        created = client.create_logged_model(
-            experiment,
-            name=model_name(name),
-            source_run_id=run.id,
-            params=dict(params),
-            model_type=MODEL_TYPE,
-        )
+        created = _create(client, experiment, run, name, params)
         copy_into(client, created, local, run.id)
         client.finalize_logged_model(created.model_id, "READY")
         return created
+
+
+def _create(
+    client: Any,
+    experiment: str,
+    run: StoredRun,
+    name: str,
+    params: Mapping[str, str],
+    tags: Mapping[str, str] | None = None,
+) -> Any:
+    return client.create_logged_model(
+        experiment,
+        name=model_name(name),
+        source_run_id=run.id,
+        tags=tags,
+        params=dict(params),
+        model_type=MODEL_TYPE,
+    )
 
 
 def drop_linked(client: Any, experiment: str, run: StoredRun) -> None:

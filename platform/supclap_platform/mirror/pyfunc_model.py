@@ -82,10 +82,11 @@ def _load(folder: Any, code: Any) -> Any:
 
 def _linked(place: str, code: Any) -> Any:
     """The model of a run in the storage, on this machine or in a bucket."""
+    from supclap.run_files import MODEL_INDEX
     from supclap.storage import Folder
 
     folder = Folder.at(place)
-    if not folder.exists("model.json"):
+    if not folder.exists(MODEL_INDEX):
         raise ValueError(
             f"{place}: the model's files are not there. MLflow keeps their place and no copy: open "
             'it where the storage is, or give model_config={"folder": PLACE} if it has moved'
