@@ -32,7 +32,7 @@ from waiting import PATIENCE
 
 pytestmark = pytest.mark.heavy
 
-ROUNDS = int(os.environ.get("SUPCLAP_CHAOS_ROUNDS", "10"))
+ROUNDS = int(os.environ.get("SUPCLAP_CHAOS_ROUNDS", "4"))
 SEED = int(os.environ.get("SUPCLAP_CHAOS_SEED", "0"))
 EPOCHS = 40
 CELLS = 4

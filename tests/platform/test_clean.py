@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from s3_server import s3_server
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import load_experiment
@@ -224,22 +225,12 @@ def test_who_uses_a_cache_is_found_by_its_environment(
 
 
 @pytest.mark.heavy
-def test_a_storage_on_s3_is_cleaned_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server_module = pytest.importorskip("moto.server", reason="needs moto[server]")
+def test_a_storage_on_s3_is_cleaned_alike(tmp_path: Path) -> None:
+    pytest.importorskip("moto", reason="needs moto[server]")
     boto3 = pytest.importorskip("boto3")
-
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        url = f"http://{host}:{port}"
-        client = boto3.client("s3", endpoint_url=url, region_name="us-east-1")
-        client.create_bucket(Bucket="bucket")
-        place = f"s3://bucket/r?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-        ledger = filled(open_ledger(place, writing=True), tmp_path)
+    with s3_server() as server:
+        client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{server.port}")
+        ledger = filled(open_ledger(server.place("bucket/r"), writing=True), tmp_path)
         done = of(tmp_path, FILE, "B", 0)
         ledger.folder(done).write("checkpoints/0010.pt", b"c" * 5000)
         ledger.storage.delete("experiments/gone")
@@ -257,5 +248,3 @@ def test_a_storage_on_s3_is_cleaned_alike(tmp_path: Path, monkeypatch: pytest.Mo
             of(tmp_path, FILE, "init", 0)
         }
         assert not [one for one in listed if "checkpoints/0010" in one["Key"]]
-    finally:
-        server.stop()

@@ -19,7 +19,7 @@ from supclap.events import EpochEnded, Finished
 from supclap.storage import Folder
 from supclap.training import fit
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.long  # two and a half minutes on two cores
 
 EPOCHS = 40
 # A small step keeps what sums in another order change from growing over the epochs.

@@ -134,6 +134,7 @@ def test_what_is_stopped_early_is_left_to_go_on_and_never_counts_as_finished(
         assert result.metrics["val.t2a.R@1"] == trial.value
 
 
+@pytest.mark.long
 def test_a_driver_killed_at_three_moments_leaves_an_equal_study(
     whole: tuple[Path, Path, str],
 ) -> None:

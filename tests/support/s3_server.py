@@ -53,6 +53,7 @@ class S3Server:
 def s3_server(delay: float = 0.0, bucket: str = "bucket") -> Iterator[S3Server]:
     """A server with one empty bucket, for as long as the context is open."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from moto.s3.models import s3_backends
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     class Quiet(WSGIRequestHandler):
@@ -79,6 +80,7 @@ def s3_server(delay: float = 0.0, bucket: str = "bucket") -> Iterator[S3Server]:
         served.shutdown()
         thread.join()
         served.server_close()
+        s3_backends.reset()  # moto keeps buckets for the whole process: the next server has none
 
 
 Start = Callable[..., Any]
