@@ -15,11 +15,8 @@ import argparse
 import io
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +34,7 @@ from supclap_platform.running.grid import Grid, Phase
 from supclap_platform.running.monitor import Monitor
 from supclap_platform.running.view import View
 
-from benchmarks.machine import describe, print_table
+from benchmarks.machine import describe, print_table, spent_by
 from supclap.data import open_data
 
 AIM = 1.10
@@ -147,28 +144,13 @@ def nothing(task: Task) -> Ending:
 
 
 def _timed(arguments: list[str], place: Path, folders: str) -> Side:
-    began, start = time.time(), time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
-    spent: dict[int, float] = {}  # by process; some are nobody's children when they end
-    while process.poll() is None:
-        _add_processor_seconds(process.pid, spent)
-        time.sleep(0.25)
-    wall = time.perf_counter() - start
-    if process.returncode:
-        raise SystemExit(f"{' '.join(arguments[:2])}: exit code {process.returncode}")
+    began = time.time()
+    spent = spent_by(arguments)
     events = [_events(folder) for folder in place.glob(folders)]
     first = min(lines[0]["time"] for lines in events)
     last = max(lines[-1]["time"] for lines in events)
     seconds = sum(lines[-1]["seconds"] for lines in events) / len(events)
-    return Side(wall, first - began, last - first, sum(spent.values()), seconds)
-
-
-def _add_processor_seconds(root: int, spent: dict[int, float]) -> None:
-    with suppress(psutil.Error):
-        for process in [psutil.Process(root), *psutil.Process(root).children(recursive=True)]:
-            with suppress(psutil.Error):
-                times = process.cpu_times()
-                spent[process.pid] = times.user + times.system
+    return Side(spent.wall, first - began, last - first, spent.processor, seconds)
 
 
 def _events(folder: Path) -> list[dict[str, Any]]:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 
@@ -48,6 +54,44 @@ def median_ratio(times: Mapping[str, list[float]], name: str, rival: str) -> flo
     """Median over the rounds of ``name``'s time by ``rival``'s time in the same round."""
     pairs = zip(times[name], times[rival], strict=True)
     return statistics.median(mine / theirs for mine, theirs in pairs)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a command took, with all the processes that it started."""
+
+    wall: float  # seconds
+    processor: float  # seconds
+    peak: float  # MB, resident, of its largest process
+
+
+def spent_by(arguments: Sequence[str]) -> Spent:
+    """Runs Python with these arguments, its output thrown away. Raises SystemExit if it fails.
+
+    The processes are looked at four times a second, as some are nobody's children when they end: of
+    one that lives for less than that nothing may be seen.
+    """
+    seconds: dict[int, float] = {}
+    peak = 0
+    with tempfile.TemporaryFile("w+") as said:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=said
+        )
+        while process.poll() is None:
+            with suppress(psutil.Error):
+                root = psutil.Process(process.pid)
+                for one in [root, *root.children(recursive=True)]:
+                    with suppress(psutil.Error):
+                        times = one.cpu_times()
+                        seconds[one.pid] = times.user + times.system
+                        peak = max(peak, one.memory_info().rss)
+            time.sleep(0.25)
+        wall = time.perf_counter() - start
+        if process.returncode:
+            said.seek(0)
+            raise SystemExit(f"{said.read()}{' '.join(arguments)}: exit code {process.returncode}")
+    return Spent(wall, sum(seconds.values()), peak / 2**20)
 
 
 def print_table(heads: list[str], rows: list[list[str]]) -> None:

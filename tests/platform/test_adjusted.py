@@ -127,7 +127,7 @@ def test_a_verdict_has_it_wherever_it_is_shown(
     assert verdict.effect == pytest.approx(seen.mean() + null)
     assert verdict.adjusted == pytest.approx(null + away * better, abs=0.02)
     assert abs(verdict.adjusted - null) < abs(verdict.effect - null)
-    files = {name: text.decode() for name, text in conclude(experiment, ledger).files().items()}
+    files = {name: text.decode() for name, text in conclude(experiment, ledger).files.items()}
     assert "adjusted" in files["verdicts.txt"].splitlines()[2]
     told = f"Adjusted for that, the effect is {verdict.adjusted:+.2f}.".replace("-", "−")
     assert told in " ".join(files["verdicts.txt"].split())

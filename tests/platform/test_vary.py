@@ -161,7 +161,7 @@ def test_what_is_judged_and_said(tmp_path: Path, ledger: Ledger) -> None:
     )
     assert verdict.scope == said
     found = conclude(as_of_now(experiment, ledger)[0], ledger)
-    files = {name: content.decode() for name, content in found.files().items()}
+    files = {name: content.decode() for name, content in found.files.items()}
     for name in ("table.txt", "verdicts.txt", "verdicts.md"):
         assert said in " ".join(files[name].split())
     assert next(csv.DictReader(io.StringIO(files["verdicts.csv"])))["scope"] == said

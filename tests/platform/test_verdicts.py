@@ -484,7 +484,7 @@ def test_the_command_prints_the_table_then_the_verdicts_and_writes_both(
     folder = ledger.experiment_folder("claims")
     table, verdicts = (folder.read(f"{name}.txt").decode() for name in ("table", "verdicts"))
     assert done.stdout == f"{table}\n{verdicts}"
-    files = conclude(chosen, ledger).files()
+    files = conclude(chosen, ledger).files
     assert {name: folder.read(name) for name in files} == files
     shown = json.loads(files["verdicts-table.json"])
     assert len(shown["data"]) == 5

@@ -34,7 +34,7 @@ from supclap_platform.results.account import account_now, account_of
 from supclap_platform.results.conclusion import Conclusion, conclude_parts
 from supclap_platform.results.formats import FORMATS
 from supclap_platform.results.search_figures import search_files
-from supclap_platform.results.table_files import table_files, tables_of
+from supclap_platform.results.table_files import table_json, tables_of
 from supclap_platform.running.cluster import connected
 from supclap_platform.running.drive import drive, say_unwritten
 from supclap_platform.running.job_places import check_in_job
@@ -255,7 +255,7 @@ def _write(
     also += "; verdicts" if found.verdicts else ""
     also += f"; {folder.uri_of('figures')}" if drawn else ""
     console.print(f"written: {places[0]} ({also})", markup=False, soft_wrap=True)
-    return found.files() | table_files(found.table) | drawn
+    return {**found.files, **table_json(found.table), **drawn}
 
 
 def _report(

@@ -13,13 +13,13 @@ import hashlib
 import posixpath
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow.fs as pafs
 
 from supclap.run_files import RESULT
 from supclap.storage import Folder
-from supclap.stored import Count, Damaged, as_kind, read_values, sealed
+from supclap.stored import Count, Damaged, as_kind, plain, read_values, sealed
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.keep import COPY, LINK, frees_models
 from supclap_platform.experiment.reader import Experiment
@@ -196,7 +196,7 @@ class Histories:
         return self._ledger.experiment_folder(experiment).below(f"{HISTORIES}/{key}")
 
     def _write(self, history: History) -> None:
-        self.folder(history).write(RECORD, sealed(asdict(history), indent=1))
+        self.folder(history).write(RECORD, sealed(plain(history)))
 
 
 def _tags(experiment: Experiment) -> dict[str, str]:

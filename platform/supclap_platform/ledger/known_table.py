@@ -130,15 +130,14 @@ def _table(experiment: Experiment, cells: Sequence[Cell], above: str) -> KnownTa
     by_variant: dict[str, list[Cell]] = {}
     for cell in cells:
         by_variant.setdefault(cell.variant, []).append(cell)
-    keys = [key for variant in experiment.variants for key in flat(variant.changes)]
+    by_row: dict[str, list[Cell]] = {}
+    for variant in experiment.variants:
+        by_row.setdefault(variant.row, []).extend(by_variant.get(variant.name, ()))
+    changes = (flat(variant.changes) for variant in experiment.variants)
+    keys = tuple(dict.fromkeys(key for one in changes for key in one))  # rows change the same few
     rows = []
     for name in experiment.rows:
-        mine = [
-            cell
-            for variant in experiment.variants
-            if variant.row == name
-            for cell in by_variant.get(variant.name, ())
-        ]
+        mine = by_row.get(name, [])
         baseline = experiment.baselines.get(name)
         rows.append(
             KnownRow(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from supclap.progress import activity
@@ -11,7 +13,7 @@ from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.records import State
 from supclap_platform.results.evidence import Evidence
-from supclap_platform.results.formats import FORMATS
+from supclap_platform.results.formats import FORMATS, rendered
 from supclap_platform.results.table import Table
 from supclap_platform.results.tables import build_table
 
@@ -51,9 +53,10 @@ class Conclusion:
 
         return f"{shown}\n{VERDICT_FORMATS[form](self.verdicts)}"
 
-    def files(self) -> dict[str, bytes]:
+    @cached_property
+    def files(self) -> Mapping[str, bytes]:
         """Every format of both, by file name."""
-        files = {f"table.{end}": render(self.table).encode() for end, render in FORMATS.items()}
+        files = rendered(self.table)
         if self.verdicts:
             from supclap_platform.results.verdict_formats import verdict_files
 
@@ -62,13 +65,12 @@ class Conclusion:
 
     def write(self, folder: Folder) -> list[str]:
         """Writes the files; verdicts on claims that the file no longer makes are removed."""
-        files = self.files()
         for name in folder.names():
-            if name.startswith("verdicts") and name not in files:
+            if name.startswith("verdicts") and name not in self.files:
                 folder.delete(name)
-        for name, content in files.items():
+        for name, content in self.files.items():
             folder.write(name, content)
-        return [folder.uri_of(name) for name in files]
+        return [folder.uri_of(name) for name in self.files]
 
 
 @activity("making the table and the verdicts")

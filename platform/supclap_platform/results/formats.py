@@ -90,6 +90,11 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 }
 
 
+def rendered(table: Table) -> dict[str, bytes]:
+    """A table as files, one for each format, by name."""
+    return {f"table.{ending}": render(table).encode() for ending, render in FORMATS.items()}
+
+
 def _grids(table: Table) -> list[list[list[str]]]:
     """The lines of the table, or of the pieces that it is cut into where it is too wide."""
     pieces = parted(slots_of(table), lambda columns: _width(_grid(table, columns)) <= WIDEST)

@@ -6,7 +6,7 @@ import json
 
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.results.formats import FORMATS
+from supclap_platform.results.formats import rendered
 from supclap_platform.results.table import Table
 from supclap_platform.results.tables import build_table, shown
 
@@ -17,14 +17,14 @@ def tables_of(experiment: Experiment, ledger: Ledger) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for part in experiment.parts or (experiment,):
         above = f"{part.name}/" if experiment.parts else ""
-        own = table_files(build_table(part, ledger, mixed=True))
+        table = build_table(part, ledger, mixed=True)
+        own = {**rendered(table), **table_json(table)}
         files |= {f"{above}{name}": content for name, content in own.items()}
     return files
 
 
-def table_files(table: Table) -> dict[str, bytes]:
-    """A table in each of its formats, and as JSON in the form that MLflow shows as a table."""
-    files = {f"table.{ending}": render(table).encode() for ending, render in FORMATS.items()}
+def table_json(table: Table) -> dict[str, bytes]:
+    """A table as a file of JSON, in the form that MLflow shows as a table."""
     rows = [
         [
             row.variant,
@@ -33,4 +33,4 @@ def table_files(table: Table) -> dict[str, bytes]:
         for row in table.rows
     ]
     shape = {"columns": ["variant", *map(str, table.columns)], "data": rows}
-    return {**files, "table.json": json.dumps(shape, ensure_ascii=False).encode()}
+    return {"table.json": json.dumps(shape, ensure_ascii=False).encode()}

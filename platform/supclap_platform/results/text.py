@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from functools import cache
 
 
 def pipes(cells: Sequence[str]) -> str:
@@ -20,8 +21,14 @@ def escaped(text: str) -> str:
 
 def width_of(text: str) -> int:
     """Columns that a terminal takes for a text."""
-    wide = sum(unicodedata.east_asian_width(sign) in "WF" for sign in text)
-    return len(text) + wide - sum(unicodedata.combining(sign) > 0 for sign in text)
+    return sum(map(_columns, text))
+
+
+@cache  # of the few signs that there are; a table has thousands of rows
+def _columns(sign: str) -> int:
+    if unicodedata.combining(sign):
+        return 0
+    return 2 if unicodedata.east_asian_width(sign) in "WF" else 1
 
 
 def padded(text: str, width: int) -> str:
