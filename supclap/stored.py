@@ -104,7 +104,8 @@ def as_kind(values: Mapping[str, Any], kind: type[Kind], where: str, remedy: str
 
 def plain(one: object) -> dict[str, Any]:
     """A dataclass as values for `sealed`; thousands within it cost little, unlike by `asdict`."""
-    found: dict[str, Any] = _adapter(type(one)).dump_python(one)
+    kind: Any = type(one)
+    found: dict[str, Any] = _adapter(kind).dump_python(one)
     return found
 
 

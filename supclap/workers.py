@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -19,29 +20,34 @@ import torch.distributed as dist
 
 from supclap.batches import part_of
 from supclap.errors import InputError
+from supclap.exchange import exchange, introduce, meet
+from supclap.patience import MARGIN, TIMEOUT
 from supclap.wording import gist
 
 Value = TypeVar("Value")
 
-# A worker that hears nothing for so long gives up: the rest of its run is gone, or hangs. Long
-# enough for rank 0 to measure a large test split while the others wait.
-TIMEOUT = timedelta(minutes=15)
-
 
 @dataclass(frozen=True)
 class Workers:
-    """This process among the ``size`` processes of a run, and the device it computes on."""
+    """This process among the ``size`` processes of a run, and the device it computes on.
+
+    Where another one does not come to what they do together, its methods raise
+    `supclap.exchange.WorkerMissing`, which names it.
+    """
 
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
-    def current(cls) -> Workers:
+    def current(cls, timeout: timedelta = TIMEOUT) -> Workers:
         """Joins the run that this process belongs to.
 
         That is an initialised torch.distributed (as Ray Train leaves it), else the one that the
         environment of torchrun describes, else a run of one process.
+
+        Args:
+            timeout: how long it waits for the others before it gives up.
 
         Raises:
             InputError: the environment names several workers but they do not find each other.
@@ -51,7 +57,9 @@ class Workers:
         if not dist.is_initialized():
             return cls(device=_device(0))
         local = int(os.environ.get("LOCAL_RANK", dist.get_rank()))
-        return cls(dist.get_rank(), dist.get_world_size(), _device(local))
+        found = cls(dist.get_rank(), dist.get_world_size(), _device(local))
+        introduce(found.device, timeout)
+        return found
 
     @property
     def first(self) -> bool:
@@ -61,7 +69,7 @@ class Workers:
     def wait(self) -> None:
         """Returns when every worker has come here."""
         if self.size > 1:
-            dist.barrier()
+            meet("a point where all meet")
 
     def from_first(self, make: Callable[[], Value]) -> Value:
         """Rank 0's value of ``make`` on every worker; an InputError of it is raised on every one.
@@ -76,6 +84,7 @@ class Workers:
                 sent = [make(), None]
             except InputError as error:
                 sent = [None, str(error)]
+        meet("what rank 0 makes for all")
         dist.broadcast_object_list(sent, src=0, device=self._talk)
         value, fault = sent
         if fault is not None:
@@ -95,7 +104,7 @@ class Workers:
         padded = rows.new_zeros(longest, *rows.shape[1:])
         padded[: len(rows)] = rows.detach()
         every = [torch.empty_like(padded) for _ in range(self.size)]
-        dist.all_gather(every, padded)
+        exchange(lambda: dist.all_gather(every, padded, async_op=True), "rows of each rank")
         lengths = [part_of(length, rank, self.size) for rank in range(self.size)]
         parts = zip(every, lengths, strict=True)
         return torch.cat([part[: at.stop - at.start] for part, at in parts])
@@ -113,7 +122,7 @@ class Workers:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        dist.all_reduce(flat)
+        exchange(lambda: dist.all_reduce(flat, async_op=True), "the mean of the gradients")
         flat /= self.size
         for gradient, mean in zip(
             gradients, flat.split([g.numel() for g in gradients]), strict=True
@@ -126,7 +135,8 @@ class Workers:
             return
         for module in modules:
             for tensor in module.state_dict().values():
-                dist.broadcast(tensor, src=0)
+                begin = partial(dist.broadcast, tensor, src=0, async_op=True)
+                exchange(begin, "the parameters that all start from")
 
     @property
     def _talk(self) -> torch.device:
@@ -149,7 +159,7 @@ def join(**where: Any) -> None:
     importlib.import_module("torch.distributed.nn.functional")
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     try:
-        dist.init_process_group(backend, timeout=TIMEOUT, **where)
+        dist.init_process_group(backend, timeout=TIMEOUT + MARGIN, **where)
     except (ValueError, RuntimeError) as error:
         raise InputError(f"the workers of this run do not find each other: {gist(error)}") from None
     atexit.register(_leave)

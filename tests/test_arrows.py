@@ -192,7 +192,15 @@ BASICS = {
             "storage",
         ),
         *("stored", "waiting", "wording", "checkpoint", "workers", "data.cache", "usage", "memory"),
-        *("later_keys", "user_code", "user_code.imports", "user_code.loading", "version"),
+        "exchange",
+        *(
+            "later_keys",
+            "user_code",
+            "user_code.imports",
+            "user_code.loading",
+            "version",
+            "patience",
+        ),
     )
 }
 # `supclap`'s side of the door, and the door itself, which hashes code as `supclap` does.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from supclap.exchange import exchange, meet
 from supclap.losses.checks import check_clip_ids, check_embeddings
 from supclap.losses.composite import SupCLAPLoss, overrides
 from supclap.losses.output import LossOutput
@@ -82,7 +84,10 @@ class GlobalBatchLoss(nn.Module):
             )
         if not self._alike:
             for tensor in self.loss.state_dict().values():
-                dist.broadcast(tensor, group=self.group, group_src=0)
+                begin = partial(
+                    dist.broadcast, tensor, group=self.group, group_src=0, async_op=True
+                )
+                exchange(begin, "the loss's parameters", self.group)
             self._alike = True
         self.loss.base.hold_temperature()  # of the parameters themselves, before they are replaced
 
@@ -107,7 +112,8 @@ class GlobalBatchLoss(nn.Module):
             numbers = [number.to(share.total.dtype) for number in share.numbers.values()]
             mine = torch.stack([share.total, *share.parts.values(), *numbers])
             everyone = mine.detach().clone()
-            dist.all_reduce(everyone, group=self.group)
+            begin = partial(dist.all_reduce, everyone, group=self.group, async_op=True)
+            exchange(begin, "the loss of the whole batch", self.group)
             # The value of the whole, and the gradient of workers times this worker's share: the
             # mean over the workers is then the sum of the shares.
             total, *parts = everyone + workers * (mine - mine.detach())
@@ -148,7 +154,8 @@ def _counts(rows: int, device: torch.device, group: dist.ProcessGroup | None) ->
     """Every worker's number of rows."""
     mine = torch.tensor([rows], device=device)
     all_counts = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(all_counts, mine, group=group)
+    begin = partial(dist.all_gather, all_counts, mine, group=group, async_op=True)
+    exchange(begin, "a step's batch", group)
     return [int(count) for count in torch.cat(all_counts)]
 
 
@@ -164,7 +171,8 @@ class _Gather(torch.autograd.Function):
         padded = rows.new_zeros(longest, *rows.shape[1:])
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in counts]
-        dist.all_gather(parts, padded, group=group)
+        begin = partial(dist.all_gather, parts, padded, group=group, async_op=True)
+        exchange(begin, "the embeddings of a step", group)
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     @staticmethod
@@ -177,6 +185,8 @@ class _Gather(torch.autograd.Function):
             rows[: len(part)] = part
             padded.append(rows)
         mine = torch.empty_like(padded[0])
+        meet("the gradients at the embeddings", ctx.group)
+        # Over gloo its handle would never say that it is over.
         dist.reduce_scatter(mine, padded, group=ctx.group)
         return mine[: counts[rank]], None, None
 
@@ -192,7 +202,8 @@ class _Average(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        dist.all_reduce(flat, group=ctx.group)
+        begin = partial(dist.all_reduce, flat, group=ctx.group, async_op=True)
+        exchange(begin, "the gradients of the loss's parameters", ctx.group)
         flat /= dist.get_world_size(ctx.group)
         means = flat.split([gradient.numel() for gradient in gradients])
         pairs = zip(means, gradients, strict=True)

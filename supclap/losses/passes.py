@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
+from supclap.exchange import exchange
 from supclap.losses.products import Products
 
 Partition = Literal["softmax", "sigmoid"]
@@ -204,7 +205,12 @@ class Pass:
         """The columns' log-sum-exp over the rows of all workers: (N,) each."""
         stacked = torch.stack(partial)
         parts = [torch.empty_like(stacked) for _ in range(dist.get_world_size(self.layout.group))]
-        dist.all_gather(parts, stacked, group=self.layout.group)
+        group = self.layout.group
+        exchange(
+            lambda: dist.all_gather(parts, stacked, group=group, async_op=True),
+            "the sums over a column",
+            group,
+        )
         return list(torch.stack(parts).logsumexp(0))
 
     # ---- gradients --------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from supclap_platform.ledger.plan import make_plan
 from supclap_platform.running.attempt import ask_workers_to_end
 from tiny_grid import attempts, claimed, start, supclap, write_experiment
 from tiny_run import everything
-from waiting import PATIENCE
+from waiting import PATIENCE, until
 
 from supclap.events import EpochEnded
 from supclap.storage import Folder
@@ -43,6 +44,32 @@ def workers_of(cell: Path) -> list[int]:
     return found
 
 
+@pytest.mark.long  # a minute: Ray Train takes half of it to end a worker that does not answer
+def test_a_worker_that_hangs_is_named_and_the_cell_goes_on_with_another(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path, epochs=EPOCHS, seeds=1)
+    text = path.read_text()
+    row = "{loss.svr: {sides: both}, resources.workers: 2, resources.timeout: 15}"
+    rows = f"variants:\n  two: {row}\n"
+    path.write_text(text[: text.index("variants:")] + rows + text[text.index("seeds:") :])
+    storage = tmp_path / "storage"
+    ledger = open_ledger(storage)
+    (two,) = (cell.signature for cell in make_plan(load_experiment(path), ledger).cells)
+    process = start("run", path, "--storage", storage, "--cpus", "2")
+    try:
+        until(lambda: sum(isinstance(e, EpochEnded) for e in ledger.events(two)) >= 3, process)
+        stopped = workers_of(storage / "cells" / two)[-1]
+        os.kill(stopped, signal.SIGSTOP)
+        output, _ = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output
+    log = (storage / "cells" / two / "log.txt").read_text()
+    named = re.search(r"WorkerMissing: rank [01] \(.*, process (\d+), cpu\) has not come to", log)
+    assert named is not None, log
+    assert int(named[1]) == stopped
+    assert not psutil.pid_exists(stopped)
+
+
 def test_two_workers_give_one_workers_metrics_although_one_is_killed(tmp_path: Path) -> None:
     path = write_experiment(tmp_path, epochs=EPOCHS, seeds=1)
     text = path.read_text()
@@ -58,9 +85,9 @@ def test_two_workers_give_one_workers_metrics_although_one_is_killed(tmp_path: P
     one, two = (cell.signature for cell in plan.cells)
     process = start("run", path, "--storage", storage, "--cpus", "2")
     try:
-        until = time.monotonic() + PATIENCE
+        end = time.monotonic() + PATIENCE
         killed = False
-        while not killed and process.poll() is None and time.monotonic() < until:
+        while not killed and process.poll() is None and time.monotonic() < end:
             if sum(isinstance(event, EpochEnded) for event in ledger.events(two)) >= 3:
                 os.kill(workers_of(storage / "cells" / two)[-1], signal.SIGKILL)
                 killed = True

@@ -49,7 +49,6 @@ def cell(tmp_path: Path) -> Cell:
         ({"gpu": 2}, None),
         ({"gpu": 3}, "ask for 3 GPU, this machine has 2"),
         ({"gpu": 1, "workers": 3}, "ask for 3 GPU"),
-        ({"gpu": 0.5, "workers": 4}, None),
         ({"gpu": 0.6, "workers": 2}, None),
         ({"gpu": 0.6, "workers": 3}, "ask for 3 GPU"),  # 1.8 in all, but no two share a device
         ({"memory": 4000, "workers": 2}, None),
@@ -124,3 +123,10 @@ def test_a_share_is_of_one_device(gpu: float, right: bool) -> None:
     else:
         with pytest.raises(ValueError, match="a share of one device, or a whole number of them"):
             Resources(gpu=gpu)
+
+
+def test_two_workers_are_never_given_one_device() -> None:
+    """NCCL refuses it: `Duplicate GPU detected`. Two shares beyond a half do not fit on one."""
+    with pytest.raises(ValueError, match=r"2 workers with 0\.5 of a device each may be given the"):
+        Resources(workers=2, gpu=0.5)
+    assert Resources(workers=2, gpu=0.6).gpu == 0.6

@@ -244,10 +244,11 @@ class OwnMethod(Method):
     # -- training -------------------------------------------------------------------------------
 
     def fit(self, config: Any, run: Run) -> None:
+        from supclap.exchange import WorkerMissing
         from supclap.workers import Workers
         from supclap_platform.experiment.own_run import OwnRun
 
-        workers = Workers.current()
+        workers = Workers.current(run.timeout)
         if workers.from_first(lambda: run.folder.exists(RESULT)):
             return  # another worker's restart: it is whole
         _, data = contents_of(config, Contents())
@@ -267,7 +268,7 @@ class OwnMethod(Method):
         own.begin()
         try:
             measured = self._new().fit(config, own)
-        except (LoopError, RunError):
+        except (LoopError, RunError, WorkerMissing):
             raise
         except (Exception, SystemExit) as error:
             if own.ended_by(error):

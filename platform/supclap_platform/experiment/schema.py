@@ -14,6 +14,7 @@ from pydantic import (
     NonNegativeFloat,
     NonNegativeInt,
     PlainValidator,
+    PositiveFloat,
     PositiveInt,
     ValidationError,
     field_validator,
@@ -21,6 +22,7 @@ from pydantic import (
 )
 
 from supclap.explaining import explain
+from supclap.patience import TIMEOUT
 from supclap.section import Section, as_number
 from supclap_platform.experiment.keep import KEEP_ALL, KeepSection
 from supclap_platform.experiment.prices import Prices, read_prices
@@ -63,6 +65,7 @@ class Resources(Section):
     memory: PositiveInt | None = None  # MB for each worker, kept free by Ray's scheduler
     ray_train: bool = False  # under Ray Train even with one worker
     max_failures: NonNegativeInt = 2  # restarts after crashes before the cell counts as failed
+    timeout: PositiveFloat = TIMEOUT.total_seconds()  # that workers wait for one that hangs
 
     @model_validator(mode="after")
     def _consistent(self) -> Resources:
@@ -72,6 +75,11 @@ class Resources(Section):
             raise ValueError("a worker without cpu and gpu can never be placed")
         if self.gpu > 1 and self.gpu % 1:
             raise ValueError("'gpu' is a share of one device, or a whole number of them")
+        if self.workers > 1 and 0 < self.gpu <= 0.5:
+            raise ValueError(
+                f"{self.workers} workers with {self.gpu:g} of a device each may be given the same "
+                "one, and NCCL refuses two workers on a device: give 'gpu: 1', or 'workers: 1'"
+            )
         return self
 
 
@@ -85,6 +93,7 @@ class ResourceChanges(Section):
     memory: PositiveInt | None = None
     ray_train: bool | None = None
     max_failures: NonNegativeInt | None = None
+    timeout: PositiveFloat | None = None
 
 
 class InitSection(Section):

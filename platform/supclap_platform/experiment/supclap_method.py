@@ -168,9 +168,11 @@ class SupclapMethod(Method):
 
     def fit(self, config: RunConfig, run: Run) -> None:
         from supclap.training import TrainingError, fit
+        from supclap.workers import Workers
 
+        workers = Workers.current(run.timeout)
         try:
-            for event in fit(_placed(config, run), run.folder, by_signature=True):
+            for event in fit(_placed(config, run), run.folder, workers=workers, by_signature=True):
                 run.report(event)
         except TrainingError as error:
             raise RunError(str(error)) from error

@@ -15,12 +15,15 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
 from supclap.data.cache import build_once, cache_folder
 from supclap.errors import FULL, InputError
 from supclap.events import Event
+from supclap.patience import MARGIN
 from supclap.run_files import MODEL, RESULT
 from supclap.secrets import masked, without_password
 from supclap.storage import Folder
@@ -158,8 +161,7 @@ def run_cell(task: Task, report: Report | None = None) -> Ending:
 
 
 def _explained(error: Exception, log: Path, storage: str) -> Ending:
-    # Into the cell's log. A library may quote what it was given.
-    print(masked("".join(traceback.format_exception(error)), storage), file=sys.stderr)
+    _log(error, storage)
     text = masked(gist(error, None), storage)
     if isinstance(error, InputError | _Fatal):
         return Ending("failed", text, last_lines(log), isinstance(error, InputError))
@@ -175,6 +177,11 @@ def _explained(error: Exception, log: Path, storage: str) -> Ending:
     if asked_for(error) is not None:  # another attempt would find no memory either
         return Ending("failed", text, last_lines(log))
     return Ending("crashed", text, last_lines(log))
+
+
+def _log(error: Exception, storage: str) -> None:
+    """Into the cell's log. A library may quote what it was given."""
+    print(masked("".join(traceback.format_exception(error)), storage), file=sys.stderr)
 
 
 class _TakenOver(RuntimeError):
@@ -271,7 +278,7 @@ def _train_here(task: Task, ledger: Ledger, lease: Lease, report: Report | None)
     folder = ledger.folder(task.signature)
     torch.set_num_threads(threads(task.resources))
     with noted(folder):
-        task.method.fit(task.configuration(), Run(folder, report_event, _models(ledger)))
+        task.method.fit(task.configuration(), _run(task, ledger, report_event))
 
 
 def _watch_workers(task: Task, ledger: Ledger, lease: Lease, report: Report) -> None:
@@ -341,7 +348,12 @@ def _train_in_workers(task: Task, folder: Folder, lease: Lease) -> None:
             storage_filesystem=folder.filesystem,
             failure_config=FailureConfig(max_failures=given.max_failures),
         ),
-        torch_config=TorchConfig(backend="nccl" if given.gpu > 0 else "gloo"),
+        torch_config=TorchConfig(
+            backend="nccl" if given.gpu > 0 else "gloo",
+            timeout_s=ceil(
+                given.timeout + MARGIN.total_seconds()
+            ),  # ours is over first: it says who is missing
+        ),
     )
     try:
         trainer.fit()
@@ -374,11 +386,14 @@ def _work(arguments: dict[str, Any]) -> None:
     with captured(folder, task.label), noted(folder) if first else contextlib.nullcontext():
         try:
             task.load_code()
-            run = Run(folder, lambda _: None, _models(ledger))
+            run = _run(task, ledger, lambda _: None)
             task.method.fit(task.configuration(), run)
         except (InputError, RunError) as error:
             wrong = isinstance(error, InputError)
             folder.write(FATAL, json.dumps({"error": str(error), "input": wrong}).encode())
+            raise
+        except Exception as error:  # Ray Train starts the workers anew, and says nothing of it
+            _log(error, task.storage)
             raise
 
 
@@ -415,6 +430,12 @@ def _root(error: BaseException) -> str:
         lines = str(inner).strip().splitlines()
         return lines[-1] if lines else type(inner).__name__
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _run(task: Task, ledger: Ledger, report: Report) -> Run:
+    """What the cell's method is given here."""
+    timeout = timedelta(seconds=task.resources.timeout)
+    return Run(ledger.folder(task.signature), report, _models(ledger), timeout)
 
 
 def _models(ledger: Ledger) -> Callable[[str], Path]:
