@@ -6,6 +6,8 @@ import contextlib
 import os
 import posixpath
 import re
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -13,12 +15,14 @@ import pyarrow.fs as pafs
 
 from supclap.errors import InputError
 from supclap.regular import NotAFile, read_regular
+from supclap.s3 import LARGE, Bucket, Listed, bucket_of, md5
 from supclap.secrets import masked, without_password
 from supclap.wording import gist, is_text, one_line, spelled
 
 LONGEST = 255  # bytes of a name, on the file systems that there are
 # Options of a URI that hold no secret, without which the place is not found again.
 _HARMLESS = ("endpoint_override", "region", "scheme")
+AT_ONCE = 16  # files that are written together: an object store takes its time for each
 FLAT = ("s3", "gcs", "abfs")  # file systems of objects: a folder is there with what lies in it
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")  # anything else is a path, whatever it holds
 
@@ -91,6 +95,10 @@ class Folder:
     def write(self, name: str, content: bytes) -> None:
         """Replaces the file atomically and durably. Raises OSError (a full disk, no rights)."""
         path = self._path(name)
+        bucket = self._bucket
+        if bucket is not None and len(content) < LARGE:
+            bucket.write(_key(path), content)
+            return
         if self.filesystem.type_name not in FLAT:
             self.filesystem.create_dir(posixpath.dirname(path), recursive=True)
         if self.local is None:  # object stores publish an object whole when it is closed
@@ -107,6 +115,18 @@ class Folder:
         finally:
             Path(scratch).unlink(missing_ok=True)
 
+    def write_all(self, files: Mapping[str, bytes]) -> None:
+        """Writes files. On an object store several at once, and none whose content is there."""
+        if self.local is not None or not files:
+            for name, content in files.items():
+                self.write(name, content)
+            return
+        there = {name: listed.tag for name, listed in self.files()}
+        new = {n: c for n, c in files.items() if there.get(n) != md5(c)}
+        with ThreadPoolExecutor(AT_ONCE) as writers:
+            for written in [writers.submit(self.write, *one) for one in new.items()]:
+                written.result()
+
     def read(self, name: str, most: int | None = None) -> bytes:
         """The file's content.
 
@@ -117,6 +137,9 @@ class Folder:
         path = self._path(name)
         if self.local is not None:
             return read_regular(Path(path), most)
+        bucket = self._bucket
+        if bucket is not None:
+            return bucket.read(_key(path), most)
         with self.filesystem.open_input_file(path) as stream:
             if most is not None and stream.size() > most:
                 raise NotAFile(f"{stream.size():,} bytes")
@@ -134,6 +157,26 @@ class Folder:
         )
         return sorted(info.base_name for info in self.filesystem.get_file_info(selector))
 
+    def files(self, below: str = "", entries: Collection[str] = ()) -> Iterator[tuple[str, Listed]]:
+        """Every file below a folder, however deep, by its name from there, from one listing; none
+        where there is no such folder.
+
+        Args:
+            entries: names that are listed even where they are those of folders.
+        """
+        base = self._path(below) if below else self.base
+        bucket = self._bucket
+        if bucket is not None:
+            start = len(_key(base)) + 1
+            for key, listed in bucket.listing(f"{_key(base)}/"):
+                yield key[start:], listed
+            return
+        selector = pafs.FileSelector(base, allow_not_found=True, recursive=True)
+        start = len(base.lstrip("/")) + 1
+        for info in self.filesystem.get_file_info(selector):
+            if info.type != pafs.FileType.Directory or info.base_name in entries:
+                yield info.path.lstrip("/")[start:], Listed(info.size or 0, info.mtime)
+
     def delete(self, name: str) -> None:
         """Removes a file or a whole folder; nothing happens where there is none."""
         path = self._path(name)
@@ -146,8 +189,12 @@ class Folder:
     def delete_file(self, name: str) -> None:
         """Removes what is no folder, without asking what it is; nothing happens where there is
         none."""
+        path, bucket = self._path(name), self._bucket
+        if bucket is not None:
+            bucket.delete(_key(path))
+            return
         with contextlib.suppress(FileNotFoundError):
-            self.filesystem.delete_file(self._path(name))
+            self.filesystem.delete_file(path)
 
     def delete_folder(self, name: str) -> None:
         """So a folder with all that lies in it."""
@@ -162,6 +209,12 @@ class Folder:
             source_filesystem=self.filesystem,
             destination_filesystem=pafs.LocalFileSystem(),
         )
+
+    @property
+    def _bucket(self) -> Bucket | None:
+        if self.filesystem.type_name != "s3":
+            return None
+        return bucket_of(self.place, self.filesystem.region)
 
     def _path(self, name: str) -> str:
         clean = posixpath.normpath(name)
@@ -183,6 +236,11 @@ def _shown(uri: str) -> str:
     user, _, place = rest.rpartition("@")
     where = rest if "/" in user else place  # of a name that holds a sign: bucket/mail@home
     return f"{head}{sign}{where}{'?' if kept else ''}{urlencode(kept, safe=':/')}"
+
+
+def _key(path: str) -> str:
+    """What an object at a path is called within its bucket."""
+    return path.lstrip("/").partition("/")[2]
 
 
 def _frugal(uri: str) -> str:

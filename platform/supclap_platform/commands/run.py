@@ -249,8 +249,7 @@ def _write(
 
         drawings[found.name] = draw_figures(found.experiment, ledger, evidence=found.evidence)
         drawn = figure_files(drawings[found.name])
-    for name, content in drawn.items():
-        folder.write(name, content)
+    folder.write_all(drawn)
     also = f"also {', '.join(f'.{ending}' for ending in list(FORMATS)[1:])}"
     also += "; verdicts" if found.verdicts else ""
     also += f"; {folder.uri_of('figures')}" if drawn else ""

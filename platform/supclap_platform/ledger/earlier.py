@@ -62,9 +62,11 @@ class Earlier(Snapshot):
         if self.code != BEFORE:
             done = (s for s, state in states.items() if state is State.DONE)
             found = [s for s in done if s not in self._kept and (wanted is None or s in wanted)]
-            results = self.results(found)
+            results = self.results(found, seen)
             states |= {s: State.TO_RUN for s in found if not self._is_of(results.get(s))}
-        return replace(seen, states=states)
+        # What is kept lies elsewhere than what the listing has named.
+        tags = {at: tag for at, tag in seen.tags.items() if at.split("/")[0] not in self._kept}
+        return replace(seen, states=states, tags=tags)
 
     def kept(self, signature: str) -> bool:
         """Whether what is shown of a cell was set aside, and is not its result of now."""
@@ -92,8 +94,9 @@ class Earlier(Snapshot):
 
     def _check_known(self, kept: set[str]) -> None:
         """Raises InputError unless a finished cell is of the version."""
-        done = [s for s, state in super().overview().states.items() if state is State.DONE]
-        known = kept | {result.code for result in self.results(done).values()}
+        seen = super().overview()
+        done = [s for s, state in seen.states.items() if state is State.DONE]
+        known = kept | {result.code for result in self.results(done, seen).values()}
         if self.code not in known:
             raise InputError(
                 f"code '{self.code}': no result in {self.storage.uri} is of that version"

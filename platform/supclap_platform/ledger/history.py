@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow.fs as pafs
 
-from supclap.run_files import RESULT
 from supclap.storage import Folder
 from supclap.stored import Count, Damaged, as_kind, plain, read_values, sealed
 from supclap_platform.experiment.cells import Cell
@@ -27,7 +26,7 @@ from supclap_platform.ledger.known_table import KnownTable, known_tables
 from supclap_platform.ledger.leases import Lease, alive, hold, leases_in
 from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger
 from supclap_platform.ledger.plan import profile_key, shape
-from supclap_platform.ledger.records import Known
+from supclap_platform.ledger.records import Known, State
 
 HISTORIES, RECORD, ARTIFACTS = "parents", "parent.json", "artifacts"
 SEARCH = "search"  # tag of an experiment that searches: the name of its study
@@ -115,8 +114,7 @@ class Histories:
 
     def keep(self, history: History, files: Mapping[str, bytes]) -> None:
         """Keeps files that the parent run shows as its artifacts."""
-        for name, content in files.items():
-            self.folder(history).write(f"{ARTIFACTS}/{name}", content)
+        self.folder(history).below(ARTIFACTS).write_all(files)
 
     def artifacts(self, history: History) -> dict[str, bytes]:
         """All files that `keep` has kept, by relative name."""
@@ -186,11 +184,8 @@ class Histories:
 
     def _all_done(self, cells: Sequence[Known]) -> bool:
         """Whether there is nothing to train."""
-        folders = (self._ledger.folder(cell.signature).base for cell in cells)
-        found = self._ledger.storage.filesystem.get_file_info(
-            [f"{one}/{RESULT}" for one in folders]
-        )
-        return all(info.type == pafs.FileType.File for info in found)
+        overview = self._ledger.overview({cell.signature for cell in cells})
+        return all(overview.of(cell.signature) is State.DONE for cell in cells)
 
     def _at(self, experiment: str, key: str) -> Folder:
         return self._ledger.experiment_folder(experiment).below(f"{HISTORIES}/{key}")

@@ -17,7 +17,7 @@ import contextlib
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -53,6 +53,7 @@ from supclap.stored import (
     sealed,
 )
 from supclap.wording import GIST, gist, one_line
+from supclap_platform.ledger.index import Index
 from supclap_platform.ledger.leases import Lease, LeaseName, acquire, alive, parse_lease
 from supclap_platform.ledger.records import Failure, Known, Overview, Result, State
 
@@ -62,6 +63,8 @@ EARLIER = "earlier"
 FAILURE = "failure.json"
 EARLY = "stopped-early"  # left by a search that has seen enough of the cell
 Found = TypeVar("Found")
+FEW = 8  # results that are read one by one, rather than the index
+TAGGED = (RESULT, EVENTS, RANKS)
 READERS = 16  # files read at once: an object store answers each in tens of milliseconds
 
 
@@ -99,6 +102,7 @@ class Ledger:
         self.storage = storage
         self.damage: dict[str, Damaged] = {}  # by file: what was met and passed over
         self._cells = storage.below(CELLS)
+        self._index = Index(storage)
 
     def folder(self, signature: str) -> Folder:
         """The folder of a cell: what `supclap.training.fit` is given."""
@@ -111,31 +115,24 @@ class Ledger:
     def overview(self, signatures: Iterable[str] | None = None) -> Overview:
         """The states of the named cells, or of all that the ledger knows, from one listing."""
         wanted = None if signatures is None else set(signatures)
-        if wanted is not None and len(wanted) == 1:
-            place = self.folder(next(iter(wanted))).base
-        else:
-            place = self._cells.base
-        selector = pafs.FileSelector(place, allow_not_found=True, recursive=True)
+        only = next(iter(wanted)) if wanted is not None and len(wanted) == 1 else ""
+        place = self.folder(only) if only else self._cells
         names: dict[str, set[str]] = {}
         beats: dict[str, dict[LeaseName, Any]] = {}
-        start = len(self._cells.base) + 1
-        for info in self.storage.filesystem.get_file_info(selector):
-            if info.type == pafs.FileType.Directory and info.base_name != RESULT:
-                continue
-            signature, _, name = info.path.lstrip("/")[start - self._lead :].partition("/")
+        tags: dict[str, str] = {}
+        for path, listed in place.files(entries=(RESULT,)):
+            signature, _, name = path.partition("/") if place is self._cells else (only, "", path)
             if wanted is not None and signature not in wanted:
                 continue
             names.setdefault(signature, set()).add(name)
+            if listed.tag is not None and name in TAGGED:
+                tags[f"{signature}/{name}"] = listed.tag
             lease = parse_lease(name)
-            if lease is not None and alive(lease, info.mtime):
-                beats.setdefault(signature, {})[lease] = info.mtime
+            if lease is not None and alive(lease, listed.time):
+                beats.setdefault(signature, {})[lease] = listed.time
         states = {s: _state(files, s in beats) for s, files in names.items()}
         running = {s: next(iter(beats[s])) for s in beats if states[s] is State.RUNNING}
-        return Overview(states, running)
-
-    @property
-    def _lead(self) -> int:
-        return len(self._cells.base) - len(self._cells.base.lstrip("/"))
+        return Overview(states, running, tags)
 
     def take(self, signature: str) -> Lease | None:
         """The right to work on a cell, or None: it is done, or a live process works on it.
@@ -234,13 +231,40 @@ class Ledger:
         folder.delete(f"{MODEL}/{MODEL_INDEX}")
         folder.delete(MODEL)
 
-    def results(self, signatures: Iterable[str]) -> dict[str, Result]:
-        """The results of those that are done; `damage` names those that are damaged."""
+    def results(
+        self, signatures: Iterable[str], overview: Overview | None = None
+    ) -> dict[str, Result]:
+        """The results of those that are done; `damage` names those that are damaged.
+
+        Args:
+            overview: of these cells, where it has just been made; what their results are by it may
+                be in the index.
+        """
         wanted = list(dict.fromkeys(signatures))
+        if overview is None and self.storage.local is None and len(wanted) > FEW:
+            overview = self.overview(wanted)
+        tags: Mapping[str, str] = overview.tags if overview is not None else {}
+        tagged = {s: tags[f"{s}/{RESULT}"] for s in wanted if f"{s}/{RESULT}" in tags}
+        known = self._index.known(tagged, FEW)
+        read: dict[str, tuple[str, bytes]] = {}
+
+        def one(signature: str) -> Result | None:
+            folder = self.folder(signature)
+            try:
+                content = known.get(signature) or read_content(folder, RESULT)
+            except FileNotFoundError:
+                return None
+            if signature in tagged and signature not in known:
+                read[signature] = (tagged[signature], content)
+            return parse_result(content, folder, signature)
+
         with ThreadPoolExecutor(READERS) as readers:
-            read = readers.map(lambda s: self.spared(partial(self.result, s)), wanted)
-            found = zip(wanted, read, strict=True)
-            return {signature: result for signature, result in found if result is not None}
+            made = readers.map(lambda s: self.spared(partial(one, s)), wanted)
+            found = zip(wanted, made, strict=True)
+            results = {signature: result for signature, result in found if result is not None}
+        if read:
+            self._index.note(read, FEW)
+        return results
 
     def examine(self, signatures: Iterable[str]) -> tuple[Overview, dict[str, Result]]:
         """The states of cells, and the results of those that are done. A cell whose result is
@@ -248,7 +272,7 @@ class Ledger:
         wanted = list(dict.fromkeys(signatures))
         overview = self.overview(wanted)
         done = [s for s in wanted if overview.of(s) is State.DONE]
-        results = self.results(done)
+        results = self.results(done, overview)
         states = {
             s: State.TO_RUN if self.damage_of(s) is None else State.DAMAGED
             for s in done
@@ -280,10 +304,7 @@ class Ledger:
         folder = self.folder(signature)
         remedy = ANEW if result else AGAIN
         try:
-            if result is not None:
-                content = read_kept(folder, EVENTS, result.files)
-            else:
-                content = read_content(folder, EVENTS)
+            content = self.kept_file(result, EVENTS) if result else read_content(folder, EVENTS)
         except FileNotFoundError:
             return []
         return from_lines(content, folder.uri_of(EVENTS), remedy)
@@ -297,7 +318,15 @@ class Ledger:
         Raises:
             Damaged: they are not what was written.
         """
-        return read_ranks(self.folder(result.signature), result, only)
+        try:
+            content = self.kept_file(result, RANKS)
+        except FileNotFoundError:
+            return {}
+        return parse_ranks(content, self.folder(result.signature).uri_of(RANKS), only)
+
+    def kept_file(self, result: Result, name: str) -> bytes:
+        """A file that a finished cell keeps. Raises FileNotFoundError, Damaged."""
+        return read_kept(self.folder(result.signature), name, result.files)
 
     def remember(self, experiment: str, profile: str, cells: Sequence[Known]) -> None:
         """Notes which cells a run of an experiment asks for. Cells no longer asked for stay known.
@@ -342,11 +371,17 @@ class Ledger:
 
 def read_result(folder: Folder, signature: str) -> Result | None:
     """What the finished run in a folder reports; None where it has not finished. Raises Damaged."""
-    where = folder.uri_of(RESULT)
     try:
-        values = read_values(folder, RESULT)
+        content = read_content(folder, RESULT)
     except FileNotFoundError:
         return None
+    return parse_result(content, folder, signature)
+
+
+def parse_result(content: bytes, folder: Folder, signature: str) -> Result:
+    """What the content of a result file in a folder says. Raises Damaged."""
+    where = folder.uri_of(RESULT)
+    values = parse_values(content, where)
     result = as_kind({**values, "signature": signature}, Result, where)
     result = replace(result, metrics=current_names(result.metrics))
     if result.best_epoch > result.epochs:

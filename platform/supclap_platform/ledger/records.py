@@ -94,6 +94,9 @@ class Overview:
 
     states: dict[str, State] = field(default_factory=dict)
     leases: dict[str, LeaseName] = field(default_factory=dict)  # of running cells: who
+    # "signature/file" -> the store's own hash of a small file that a finished cell keeps, where the
+    # store names it in a listing.
+    tags: dict[str, str] = field(default_factory=dict)
 
     def of(self, signature: str) -> State:
         return self.states.get(signature, State.TO_RUN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from supclap_platform.ledger.kept_files import copy_of, keep_copy
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.records import Overview, Result
 
@@ -23,8 +24,22 @@ class Snapshot(Ledger):
             self._seen = super().overview()
         return self._seen
 
-    def results(self, signatures: Iterable[str]) -> dict[str, Result]:
+    def results(
+        self, signatures: Iterable[str], overview: Overview | None = None
+    ) -> dict[str, Result]:
         """The results of those that are done, read at first asking."""
         wanted = list(dict.fromkeys(signatures))
-        self._results |= super().results(s for s in wanted if s not in self._results)
+        self._results |= super().results([s for s in wanted if s not in self._results], overview)
         return {s: self._results[s] for s in wanted if s in self._results}
+
+    def kept_file(self, result: Result, name: str) -> bytes:
+        """A file that a finished cell keeps; of an object store, from this machine's copies."""
+        digest = result.files.get(name)
+        tag = self.overview().tags.get(f"{result.signature}/{name}")
+        if digest is None or tag is None:
+            return super().kept_file(result, name)
+        content = copy_of(digest, tag)
+        if content is None:
+            content = super().kept_file(result, name)
+            keep_copy(digest, content)
+        return content

@@ -68,8 +68,7 @@ class Conclusion:
         for name in folder.names():
             if name.startswith("verdicts") and name not in self.files:
                 folder.delete(name)
-        for name, content in self.files.items():
-            folder.write(name, content)
+        folder.write_all(self.files)
         return [folder.uri_of(name) for name in self.files]
 
 

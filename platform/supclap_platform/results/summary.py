@@ -52,8 +52,7 @@ class Summary:
 
     def write(self, folder: Folder) -> list[str]:
         """Writes the files to the folder of the including experiment."""
-        for name, content in self.files().items():
-            folder.write(name, content)
+        folder.write_all(self.files())
         return [folder.uri_of(name) for name in self.files()]
 
 
