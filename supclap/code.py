@@ -16,8 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from supclap.registry import Registered
 from supclap.syntax import Parsed, parse
-from supclap.user_code.identity import imported_by_parts, parts_of
+from supclap.user_code.identity import imported_by, parts_in, parts_of
 
 if TYPE_CHECKING:
     from supclap.config import DataConfig, RunConfig
@@ -94,6 +95,7 @@ NO_EFFECT = {
     "supclap.regular",
     "supclap.rehearsal",
     "supclap.run_files",
+    "supclap.s3",
     "supclap.scalars",
     "supclap.secrets",
     "supclap.section",
@@ -145,11 +147,12 @@ class Code:
     def modules(self, config: RunConfig) -> dict[str, str]:
         """Each module that a run of the configuration depends on, with its hash; then each part of
         the user's that it names (`supclap.user_code.identity`)."""
-        return {**self._own(config), **parts_of(config)}
+        parts = parts_in(config)
+        return {**self._own(config, parts), **parts_of(config, parts)}
 
-    def _own(self, config: RunConfig) -> dict[str, str]:
+    def _own(self, config: RunConfig, parts: list[Registered]) -> dict[str, str]:
         used = {name: fits(config) for name, fits in PARTS.items()}
-        imported = imported_by_parts(config) - ALWAYS_THERE
+        imported = imported_by(parts) - ALWAYS_THERE
         key = (*used.values(), imported)
         if key not in self._versions:
             roots = [LOOP, *(name for name, yes in used.items() if yes)]

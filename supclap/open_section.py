@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -85,18 +85,23 @@ class OpenSection(Section):
         return {**values, **filled}
 
 
+_HOLDERS = (BaseModel, Mapping, list, tuple)
+
+
 def sections_that_name_parts(value: Any) -> Iterator[OpenSection]:
     """All sections of a configuration, or of a section, that name a part."""
     if isinstance(value, OpenSection):
         yield value
+    inner: Iterable[Any] = ()
     if isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from sections_that_name_parts(getattr(value, name))
+        inner = (getattr(value, name) for name in type(value).model_fields)
     elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from sections_that_name_parts(one)
+        inner = value.values()
     elif isinstance(value, list | tuple):
-        for one in value:
+        inner = value
+    for one in inner:
+        # A plan asks it of every cell, and most of what there is are numbers and words.
+        if isinstance(one, _HOLDERS):
             yield from sections_that_name_parts(one)
 
 

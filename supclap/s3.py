@@ -8,7 +8,6 @@ else, and where the keys or options of an address are none that botocore has, it
 from __future__ import annotations
 
 import errno
-import hashlib
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,12 +91,6 @@ class Bucket:
             raise OSError(masked(gist(error), self._address)) from None
         except BotoCoreError as error:
             raise OSError(masked(gist(error), self._address)) from None
-
-
-def md5(content: bytes) -> str:
-    """The ETag of an object that was written in one piece, where the store encrypts by no key of
-    its own: the hash by which a listing tells what an object holds."""
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def bucket_of(place: str, region: str) -> Bucket | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import posixpath
 import re
@@ -15,7 +16,7 @@ import pyarrow.fs as pafs
 
 from supclap.errors import InputError
 from supclap.regular import NotAFile, read_regular
-from supclap.s3 import LARGE, Bucket, Listed, bucket_of, md5
+from supclap.s3 import LARGE, Bucket, Listed, bucket_of
 from supclap.secrets import masked, without_password
 from supclap.wording import gist, is_text, one_line, spelled
 
@@ -236,6 +237,12 @@ def _shown(uri: str) -> str:
     user, _, place = rest.rpartition("@")
     where = rest if "/" in user else place  # of a name that holds a sign: bucket/mail@home
     return f"{head}{sign}{where}{'?' if kept else ''}{urlencode(kept, safe=':/')}"
+
+
+def md5(content: bytes) -> str:
+    """The ETag of an object that was written in one piece, where the store encrypts by no key of
+    its own: the hash by which a listing tells what an object holds."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _key(path: str) -> str:

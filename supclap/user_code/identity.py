@@ -52,11 +52,15 @@ def parts_in(config: Any) -> list[Registered]:
     return [found[key] for key in sorted(found)]
 
 
-def parts_of(config: Any) -> dict[str, str]:
+def parts_of(config: Any, parts: Iterable[Registered] | None = None) -> dict[str, str]:
     """The user's parts that a configuration names, each as ``"my_idea.py: angle"``, with the
-    version of its source, 12 hexadecimal digits. Raises InputError as `parts_in` does."""
+    version of its source, 12 hexadecimal digits. Raises InputError as `parts_in` does.
+
+    Args:
+        parts: what `parts_in` finds in it, where that is at hand.
+    """
     found: dict[str, list[str]] = {}
-    for part in parts_in(config):
+    for part in parts_in(config) if parts is None else parts:
         place, version = version_of_object(part.make)
         found.setdefault(f"{place}: {part.name}", []).append(version)
     # A loss term and a metric of one file may have one name.
@@ -73,11 +77,11 @@ def version_of_object(made: Callable[..., Any]) -> tuple[str, str]:
     return _place(unit, unit.sources[made.__module__]), hash_of(words)
 
 
-def imported_by_parts(config: Any) -> frozenset[str]:
-    """All that the user's parts which a configuration names import, by absolute name: what of
-    `supclap` they rest on is code of the run, too."""
+def imported_by(parts: Iterable[Registered]) -> frozenset[str]:
+    """All that parts of the user's import, by absolute name: what of `supclap` they rest on is code
+    of the run, too."""
     names: set[str] = set()
-    for part in parts_in(config):
+    for part in parts:
         unit = unit_with(part.make.__module__)
         if unit is not None:
             names |= _of_object(unit, part.make).imported

@@ -3,11 +3,10 @@
     <storage>/index/results.gz     a line for each result: signature, ETag, content
 
 It judges nothing. Which cells are finished, and what the store's own hash (ETag) of each result is,
-says one listing of the cells; a line counts where it is of that hash, and where its content has
-that hash too (of a store that hashes otherwise than S3 does by default, where it has the hash that
-was noted with it). Whatever appeared, vanished or was altered since is read anew. The index is
-written by whoever has read what it lacked; where it is lost, damaged or cannot be written, results
-are read one by one.
+says one listing of the cells; a line counts where its content has that hash. Of a store that hashes
+otherwise than S3 does by default, nothing is noted. Whatever appeared, vanished or was altered
+since is read anew. The index is written by whoever has read what it lacked; where it is lost,
+damaged or cannot be written, results are read one by one.
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from supclap.s3 import md5
-from supclap.storage import Folder
+from supclap.storage import Folder, md5
 from supclap.stored import LARGEST
 
 INDEX = "index"
@@ -32,8 +30,8 @@ class _Line:
     content: bytes
 
     def is_of(self, tag: str) -> bool:
-        """Whether it is what the store has under an ETag: an MD5 hash, or one of another kind."""
-        return self.tag == tag and (len(tag) != 32 or md5(self.content) == tag)
+        """Whether it is what the store has under an ETag."""
+        return self.tag == tag == md5(self.content)
 
 
 class Index:
@@ -64,8 +62,10 @@ class Index:
         Args:
             few: no more than so many are kept in this process alone.
         """
-        self._lines |= {s: _Line(tag, content) for s, (tag, content) in contents.items()}
-        if self._read or len(contents) > few:
+        lines = {s: _Line(tag, content) for s, (tag, content) in contents.items()}
+        lines = {signature: line for signature, line in lines.items() if line.is_of(line.tag)}
+        self._lines |= lines
+        if lines and (self._read or len(lines) > few):
             with suppress(OSError):  # a storage that may only be read has none
                 self._folder.write(RESULTS, self._packed())
 
