@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -258,9 +259,12 @@ class Ledger:
                 read[signature] = (tagged[signature], content)
             return parse_result(content, folder, signature)
 
+        # Some at a time: handing each to a thread would cost as much as reading it does.
+        step = max(1, len(wanted) // (4 * READERS))
+        some = [wanted[at : at + step] for at in range(0, len(wanted), step)]
         with ThreadPoolExecutor(READERS) as readers:
-            made = readers.map(lambda s: self.spared(partial(one, s)), wanted)
-            found = zip(wanted, made, strict=True)
+            made = readers.map(lambda few: [self.spared(partial(one, s)) for s in few], some)
+            found = zip(wanted, chain.from_iterable(made), strict=True)
             results = {signature: result for signature, result in found if result is not None}
         if read:
             self._index.note(read, FEW)
