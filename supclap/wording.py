@@ -1,8 +1,11 @@
-"""How an error and a time are put into one line, everywhere."""
+"""How an error, a time and a list of numbers are put into one line, everywhere."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 GIST = 200  # characters of an error that a line quotes
+SINGLY = 12  # numbers that a line names one by one
 
 
 def one_line(text: str, most: int | None = 400) -> str:
@@ -57,6 +60,27 @@ def duration(seconds: float) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """A count with its noun: ``1 cell``, ``1,500 clips``, ``2 entries`` (with its plural)."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def numbers(values: Sequence[int]) -> str:
+    """Rising whole numbers in a line: up to a dozen one by one, more as stretches of neighbours:
+    ``0 to 499``; of the stretches too a dozen, and how many numbers more there are."""
+    if len(values) <= SINGLY:
+        return ", ".join(map(str, values))
+    stretches: list[list[int]] = []
+    for value in values:
+        if stretches and value == stretches[-1][-1] + 1:
+            stretches[-1].append(value)
+        else:
+            stretches.append([value])
+    shown = [f"{s[0]} to {s[-1]}" if len(s) > 1 else str(s[0]) for s in stretches[:SINGLY]]
+    more = sum(map(len, stretches[SINGLY:]))
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def seed_list(seeds: Sequence[int]) -> str:
+    """``seed 3``, ``seeds 3, 4`` or ``seeds 0 to 499``."""
+    return f"seed{'s' if len(seeds) > 1 else ''} {numbers(seeds)}"
 
 
 def size(number: int) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from supclap.wording import counted, duration, gist, one_line
+from supclap.wording import counted, duration, gist, numbers, one_line
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,18 @@ def test_a_line_that_is_cut_says_so() -> None:
 )
 def test_a_count_bears_its_noun(number: int, noun: str, plural: str, shown: str) -> None:
     assert counted(number, noun, plural) == shown
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ([], ""),
+        ([7], "7"),
+        (list(range(12)), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"),
+        (list(range(500)), "0 to 499"),
+        ([*range(10), 12, *range(30, 40)], "0 to 9, 12, 30 to 39"),
+        (list(range(0, 30, 2)), "0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22 and 3 more"),
+    ],
+)
+def test_many_numbers_are_stretches(values: list[int], line: str) -> None:
+    assert numbers(values) == line

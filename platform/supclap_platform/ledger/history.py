@@ -19,6 +19,7 @@ import pyarrow.fs as pafs
 
 from supclap.storage import Folder
 from supclap.stored import Count, Damaged, as_kind, plain, read_values, sealed
+from supclap.wording import numbers
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.keep import COPY, LINK, frees_models
 from supclap_platform.experiment.reader import Experiment
@@ -212,7 +213,7 @@ def _tags(experiment: Experiment) -> dict[str, str]:
 def _seeds(experiment: Experiment) -> str:
     if experiment.looks is not None:
         return experiment.looks.text
-    return ", ".join(map(str, experiment.seeds))
+    return numbers(experiment.seeds)
 
 
 def now() -> int:

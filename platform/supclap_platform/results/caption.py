@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from supclap.run_files import RESULT
 from supclap.stored import AGAIN
-from supclap.wording import counted
+from supclap.wording import SINGLY, counted, numbers, seed_list
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.columns import Column, in_group
 from supclap_platform.experiment.published import PublishedTable, source
@@ -35,7 +35,7 @@ def notes_of(
     changes = ", ".join(f"{key}={value}" for key, value in sorted(experiment.changes.items()))
     scale = f"Profile {experiment.profile}{f', with {changes}' if changes else ''}."
     if experiment.looks is None:
-        yield f"{over} ({_listed(experiment.seeds)}). {scale}"
+        yield f"{over} ({numbers(experiment.seeds)}). {scale}"
     else:
         yield f"Mean ± sample standard deviation over seeds, counted from 0. {scale}"
         yield (
@@ -128,7 +128,7 @@ def _on_differences(experiment: Experiment, rows: Sequence[Row]) -> Iterable[str
         for (group, seeds), metrics in few.items():
             all_ = len(metrics) == sum(column.group == group for column in experiment.columns)
             share = "" if all_ else f" on {', '.join(metrics)}"
-            yield f"{in_group(row.variant, group)}: Δ{share} rests on {_seeds(seeds)}."
+            yield f"{in_group(row.variant, group)}: Δ{share} rests on {seed_list(seeds)}."
 
 
 def gaps_of(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
@@ -141,14 +141,14 @@ def gaps_of(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
             over = (State.FAILED, State.DONE, State.DAMAGED)
             open_ = [run.seed for run in runs if run.state not in over]
             if failed:
-                yield f"{name}: failed for {_seeds(failed)}."
-            for run in damaged:
-                yield (
-                    f"{name}: damaged for {_seeds([run.seed])}: {CELLS}/{run.signature}/{RESULT}; "
-                    f"{AGAIN}."
-                )
+                yield f"{name}: failed for {seed_list(failed)}."
+            for run in damaged[:SINGLY]:
+                place = f"{CELLS}/{run.signature}/{RESULT}"
+                yield f"{name}: damaged for {seed_list([run.seed])}: {place}; {AGAIN}."
+            if more := [run.seed for run in damaged[SINGLY:]]:
+                yield f"{name}: damaged also for {seed_list(more)}; table.csv has their signatures."
             if open_:
-                yield f"{name}: not finished for {_seeds(open_)}."
+                yield f"{name}: not finished for {seed_list(open_)}."
             done = len(runs) - len(failed) - len(damaged) - len(open_)
             for column, entry in zip(columns, row.entries, strict=True):
                 if column.group == group and len(entry.values) < done:
@@ -157,11 +157,3 @@ def gaps_of(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
 
 def _lacking(runs: int) -> str:
     return f"{counted(runs, 'finished run')} {'lacks' if runs == 1 else 'lack'}"
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {_listed(seeds)}"
-
-
-def _listed(seeds: Sequence[int]) -> str:
-    return ", ".join(str(seed) for seed in seeds)

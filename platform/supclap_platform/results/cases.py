@@ -8,6 +8,7 @@ from math import isfinite
 
 import numpy as np
 
+from supclap.wording import seed_list
 from supclap_platform.experiment.claims import Claim, Greater, Trend, Within, asked_of
 from supclap_platform.ledger.means import summarise
 from supclap_platform.ledger.records import State
@@ -315,8 +316,3 @@ def unequal_queries(every: Sequence[Queries]) -> str | None:
     sizes = sorted({len(queries.clips) for queries in every})
     counts = " and ".join(map(str, sizes)) if len(sizes) > 1 else f"{sizes[0]}, of other clips"
     return f"the runs answer unequal sets of queries ({counts})"
-
-
-def seed_list(seeds: Sequence[int]) -> str:
-    """``seed 3`` or ``seeds 3, 4``."""
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"

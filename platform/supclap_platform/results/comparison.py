@@ -13,6 +13,7 @@ from enum import StrEnum
 from math import isfinite
 
 from supclap.errors import InputError, nearest
+from supclap.wording import seed_list
 from supclap_platform.experiment.claims import Greater
 from supclap_platform.experiment.columns import Column
 from supclap_platform.ledger.means import summarise
@@ -22,7 +23,6 @@ from supclap_platform.results.cases import (
     NO_SPREAD,
     Case,
     build_difference,
-    seed_list,
     unequal_queries,
 )
 from supclap_platform.results.doubts import collapses

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from math import isfinite
 from statistics import median
 
+from supclap.wording import seed_list
 from supclap_platform.experiment.claims import Greater, Trend
 from supclap_platform.results.cases import Case
 from supclap_platform.results.evidence import Reports
@@ -46,10 +47,9 @@ def collapses(case: Case, evidence: Reports) -> Iterator[str]:
         way = middle - chance
         lost = [seed for seed, v in values.items() if way and (v - chance) / way <= COLLAPSED]
         if lost:
-            seeds = f"seed{'s' if len(lost) > 1 else ''} {', '.join(map(str, lost))}"
             yield (
-                f"{name} has collapsed for {seeds}: near chance ({chance:.3g}) where the row's "
-                f"median is {middle:.3g}; a t test over seeds is no judge of that"
+                f"{name} has collapsed for {seed_list(lost)}: near chance ({chance:.3g}) where the "
+                f"row's median is {middle:.3g}; a t test over seeds is no judge of that"
             )
 
 

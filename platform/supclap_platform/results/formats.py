@@ -11,7 +11,7 @@ from supclap_platform.results.fragment import as_html
 from supclap_platform.results.latex import as_latex
 from supclap_platform.results.slots import Slot, parted, slots_of
 from supclap_platform.results.table import Entry, Table
-from supclap_platform.results.text import aligned, escaped, pipes, width_of
+from supclap_platform.results.text import aligned, escaped, pipes, runs_line, width_of
 
 WIDTH = 100  # of the notes below a text table
 WIDEST = 120  # of a text table: what is wider is cut into blocks, one below the other
@@ -43,7 +43,7 @@ def as_markdown(table: Table) -> str:
     ]
     for row in table.rows:
         for group, runs in row.runs_of_groups():
-            listed = ", ".join(f"{run.seed}: `{run.signature}` {run.state}" for run in runs)
+            listed = runs_line([f"{run.seed}: `{run.signature}` {run.state}" for run in runs])
             lines.append(f"- {escaped(in_group(row.name, group))}: {listed}")
     return "\n".join(lines) + "\n"
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from supclap_platform.results.slots import Kind, Slot, blocks_of, parted, slots_of
 from supclap_platform.results.table import Row, Table
+from supclap_platform.results.text import runs_line
 
 WIDEST = 10  # columns of figures in one tabular; what is wider is cut
 
@@ -77,7 +78,7 @@ def _runs(row: Row, slots: Sequence[Slot]) -> str:
     shown = {slot.column.group for slot in slots}
     found = []
     for group, runs in row.runs_of_groups():
-        listed = ", ".join(f"{run.seed}: {run.signature} {run.state}" for run in runs)
+        listed = runs_line([f"{run.seed}: {run.signature} {run.state}" for run in runs])
         if group in shown:
             found.append(listed if group is None else f"{group}: {listed}")
     return "; ".join(found)

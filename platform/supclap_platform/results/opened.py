@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from supclap.errors import InputError, nearest
 from supclap.run_files import MODEL
 from supclap.storage import Folder
+from supclap.wording import numbers
 from supclap_platform.experiment.columns import in_group
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.supclap_method import SUPCLAP
@@ -183,7 +184,7 @@ class Results:
         runs = {run.seed: run for run in part.evidence.runs(in_group(row, group))}
         if seed not in runs:
             raise InputError(
-                f"'{row}' has no seed {seed} (seeds: {', '.join(map(str, runs)) or 'none'})"
+                f"'{row}' has no seed {seed} (seeds: {numbers(sorted(runs)) or 'none'})"
             )
         run = runs[seed]
         folder = self.ledger.folder(run.signature)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from supclap.progress import activity
-from supclap.wording import counted, duration
+from supclap.wording import counted, duration, numbers, seed_list
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.columns import in_group
 from supclap_platform.experiment.reader import DEFAULT_PROFILE, Experiment
@@ -109,7 +109,7 @@ class Chapter:
     def setup(self) -> dict[str, str]:
         """The experiment's frame: everything that is no setting of a run."""
         own = self.experiment
-        seeds = ", ".join(map(str, own.seeds)) if own.looks is None else own.looks.text
+        seeds = numbers(own.seeds) if own.looks is None else own.looks.text
         facts = {"profile": own.profile, "seeds": seeds}
         facts |= {f"--set {key}": str(value) for key, value in sorted(own.changes.items())}
         if own.groups:
@@ -130,7 +130,7 @@ class Chapter:
         for run in self.facts.troubles:
             if run.state is not State.FAILED:
                 seeds.setdefault((called(run), str(run.state)), []).append(run.seed)
-        return [(name, state, ", ".join(map(str, of))) for (name, state), of in seeds.items()]
+        return [(name, state, seed_list(of)) for (name, state), of in seeds.items()]
 
     @cached_property
     def failed(self) -> list[RunFact]:

@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Sequence
 from functools import cache
 
+RUNS = 80  # that a line names: those of two rows with forty seeds
+
 
 def pipes(cells: Sequence[str]) -> str:
     """A row of a Markdown table."""
@@ -17,6 +19,12 @@ def escaped(text: str) -> str:
     for sign in "\\`*_|<>[]":
         text = text.replace(sign, "\\" + sign)
     return text
+
+
+def runs_line(runs: Sequence[str], between: str = ", ") -> str:
+    """Runs in a line; of a row with hundreds of seeds the first ones, as CSV has all."""
+    shown = between.join(runs[:RUNS])
+    return shown if len(runs) <= RUNS else f"{shown} and {len(runs) - RUNS} more, in the .csv file"
 
 
 def width_of(text: str) -> int:

@@ -11,7 +11,7 @@ from supclap_platform.experiment.claims import Greater, Trend, Within, asked_of
 from supclap_platform.results.formats import WIDTH
 from supclap_platform.results.inference import CONFIDENCE, LEVEL
 from supclap_platform.results.power import MOST, POWER
-from supclap_platform.results.text import aligned, escaped, pipes
+from supclap_platform.results.text import aligned, escaped, pipes, runs_line
 from supclap_platform.results.verdicts import Outcome, Verdict
 
 HEADS = (
@@ -56,8 +56,8 @@ def verdicts_as_markdown(verdicts: Sequence[Verdict]) -> str:
     lines += [f"- {escaped(note)}" for note in legend_of(verdicts)]
     lines += ["", "Runs behind each claim (variant, seed: signature):", ""]
     for place, one in enumerate(verdicts, 1):
-        runs = (f"{escaped(name)}, {run.seed}: `{run.signature}`" for name, run in one.runs)
-        lines.append(f"{place}. {'; '.join(runs)}")
+        runs = [f"{escaped(name)}, {run.seed}: `{run.signature}`" for name, run in one.runs]
+        lines.append(f"{place}. {runs_line(runs, '; ')}")
     return "\n".join(lines) + "\n"
 
 
