@@ -21,6 +21,7 @@ from supclap.data.sources.files import OTHER, READABLE, bad_name, no_file, walk
 from supclap.errors import InputError
 from supclap.model.clap import CLAP
 from supclap.model.waveform import windows
+from supclap.objects import in_store
 from supclap.wording import gist, spelled
 
 FORMAT = "1"
@@ -141,8 +142,8 @@ def search_index(
     return [Hit(**row, score=float(scores[at])) for row, at in zip(chosen, best, strict=True)]
 
 
-def model_folder(index: Path) -> Path:
-    """Where the model that made an index was opened from.
+def model_folder(index: Path) -> Path | str:
+    """Where the model that made an index was opened from: a path, or an address in a store.
 
     Raises:
         InputError: not an index, or its model was never in a folder.
@@ -150,7 +151,7 @@ def model_folder(index: Path) -> Path:
     folder = os.fsdecode(_metadata(index)[b"supclap.folder"])
     if not folder:
         raise InputError(f"{index}: does not know its model's folder; name it with --model")
-    return Path(folder)
+    return folder if in_store(folder) else Path(folder)
 
 
 def skipped_file(out: Path) -> Path:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from supclap import registry
 from supclap.bounds import (
@@ -45,6 +44,9 @@ from supclap.config import (
 from supclap.errors import InputError, SettingError
 from supclap.number_schedule import NumberSchedule
 from supclap.rehearsal import rehearse_loss
+
+if TYPE_CHECKING:
+    from supclap.data.clips import Collection
 
 CELL = "cell:"  # how `model.start` begins where it names no folder but a run that is to come
 
@@ -272,9 +274,10 @@ def _check_folders(model: ModelConfig, seconds: float) -> None:
                 _build(model, side, seconds)
     if model.start is not None and not model.start.startswith(CELL):
         from supclap.model.clap import check_start
+        from supclap.model.folder import model_at
 
         with _about("model.start"):
-            check_start(model, Path(model.start))
+            check_start(model, model_at(model.start))
 
 
 def _build(model: ModelConfig, side: str, seconds: float) -> int | None:
@@ -306,35 +309,41 @@ def _meta() -> Iterator[None]:
 
 
 def _check_collections(config: RunConfig) -> None:
+    """Of what lies in a store and is not copied to this machine, which may train nothing itself,
+    only the index is looked at."""
     from supclap.batches import batches_of
-    from supclap.data import look_at
-    from supclap.data.clips import Collection
+    from supclap.data import index_of, look_at
+    from supclap.data.places import INDICES, is_here, with_events_here
     from supclap.sets import choose_sets, further_set
 
     data = config.data
+    far: list[Collection] = []  # that are not here
 
     def opened(place: DataConfig) -> Collection | None:
+        if place.name in INDICES and not is_here(place):
+            if place.folder is not None:
+                far.append(index_of(place))
+            return None
         if place.name != "soundscenes":
             return look_at(place)
         if place.events is not None:
             from supclap.data.soundscenes import check_events
 
-            check_events(place)
+            check_events(with_events_here(place))
         return None
 
     read = "data.folder" if data.name in ("collection", FEATURES) else "data.name"
     read = read if data.arrays is None else "data.arrays"
     with _about(read if data.events is None else "data.events"):
         collection = opened(data)
+    if collection is None and far:
+        _check_roles(data, far[0])
     if collection is None:
         for name, also in config.also.items():
             with _about(f"also.{name}"):
                 further_set(name, also, None, data.languages, opened)
         return
-    for role in ("train", "val", "test"):
-        split = getattr(data, role)
-        if split is not None:
-            check_split(split, collection.splits, data.folder or data.name, f"data.{role}")
+    _check_roles(data, collection)
     train = collection.split(data.train)
     with _about("data.train" if data.order is None else "data.order"):
         batches_of(config, train)
@@ -345,6 +354,13 @@ def _check_collections(config: RunConfig) -> None:
             head = getattr(config.model, side).head
             if head is not None:
                 _try_head(head, width, config.model.dim)
+
+
+def _check_roles(data: DataConfig, collection: Collection) -> None:
+    for role in ("train", "val", "test"):
+        split = getattr(data, role)
+        if split is not None:
+            check_split(split, collection.splits, data.folder or data.name, f"data.{role}")
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""Where a pretrained encoder lies: a folder, or a repository of the Hugging Face hub.
+"""Where a pretrained encoder lies: a folder, here or in a store, or a repository of the Hugging
+Face hub.
 
 ``repo: NAME@REVISION`` stands for ``folder: hf://NAME@REVISION``. Such a place is resolved by
 huggingface_hub into its own cache (``HF_HOME``), which locks what it downloads; what is there
@@ -40,17 +41,20 @@ def in_hub(place: str) -> bool:
 
 
 def located(place: str, key: str = "folder") -> Path:
-    """The folder of a place, downloaded where it is a repository's that is not in the cache.
+    """The folder of a place, fetched where it is a store's (`supclap.copies`) or a repository's
+    that is not in the cache.
 
     Args:
         key: of the configuration, for messages.
 
     Raises:
         InputError: no such repository or revision, one that must be asked for, or no network; it
-            says what to download.
+            says what to download. Or as `supclap.copies.local`.
     """
     if not in_hub(place):
-        return Path(place)
+        from supclap.copies import local  # pyarrow: for who reads a configuration it is not needed
+
+        return local(place)
     return _snapshot(place.removeprefix(PREFIX), key)
 
 

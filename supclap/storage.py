@@ -10,7 +10,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, urlencode
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import pyarrow.fs as pafs
 
@@ -22,9 +23,11 @@ from supclap.wording import gist, is_text, one_line, spelled
 
 LONGEST = 255  # bytes of a name, on the file systems that there are
 # Options of a URI that hold no secret, without which the place is not found again.
-_HARMLESS = ("endpoint_override", "region", "scheme")
+_HARMLESS = ("endpoint_override", "region", "scheme", "anonymous")
 AT_ONCE = 16  # files that are written together: an object store takes its time for each
 FLAT = ("s3", "gcs", "abfs")  # file systems of objects: a folder is there with what lies in it
+GOOGLE_PATIENCE = 30  # seconds in which a request is tried again
+_UNSPELLED = re.compile(r"[^!$&-;=@-Z_a-z~%]|%(?![0-9A-Fa-f]{2})")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")  # anything else is a path, whatever it holds
 
 
@@ -63,9 +66,10 @@ class Folder:
                     f"{one_line(path, 200)}: a name in it has over {LONGEST} bytes; choose another"
                 )
             return cls(pafs.LocalFileSystem(), path, path)
+        text = _quoted(text)
         named = one_line(without_password(text), 200)
         try:
-            filesystem, base = pafs.FileSystem.from_uri(_frugal(text))
+            filesystem, base = _connected(_frugal(text))
         except Exception as error:  # of pyarrow or of a file system's own library
             fault = masked(gist(error).replace(text, named), text)
             raise InputError(f"storage '{named}': not a usable place: {fault}") from None
@@ -85,6 +89,17 @@ class Folder:
             return Folder(self.filesystem, path, f"{self.place}/{name}")
         place, sign, options = self.place.partition("?")
         return Folder(self.filesystem, path, f"{place}/{quote(name)}{sign}{options}")
+
+    def above(self) -> Folder:
+        """The folder that holds this one."""
+        start, sign, options = (
+            self.place.partition("?") if _URI.match(self.place) else (self.place, "", "")
+        )
+        return Folder(
+            self.filesystem,
+            posixpath.dirname(self.base),
+            f"{start.rstrip('/').rpartition('/')[0]}{sign}{options}",
+        )
 
     def uri_of(self, name: str) -> str:
         """A file or folder inside this one, as it may be shown and given to a command."""
@@ -256,7 +271,50 @@ def _frugal(uri: str) -> str:
     """
     if not uri.startswith("s3://") or "allow_delayed_open=" in uri:
         return uri
-    return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
+    return _with_option(uri, "allow_delayed_open=true")
+
+
+def _connected(uri: str) -> tuple[pafs.FileSystem, str]:
+    """A file system and the place in it, where ``?anonymous=true`` asks without credentials.
+
+    Raises as `pyarrow.fs.FileSystem.from_uri`.
+    """
+    start, _, options = uri.partition("?")
+    each = [one for one in options.split("&") if one]
+    kept = [one for one in each if not one.startswith("anonymous=")]
+    anonymous = any(one.lower() in ("anonymous=true", "anonymous=1") for one in each)
+    rest = f"{start}{'?' if kept else ''}{'&'.join(kept)}"
+    if uri.startswith(("gs://", "gcs://")):
+        if "retry_limit_seconds=" not in rest:  # without keys it would ask for 15 minutes
+            rest = _with_option(rest, f"retry_limit_seconds={GOOGLE_PATIENCE}")
+        if anonymous and "@" not in start:
+            rest = rest.replace("://", "://anonymous@", 1)
+    elif anonymous and uri.startswith("s3://"):
+        given: dict[str, Any] = dict(parse_qsl("&".join(kept)))
+        given["allow_delayed_open"] = given.get("allow_delayed_open") == "true"
+        unknown = given.keys() - {"endpoint_override", "region", "scheme", "allow_delayed_open"}
+        if unknown:
+            raise ValueError(f"'{min(unknown)}' has no meaning beside 'anonymous'")
+        place = unquote(start.removeprefix("s3://")).rstrip("/")
+        if not given.keys() & {"region", "endpoint_override"}:
+            given["region"] = pafs.resolve_s3_region(place.partition("/")[0])
+        return pafs.S3FileSystem(anonymous=True, **given), place
+    found: tuple[pafs.FileSystem, str] = pafs.FileSystem.from_uri(rest)
+    return found
+
+
+def _with_option(uri: str, option: str) -> str:
+    return f"{uri}{'&' if '?' in uri else '?'}{option}"
+
+
+def _quoted(uri: str) -> str:
+    """A URI whose place may hold blanks, letters of any alphabet and other signs that have to be
+    spelled in one, as ``%20``; what is spelled so already stays."""
+    start, sign, options = uri.partition("?")
+    head, slashes, rest = start.partition("://")
+    bucket, slash, place = rest.partition("/")
+    spelled_out = _UNSPELLED.sub(lambda found: quote(found[0]), place)
+    return f"{head}{slashes}{bucket}{slash}{spelled_out}{sign}{options}"
 
 
 def _expanded(text: str) -> Path:

@@ -22,6 +22,7 @@ from supclap.bounds import clip_seconds
 from supclap.config import LossConfig, RunConfig
 from supclap.data import look_at
 from supclap.data.clips import Caption
+from supclap.data.places import INDICES, is_here, with_events_here
 from supclap.errors import InputError
 from supclap.losses import build_loss
 from supclap.model.clap import CLAP, Level, build_model
@@ -103,6 +104,8 @@ def sizes_of(config: RunConfig) -> Sizes:
             each = 1 if split in ("train", "pretrain") else 5
             counts[split] = (clips, clips * each * spoken)
     else:
+        if data.name in INDICES and not is_here(data):
+            raise InputError("the data lie in a store and are not copied to this machine")
         collection = look_at(data)
         used = {data.train, data.val, data.test, "shifted"}
         for split in collection.splits:
@@ -295,4 +298,4 @@ def seconds_of_scenes(config: RunConfig) -> float:
         return 0.0
     from supclap.data.soundscenes.build import seconds_to_make
 
-    return seconds_to_make(config.data)
+    return seconds_to_make(with_events_here(config.data))

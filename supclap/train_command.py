@@ -154,7 +154,7 @@ def _configuration(config: Path | None, changes: tuple[str, ...], data: str | No
         check_no_secret(data, "--data")
         chosen = {"name": data}
         if data != "soundscenes":
-            chosen = {"name": kind_of(Path(data)), "folder": data}
+            chosen = {"name": kind_of(data), "folder": data}
         values = override(values, {"data": chosen})
     given = parse_changes(changes)
     try:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from supclap.copies import local
 from supclap.csv_text import csv_text
 from supclap.errors import InputError
+from supclap.given_paths import HerePath
 from supclap.progress import Doing, activity, relay
 from supclap.wording import counted, spelled
 
@@ -33,7 +35,7 @@ code_option = click.option(
 
 
 @click.command("evaluate")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model")
 @click.option(
     "--data", required=True, metavar="FOLDER", help="A prepared collection, or: soundscenes."
 )
@@ -58,9 +60,9 @@ code_option = click.option(
     help="Of soundscenes: take the sounds from here. May be repeated.",
 )
 @code_option
-@click.option("--json", "out", type=click.Path(path_type=Path), help="Write all figures here too.")
+@click.option("--json", "out", type=HerePath(), help="Write all figures here too.")
 def evaluate_command(
-    model: Path,
+    model: str,
     data: str,
     split: str,
     languages: str | None,
@@ -71,7 +73,7 @@ def evaluate_command(
     code: tuple[str, ...],
     out: Path | None,
 ) -> None:
-    """Measure MODEL, beside chance level.
+    """Measure MODEL, a folder here or in a store (s3://, gs://), beside chance level.
 
     Retrieval where the split has captions, else zero-shot classification of its labels.
     """
@@ -103,20 +105,21 @@ def evaluate_command(
 
 
 @click.command("embed")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--model", required=True, type=click.Path(path_type=Path), help="A model folder.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Parquet to write.")
+@click.argument("folder")
+@click.option("--model", required=True, metavar="FOLDER", help="A model folder.")
+@click.option("--out", required=True, type=HerePath(), help="Parquet to write.")
 @code_option
-def embed_command(folder: Path, model: Path, out: Path, code: tuple[str, ...]) -> None:
-    """Embed the sounds below FOLDER, to search them."""
+def embed_command(folder: str, model: str, out: Path, code: tuple[str, ...]) -> None:
+    """Embed the sounds below FOLDER, here or in a store (s3://, gs://), to search them."""
     opened = _hearing(open_model(model, code), model)
     from supclap.embedding import embed_folder, skipped_file
 
     listing = skipped_file(out)
     _check_target(listing)
+    sounds = local(folder)
     with activity("looking for sounds"):
         report = embed_folder(
-            opened, folder, out, lambda done, of: relay(Doing("embedding", done, of, "files"))
+            opened, sounds, out, lambda done, of: relay(Doing("embedding", done, of, "files"))
         )
     click.echo(
         f"{spelled(str(out))}: {counted(report.files, 'file')} in "
@@ -135,37 +138,37 @@ def embed_command(folder: Path, model: Path, out: Path, code: tuple[str, ...]) -
 
 
 @click.command("search")
-@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("index", metavar="INDEX")
 @click.argument("query")
-@click.option(
-    "--model", type=click.Path(path_type=Path), help="[default: the one that made the index]"
-)
+@click.option("--model", metavar="FOLDER", help="[default: the one that made the index]")
 @click.option("-k", default=5, show_default=True, help="How many files.")
 @click.option("--language", default="eng", show_default=True, help="Of the query.")
 @code_option
 def search_command(
-    index: Path, query: str, model: Path | None, k: int, language: str, code: tuple[str, ...]
+    index: str, query: str, model: str | None, k: int, language: str, code: tuple[str, ...]
 ) -> None:
     """Print the sounds that fit QUERY best."""
     with activity("loading PyTorch"):
         from supclap.embedding import model_folder, search_index
-    place = model or model_folder(index)
+    found = local(index)
+    place = model or model_folder(found)
     opened = _hearing(open_model(place, code), place)
     with activity("searching"):
-        hits = search_index(opened, index, query, k, language)
+        hits = search_index(opened, found, query, k, language)
     for hit in hits:
         click.echo(f"{hit.score:6.3f}  {spelled(hit.path)}  {hit.start:.1f}-{hit.end:.1f} s")
 
 
-def open_model(folder: Path, code: Sequence[str]) -> CLAP:
-    """A saved model, after the files that it needs a part of. Raises InputError."""
+def open_model(folder: Path | str, code: Sequence[str]) -> CLAP:
+    """A saved model, here or in a store, after the files that it needs a part of. Raises
+    InputError."""
     with activity("loading PyTorch"):
         from supclap.model.clap import load
     with activity("opening the model"):
         return load(folder, code)
 
 
-def _hearing(model: CLAP, folder: Path) -> CLAP:
+def _hearing(model: CLAP, folder: Path | str) -> CLAP:
     """The model. Raises InputError where it takes vectors and neither hears nor reads."""
     if model.config.audio.name == "features":
         raise InputError(
@@ -178,11 +181,14 @@ def _hearing(model: CLAP, folder: Path) -> CLAP:
 def open_clips(
     data: str, split: str, languages: str | None = None, seed: int = 0, events: Sequence[str] = ()
 ) -> Clips:
-    """A split of a prepared collection, or of soundscenes. Raises InputError."""
+    """A split of a prepared collection, here or in a store, or of soundscenes. Raises
+    InputError."""
     from supclap.config import parse_config
     from supclap.data import kind_of, open_data
 
-    values: dict[str, Any] = {"name": kind_of(Path(data)), "folder": data}
+    values: dict[str, Any]
+    if data != "soundscenes":
+        values = {"name": kind_of(data), "folder": data}
     if data == "soundscenes":
         values = {"name": data, "seed": seed, "events": events or None}
         if languages:

@@ -193,6 +193,7 @@ BASICS = {
         ),
         *("stored", "waiting", "wording", "checkpoint", "workers", "data.cache", "usage", "memory"),
         "exchange",
+        *("copies", "given_paths", "objects"),
         *(
             "later_keys",
             "user_code",

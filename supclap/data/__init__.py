@@ -10,9 +10,30 @@ if TYPE_CHECKING:
     from supclap.data.clips import Collection
 
 
-def kind_of(folder: Path) -> str:
-    """What a folder holds, as `DataConfig.name` calls it: "features", else "collection"."""
-    return "features" if (folder.expanduser() / "features.json").is_file() else "collection"
+def kind_of(folder: Path | str) -> str:
+    """What a folder, here or in a store, holds, as `DataConfig.name` calls it: "features", else
+    "collection"."""
+    from supclap.copies import is_file_at
+    from supclap.data.places import INDICES
+
+    return "features" if is_file_at(folder, INDICES["features"]) else "collection"
+
+
+def index_of(config: DataConfig) -> Collection:
+    """A prepared collection or features of which only the index is looked at, wherever they lie: it
+    has the names of the splits and their hashes, and no clip can be read. Raises InputError."""
+    from supclap.copies import small
+    from supclap.data.places import INDICES, NO_COLLECTION
+
+    assert config.folder is not None, "the configuration has checked it"
+    folder = small(config.folder, [INDICES[config.name]], NO_COLLECTION)
+    if config.name == "features":
+        from supclap.data.features import FeatureCollection
+
+        return FeatureCollection(folder)
+    from supclap.data.clips import Collection
+
+    return Collection(folder)
 
 
 def open_data(config: DataConfig) -> Collection:
@@ -22,10 +43,12 @@ def open_data(config: DataConfig) -> Collection:
     Raises:
         InputError: no such collection, or one that cannot be made.
     """
+    from supclap.data.places import folder_of, with_events_here
+
     if config.name == "soundscenes":
         from supclap.data.soundscenes import soundscenes_collection
 
-        return soundscenes_collection(config)
+        return soundscenes_collection(with_events_here(config))
     if config.name == "features":
         from supclap.data.features import open_features
 
@@ -38,8 +61,7 @@ def open_data(config: DataConfig) -> Collection:
         return open_own(config)
     from supclap.data.clips import Collection
 
-    assert config.folder is not None, "the configuration has checked it"
-    return Collection(Path(config.folder).expanduser())
+    return Collection(folder_of(config))
 
 
 def look_at(config: DataConfig) -> Collection:

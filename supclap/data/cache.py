@@ -6,7 +6,8 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 from uuid import uuid4
@@ -28,25 +29,47 @@ def cache_folder() -> Path:
     return (Path(shared).expanduser() if shared else Path.home() / ".cache") / "supclap"
 
 
-def build_once(target: Path, build: Callable[[Path], None]) -> Path:
+def free_bytes() -> int:
+    """Of the disk that the cache is on, or will be."""
+    folder = cache_folder().absolute()
+    return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
+
+
+def build_once(target: Path, build: Callable[[Path], None], does: str = "") -> Path:
     """The folder ``target``, made by ``build(scratch folder)`` where it is not there yet.
 
     Of several processes that ask at once, one builds and the others wait for it. The folder gets
     its name only when it is whole and on disk. A build that fails leaves nothing; what a killed
     one left is removed by the next.
 
+    Args:
+        does: what the process does that others wait for, as "makes the scenes".
+
     Raises:
         InputError: the cache's folder cannot be written to, or its disk is full.
     """
     if target.is_dir():
         return target
+    with alone_at(target, does):
+        if not target.is_dir():
+            _build(target, build)
+    return target
+
+
+@contextmanager
+def alone_at(target: Path, does: str = "") -> Iterator[None]:
+    """As long as the context is open, no other process has made or makes ``target``.
+
+    Raises:
+        InputError: the cache's folder cannot be written to, or its disk is full; within too.
+    """
     began = time.monotonic()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(target.parent / f".{target.name}.lock", "w") as lock:
-            _wait_for(lock, target.name)  # the kernel frees it however this process ends
-            if not target.is_dir():
-                _build(target, build)
+            # the kernel frees it however this process ends
+            _wait_for(lock, does or f"makes {target.name}")
+            yield
     except OSError as error:
         raise InputError(
             f"{target.parent}: cannot keep made data here: {error.strerror or error}; "
@@ -54,14 +77,13 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
         ) from error
     finally:
         spent[0] += time.monotonic() - began
-    return target
 
 
-def _wait_for(lock: IO[str], name: str) -> None:
+def _wait_for(lock: IO[str], does: str) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        with activity(f"waiting for the process that makes {name}"):
+        with activity(f"waiting for the process that {does}"):
             fcntl.flock(lock, fcntl.LOCK_EX)
 
 

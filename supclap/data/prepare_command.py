@@ -11,20 +11,24 @@ from rich.console import Console
 from rich.table import Table
 
 from supclap.config import FEATURES
+from supclap.copies import local
 from supclap.data.prepare import Own, PrepareReport, prepare
 from supclap.data.sources import SOURCES
 from supclap.data.sources.listing import BROKEN, LOSSES
 from supclap.errors import InputError
+from supclap.given_paths import HerePath
 from supclap.overrides import override, parse_changes
 from supclap.progress import Doing, activity, relay
 
 
 @click.command("prepare")
 @click.argument("name", metavar="NAME")
-@click.option("--source", type=click.Path(path_type=Path), help="Where it lies.")
+@click.option(
+    "--source", metavar="FOLDER", help="Where it lies, here or in a store (s3://, gs://)."
+)
 @click.option("--audio", metavar="A.npy", help="features: the clips' vectors.")
 @click.option("--text", metavar="T.npy", help="features: the sentences' vectors.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--out", required=True, type=HerePath(), help="Folder to write.")
 @click.option("--splits", default="", help="Only these, separated by commas.  [default: all]")
 @click.option("--into", metavar="SPLIT", help="Put all clips into one split of this name.")
 @click.option("--languages", default="", help="Keep only captions in these, as eng,jpn.")
@@ -75,7 +79,7 @@ from supclap.progress import Doing, activity, relay
 )
 def prepare_command(
     name: str,
-    source: Path | None,
+    source: str | None,
     audio: str | None,
     text: str | None,
     out: Path,
@@ -120,10 +124,11 @@ def prepare_command(
     own = _own(name, code, changes, source)
     if own is None and source is None:
         raise InputError("--source is missing: the folder where the collection lies")
+    folder = Path("/") if source is None else local(source)
     with activity("reading the index"):
         report = prepare(
             name,
-            source or Path("/"),
+            folder,
             out,
             splits=_listed(splits),
             into=into,
@@ -145,7 +150,7 @@ def _refuse(options: Mapping[str, object], why: str) -> None:
             raise InputError(f"{option}: {why}")
 
 
-def _own(name: str, code: Sequence[str], changes: Sequence[str], folder: Path | None) -> Own | None:
+def _own(name: str, code: Sequence[str], changes: Sequence[str], folder: str | None) -> Own | None:
     """The data source of the user's that NAME names; None where it is a built-in collection."""
     if not code:
         if changes:
@@ -160,7 +165,7 @@ def _own(name: str, code: Sequence[str], changes: Sequence[str], folder: Path | 
         return None
     from supclap.data.sources.own import list_items, source_in
 
-    keys = {"name": name, "folder": None if folder is None else str(folder)}
+    keys = {"name": name, "folder": folder}
     config = parse_config({"data": override(keys, parse_changes(changes))}, "supclap prepare")
     source = source_in(config.data)
     return lambda made: list_items(source, name, made).listing
@@ -174,7 +179,7 @@ def _translation(text: str) -> tuple[str, Path]:
     language, mark, folder = text.partition("=")
     if not mark or not folder:
         raise InputError(f"--captions {text}: expected LANGUAGE=DIR, such as jpn=captions-ja")
-    return language, Path(folder)
+    return language, local(folder)
 
 
 def _print(report: PrepareReport) -> None:

@@ -14,6 +14,7 @@ from rich.table import Table
 from supclap.config import ArraysConfig, language_of_columns
 from supclap.data.features.table import TRAIN, FeatureTable, read_table
 from supclap.data.features.writing import write_features
+from supclap.data.places import with_arrays_here
 from supclap.errors import InputError
 from supclap.explaining import explain
 from supclap.progress import activity
@@ -45,6 +46,7 @@ def prepare_features(
         arrays = ArraysConfig.model_validate(values)
     except ValidationError as error:
         raise InputError(f"supclap prepare features: {explain(error, ArraysConfig)}") from None
+    arrays = with_arrays_here(arrays)
     with activity("reading the table"):
         table = read_table(arrays)
     with activity("copying the arrays"):

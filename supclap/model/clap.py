@@ -15,7 +15,7 @@ from supclap.config import LANGUAGES, AudioConfig, ModelConfig, TextConfig
 from supclap.data.clips import SAMPLE_RATE
 from supclap.errors import InputError, nearest
 from supclap.model.depth import freeze_first, recompute
-from supclap.model.folder import SavedModel, content_hash, read_model, save_model
+from supclap.model.folder import SavedModel, content_hash, model_at, read_model, save_model
 from supclap.model.registry import (
     AudioEncoder,
     Source,
@@ -27,6 +27,7 @@ from supclap.model.registry import (
 from supclap.model.results import check_rows, check_tokens
 from supclap.model.tokens import Tokens
 from supclap.model.waveform import as_waveform, fit, read_audio
+from supclap.objects import in_store
 from supclap.parts.calling import guarded
 from supclap.user_code import load_given
 from supclap.wording import gist
@@ -171,7 +172,7 @@ class CLAP(nn.Module):
     Attributes:
         config: the configuration it was built from.
         seconds: length of the clips it is made for; `encode_audio` pads or crops to it.
-        folder: where it was opened from, or None.
+        folder: where it was opened from, a path or the address in a store; or None.
     """
 
     def __init__(self, config: ModelConfig, seconds: float, audio: Any, text: Any) -> None:
@@ -179,7 +180,7 @@ class CLAP(nn.Module):
         # Where a run started from is its history; the model that it ends with stands on its own.
         self.config = config.model_copy(update={"start": None})
         self.seconds = seconds
-        self.folder: Path | None = None
+        self.folder: Path | str | None = None
         self.audio = AudioTower(audio, config.audio, config.dim)
         self.text = TextTower(text, config.text, config.dim)
 
@@ -299,7 +300,7 @@ def build_model(
         InputError: an unknown encoder, an impossible size.
     """
     if config.start is not None:
-        return _continued(config, Path(config.start), seconds)
+        return _continued(config, model_at(config.start), seconds)
     audio, text = (
         Source(seconds, config.dropout, captions, width=width) for width in widths or (None, None)
     )
@@ -309,6 +310,8 @@ def build_model(
 def load(folder: Path | str, code: str | Path | Sequence[str | Path] = ()) -> CLAP:
     """The model in a folder that `CLAP.save` wrote; on the CPU, in evaluation mode.
 
+    A folder of a store (``s3://BUCKET/MODEL``, ``gs://``) is fetched into the cache, once.
+
     Nothing of the folder is executed: it holds numbers, and text that is read as data. A model that
     needs a part of somebody's own names its file and version, and is opened where that is loaded.
 
@@ -317,12 +320,14 @@ def load(folder: Path | str, code: str | Path | Sequence[str | Path] = ()) -> CL
 
     Raises:
         InputError: no such folder, another format, a missing, truncated or altered file, a part
-            that is not loaded, or that is loaded in another version.
+            that is not loaded, or that is loaded in another version. Of a store: nothing lies
+            there, it cannot be read, or there is no room.
     """
     load_given([code] if isinstance(code, str | Path) else code)
-    saved = read_model(Path(folder))
+    saved = read_model(model_at(folder))
     model = _restored(saved, saved.config, saved.seconds).eval()
-    model.folder = saved.folder.absolute()
+    # Of a store its address: what is fetched from there may be removed from the cache.
+    model.folder = str(folder) if in_store(folder) else saved.folder.absolute()
     return model
 
 

@@ -29,6 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from supclap import registry
 from supclap.config import ModelConfig, Seconds
+from supclap.copies import local
 from supclap.errors import InputError
 from supclap.explaining import explain
 from supclap.later_keys import as_written
@@ -42,6 +43,7 @@ FORMAT = 1
 INDEX, WEIGHTS = MODEL_INDEX, "weights.safetensors"
 SIDES = ("audio", "text")
 COPY = "copy the folder again"
+NO_MODEL = "not a model folder; `supclap train` makes one"
 
 
 # What is made on the way to a model: its weights, their first values, constants such as filters.
@@ -157,6 +159,12 @@ def save_model(model: DualEncoder, folder: Path) -> None:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def model_at(place: str | Path) -> Path:
+    """A model's folder on this machine, fetched from a store where it is not yet. Raises
+    InputError as `supclap.copies.local`."""
+    return local(place, [INDEX], NO_MODEL)
 
 
 def read_model(folder: Path) -> SavedModel:

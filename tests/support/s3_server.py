@@ -17,9 +17,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import parse_qs, unquote
+
+from supclap.storage import Folder
 
 KEYS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -41,6 +44,14 @@ class S3Server:
         """The URI of a folder: its bucket is there."""
         options = f"endpoint_override=127.0.0.1:{self.port}&scheme=http&region=us-east-1"
         return f"s3://{below}?{options}"
+
+    def upload(self, folder: Path, below: str) -> str:
+        """Puts a folder of this machine there; its URI."""
+        place = Folder.at(self.place(below))
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                place.write(path.relative_to(folder).as_posix(), path.read_bytes())
+        return place.place
 
     def take(self) -> Counter[str]:
         """How many requests of each kind came since it was asked last."""

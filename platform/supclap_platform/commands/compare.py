@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 
 from supclap.errors import InputError
+from supclap.given_paths import HerePath
+from supclap.objects import in_store
 from supclap.progress import activity
 from supclap_platform.commands.compare_models import kept, measured, model_folder
 from supclap_platform.commands.compare_sides import FORM, open_side, parse_side
@@ -42,7 +44,7 @@ FORMS = ("txt", "md", "json", "html")
     "--out",
     "targets",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=HerePath(),
     metavar="FILE",
     help="Write it here too, in the format of the name's ending. May be repeated.",
 )
@@ -74,7 +76,8 @@ def compare(
     """Compare B with A, seed by seed and query by query: is it better, worse or equal?
 
     A and B are experiments, FILE[@PROFILE][@code=earlier][@KEY=VALUE][@storage=PLACE], or folders
-    of trained models. Exit code 0: no column is worse; 1: one is; 2: they cannot be compared.
+    of trained models, here or in a store. Exit code 0: no column is worse; 1: one is; 2: they
+    cannot be compared.
     """
     within = _bounds(bounds)
     _check_targets(targets)
@@ -151,7 +154,7 @@ def _check_targets(targets: Sequence[Path]) -> None:
 
 def _only_of_models(a: str, b: str, data: str | None, code: Sequence[str]) -> None:
     for text in (a, b):
-        if Path(text).is_dir():
+        if in_store(text) or Path(text).is_dir():
             raise InputError(
                 f"{text}: a folder without a trained model (model.json); expected {FORM}, or the "
                 "folder of a model or its run"

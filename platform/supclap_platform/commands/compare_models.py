@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from supclap.errors import InputError
+from supclap.objects import in_store, talk
 from supclap.run_files import MODEL, MODEL_INDEX, RESULT
-from supclap.storage import Folder
+from supclap.storage import Folder, is_folder
 from supclap.use_commands import open_clips, open_model
 from supclap_platform.ledger.ledger import read_ranks, read_result
 from supclap_platform.results.model_comparison import Scored
 
 
-def model_folder(text: str) -> Path | None:
-    """The model's folder that a text names, itself or by the folder of its run; None: neither."""
-    place = Path(text)
-    return next((one for one in (place, place / MODEL) if (one / MODEL_INDEX).is_file()), None)
+def model_folder(text: str) -> Folder | None:
+    """The model's folder that a text names, itself or by the folder of its run, here or in a
+    store; None: neither. Raises InputError: a store that cannot be read."""
+    if not in_store(text) and not is_folder(Path(text)):
+        return None
+    place = Folder.at(text)
+    for one in (place, place.below(MODEL)):
+        if talk(one, partial(one.exists, MODEL_INDEX)):
+            return one
+    return None
 
 
-def measured(text: str, folder: Path, data: str, split: str, code: tuple[str, ...]) -> Scored:
+def measured(text: str, folder: Folder, data: str, split: str, code: tuple[str, ...]) -> Scored:
     """The model on a split of a test set. Raises InputError."""
     from supclap.queries import answers
 
-    model = open_model(folder, code)
+    model = open_model(folder.place, code)
     clips = open_clips(data, split)
     found = answers(model, clips)
     return Scored(text, found.metrics, found.ranks, clips.content_hash, model.content_hash())
 
 
-def kept(text: str, folder: Path) -> Scored:
+def kept(text: str, folder: Folder) -> Scored:
     """What the model's run reports and keeps of its own test split.
 
     Raises InputError: it lies beside no finished run.
     """
-    run = Folder.at(folder.parent)
-    result = read_result(run, folder.parent.name)
+    run = folder.above()
+    result = talk(run, lambda: read_result(run, run.base.rpartition("/")[2]))
     if result is None:
         raise InputError(
             f"{text}: no finished run lies beside the model ({run.uri_of(RESULT)}); --data FOLDER "

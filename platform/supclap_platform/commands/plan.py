@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 from rich.console import Console
 from rich.text import Text
 
+from supclap.copies import Awaited
+from supclap.data.cache import cache_folder, free_bytes
 from supclap.events import EARLIER_NAMES
 from supclap.progress import activity
-from supclap.wording import counted, duration
+from supclap.wording import counted, duration, size
 from supclap_platform.commands.only import Only, only_options
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.commands.plan_own import own_of_seeds
 from supclap_platform.experiment.cells import cells_of
-from supclap_platform.experiment.folders import check_folders
+from supclap_platform.experiment.folders import awaited_folders, check_folders
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.declared import late
 from supclap_platform.ledger.forecast import Forecast, Times, forecast, time_shapes
@@ -54,14 +56,18 @@ def plan(asked: Asked, only: Only, at_once: int | None, no_timing: bool) -> None
         whole = make_plan(experiment, ledger)
         only.refuse_nothing(whole)
         made = only.of(whole)
+        coming: list[Awaited] = []
         if made.to_run or experiment.search is not None:
             check_folders(experiment)
+            coming = awaited_folders(experiment)
     first = None if no_timing else time_shapes(made, ledger)
     console = Console(soft_wrap=True, highlight=False)
     if experiment.search is not None:
         console.print(Text(search_line(experiment, ledger)))
     expected = forecast(made, ledger, at_once or places(made), first)
     for line in describe(made, expected, ledger, whole):
+        console.print(line)
+    for line in _fetches(coming):
         console.print(line)
     left_out = only.left_out(whole, made)
     if left_out:
@@ -210,6 +216,20 @@ def _forecast_line(expected: Forecast) -> str:
         text += f"; {counted(expected.unknown, 'more cell')} without a finished cell of the shape"
         text += f", and not timed: {reasons}" if reasons else ""
     return text
+
+
+def _fetches(coming: Sequence[Awaited]) -> Iterator[Text]:
+    """What each machine that trains will copy from stores, and the room for it here."""
+    for one in coming:
+        yield Text(f"to fetch: {one}")
+    if coming:
+        needed, free = sum(one.size for one in coming), free_bytes()
+        text = (
+            f"in all {size(needed)}, once for each machine that trains, into its {cache_folder()}"
+        )
+        short = needed > free
+        text += f"; {'only ' if short else ''}{size(free)} are free here"
+        yield Text(text, style="bold red" if short else "")
 
 
 def _basis(expected: Forecast) -> str:

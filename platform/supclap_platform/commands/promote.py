@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from supclap.errors import InputError
+from supclap.given_paths import HerePath
 from supclap.secrets import masked
 from supclap.user_code import is_file
 from supclap.wording import counted
@@ -30,14 +31,14 @@ from supclap_platform.search.winner import read_findings
 @click.option(
     "--as",
     "target",
-    type=click.Path(path_type=Path),
+    type=HerePath(),
     help="The file to write; one that exists is not overwritten.",
 )
 @click.option("--register", "name", metavar="NAME", help="Register the winner's model in MLflow.")
 @click.option(
     "--to",
     "folder",
-    type=click.Path(path_type=Path),
+    type=HerePath(),
     metavar="DIR",
     help="Write the winner's model with a model card, as the Hugging Face Hub takes it.",
 )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import click
 
+from supclap.storage import Folder
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.commands.stale import end_if_stale
 from supclap_platform.ledger.snapshot import Snapshot
@@ -31,5 +35,13 @@ def report(asked: Asked, mixed: bool, tracking_uri: str | None, show: bool) -> N
     folder.write(REPORT, build_report(experiment, seen, mixed, store, concluded=concluded))
     click.echo(folder.uri_of(REPORT))
     if show:
-        click.launch(folder.uri_of(REPORT))
+        click.launch(folder.uri_of(REPORT) if folder.local else _copied(folder, REPORT))
     end_if_stale((one.table for one in concluded), mixed)
+
+
+def _copied(folder: Folder, page: str) -> str:
+    """The page as a file of this machine, which a browser opens; it stays until the system clears
+    its temporary files."""
+    path = Path(tempfile.mkdtemp(prefix="supclap-report-")) / page
+    path.write_bytes(folder.read(page))
+    return str(path)

@@ -20,7 +20,7 @@ from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.commands.rounds import first_round, next_round
 from supclap_platform.commands.run_options import STUDIES, TRACKING, run_options
 from supclap_platform.commands.stale import RerunCommand, with_reruns
-from supclap_platform.experiment.folders import check_folders
+from supclap_platform.experiment.folders import check_folders, fetch_folders
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.journal import Account
 from supclap_platform.ledger.kept_code import keep_code
@@ -79,7 +79,7 @@ def run(
     if experiment.search is not None and only.asks_for(experiment.search.rows):
         from supclap_platform.search.phase import run_search
 
-        check_folders(experiment)
+        _look_at_folders(experiment, address)
         keep_code(experiment, ledger)
         rows = make_plan(with_winner(experiment, ledger), ledger)
         _check_machine(rows, address, cpus)  # not after hours of search
@@ -93,7 +93,7 @@ def run(
     plan, anew = with_reruns(now.plan, rerun_stale, only=only)
     work = only.of(plan, anew)  # the plan stays whole: what is asked, shown and compared is
     if work.to_run:
-        check_folders(experiment)
+        _look_at_folders(experiment, address)
     coming, again = to_come(plan, anew, ledger, rerun_stale, only)
     _check_machine(only.of(coming, again), address, cpus)
     refuse_mixture(coming, only.of(coming, again), ledger, mixed)
@@ -165,6 +165,14 @@ def _end(
         console.print(line, markup=False, soft_wrap=True)
     tracker.close("FAILED" if code else "FINISHED", files, account=account)
     return code
+
+
+def _look_at_folders(experiment: Experiment, address: str | None) -> None:
+    """Raises InputError for data that no run can use. What lies in a store is fetched first where
+    this machine trains; of a cluster the nodes fetch it, and its head need not have the room."""
+    if address is None:
+        fetch_folders(experiment)
+    check_folders(experiment)
 
 
 def _check_machine(plan: Plan, address: str | None, cpus: int | None) -> None:

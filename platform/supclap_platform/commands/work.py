@@ -14,7 +14,7 @@ from supclap_platform.commands.beginning import refuse_mixture, say_stale, show_
 from supclap_platform.commands.only import Only, only_options
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.commands.rounds import first_round, next_round
-from supclap_platform.experiment.folders import check_folders
+from supclap_platform.experiment.folders import check_folders, fetch_folders
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.drivers import drivers_of
 from supclap_platform.ledger.kept_code import keep_code
@@ -46,6 +46,7 @@ def work(asked: Asked, only: Only, mixed: bool) -> None:
     only.refuse_nothing(now.plan)
     plan, part = now.plan, only.of(now.plan)
     if part.to_run:
+        fetch_folders(experiment)
         check_folders(experiment)
     worst, _ = to_come(plan, [], ledger, (), only)
     coming = only.of(worst)

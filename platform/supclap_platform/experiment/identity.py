@@ -22,10 +22,12 @@ from pydantic import BaseModel
 from supclap import registry
 from supclap.bounds import check_split
 from supclap.config import FEATURES, NO_PART_OF_A_RESULT, DataConfig, RunConfig, missing_from
+from supclap.copies import local, small
 from supclap.errors import InputError, SettingError
 from supclap.feasibility import CELL
 from supclap.hub import files_read, in_hub, located
 from supclap.later_keys import identity_of
+from supclap.objects import in_store
 from supclap.storage import is_folder
 from supclap.wording import one_line
 
@@ -130,7 +132,7 @@ class Contents:
 
     def folder(self, path: str, key: str) -> str:
         """Of any folder: the names, sizes and small files' bytes of all that lies below it."""
-        return self._once(("folder", path), lambda: _folder(Path(path), key))
+        return self._once(("folder", path), lambda: _folder(_here(path, key), key))
 
     def encoder(self, place: str, key: str) -> str:
         """Of a pretrained encoder: its folder, or what of a repository's snapshot it reads."""
@@ -156,20 +158,27 @@ class Contents:
 
 def _collection(folder: str, splits: Mapping[str, str | None]) -> str:
     from supclap.data.clips import Collection  # needs numpy and pyarrow: only where there is one
+    from supclap.data.places import INDICES, NO_COLLECTION
 
-    return _content(Collection(Path(folder)), splits)
+    # Of a store no more than the index is read.
+    index = small(folder, [INDICES["collection"]], NO_COLLECTION)
+    return _content(Collection(index), splits, folder)
 
 
 def _features(data: DataConfig, splits: Mapping[str, str | None]) -> str:
+    from supclap.data import index_of
     from supclap.data.features import open_features
 
-    return _content(open_features(data), splits)
+    if data.folder is not None:
+        return _content(index_of(data), splits, data.folder)
+    opened = open_features(data)
+    return _content(opened, splits, str(opened.folder))
 
 
-def _content(collection: Collection, splits: Mapping[str, str | None]) -> str:
+def _content(collection: Collection, splits: Mapping[str, str | None], place: str) -> str:
     for key, name in splits.items():
         if name is not None:
-            check_split(name, collection.splits, str(collection.folder), key)
+            check_split(name, collection.splits, place, key)
     return "content:" + collection.content_hash()
 
 
@@ -233,6 +242,14 @@ def _file(path: Path, key: str) -> str:
     except OSError as error:
         kind = "is no file and no folder" if isinstance(error, FileNotFoundError) else str(error)
         raise SettingError(key, f"{key}: {one_line(str(path))} {kind}") from None
+
+
+def _here(place: str, key: str) -> Path:
+    """A folder on this machine, fetched from a store where it is not yet. Raises SettingError."""
+    try:
+        return local(place) if in_store(place) else Path(place)
+    except InputError as error:
+        raise SettingError(key, f"{key}: {error}") from None
 
 
 def _folder(path: Path, key: str) -> str:

@@ -113,6 +113,11 @@ class Method(ABC):
             seen: what has been looked at before and is in order; new things are added.
         """
 
+    def in_stores(self, config: Configuration) -> Mapping[str, str]:
+        """What a run copies from stores to the machine that it runs on: addresses, by the keys
+        that name them. Raises InputError."""
+        return {}
+
     @abstractmethod
     def time(self, config: Configuration, workers: int, threads: int, gpu: bool) -> Timing:
         """Times some steps of a run. Raises InputError where it cannot."""

@@ -90,6 +90,11 @@ class SupclapMethod(Method):
     def check_data(self, config: RunConfig, seen: set[Any]) -> None:
         check_data(config, seen)
 
+    def in_stores(self, config: RunConfig) -> Mapping[str, str]:
+        from supclap.data.places import in_stores
+
+        return in_stores(config)
+
     def time(self, config: RunConfig, workers: int, threads: int, gpu: bool) -> Timing:
         from supclap.timing import estimate, seconds_of_scenes
 

@@ -14,8 +14,9 @@ from supclap.data.cache import cache_folder
 
 # What is made there, by name: the folder may be one that holds other things too.
 _ALONE = re.compile(r"(soundscenes|code|stage)-[0-9a-f]{12,}|mlflow-\d[\w.]*")
-_BUILDING = re.compile(rf"\.({_ALONE.pattern}|[0-9a-f]{{12,}})\.building-[0-9a-f]{{8}}")
-_SHELVES = ("frozen", "features", "sources")
+# What a killed process has left: half made, or to be gone on with.
+_BUILDING = re.compile(rf"\.({_ALONE.pattern}|[0-9a-f]{{12,}})\.(building-[0-9a-f]{{8}}|work)")
+_SHELVES = ("frozen", "features", "sources", "copies")
 _SHELVED = re.compile(r"[0-9a-f]{12,}")
 
 

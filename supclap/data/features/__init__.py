@@ -11,6 +11,7 @@ from pathlib import Path
 from supclap.config import ArraysConfig, DataConfig
 from supclap.data.cache import build_once, cache_folder
 from supclap.data.features.collection import FORMAT, FeatureClips, FeatureCollection
+from supclap.data.places import folder_of, with_arrays_here
 from supclap.errors import InputError
 
 __all__ = ["FeatureClips", "FeatureCollection", "open_features"]
@@ -24,9 +25,8 @@ def open_features(config: DataConfig) -> FeatureCollection:
         InputError: no such features, or ones that cannot be used.
     """
     if config.arrays is None:
-        assert config.folder is not None, "the configuration has checked it"
-        return FeatureCollection(Path(config.folder).expanduser())
-    arrays = config.arrays
+        return FeatureCollection(folder_of(config))
+    arrays = with_arrays_here(config.arrays)
 
     def build(scratch: Path) -> None:
         from supclap.data.features.table import read_table

@@ -17,6 +17,7 @@ import soundfile
 
 from supclap import registry
 from supclap.config import DataConfig
+from supclap.copies import local
 from supclap.data.cache import build_once, cache_folder
 from supclap.data.clips import FORMAT, Collection
 from supclap.data.decode import HIGHEST_RATE, LOWEST_RATE, VERSION
@@ -50,7 +51,7 @@ class Listed:
 
 def source_in(config: DataConfig) -> DataSource:
     """The data source that a configuration names. Raises InputError."""
-    folder = None if config.folder is None else Path(config.folder).expanduser()
+    folder = None if config.folder is None else local(config.folder)
     if folder is not None and not folder.is_dir():
         raise InputError(f"data source '{config.name}': {folder}: there is no such folder")
     keys = config.own_keys
