@@ -67,6 +67,7 @@ PARTS: dict[str, Callable[[RunConfig], bool]] = {
     "supclap.model.ced": lambda c: c.model.audio.name == "ced",
     "supclap.model.text": lambda c: c.model.text.name == "transformer",
     "supclap.model.sonar": lambda c: c.model.text.name == "sonar",
+    "supclap.model.lora": lambda c: c.model.audio.lora is not None or c.model.text.lora is not None,
     "supclap.model.hf.audio": lambda c: c.model.audio.name == "huggingface",
     "supclap.model.hf.text": lambda c: (
         c.model.text.name in ("huggingface", "sentence_transformers")

@@ -276,12 +276,17 @@ def _check_folder(kind: str, name: str, folder: str | None) -> None:
         raise ValueError(f"'folder' goes with {' or '.join(names)}, not with {name}")
 
 
-def _check_frozen(name: str, freeze: bool | int, recompute: bool) -> None:
+def _check_frozen(name: str, section: AudioConfig | TextConfig) -> None:
+    freeze = section.freeze
     if name == FEATURES and freeze is not True:
         raise fault_of("freeze", "should be true: features have no weights to train", freeze)
-    if recompute and freeze is True:
+    if section.recompute and freeze is True:
         wrong = "is of no use: nothing of a frozen encoder is kept for a backward pass"
-        raise fault_of("recompute", wrong, recompute)
+        raise fault_of("recompute", wrong, section.recompute)
+    if section.lora is not None and freeze is True:
+        wrong = "adapts an encoder that learns, and this one is frozen; leave out one of the two"
+        wrong = "has nothing to adapt: features have no weights" if name == FEATURES else wrong
+        raise fault_of("lora", wrong, section.lora.model_dump(exclude_unset=True))
 
 
 class HeadConfig(OpenSection):
@@ -290,6 +295,19 @@ class HeadConfig(OpenSection):
     names_part = ("name", "head")
 
     name: str
+
+
+class LoRAConfig(Section):
+    """Low-rank adapters beside the weights of an encoder, which stand still themselves (Hu et al.
+    2022; `supclap.model.lora`)."""
+
+    rank: Size = 8  # columns of B, rows of A
+    alpha: PositiveFloat = 16.0  # what the adapters give is multiplied by alpha / rank
+    dropout: Share = 0.0  # of what the adapters are given
+    # Last parts of the names of linear layers; null: all of the encoder's layers
+    targets: Annotated[tuple[str, ...] | None, BeforeValidator(_one_or_more)] = Field(
+        default=None, min_length=1
+    )
 
 
 def _all_or_some(value: object) -> object:
@@ -302,6 +320,7 @@ def _all_or_some(value: object) -> object:
 Frozen = Annotated[bool | int, PlainValidator(_all_or_some)]
 # Gradient checkpointing: of each layer the input is kept, the rest is computed again
 Recompute = Annotated[bool, AsBefore(False)]
+LoRA = Annotated[LoRAConfig | None, AsBefore(None)]  # null: the encoder's own weights learn
 Head = Annotated[HeadConfig | None, BeforeValidator(_head), AsBefore(None)]
 
 
@@ -318,6 +337,7 @@ class AudioConfig(OpenSection):
     folder: Place | None = None  # of a pretrained model; its sizes are the folder's
     freeze: Frozen = False
     recompute: Recompute = False
+    lora: LoRA = None
     head: Head = None  # null or "mlp": Linear-ReLU-Linear, as the paper has it
 
     @model_validator(mode="before")
@@ -330,7 +350,7 @@ class AudioConfig(OpenSection):
     @model_validator(mode="after")
     def _folder_of_its_kind(self) -> AudioConfig:
         _check_folder("audio encoder", self.name, self.folder)
-        _check_frozen(self.name, self.freeze, self.recompute)
+        _check_frozen(self.name, self)
         return self
 
 
@@ -347,6 +367,7 @@ class TextConfig(OpenSection):
     folder: Place | None = None  # of a pretrained model; its sizes are the folder's
     freeze: Frozen = False
     recompute: Recompute = False
+    lora: LoRA = None
     head: Head = None  # null or "mlp": Linear-ReLU-Linear, as the paper has it
 
     @model_validator(mode="before")
@@ -357,7 +378,7 @@ class TextConfig(OpenSection):
     @model_validator(mode="after")
     def _folder_of_its_kind(self) -> TextConfig:
         _check_folder("text encoder", self.name, self.folder)
-        _check_frozen(self.name, self.freeze, self.recompute)
+        _check_frozen(self.name, self)
         return self
 
 

@@ -55,6 +55,7 @@ class Started:
     # That data, model and loss took before this event, without what is made once and then kept
     # (`supclap.data.cache`). 0 where an earlier version did not note it.
     setup_seconds: Duration = field(default=0.0, compare=False)
+    learned: Count = 0  # of the parameters; 0 where an earlier version did not note it
     time: Duration = field(default_factory=clock.time, compare=False)
     kind: Literal["started"] = "started"
 

@@ -223,7 +223,12 @@ def _check_encoders(model: ModelConfig) -> None:
             if section.name == "cnn" and section.recompute:
                 raise nothing_to_recompute(f"model.{side}.recompute")
         width = _width(section)
-        if registry.own(f"{side} encoder", section.name) is not None:
+        if section.lora is not None:
+            from supclap.model.lora import check_installed
+
+            check_installed(f"model.{side}.lora")
+        own = registry.own(f"{side} encoder", section.name) is not None
+        if own or (section.lora is not None and section.folder is None):
             width = _build(model, side, SECONDS["soundscenes"])
         if section.head is not None and width is not None:
             _try_head(section.head, width, model.dim)
@@ -287,7 +292,16 @@ def _build(model: ModelConfig, side: str, seconds: float) -> int | None:
     source = Source(seconds, model.dropout, captions=("a sound",))
     make = make_audio if side == "audio" else make_text
     with _meta():
-        width: int = make(getattr(model, side), source).width
+        section = getattr(model, side)
+        encoder = make(section, source)
+        if section.lora is not None:
+            from supclap.model.depth import freeze_first
+            from supclap.model.lora import targets_of
+
+            if section.freeze:
+                freeze_first(encoder, section.freeze, f"model.{side}.freeze")
+            targets_of(encoder, section.lora, f"model.{side}.lora")
+        width: int = encoder.width
         return width
     return None
 

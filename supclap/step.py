@@ -23,7 +23,7 @@ from supclap.losses.own import Shares
 from supclap.losses.pairs import full_precision, widened
 from supclap.losses.passes import Layout
 from supclap.memory import asked_for
-from supclap.model.clap import CLAP
+from supclap.model.clap import CLAP, Tower
 from supclap.model.results import suspects
 from supclap.optimization import optimizer_part
 from supclap.out_of_memory import no_room_for_state, out_of_memory, smaller_chunk
@@ -183,6 +183,8 @@ class Step:
             chunks = [slice(start, min(start + self.chunk, len(rows))) for start in starts]
             output = backward_in_chunks(encode, chunks, loss_of)
         self.workers.average_gradients(self.parameters)
+        if self.model.adapted:
+            self._check_adapters()
         self.boost.undo(self.model.parameters())
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -206,6 +208,13 @@ class Step:
         if self.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
         return figures
+
+    def _check_adapters(self) -> None:
+        from supclap.model.lora import check_called
+
+        towers: tuple[Tower, ...] = (self.model.audio, self.model.text)
+        for tower in towers:
+            check_called(tower.encoder, f"model.{tower.side}.lora")
 
     def _part_at_fault(
         self, batch: Batch, figures: dict[str, float], views: list[View], repeated: bool

@@ -15,7 +15,14 @@ from supclap.config import LANGUAGES, AudioConfig, ModelConfig, TextConfig
 from supclap.data.clips import SAMPLE_RATE
 from supclap.errors import InputError, nearest
 from supclap.model.depth import freeze_first, recompute
-from supclap.model.folder import SavedModel, content_hash, model_at, read_model, save_model
+from supclap.model.folder import (
+    SIDES,
+    SavedModel,
+    content_hash,
+    model_at,
+    read_model,
+    save_model,
+)
 from supclap.model.registry import (
     AudioEncoder,
     Source,
@@ -52,6 +59,7 @@ class Tower(nn.Module):
         self.head = make_head(section.head, encoder.width, dim)
         self.dim = dim
         self.frozen = section.freeze is True
+        self.adapted = False  # by low-rank adapters (`supclap.model.lora`)
         self._still: list[nn.Module] = []  # in evaluation mode, whatever the tower's is
         self._compiled: Callable[[Any], Tensor] | None = None
         if self.frozen:
@@ -178,7 +186,13 @@ class CLAP(nn.Module):
     def __init__(self, config: ModelConfig, seconds: float, audio: Any, text: Any) -> None:
         super().__init__()
         # Where a run started from is its history; the model that it ends with stands on its own.
-        self.config = config.model_copy(update={"start": None})
+        # So are adapters, whose work a saved model has in its weights.
+        self.config = config.model_copy(
+            update={
+                "start": None,
+                **{s: getattr(config, s).model_copy(update={"lora": None}) for s in SIDES},
+            }
+        )
         self.seconds = seconds
         self.folder: Path | str | None = None
         self.audio = AudioTower(audio, config.audio, config.dim)
@@ -253,6 +267,45 @@ class CLAP(nn.Module):
         ]
         return _stacked(found, self.config.dim)
 
+    def adapt(self, config: ModelConfig, seed: int) -> None:
+        """Puts adapters into the encoders for which ``config`` has ``lora``; their first values
+        come from the run's seed.
+
+        Raises:
+            SettingError: peft is not installed, or there are no such layers.
+        """
+        towers: tuple[Tower, ...] = (self.audio, self.text)
+        for tower in towers:
+            wanted = getattr(config, tower.side).lora
+            if wanted is not None:
+                from supclap.model.lora import adapt
+
+                adapt(tower.encoder, wanted, f"model.{tower.side}.lora", seed)
+                tower.adapted = True
+        self.train(self.training)
+
+    @property
+    def adapted(self) -> bool:
+        """Whether an encoder has adapters."""
+        return self.audio.adapted or self.text.adapted
+
+    def merge_adapters(self) -> None:
+        """Adds what adapters have learned to the weights beside them, and takes them out: what is
+        measured from now on is the model that `save` writes, to the bit."""
+        if self.adapted:
+            from supclap.model.lora import merge
+
+            merge(self)
+            self.audio.adapted = self.text.adapted = False
+
+    def saved_weights(self) -> dict[str, Tensor]:
+        """The weights as a model folder holds them: merged, where there are adapters."""
+        if not self.adapted:
+            return self.state_dict()
+        from supclap.model.lora import merged_weights
+
+        return merged_weights(self)
+
     def save(self, folder: Path) -> None:
         """Writes the model folder whole, or not at all (`supclap.model.folder`)."""
         save_model(self, folder)
@@ -260,7 +313,7 @@ class CLAP(nn.Module):
     def content_hash(self) -> str:
         """16 hexadecimal digits over weights, configuration and the encoders' own files."""
         # Where pretrained encoders lay, and how training saved memory, is no part of the model.
-        no_part = {"folder", "recompute"}
+        no_part = {"folder", "recompute", "lora"}
         config = self.config.model_dump_json(exclude={"audio": no_part, "text": no_part})
         return content_hash(self, config, str(self.seconds))
 
@@ -300,11 +353,15 @@ def build_model(
         InputError: an unknown encoder, an impossible size.
     """
     if config.start is not None:
-        return _continued(config, model_at(config.start), seconds)
-    audio, text = (
-        Source(seconds, config.dropout, captions, width=width) for width in widths or (None, None)
-    )
-    return _assemble(config, audio, text, seed)
+        model = _continued(config, model_at(config.start), seconds)
+    else:
+        audio, text = (
+            Source(seconds, config.dropout, captions, width=width)
+            for width in widths or (None, None)
+        )
+        model = _assemble(config, audio, text, seed)
+    model.adapt(config, seed)
+    return model
 
 
 def load(folder: Path | str, code: str | Path | Sequence[str | Path] = ()) -> CLAP:
@@ -369,7 +426,7 @@ def _shape(section: Any) -> Any:
     """What of an encoder's section decides the shapes of its weights."""
     if not hasattr(section, "model_dump"):
         return section
-    return section.model_dump(exclude={"freeze", "folder", "recompute"})
+    return section.model_dump(exclude={"freeze", "folder", "recompute", "lora"})
 
 
 def _listed(audio: AudioInput | Sequence[AudioInput]) -> Sequence[AudioInput]:

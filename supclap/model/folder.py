@@ -127,7 +127,7 @@ class DualEncoder(Protocol):
     audio: Any
     text: Any
 
-    def state_dict(self) -> dict[str, torch.Tensor]: ...
+    def saved_weights(self) -> dict[str, torch.Tensor]: ...
 
 
 def save_model(model: DualEncoder, folder: Path) -> None:
@@ -138,7 +138,7 @@ def save_model(model: DualEncoder, folder: Path) -> None:
     """
     if folder.exists() and not (folder / INDEX).is_file() and any_entry(folder):
         raise InputError(f"{folder}: is there and is not a model folder; choose another name")
-    weights = {name: value.detach().cpu().contiguous() for name, value in _weights(model).items()}
+    weights = {n: value.detach().cpu().contiguous() for n, value in model.saved_weights().items()}
     files = {WEIGHTS: bytes_of(weights)}
     for side in SIDES:
         files |= {f"{side}/{name}": content for name, content in _own_files(model, side).items()}
@@ -201,7 +201,7 @@ def _files(folder: Path, index: _Index) -> dict[str, bytes]:
 def content_hash(module: nn.Module, *more: str) -> str:
     """16 hexadecimal digits over a module's weights and the files of the encoders in it."""
     digest = hashlib.sha256("\0".join(more).encode())
-    _add(digest, _weights(module))
+    _add(digest, (getattr(module, "saved_weights", None) or module.state_dict)())
     for name, part in module.named_modules():
         if hasattr(part, "files"):
             for file, content in sorted(part.files().items()):
@@ -224,11 +224,6 @@ def _add(digest: hashlib._Hash, weights: Mapping[str, Tensor]) -> None:
 
 def any_entry(folder: Path) -> bool:
     return not folder.is_dir() or any(folder.iterdir())
-
-
-def _weights(module: nn.Module | DualEncoder) -> dict[str, torch.Tensor]:
-    weights: dict[str, torch.Tensor] = module.state_dict()
-    return weights
 
 
 def _own_files(model: DualEncoder, side: str) -> dict[str, bytes]:

@@ -85,6 +85,7 @@ def test_without_later_keys_identity_is_all_that_is_configured() -> None:
         "metrics",
         "lr_scale",
         "recompute",
+        "lora",
         "compile",
         "on_oom",
     }  # at what they mean as before

@@ -190,6 +190,7 @@ def tags_of(
             "data_hash": started.data,
             "workers": str(started.workers),
             "parameters": str(started.parameters),
+            **({"parameters_learned": str(started.learned)} if started.learned else {}),
             **started.made_with,
         }
     if failure is not None:
