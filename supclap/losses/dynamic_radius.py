@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,6 +14,7 @@ from supclap.losses.checks import check_number
 from supclap.parts.losses import Radius
 
 Order = Literal["batch", "sorted", "pooled"]
+WORTH_THREADS = 1 << 17  # numbers that take a millisecond to sort; a thread takes a tenth to start
 
 
 class DynamicRadius(Radius):
@@ -80,14 +83,47 @@ class DynamicRadius(Radius):
         """
         self.check_batch(similarities.shape[1])
         weights = next(self.predictor.parameters())
-        inputs = positive_first(similarities.to(weights.dtype), offset)
-        if self.order != "batch":
-            positive, negatives = inputs[:, :1], inputs[:, 1:].sort(dim=1, descending=True).values
-            if self.order == "pooled":
-                negatives = F.adaptive_avg_pool1d(negatives, self.length - 1)
-            inputs = torch.cat([positive, negatives], dim=1)
+        similarities = similarities.to(weights.dtype)
+        if self.order == "batch":
+            inputs = positive_first(similarities, offset)
+        elif similarities.requires_grad or similarities.device.type != "cpu":
+            inputs = positive_first(similarities, offset)
+            negatives = inputs[:, 1:].sort(dim=1, descending=True).values
+            inputs = torch.cat([inputs[:, :1], negatives], dim=1)
+        else:
+            inputs = _in_order(similarities, offset)
+        if self.order == "pooled":
+            negatives = F.adaptive_avg_pool1d(inputs[:, 1:], self.length - 1)
+            inputs = torch.cat([inputs[:, :1], negatives], dim=1)
         radius: Tensor = self.predictor(inputs)
         return radius.squeeze(1)
+
+
+def _in_order(similarities: Tensor, offset: int) -> Tensor:
+    """Each row's positive, then its negatives in descending order: (n, N), without gradient.
+
+    The values of PyTorch's sort, which on a CPU also keeps track of where each came from; numpy's
+    sorts numbers alone, with the processor's vector instructions, in a tenth of the time.
+    """
+    found = torch.empty_like(similarities, memory_format=torch.contiguous_format)
+    found.copy_(similarities).neg_()
+    positives, first = found.diagonal(offset), found[:, 0]
+    kept = positives.clone()
+    # The negatives may stand in any order before they are sorted: that in the positive's place.
+    positives.copy_(first.clone())
+    first.copy_(kept)
+    _sort_rows(found.numpy()[:, 1:])
+    return found.neg_()
+
+
+def _sort_rows(values: np.ndarray) -> None:
+    """Each row in ascending order, in its place, by as many threads as PyTorch takes."""
+    threads = torch.get_num_threads() if values.size >= WORTH_THREADS else 1
+    if threads == 1:
+        values.sort(axis=1)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda rows: rows.sort(axis=1), np.array_split(values, threads)))
 
 
 def positive_first(similarities: Tensor, offset: int = 0) -> Tensor:

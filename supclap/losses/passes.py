@@ -11,12 +11,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supclap.exchange import exchange
+from supclap.losses import fused
+from supclap.losses.fused import BlockGradients, BlockLosses
 from supclap.losses.products import Products
 
 Partition = Literal["softmax", "sigmoid"]
 
-# Elements of a block that is processed at once: 1 MB of float32, about a core's L2 cache.
-CACHE_ELEMENTS = 1 << 18
+# Elements of a block that is processed at once: on a CPU 1 MB of float32, about a core's L2 cache;
+# on a GPU so many that its work hides what starting it takes.
+CACHE_ELEMENTS, GPU_ELEMENTS = 1 << 18, 1 << 26
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,16 @@ class Pass:
         tiled = kept[0] is None and inputs.rho_audio is not None
         self.push = inputs.text - inputs.audio if tiled else None
         self.softmax = terms.partition == "softmax"
+        # Tiles of a GPU; where clips repeat, as on a CPU.
+        self.fused = layout.tile is not None and fused.wanted(inputs.text.device)
+        self.fused &= terms.clips is None
 
     # ---- blocks -----------------------------------------------------------------------------
 
     def blocks(self) -> list[tuple[int, int]]:
         n, columns = len(self.text_rows), len(self.text)
-        step = self.layout.tile or max(16, CACHE_ELEMENTS // max(columns, 1))
+        most = CACHE_ELEMENTS if self.text.device.type == "cpu" else GPU_ELEMENTS
+        step = self.layout.tile or max(16, most // max(columns, 1))
         return [(first, min(first + step, n)) for first in range(0, n, step)]
 
     def block(self, first: int, last: int) -> Block:
@@ -164,22 +171,21 @@ class Pass:
         svr = new((), 0.0)
         for first, last in self.blocks():
             block, here = self.block(first, last), slice(first, last)
-            logits = self.logits(block.x, block)
-            rows[here] = self.partition(logits)
-            matched[here] = self.matched(logits, block)
-            if self.softmax:
-                cols = torch.logaddexp(cols, logits.logsumexp(0))
-            if self.rho_text is not None:
-                logits = self.logits(self.text_side(block), block)
-                sup_rows[here] = self.partition(logits)
-                svr += (sup_rows[here] - self.matched(logits, block)).sum()
-            if self.rho_audio is not None:
-                logits = self.logits(self.audio_side(block), block)
-                sup_matched[here] = self.matched(logits, block)
+            found = self.block_losses(block)
+            rows[here], matched[here] = found.rows, found.matched
+            if found.cols is not None:
+                cols = torch.logaddexp(cols, found.cols)
+            if found.text is not None:
+                sup_rows[here] = found.text
+                assert found.text_matched is not None
+                svr += (found.text - found.text_matched).sum()
+            if found.audio is not None:
+                assert found.audio_matched is not None
+                sup_matched[here] = found.audio_matched
                 if self.softmax:
-                    sup_cols = torch.logaddexp(sup_cols, logits.logsumexp(0))
+                    sup_cols = torch.logaddexp(sup_cols, found.audio)
                 else:
-                    svr += (self.partition(logits) - sup_matched[here]).sum()
+                    svr += (found.audio - found.audio_matched).sum()
         base = (rows - matched).sum()
         if self.softmax:
             if self.layout.distributed:
@@ -190,6 +196,35 @@ class Pass:
                 svr += (sup_cols[mine] - sup_matched).sum()
         statistics = (rows, cols, sup_rows, sup_cols)
         return base / self.layout.pairs, svr / self.layout.pairs, statistics
+
+    def block_losses(self, block: Block) -> BlockLosses:
+        """Phi and <Q, L> of a block, of the base and of each side's SVR term."""
+        if self.fused:
+            fused_losses: BlockLosses = fused.compiled(fused.losses)(*self.fused_inputs(block))
+            return fused_losses
+        logits = self.logits(block.x, block)
+        found = BlockLosses(
+            self.partition(logits),
+            self.matched(logits, block),
+            logits.logsumexp(0) if self.softmax else None,
+        )
+        if self.rho_text is not None:
+            logits = self.logits(self.text_side(block), block)
+            matched = self.matched(logits, block)
+            found = found._replace(text=self.partition(logits), text_matched=matched)
+        if self.rho_audio is not None:
+            logits = self.logits(self.audio_side(block), block)
+            columns = logits.logsumexp(0) if self.softmax else self.partition(logits)
+            found = found._replace(audio=columns, audio_matched=self.matched(logits, block))
+        return found
+
+    def fused_inputs(self, block: Block) -> tuple[bool | Tensor | None, ...]:
+        """What the functions of `supclap.losses.fused` begin with."""
+        rho_text = None if self.rho_text is None else self.rho_text[block.first : block.last]
+        first, last = (self.layout.offset + row for row in (block.first, block.last))
+        positives = torch.arange(first, last, device=block.x.device)
+        rho = (rho_text, self.rho_audio)
+        return (self.softmax, block.x, block.y, block.w, *rho, positives, self.scale, self.bias)
 
     def partition(self, logits: Tensor) -> Tensor:
         """Phi of each row: (b,)."""
@@ -237,6 +272,19 @@ class Pass:
         g_rho_audio = None if self.rho_audio is None else torch.zeros_like(self.rho_audio)
         for first, last in self.blocks():
             block = self.block(first, last)
+            if self.fused:
+                mine = (rows[first:last], cols, sup_rows[first:last], sup_cols)
+                found: BlockGradients = fused.compiled(fused.gradients)(
+                    *self.fused_inputs(block), mine, (w0, w1)
+                )
+                g_scale += found.scale
+                g_bias += found.bias
+                if g_rho_text is not None and found.rho_text is not None:
+                    g_rho_text[first:last] = found.rho_text
+                if g_rho_audio is not None and found.rho_audio is not None:
+                    g_rho_audio += found.rho_audio
+                products.add(first, last, found.x, found.y, found.w)
+                continue
             logits = self.logits(block.x, block)
             if self.softmax:
                 d = (logits - rows[first:last, None]).exp_()

@@ -2,12 +2,12 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from loss_forms import BASES, RADII, assert_same, build, embeddings, value_and_gradients
 from torch.nn import functional as F
 
 from supclap.losses import (
@@ -19,87 +19,7 @@ from supclap.losses import (
     SupportVectorRegularization,
 )
 from supclap.losses.literal import literal_loss
-from supclap.losses.output import LossOutput
 from supclap.parts import Pairs
-
-# What a form gives: its output, and the gradient of each leaf, None where it has no part in it.
-Measured = tuple[LossOutput, Sequence[torch.Tensor | None]]
-
-BASES: dict[str, Callable[..., Any]] = {
-    "infonce": lambda same: InfoNCE(0.07, same_clip=same),
-    "infonce-learned": lambda same: InfoNCE(0.07, learn_temperature=True, same_clip=same),
-    "siglip": lambda same: SigLIP(same_clip=same),
-    "siglip-fixed": lambda same: SigLIP(0.2, bias=-2.0, learn_temperature=False, same_clip=same),
-}
-RADII: dict[str, Callable[..., Any]] = {
-    "static": lambda n: StaticRadius(0.4),
-    "sorted": lambda n: DynamicRadius(n, width=8),
-    "batch": lambda n: DynamicRadius(n, "batch", width=8),
-    "pooled": lambda n: DynamicRadius(6, "pooled", width=8),
-    "attached": lambda n: DynamicRadius(n, width=8, detach=False),
-    "shallow": lambda n: DynamicRadius(n, width=8, depth=1),
-    "deep": lambda n: DynamicRadius(n, width=8, depth=3),
-}
-
-
-def embeddings(
-    pairs: int, width: int = 12, seed: int = 0, dtype: torch.dtype = torch.float64
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Raw (N, d) audio and text: gradients are compared through the normalisation as well."""
-    generator = torch.Generator().manual_seed(seed)
-    audio, text = torch.randn(2, pairs, width, generator=generator, dtype=torch.float64)
-    return (audio.to(dtype).requires_grad_(), (audio.detach() + text).to(dtype).requires_grad_())
-
-
-def build(
-    base: str,
-    radius: str | None,
-    sides: str,
-    beta: float | None,
-    pairs: int,
-    same: str = "mask",
-    tile: int | None = None,
-    dtype: torch.dtype = torch.float64,
-) -> SupCLAPLoss:
-    svr = None
-    if radius is not None:
-        svr = SupportVectorRegularization(RADII[radius](pairs), sides, alpha=0.7, beta=beta)
-    loss = SupCLAPLoss(BASES[base](same), svr, tile=tile).to(dtype)
-    generator = torch.Generator().manual_seed(1)
-    for parameter in loss.parameters():
-        if parameter.ndim > 0:  # a zero last layer would hide what reaches the others
-            with torch.no_grad():
-                parameter.normal_(0, 0.1, generator=generator)
-    return loss
-
-
-def value_and_gradients(
-    function: Callable[..., LossOutput],
-    loss: torch.nn.Module,
-    raw: Sequence[torch.Tensor],
-    clip_ids: torch.Tensor | None = None,
-) -> Measured:
-    normalised = [F.normalize(x, dim=1) for x in raw]
-    output = function(*normalised, clip_ids)
-    leaves = [*raw, *loss.parameters()]
-    gradients = torch.autograd.grad(output.total, leaves, allow_unused=True)
-    return output, gradients
-
-
-def assert_same(ours: Measured, theirs: Measured, tolerance: float) -> None:
-    (output, gradients), (expected, expected_gradients) = ours, theirs
-    assert output.parts.keys() == expected.parts.keys()
-    assert output.radii.keys() == expected.radii.keys()
-    pairs = [(output.total, expected.total)]
-    pairs += [(output.parts[k], expected.parts[k]) for k in expected.parts]
-    pairs += [(output.radii[k], expected.radii[k]) for k in expected.radii]
-    for got, want in zip(gradients, expected_gradients, strict=True):
-        assert (got is None) == (want is None)
-        pairs += [] if want is None else [(got, want)]
-    for got, want in pairs:
-        assert torch.isfinite(got).all()
-        torch.testing.assert_close(got, want, rtol=tolerance, atol=tolerance)
-
 
 GRID = [
     (base, radius, sides, beta)
@@ -294,6 +214,43 @@ def test_the_predictor_reads_the_positive_first_then_the_batch_order() -> None:
     matrix = torch.arange(12.0).view(3, 4)
     want = torch.tensor([[1.0, 0, 2, 3], [6, 4, 5, 7], [11, 8, 9, 10]])
     assert torch.equal(positive_first(matrix, offset=1), want)
+
+
+@pytest.mark.parametrize("offset", [0, 3])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_the_predictor_reads_the_negatives_in_descending_order(
+    offset: int, transposed: bool
+) -> None:
+    """With a gradient and without are two ways of sorting: the same numbers to the bit."""
+    radius, read = DynamicRadius(9, width=8), []
+    radius.predictor.register_forward_pre_hook(lambda _, given: read.append(given[0].detach()))
+    similarities = torch.randn(9 - offset, 9, generator=torch.Generator().manual_seed(1))
+    similarities[1, :4] = similarities[2, 5]  # equal ones too
+    given = similarities.T.contiguous().T if transposed else similarities
+    radius(given, offset)
+    radius(given.clone().requires_grad_(), offset)
+    assert torch.equal(given, similarities)
+    for row, values in enumerate(similarities.tolist()):
+        positive = values.pop(offset + row)
+        for found in read:
+            assert found[row].tolist() == [positive, *sorted(values, reverse=True)]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_large_batches_are_sorted_by_several_threads_alike(threads: int) -> None:
+    similarities = torch.randn(400, 400, generator=torch.Generator().manual_seed(2))
+    radius, read = DynamicRadius(400, width=8), []
+    radius.predictor.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        radius(similarities)
+    finally:
+        torch.set_num_threads(before)
+    others = ~torch.eye(400, dtype=torch.bool)
+    expected = similarities[others].view(400, 399).sort(dim=1, descending=True).values
+    assert torch.equal(read[0][:, 1:], expected)
+    assert torch.equal(read[0][:, 0], similarities.diagonal())
 
 
 def test_pooled_radius_takes_any_batch() -> None:
