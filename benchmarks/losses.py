@@ -75,7 +75,7 @@ def total(loss: SupCLAPLoss) -> Loss:
     return of
 
 
-def open_clip_loss() -> Loss | None:
+def open_clip_loss(device: torch.device | str = "cpu") -> Loss | None:
     """open_clip's loss, read from its own file: the package as a whole wants torchvision."""
     package = importlib.util.find_spec("open_clip")
     if package is None or package.origin is None:
@@ -88,7 +88,7 @@ def open_clip_loss() -> Loss | None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     loss = module.ClipLoss()
-    scale = torch.tensor(1 / 0.07)
+    scale = torch.tensor(1 / 0.07, device=device)
 
     def of(audio: Tensor, text: Tensor) -> Tensor:
         value: Tensor = loss(audio, text, scale)

@@ -16,7 +16,7 @@ from supclap.data.features import FeatureClips
 from supclap.duplicates import first_alike_vectors
 from supclap.errors import InputError
 from supclap.evaluation.zero_shot import unit_means
-from supclap.inputs import Fed, SplitInputs
+from supclap.inputs import Fed, SplitInputs, sent
 from supclap.model.clap import CLAP
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ class FeatureInputs(SplitInputs):
 
     def audio(self, rows: np.ndarray, epoch: int = 0) -> Tensor:
         """(n,) clips -> their vectors (n, width), on the model's device."""
-        return self.clips.audio_vectors(rows).to(self._model.device)
+        return sent(self.clips.audio_vectors(rows), self._model.device)
 
     def text(self, places: np.ndarray) -> Tensor:
         """(n,) captions by their place -> their vectors (n, width), on the model's device."""
-        return self.clips.text_vectors(self._sentences[places]).to(self._model.device)
+        return sent(self.clips.text_vectors(self._sentences[places]), self._model.device)
 
     def _augmented(self, augmenter: Augmenter, mine: Batch, places: np.ndarray) -> Fed:
         """A batch with its audio vectors changed, one by one."""

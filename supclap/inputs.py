@@ -31,6 +31,13 @@ KEPT_BYTES = 2**30
 Fed = tuple[Tensor, Tokens | Tensor]  # audio and text of some pairs, on the model's device
 
 
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """Numbers of the CPU on a device; to a GPU out of pinned memory, which it reads by itself."""
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
+
+
 def heard(clips: Clips, model: CLAP) -> str:
     """What of the clips a frozen encoder hears: a key of its kept outputs."""
     return f"{clips.content_hash}-first-{model.samples}"
@@ -189,13 +196,13 @@ class Inputs(SplitInputs):
         for row in rows[~self._known[rows]]:
             self._kept[row] = self._features(row[None])[0].cpu().numpy()
         self._known[rows] = True
-        return torch.from_numpy(self._kept[rows]).to(self._model.device)
+        return sent(torch.from_numpy(self._kept[rows]), self._model.device)
 
     def text(self, places: np.ndarray) -> Tokens | Tensor:
         """Captions by their place: tokens (n, L), or outputs (n, width) of a frozen encoder, on the
         model's device."""
         if self._text_outputs is not None:
-            return torch.from_numpy(self._text_outputs[places]).to(self._model.device)
+            return sent(torch.from_numpy(self._text_outputs[places]), self._model.device)
         return self._tokens[torch.from_numpy(places)].to(self._model.device)
 
     def _augmented(self, augmenter: Augmenter, mine: Batch, places: np.ndarray) -> Fed:
@@ -244,7 +251,7 @@ class Inputs(SplitInputs):
         return read_batch(self.clips, rows, self._model.samples, crop)
 
     def _features(self, rows: np.ndarray, epoch: int = 0) -> Tensor:
-        return self._model.audio.features(self._waveforms(rows, epoch).to(self._model.device))
+        return self._model.audio.features(sent(self._waveforms(rows, epoch), self._model.device))
 
     def _room(self) -> np.ndarray | None:
         """Memory for the features of all clips; None where that is too much, or of no use."""

@@ -214,8 +214,10 @@ class Show:
         self._started = event
         click.echo(f"run      {self._folder.uri}")
         workers = counted(event.workers, "worker")
+        some = event.learned not in (0, event.parameters)
+        count = f"{event.learned / 1e6:.2f} M of " if some else ""
         click.echo(
-            f"training {event.parameters / 1e6:.1f} M parameters on "
+            f"training {count}{event.parameters / 1e6:.1f} M parameters on "
             f"{counted(event.clips, 'clip')}, {counted(event.epochs, 'epoch')} of "
             f"{counted(event.steps_per_epoch, 'step')}, {workers}"
         )
@@ -256,6 +258,9 @@ class Show:
             spread = metrics["radius.text.std"]
             shown.append(f"radius {metrics['radius.text.mean']:.3f} ± {spread:.3f}")
         shown.append(f"{pairs / event.seconds:,.0f} clips/s")
+        waited = event.system.get("waiting_seconds", 0.0)
+        if waited > max(1.0, 0.05 * event.seconds):
+            shown.append(f"waited {waited:.1f} s for clips")
         if "augmenting_seconds" in event.system:
             shown.append(f"augmenting {event.system['augmenting_seconds']:.1f} s")
         click.echo("   ".join(shown))

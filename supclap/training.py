@@ -24,11 +24,11 @@ from supclap.code import own_code, version_of
 from supclap.config import RunConfig, SelectConfig
 from supclap.data import cache, open_data
 from supclap.data.clips import Clips, Collection
-from supclap.data.reading import prefetch
 from supclap.divergence import TrainingError
 from supclap.errors import InputError
 from supclap.events import EpochEnded, Event, Finished, Started, current_names, from_line, to_line
 from supclap.feasibility import check_run
+from supclap.feeding import Feed
 from supclap.held_out import inputs_of, measure_at_the_end, open_held_out
 from supclap.losses import SupCLAPLoss, build_loss
 from supclap.measurement import better, check_metric, measure_retrieval
@@ -192,6 +192,7 @@ def _events(
         epochs=config.epochs,
         steps_per_epoch=steps,
         parameters=sum(p.numel() for part in (model, loss) for p in part.parameters()),
+        learned=sum(p.numel() for group in optimizer.param_groups for p in group["params"]),
         clips=batches.clips,
         left_out=batches.left_out,
         dropped=batches.dropped,
@@ -239,12 +240,13 @@ def _events(
 
     # The loop.
     usage.measure()  # what the first epoch uses is counted from here
+    feed = Feed(workers.device)
     for epoch in range(progress.epoch, config.epochs):
         clock = Clock(progress.epoch_seconds)
         model.train()
         rest = batches.epoch(epoch, start=progress.step - epoch * steps)
         with activity(epoch_name(epoch + 1, config.epochs), steps, STEPS) as done:
-            for batch, fed in prefetch(inputs.feed(rest, workers.rank, workers.size)):
+            for batch, fed in feed.ahead(inputs.feed(rest, workers.rank, workers.size)):
                 set_learning_rate(optimizer, config.optimizer, batch.step, steps, config.epochs)
                 figures = step(batch, fed, progress.checkpoint)
                 if step.chunk != progress.chunk:
@@ -266,7 +268,7 @@ def _events(
                     split, model, held_out.retrieval[split], workers, held_out.own
                 )
             metrics |= found.metrics
-        used = usage.measure()
+        used = usage.measure() | {"waiting_seconds": feed.waited()}
         if augmenter is not None:
             used["augmenting_seconds"] = augmenter.spent()
         ended = EpochEnded(epoch + 1, progress.step, clock.seconds, metrics, used)
@@ -281,6 +283,7 @@ def _events(
     with activity("opening the best epoch's checkpoint"), checkpoints.used(kept):
         best = workers.from_first(lambda: checkpoints.load(kept))
         restore(model, best["model"])
+    model.merge_adapters()  # what is measured is what is kept
     with _fitting("measuring", SMALLER):
         measured = measure_at_the_end(model, held_out, workers)
     chosen = from_line(progress.events[progress.best["epoch"]])

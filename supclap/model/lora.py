@@ -27,7 +27,6 @@ from supclap.wording import shown
 # Modules that read the weights of their linear layers and do not call them: what stands beside
 # such a layer would be left out in silence. PyTorch's does so in evaluation alone.
 READERS = ("WavLMAttention", "TransformerEncoderLayer")
-BASE = ".base_layer."  # in the names of a layer's own weights, once it has adapters
 
 
 def check_installed(key: str) -> None:
@@ -93,11 +92,6 @@ def adapt(encoder: nn.Module, config: LoRAConfig, key: str, seed: int) -> None:
         warnings.simplefilter("ignore")  # that it has found a Conv1D, whose weights lie transposed
         torch.default_generator.manual_seed(seed_of(seed, SETUP, label=key))
         inject_adapter_in_model(settings, holder)
-
-
-def is_adapted(module: nn.Module) -> bool:
-    """Whether a module has adapters."""
-    return next(_adapted(module), None) is not None
 
 
 def check_called(encoder: nn.Module, key: str) -> None:
