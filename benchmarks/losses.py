@@ -32,6 +32,7 @@ from supclap.losses import (
     SupCLAPLoss,
     SupportVectorRegularization,
 )
+from supclap.losses.dynamic_radius import positive_first
 from supclap.losses.literal import literal_loss
 
 WIDTH = 1024
@@ -51,6 +52,16 @@ def regularized(radius: StaticRadius | DynamicRadius, tile: int | None = None) -
     return SupCLAPLoss(InfoNCE(), SupportVectorRegularization(radius, "both"), tile)
 
 
+class SortedByTorch(DynamicRadius):
+    """The default radius as it was: PyTorch's sort also keeps where each number came from."""
+
+    def forward(self, similarities: Tensor, offset: int = 0) -> Tensor:
+        inputs = positive_first(similarities, offset)
+        negatives = inputs[:, 1:].sort(dim=1, descending=True).values
+        radius: Tensor = self.predictor(torch.cat([inputs[:, :1], negatives], dim=1))
+        return radius.squeeze(1)
+
+
 def rivals(pairs: int) -> dict[str, Loss]:
     static = regularized(StaticRadius())
     losses: dict[str, Loss] = {
@@ -60,6 +71,7 @@ def rivals(pairs: int) -> dict[str, Loss]:
         "bi-StaticSVR tiled": total(regularized(StaticRadius(), TILE)),
         "bi-DynamicSVR fast, batch order": total(regularized(DynamicRadius(pairs, "batch"))),
         "bi-DynamicSVR fast, sorted": total(regularized(DynamicRadius(pairs))),
+        "bi-DynamicSVR fast, sorted by PyTorch": total(regularized(SortedByTorch(pairs))),
     }
     clip_loss = open_clip_loss()
     if clip_loss is not None:
