@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 # Two processes, each with whole files: the suite waits for others (Ray, servers) half of its time.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run quick lint test clean
+.PHONY: run quick lint test chaos clean
 
 # The stamps are renewed when the dependencies change, so a second `make` starts at once.
 $(VENV)/.run: pyproject.toml constraints.txt
@@ -36,7 +36,7 @@ run: $(VENV)/.run
 
 quick: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
-	$(PY) -m pytest $(TWO) -m 'not heavy and not long'
+	$(PY) -m pytest $(TWO) -m 'not heavy and not long and not cluster'
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -45,6 +45,10 @@ lint: $(VENV)/.dev
 
 test: lint
 	$(PY) -m pytest $(TWO)
+
+# One test after another: each starts a cluster of its own, whose hosts are this machine.
+chaos: $(VENV)/.dev
+	$(PY) -m pytest -m cluster tests/cluster
 
 clean:
 	rm -rf $(VENV)

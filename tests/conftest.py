@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-MARKS = ("heavy", "long")
+MARKS = ("heavy", "long", "cluster")
 STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system")
 _light: list[str] = []  # the unmarked test that runs now
 

@@ -50,6 +50,9 @@ class Fake:
         self.most = max(self.most, len(self.running))
         self.attempts.append((cell.signature, self.now))
 
+    def waiting_for(self, cell: Cell) -> str:
+        return ""
+
     def wait(self, seconds: float) -> list[tuple[str, Ending]]:
         self.now += seconds
         if not self.running:

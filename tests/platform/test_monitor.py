@@ -22,10 +22,12 @@ from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan
 from supclap_platform.running import doing as doing_module
 from supclap_platform.running.attempt import Ending
-from supclap_platform.running.doing import FILE, doing_in, noted
+from supclap_platform.running.doing import FILE, doing_in, noted, waiting
 from supclap_platform.running.grid import Grid, Phase
-from supclap_platform.running.monitor import Monitor
+from supclap_platform.running.machine import seats
+from supclap_platform.running.monitor import Monitor, watch
 from supclap_platform.running.progress import Progress, Reader
+from supclap_platform.running.view import line
 
 from supclap.events import EpochEnded, Finished, Started
 from supclap.progress import STEPS, Doing, activity
@@ -69,6 +71,9 @@ class Simulated:
 
     def cancel(self) -> None:
         raise AssertionError
+
+    def waiting_for(self, cell: Cell) -> str:
+        return ""
 
     def wait(self, seconds: float) -> list[tuple[str, Ending]]:
         self.now += max(seconds, self.epoch / 10)
@@ -277,3 +282,47 @@ def test_status_shows_since_when_the_driver_runs(tmp_path: Path) -> None:
     minutes, seconds = map(int, re.findall(r"   (\d+) min (\d+) s", output.splitlines()[0])[0])
     assert 122 <= 60 * minutes + seconds <= time.time() - began + 1
     assert f"driven by process {os.getpid()} on elsewhere" in output
+
+
+class Queued(Simulated):
+    """Ray has no room for any cell but the first."""
+
+    def waiting_for(self, cell: Cell) -> str:
+        return "1 CPU, 1 GPU" if cell.seed else ""
+
+
+def test_what_waits_for_resources_is_called_waiting_with_what_it_waits_for(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(EXPERIMENT, encoding="utf-8")
+    ledger = open_ledger(tmp_path / "storage")
+    plan = make_plan(load_experiment(path), ledger, lambda _: "code")
+    grid = Grid(plan, ledger, Queued(ledger, 1.0, 1.0, 1.0, places=3), clock=lambda: 0.0)
+    next(iter(grid.run()))
+    progress = Monitor(plan, grid, ledger, 3).progress()
+    assert progress.counts == {"waiting": 7, "running": 1}  # of eight: three were started
+    assert [one.state for one in progress.running] == ["starting"] + 2 * [
+        "waiting for 1 CPU, 1 GPU"
+    ]
+    assert "A, seed 1: waiting for 1 CPU, 1 GPU" in line(progress)
+
+
+def test_workers_that_wait_for_their_seats_are_waiting_from_any_shell(tmp_path: Path) -> None:
+    """The trial holds the cell's lease and has begun; its workers have not."""
+    path = tmp_path / "small.yaml"
+    path.write_text(EXPERIMENT + "resources: {workers: 2, gpu: 1}\n", encoding="utf-8")
+    ledger = open_ledger(tmp_path / "storage")
+    experiment = load_experiment(path)
+    cell = make_plan(experiment, ledger).cells[0]
+
+    def states() -> tuple[dict[str, int], list[str]]:
+        plan = make_plan(experiment, ledger, lambda _: "code")
+        seen = watch(plan, ledger, Reader(ledger, every=0.0), None)
+        return dict(seen.counts), [one.state for one in seen.running]
+
+    with ledger.take(cell.signature):
+        with waiting(ledger.folder(cell.signature), seats(cell.resources)):
+            assert states() == (
+                {"to run": 7, "waiting": 1},
+                ["waiting for 2 x (1 CPU, 1 GPU)"],
+            )
+        assert states() == ({"to run": 7, "running": 1}, ["starting"])

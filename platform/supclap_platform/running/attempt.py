@@ -38,7 +38,10 @@ from supclap_platform.ledger.leases import Lease, parse_lease
 from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger, open_ledger
 from supclap_platform.ledger.logs import captured, last_lines
 from supclap_platform.ledger.records import State
-from supclap_platform.running.doing import noted
+from supclap_platform.running.doing import noted, waiting, waits_no_more
+from supclap_platform.running.machine import seats
+from supclap_platform.running.ray_internals import letting_go
+from supclap_platform.running.root_cause import root_cause
 
 RAY_TRAIN = "ray-train"  # in the cell's folder, while Ray Train works on it
 FATAL = "fatal.json"  # left by a worker under Ray Train that must not be restarted
@@ -323,8 +326,10 @@ def _train_in_workers(task: Task, folder: Folder, lease: Lease) -> None:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
     # A relative path in a configuration means what it says, not a folder of Ray Train's.
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    from supclap_platform.running.interface import NamedInterface
 
     given = task.resources
     share: dict[str, float] = {"CPU": given.cpu, "GPU": given.gpu}
@@ -348,7 +353,7 @@ def _train_in_workers(task: Task, folder: Folder, lease: Lease) -> None:
             storage_filesystem=folder.filesystem,
             failure_config=FailureConfig(max_failures=given.max_failures),
         ),
-        torch_config=TorchConfig(
+        torch_config=NamedInterface(
             backend="nccl" if given.gpu > 0 else "gloo",
             timeout_s=ceil(
                 given.timeout + MARGIN.total_seconds()
@@ -356,12 +361,15 @@ def _train_in_workers(task: Task, folder: Folder, lease: Lease) -> None:
         ),
     )
     try:
-        trainer.fit()
+        with letting_go(), waiting(folder, seats(given)):
+            trainer.fit()
     except Exception as error:
         _raise_fatal(folder)
         if not folder.exists(str(lease.name)):
             raise _TakenOver from error
-        raise _WorkersLost(f"Ray Train: {_root(error)}") from error
+        if isinstance(error, ControllerError):  # no worker began: Ray Train tries that once
+            raise Crash(f"its workers could not be started: {root_cause(error)}") from error
+        raise _WorkersLost(f"Ray Train: {root_cause(error)}") from error
     finally:
         with contextlib.suppress(OSError):
             folder.delete(RAY_TRAIN)
@@ -383,6 +391,8 @@ def _work(arguments: dict[str, Any]) -> None:
     _end_with(arguments["lease"], folder)
     torch.set_num_threads(threads(task.resources))
     first = get_context().get_world_rank() == 0
+    if first:
+        waits_no_more(folder)
     with captured(folder, task.label), noted(folder) if first else contextlib.nullcontext():
         try:
             task.load_code()
@@ -422,14 +432,6 @@ def _raise_fatal(folder: Folder) -> None:
         return
     folder.delete(FATAL)
     raise (InputError if left.input else _Fatal)(left.error)
-
-
-def _root(error: BaseException) -> str:
-    """The first worker's own error, where Ray Train wraps it."""
-    for inner in getattr(error, "worker_failures", {}).values():
-        lines = str(inner).strip().splitlines()
-        return lines[-1] if lines else type(inner).__name__
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _run(task: Task, ledger: Ledger, report: Report) -> Run:

@@ -19,6 +19,7 @@ from supclap.progress import Doing, followed
 from supclap.storage import Folder
 
 FILE = "doing.json"
+WAITING = "waiting"  # the unit of what a cell waits for before it begins
 # Seconds before the first writing, and between two at least; by whether storage is local.
 FIRST = {True: 1.0, False: 10.0}
 EVERY = {True: 2.0, False: 10.0}
@@ -50,6 +51,23 @@ def noted(folder: Folder) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             folder.delete_file(FILE)
+
+
+@contextlib.contextmanager
+def waiting(folder: Folder, resources: str) -> Iterator[None]:
+    """Notes that a cell waits for resources, until `waits_no_more` or the end of the context."""
+    with contextlib.suppress(OSError):
+        folder.write(FILE, json.dumps(asdict(Doing(resources, unit=WAITING))).encode())
+    try:
+        yield
+    finally:
+        waits_no_more(folder)
+
+
+def waits_no_more(folder: Folder) -> None:
+    """Takes the note of `waiting` back: a process of the cell is there."""
+    with contextlib.suppress(OSError):
+        folder.delete_file(FILE)
 
 
 def doing_in(folder: Folder) -> Doing | None:

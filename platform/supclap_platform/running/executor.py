@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -14,11 +15,23 @@ from supclap_platform.experiment.schema import Resources
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.running.attempt import Ending, Task, nested, run_cell, task_of
 from supclap_platform.running.cluster import Cluster, dead_of
-from supclap_platform.running.machine import MB, check_fits, demand
+from supclap_platform.running.machine import MB, check_fits, demand, seats
+from supclap_platform.running.ray_internals import free_orphaned_groups
 
 MOST_BUNDLES = 1_000
 REFRESH = 5.0  # seconds between looks at the resources of a cluster, which may grow and shrink
+ORPHANS = 60.0  # seconds in which a cell that has ended badly may leave something reserved
+SOON = 5.0  # seconds in which Ray begins a cell that it has room for, with a process made for it
 GRACE = 15.0  # seconds that cells get to give their leases back when a run is stopped
+
+
+@dataclass
+class _Attempt:
+    """A cell that was given to Ray. ``node``: Ray's id of where it has begun; None before that."""
+
+    cell: Cell
+    since: float
+    node: str | None = None
 
 
 class RayExecutor:
@@ -40,9 +53,11 @@ class RayExecutor:
         self._experiment = experiment
         self._total = cluster.resources()
         self._asked = time.monotonic()
+        self._orphans_until = self._freed = 0.0
         self._reported = -REFRESH  # so that the first word is said at once
-        self._running: dict[Any, Cell] = {}  # by Ray's reference
-        self._run = ray.remote(work)
+        self._running: dict[Any, _Attempt] = {}  # by Ray's stream of what the task says
+        self._work = work
+        self._run = ray.remote(_saying_where)
 
     def check(self, cells: list[Cell]) -> None:
         """Raises InputError for a cell that an own Ray, which cannot grow, can never run."""
@@ -59,7 +74,7 @@ class RayExecutor:
         total = self._totals()
         used: dict[str, float] = {}
         for running in self._running.values():
-            for name, amount in demand(running.resources).items():
+            for name, amount in demand(running.cell.resources).items():
                 used[name] = used.get(name, 0.0) + amount
         return all(
             used.get(name, 0.0) + amount <= total.get(name, 0.0) + 1e-9
@@ -74,8 +89,16 @@ class RayExecutor:
     def submit(self, cell: Cell) -> None:
         task = task_of(cell, self._ledger, self._experiment)
         options = _options(cell.resources) | _processes_for(task.user_code)
-        reference = self._run.options(name=cell.signature, **options).remote(task)
-        self._running[reference] = cell
+        said = self._run.options(name=cell.signature, **options).remote(self._work, task)
+        self._running[said] = _Attempt(cell, time.monotonic())
+
+    def waiting_for(self, cell: Cell) -> str:
+        """What a cell that was submitted waits for, in words; empty once it has begun."""
+        for attempt in self._running.values():
+            if attempt.cell.signature == cell.signature and attempt.node is None:
+                late = time.monotonic() - attempt.since > SOON
+                return seats(cell.resources) if late and not self._cluster.own else ""
+        return ""
 
     def want(self, cells: list[Cell]) -> None:
         """Reports to a cluster's autoscaler all that is to run: it sees only what is submitted.
@@ -92,6 +115,7 @@ class RayExecutor:
 
     def wait(self, seconds: float) -> list[tuple[str, Ending]]:
         self.require_ray()
+        self._free()
         if not self._running:
             time.sleep(seconds)
             return []
@@ -99,9 +123,25 @@ class RayExecutor:
         ended, _ = ray.wait(running, num_returns=1, timeout=seconds)
         if ended:  # and whatever has ended with it
             ended, _ = ray.wait(running, num_returns=len(running), timeout=0)
-        found = [(ref, _ending(ref)) for ref in ended]
+        found = [(said, _heard(said)) for said in ended]
         self.require_ray()  # of what ends with Ray nothing counts as an attempt
-        return [(self._running.pop(ref).signature, ending) for ref, ending in found]
+        endings = []
+        for said, heard in found:
+            if isinstance(heard, str):
+                self._running[said].node = heard
+            else:
+                cell = self._running.pop(said).cell
+                if nested(cell.resources) and heard.kind != "done":
+                    self._orphans_until = time.monotonic() + ORPHANS
+                endings.append((cell.signature, heard))
+        return endings
+
+    def _free(self) -> None:
+        """Gives back what cells under Ray Train have left reserved that ended badly."""
+        now = time.monotonic()
+        if now < self._orphans_until and now - self._freed > 1.0:
+            self._freed = now
+            free_orphaned_groups()
 
     @property
     def lost(self) -> bool:
@@ -159,16 +199,25 @@ def _bundles(resources: Resources) -> list[dict[str, float]]:
     return [one] * resources.workers
 
 
-def _ending(reference: Any) -> Ending:
+def _saying_where(work: Callable[[Task], Ending], task: Task) -> Iterator[str | Ending]:
+    """A cell's task: says the node that it is on, then how it ended."""
+    yield ray.get_runtime_context().get_node_id()
+    yield work(task)
+
+
+def _heard(said: Any) -> str | Ending:
+    """The next that a task has said, which is there: its node's id, or how it ended."""
     try:
-        ending: Ending = ray.get(reference)
+        heard: str | Ending = ray.get(next(said))
+    except StopIteration:
+        return Ending("crashed", "the process of the cell said no end")
     except ray.exceptions.TaskCancelledError:
         return Ending("crashed", "cancelled")
     except ray.exceptions.RayError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         text = lines[0] if lines else type(error).__name__
         return Ending("crashed", f"the process of the cell ended: {text[:300]}")
-    return ending
+    return heard
 
 
 def imported_on_a_worker() -> str:

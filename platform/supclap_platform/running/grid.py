@@ -35,6 +35,9 @@ class Executor(Protocol):
 
     def submit(self, cell: Cell) -> None: ...
 
+    def waiting_for(self, cell: Cell) -> str:
+        """What a submitted cell waits for, in words; empty once a process works on it."""
+
     def wait(self, seconds: float) -> list[tuple[str, Ending]]:
         """Attempts that have ended, by signature; waits so long for the first."""
 
@@ -118,6 +121,12 @@ class Grid:
     def of(self, phase: Phase) -> list[Standing]:
         """The runs in a phase, in the plan's order."""
         return [s for s in (self.standings[name] for name in self._order) if s.phase is phase]
+
+    def waiting_for(self, standing: Standing) -> str:
+        """What a cell that was started here waits for, in words; empty once it is at work."""
+        if standing.phase is not Phase.RUNNING:
+            return ""
+        return self._executor.waiting_for(standing.cell)
 
     def elapsed(self, standing: Standing) -> float:
         """Seconds since a running cell's attempt began here; 0 of any other cell."""

@@ -31,6 +31,16 @@ def demand(resources: Resources) -> dict[str, float]:
     return {name: amount for name, amount in wanted.items() if amount}
 
 
+def seats(resources: Resources) -> str:
+    """What a cell waits for until it can begin, in words: ``2 x (1 CPU, 1 GPU)``."""
+    fewest = resources.min_workers or resources.workers
+    one = demand(resources.model_copy(update={"workers": 1}))
+    each = ", ".join(f"{_amount(name, amount)} {_NAMES[name]}" for name, amount in one.items())
+    if fewest == 1:
+        return each
+    return f"{fewest} x ({each})" if len(one) > 1 else f"{fewest} x {each}"
+
+
 def machine(cells: Iterable[Cell], cpus: int | None = None) -> dict[str, float]:
     """What this machine has in all of what the cells ask for, in Ray's names and units.
 

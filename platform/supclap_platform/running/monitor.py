@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from supclap.progress import Doing
 from supclap.wording import counted
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import Experiment
@@ -15,6 +16,7 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, shape
 from supclap_platform.ledger.records import Result
 from supclap_platform.running.attempt import nested
+from supclap_platform.running.doing import WAITING
 from supclap_platform.running.grid import Grid, Phase, Standing
 from supclap_platform.running.progress import Progress, Reader, Running, running, seconds_left
 from supclap_platform.running.progress import seconds_per_epoch as timed
@@ -70,12 +72,13 @@ class Monitor:
             for s in grid.of(Phase.WAITING)
         ]
         waiting = [(form, epochs) for _, form, epochs in to_come]
-        counts = Counter(standing.phase for standing in grid.standings.values())
+        counts = Counter(str(standing.phase) for standing in grid.standings.values())
+        _count_waiting(counts, lines)
         left = sum(not standing.over for standing in grid.standings.values())
         return Progress(
             title=self._title,
             look=look_line(self._claims, left),
-            counts={str(phase): counts[phase] for phase in Phase if counts[phase]},
+            counts={phase: counts[phase] for phase in Phase if counts[phase]},
             running=tuple(lines),
             troubles=tuple(self._troubles()),
             seconds=time.monotonic() - self._began,
@@ -109,7 +112,10 @@ class Monitor:
         cell = standing.cell
         form = self._shapes[cell.signature]
         events = self.reader.events(cell.signature)
-        doing = self.reader.doing(cell.signature) if shown else None
+        waits = self._grid.waiting_for(standing)
+        doing = Doing(waits, unit=WAITING) if waits else None
+        if not waits and (shown or nested(cell.resources)):
+            doing = self.reader.doing(cell.signature)
         pace = timed(events, doing)
         if pace is not None:
             self._timed[form] = pace
@@ -131,6 +137,13 @@ class Monitor:
         for phase in (Phase.FAILED, Phase.BLOCKED):
             for standing in self._grid.of(phase):
                 yield f"failed: {standing.cell.label}: {standing.error}"
+
+
+def _count_waiting(counts: Counter[str], lines: Iterable[Running]) -> None:
+    """What was started and has nothing to run on yet is waiting, and not running."""
+    waiting = sum(one.waits for one in lines)
+    counts[Phase.RUNNING] -= waiting
+    counts[Phase.WAITING] += waiting
 
 
 def look_line(claims: str, left: int) -> str:
@@ -155,7 +168,8 @@ def watch(
     for cell in cells:
         if plan.status(cell) is Status.RUNNING:
             form, events = shape(cell), reader.events(cell.signature)
-            doing = reader.doing(cell.signature) if len(lines) < LINES else None
+            shown = len(lines) < LINES or nested(cell.resources)
+            doing = reader.doing(cell.signature) if shown else None
             pace = timed(events, doing)
             if pace is not None:
                 known[form] = pace
@@ -176,11 +190,13 @@ def watch(
         failure = ledger.failure(cell.signature) if plan.status(cell) is Status.FAILED else None
         if failure is not None:
             troubles.append(f"failed: {cell.label}: {failure.error}")
+    counts = Counter({str(status): plan.count(status) for status in Status})
+    _count_waiting(counts, lines)
     left_over = sum(plan.count(status) for status in (*open_, Status.RUNNING, Status.FAILED))
     return Progress(
         title=title(plan.experiment),
         look=look_line(claims, left_over),
-        counts={str(status): plan.count(status) for status in Status if plan.count(status)},
+        counts={state: count for state, count in counts.items() if count},
         running=tuple(lines),
         troubles=tuple(troubles),
         seconds=since,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from supclap.events import EpochEnded, Event, Finished, Started
 from supclap.progress import STEPS, Doing, epoch_name
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.running.doing import EVERY, doing_in
+from supclap_platform.running.doing import EVERY, WAITING, doing_in
 
 LEAST = 1.0  # seconds: what still runs is never "0 s left"
 
@@ -34,8 +34,15 @@ class Running:
         return (self.epoch + _part(self.doing)) / self.epochs if self.epochs else 0.0
 
     @property
+    def waits(self) -> bool:
+        """Whether nothing works on it yet, as what it needs is not free."""
+        return self.doing is not None and self.doing.unit == WAITING
+
+    @property
     def state(self) -> str:
         """What it is at, in a few words."""
+        if self.doing is not None and self.waits:
+            return f"waiting for {self.doing.what}"
         if self.doing is None:
             return "starting" if self.epochs is None else epoch_name(self.epoch, self.epochs)
         if self.doing.unit == STEPS or self.epochs is None:

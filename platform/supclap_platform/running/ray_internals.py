@@ -11,6 +11,9 @@ import contextlib
 import functools
 import importlib
 import inspect
+import signal
+import threading
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,6 +68,50 @@ def hush() -> None:
     module, name = "ray._private.worker", "print_to_stdstream"
     if _found(module, name) is not None:
         setattr(importlib.import_module(module), name, print_shortly)
+
+
+@contextlib.contextmanager
+def letting_go() -> Iterator[None]:
+    """Lets Ray Train's controller end with the block, however that ends.
+
+    The controller lives as long as something refers to it. Ray leaves a handler of Ctrl-C that
+    does, and an error's traceback may. Then `free_orphaned_groups` frees what it has reserved.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT) if main else None
+    try:
+        yield
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)
+        raise
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, before)
+
+
+def free_orphaned_groups() -> int:
+    """Gives back the cores of placement groups of this job whose maker has ended; how many.
+
+    Ray frees what an actor has reserved only when its whole job ends. Ray Train's controller leaves
+    it where its workers did not come to begin, and where it was killed.
+    """
+    table = _found("ray._private.state", "state")
+    messages = _found("ray.core.generated", "gcs_pb2")
+    if table is None or messages is None:
+        return 0
+    import ray
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    job = ray.get_runtime_context().get_job_id()
+    dead = {name for name, actor in table.actor_table(None).items() if actor["State"] == "DEAD"}
+    freed = 0
+    for content in table._connect_and_get_accessor().get_placement_group_table():
+        group = messages.PlacementGroupTableData.FromString(content)
+        gone = group.state == group.REMOVED
+        if not gone and group.creator_job_id.hex() == job and group.creator_actor_id.hex() in dead:
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
+            freed += 1
+    return freed
 
 
 def bury() -> None:

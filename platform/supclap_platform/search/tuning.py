@@ -16,6 +16,7 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.running.attempt import nested
 from supclap_platform.running.machine import demand
 from supclap_platform.running.progress import Progress, Reader, Running, running
+from supclap_platform.running.ray_internals import free_orphaned_groups
 from supclap_platform.search.job import Common, run_trial
 from supclap_platform.search.judging import findings_of
 from supclap_platform.search.searcher import StudyScheduler, StudySearch
@@ -109,6 +110,7 @@ class _Keeper:
         self._reader = Reader(ledger)
         self._at_once = at_once
         self._workers = probe.resources.workers
+        self._nested = nested(probe.resources)
         self._watch = watch
         self._began = self._noted = self._looked = time.monotonic()
         self._worked = 0.0  # seconds of workers since the last note
@@ -131,6 +133,8 @@ class _Keeper:
                 self.stop(used)
             if now - self._noted > NOTE_SECONDS:
                 self.note()
+                if self._nested:
+                    free_orphaned_groups()
             if self._watch(self.progress()):
                 self.stop(INTERRUPTION)
 
