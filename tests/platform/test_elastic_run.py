@@ -77,8 +77,9 @@ def test_a_lost_node_leaves_a_cell_one_worker_and_the_next_starts_with_one(
     finally:
         process.kill()
     assert process.returncode == 0, output
-    # The trial and two workers, then one; the other cell's trial and its only worker.
-    assert attempts(storage) == {first: 4, second: 2}
+    # The trial and two workers, then one, and a trial anew where the driver has missed the node
+    # before Ray did; the other cell's trial and its only worker.
+    assert attempts(storage) in ({first: 4, second: 2}, {first: 5, second: 2})
     assert claimed(storage) == []
     for cell, counts in zip(plan.cells, ("2 + 1", None), strict=True):
         result = ledger.result(cell.signature)

@@ -15,6 +15,9 @@ from supclap_platform.running.attempt import Ending
 from supclap_platform.running.grid import BACK_OFF, Grid, Phase
 from supclap_platform.testing import finish
 
+from supclap.events import EpochEnded, to_line
+from supclap.run_files import events_file
+
 CODE = "code-a"
 FILE = """
 experiment: small
@@ -51,6 +54,9 @@ class Fake:
         self.attempts.append((cell.signature, self.now))
 
     def waiting_for(self, cell: Cell) -> str:
+        return ""
+
+    def why_nowhere(self, cell: Cell) -> str:
         return ""
 
     def wait(self, seconds: float) -> list[tuple[str, Ending]]:
@@ -282,3 +288,51 @@ def test_stopping_ends_what_runs(tmp_path: Path) -> None:
     next(grid.run())
     grid.stop()
     assert fake.cancelled
+
+
+def test_the_loss_of_a_machine_counts_only_where_the_cell_has_not_come_further(
+    tmp_path: Path,
+) -> None:
+    plan, ledger = planned(tmp_path, FILE.replace("seeds: 2", "seeds: 1"))
+    first = plan.cells[0].signature
+
+    def act(cell: Cell, number: int) -> Ending:
+        if cell.signature != first:  # it ends every machine at the same place
+            return Ending("lost", "its machine is gone")
+        if number > 6:
+            return Ending("done")
+        ended = [EpochEnded(epoch + 1, 1, 1.0) for epoch in range(number)]
+        content = events_file(map(to_line, ended))
+        ledger.folder(cell.signature).write("events.jsonl", content)
+        return Ending("lost", "its machine is gone")
+
+    fake = Fake(ledger, act)
+    grid = finished(plan, ledger, fake)
+    (done,), (failed,) = grid.of(Phase.DONE), grid.of(Phase.FAILED)
+    assert (done.cell.signature, done.attempts) == (first, 0)
+    assert failed.attempts == failed.cell.resources.max_failures + 1
+    assert failed.error == "its machine is gone"
+
+
+def test_a_cell_that_is_moved_is_tried_again_at_once_and_charged_nothing(tmp_path: Path) -> None:
+    plan, ledger = planned(tmp_path, FILE.replace("seeds: 2", "seeds: 1"))
+    fake = Fake(ledger, lambda _, number: Ending("moved" if number < 9 else "done", "no storage"))
+    grid = finished(plan, ledger, fake)
+    assert [(s.attempts, s.error) for s in grid.of(Phase.DONE)] == [(0, ""), (0, "")]
+    assert fake.now < BACK_OFF[0] * 20
+
+
+def test_a_cell_that_no_machine_can_run_fails_with_every_reason_and_stops_no_other(
+    tmp_path: Path,
+) -> None:
+    plan, ledger = planned(tmp_path)
+
+    class Picky(Fake):
+        def why_nowhere(self, cell: Cell) -> str:
+            return "no node can run it: one: no data" if cell.variant == "A" else ""
+
+    fake = Picky(ledger, done)
+    grid = finished(plan, ledger, fake)
+    assert {s.cell.variant for s in grid.of(Phase.DONE)} == {"B"}
+    assert [s.error for s in grid.of(Phase.FAILED)] == 2 * ["no node can run it: one: no data"]
+    assert ledger.failure(plan.cells[0].signature).configuration

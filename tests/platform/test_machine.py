@@ -12,7 +12,7 @@ from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.experiment.schema import Resources
 from supclap_platform.running import cluster, machine
-from supclap_platform.running.machine import cores, misfit
+from supclap_platform.running.machine import cores, impossible, misfit, seats
 
 FILE = """\
 experiment: small
@@ -58,6 +58,47 @@ def cell(tmp_path: Path) -> Cell:
 def test_what_fits(cell: Cell, asked: dict[str, float], words: str | None) -> None:
     found = misfit([replace(cell, resources=Resources.model_validate(asked))], HAVE)
     assert found is None if words is None else found is not None and words in found
+
+
+CLUSTER = (
+    {"CPU": 8.0, "memory": 8000.0 * 2**20},  # a head
+    {"CPU": 4.0, "GPU": 2.0, "memory": 4000.0 * 2**20},
+    {"CPU": 4.0, "GPU": 1.0, "memory": 4000.0 * 2**20},
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"cpu": 8}, None),
+        ({"cpu": 9}, "ask for 9 CPU on one node, and no node of the cluster has that (at most 8 C"),
+        ({"cpu": 4, "workers": 4}, None),  # 2 + 1 + 1
+        ({"cpu": 4, "workers": 5}, "its 5 workers ask for 4 CPU each, and the cluster's nodes have "
+                                   "room for 4;"),
+        ({"cpu": 5, "workers": 2}, "room for 1;"),  # 16 cores in all, but 3 + 4 + 4 lie apart
+        ({"cpu": 5, "workers": 2, "min_workers": 1}, None),
+        ({"gpu": 1, "workers": 3}, None),
+        ({"gpu": 3}, "ask for 1 CPU, 3 GPU on one node, and no node of the cluster has that (at "
+                     "most 8 CPU, 2 GPU)"),
+        ({"gpu": 0.5, "workers": 6}, None),
+        ({"gpu": 0.6, "workers": 4}, "room for 3;"),  # no two share a device
+        ({"gpu": 1, "cpu": 5}, "no node of the cluster has that"),  # cores and devices lie apart
+        ({"memory": 3000, "workers": 4}, None),
+        ({"memory": 3000, "workers": 5}, "room for 4;"),
+    ],
+)  # fmt: skip
+def test_what_the_nodes_of_a_cluster_can_ever_run(
+    cell: Cell, asked: dict[str, float], words: str | None
+) -> None:
+    found = impossible([replace(cell, resources=Resources.model_validate(asked))], CLUSTER)
+    assert found is None if words is None else found is not None and words in found
+
+
+def test_what_a_cell_waits_for_in_words() -> None:
+    asked = {"gpu": 0.5, "workers": 4, "min_workers": 2, "memory": 500}
+    assert seats(Resources.model_validate(asked)) == "2 x (1 CPU, 0.5 GPU, 500 MB of memory)"
+    assert seats(Resources(workers=3)) == "3 x 1 CPU"
+    assert seats(Resources(gpu=1)) == "1 CPU, 1 GPU"
 
 
 def said(*arguments: str | Path) -> tuple[Result, list[str]]:

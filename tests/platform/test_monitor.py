@@ -75,6 +75,9 @@ class Simulated:
     def waiting_for(self, cell: Cell) -> str:
         return ""
 
+    def why_nowhere(self, cell: Cell) -> str:
+        return ""
+
     def wait(self, seconds: float) -> list[tuple[str, Ending]]:
         self.now += max(seconds, self.epoch / 10)
         over = [s for s in self.began if self._report(s, self.now - self.began[s])]

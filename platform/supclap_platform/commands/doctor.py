@@ -43,6 +43,8 @@ def doctor(storage: str, tracking_uri: str | None, address: str | None) -> None:
         ("ray", lambda: _ray(address, reached)),
         ("network", lambda: advice(reached)),
     ]
+    if address is not None:
+        checks.append(("nodes", lambda: _nodes(address, storage)))
     wrong = 0
     for name, check in checks:
         try:
@@ -177,3 +179,17 @@ def _ray(address: str | None, reached: list[Listener]) -> str:
         worker = ray.get(ray.remote(num_cpus=0)(imported_on_a_worker).remote(), timeout=120)
     shown = ", ".join(f"{total[name]:g} {name}" for name in ("CPU", "GPU") if total.get(name))
     return f"starts with {shown}; its workers {worker}"
+
+
+def _nodes(address: str, storage: str) -> str:
+    """What each node of a cluster lacks: storage, code, devices. Raises RuntimeError."""
+    from supclap_platform.ledger.ledger import open_ledger
+    from supclap_platform.running.cluster import connected
+    from supclap_platform.running.fleet import examined
+
+    with connected(address):
+        found = examined(open_ledger(storage, writing=True))
+    wrong = [f"{node}: {lacks}" for node, lacks in found.items() if lacks]
+    if wrong:
+        raise RuntimeError("; ".join(wrong))
+    return f"all {len(found)} see the storage, have this code, and devices that compute"

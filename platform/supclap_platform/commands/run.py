@@ -189,7 +189,10 @@ def _executor(
         from supclap_platform.running.executor import RayExecutor
 
     cluster = stack.enter_context(connected(address, cpus))
-    return RayExecutor(cluster, ledger, plan.experiment.name)
+    executor = RayExecutor(cluster, ledger, plan.experiment.name)
+    with activity("asking the nodes what they have"):
+        executor.begin(plan.to_run)
+    return executor
 
 
 def _sayer(console: Console) -> Callable[[str], None]:

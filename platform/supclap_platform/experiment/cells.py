@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 
 from supclap.errors import InputError, SettingError
@@ -32,6 +33,11 @@ class Cell:
     @property
     def label(self) -> str:
         return f"{self.variant}, seed {self.seed}"
+
+    @property
+    def data(self) -> str:
+        """Equal for cells that are trained on the same data."""
+        return json.dumps(self.method.same_data(self.config), sort_keys=True, default=str)
 
 
 def cells_of(experiment: Experiment, content: Contents | None = None) -> list[Cell]:

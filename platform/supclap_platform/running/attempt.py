@@ -63,6 +63,7 @@ class Task:
     code: Mapping[str, str]  # the driver's modules and the parts of the user's, each with its hash
     host: str  # of the driver
     method: Method
+    nodes: Mapping[str, str] = field(default_factory=dict)  # Ray's selector of nodes for workers
     user_code: str = ""  # which of the storage's code is loaded first (`supclap.user_code`)
 
     def load_code(self) -> None:
@@ -81,13 +82,19 @@ class Ending:
 
     done: the result is in the ledger. busy: a live process elsewhere works on it.
     failed: for a reason that another attempt would meet again. crashed: worth another attempt.
-    stopped: as `ask_workers_to_end` asked.
+    stopped: as `ask_workers_to_end` asked. An executor also says lost: its machine is gone; and
+    moved: the machine lacks something, and another is to be tried.
+
+    unfit: what was in the way is the machine's, and in the way of every cell there.
+    node: Ray's id of where it happened, if not where the attempt was started.
     """
 
-    kind: Literal["done", "busy", "failed", "crashed", "stopped"]
+    kind: Literal["done", "busy", "failed", "crashed", "stopped", "lost", "moved"]
     error: str = ""
     log: tuple[str, ...] = field(default=())
     configuration: bool = False
+    unfit: bool = False
+    node: str = ""
 
 
 def task_of(cell: Cell, ledger: Ledger, experiment: str) -> Task:
@@ -136,10 +143,10 @@ def run_cell(task: Task, report: Report | None = None) -> Ending:
             back, and can go on later from its last checkpoint.
     """
     try:
-        ledger = _checked_ledger(task)
+        ledger = checked_ledger(task)
         lease = ledger.take(task.signature)
     except InputError as error:
-        return Ending("failed", str(error), configuration=True)
+        return Ending("failed", str(error), configuration=True, unfit=True)
     except OSError as error:
         text = f"storage {without_password(task.storage)}: {masked(str(error), task.storage)}"
         full = error.errno in FULL  # as with what training writes: no other attempt finds room
@@ -167,7 +174,8 @@ def _explained(error: Exception, log: Path, storage: str) -> Ending:
     _log(error, storage)
     text = masked(gist(error, None), storage)
     if isinstance(error, InputError | _Fatal):
-        return Ending("failed", text, last_lines(log), isinstance(error, InputError))
+        wrong = isinstance(error, InputError)
+        return Ending("failed", text, last_lines(log), wrong, node=getattr(error, "node", ""))
     if isinstance(error, RunError):
         return Ending("failed", text, last_lines(log))
     if isinstance(error, Crash):
@@ -201,17 +209,26 @@ class _Fatal(RuntimeError):
 
 @dataclass(frozen=True)
 class _Left:
-    """What a worker leaves in `FATAL`."""
+    """What a worker leaves in `FATAL`. ``node``: Ray's id of its node."""
 
     error: str
     input: bool
+    node: str = ""
+
+
+class _Refused(InputError):
+    """A worker's InputError, with its node."""
+
+    def __init__(self, text: str, node: str) -> None:
+        super().__init__(text)
+        self.node = node
 
 
 class _WorkersLost(RuntimeError):
     """The workers under Ray Train failed more often than they may."""
 
 
-def _checked_ledger(task: Task) -> Ledger:
+def checked_ledger(task: Task) -> Ledger:
     """The driver's ledger, seen from here.
 
     Raises:
@@ -239,15 +256,20 @@ def _checked_ledger(task: Task) -> Ledger:
 
 
 def _seen_ledger(task: Task) -> Ledger:
-    here = os.uname().nodename
     ledger = open_ledger(task.storage)
     # A listing, as an object store has no folder to look for: it takes one request, not two.
     if not ledger.storage.names(f"{EXPERIMENTS}/{task.experiment}"):
-        raise InputError(
-            f"the node {here} does not see the driver's storage {without_password(task.storage)}: "
-            "give --storage a place that all nodes share (s3://, gs://, a network folder)"
-        )
+        raise InputError(unseen(task.storage))
     return ledger
+
+
+def unseen(storage: str) -> str:
+    """That this node does not see the driver's storage, in words."""
+    return (
+        f"the node {os.uname().nodename} does not see the driver's storage "
+        f"{without_password(storage)}: give --storage a place that all nodes share (s3://, gs://, "
+        "a network folder)"
+    )
 
 
 @contextlib.contextmanager
@@ -344,7 +366,10 @@ def _train_in_workers(task: Task, folder: Folder, lease: Lease) -> None:
         _work,
         train_loop_config={"task": task, "lease": str(lease.name)},
         scaling_config=ScalingConfig(
-            num_workers=workers, use_gpu=given.gpu > 0, resources_per_worker=share
+            num_workers=workers,
+            use_gpu=given.gpu > 0,
+            resources_per_worker=share,
+            label_selector=dict(task.nodes) or None,
         ),
         run_config=RunConfig(
             # A name of its own: under one that it knows Ray Train would go on from its own state.
@@ -380,6 +405,7 @@ def _train_in_workers(task: Task, folder: Folder, lease: Lease) -> None:
 
 def _work(arguments: dict[str, Any]) -> None:
     """What each worker under Ray Train runs."""
+    import ray
     import torch
     from ray.train import get_context
 
@@ -400,7 +426,9 @@ def _work(arguments: dict[str, Any]) -> None:
             task.method.fit(task.configuration(), run)
         except (InputError, RunError) as error:
             wrong = isinstance(error, InputError)
-            folder.write(FATAL, json.dumps({"error": str(error), "input": wrong}).encode())
+            node = ray.get_runtime_context().get_node_id()
+            left = {"error": str(error), "input": wrong, "node": node}
+            folder.write(FATAL, json.dumps(left).encode())
             raise
         except Exception as error:  # Ray Train starts the workers anew, and says nothing of it
             _log(error, task.storage)
@@ -431,7 +459,7 @@ def _raise_fatal(folder: Folder) -> None:
     except FileNotFoundError:
         return
     folder.delete(FATAL)
-    raise (InputError if left.input else _Fatal)(left.error)
+    raise _Refused(left.error, left.node) if left.input else _Fatal(left.error)
 
 
 def _run(task: Task, ledger: Ledger, report: Report) -> Run:

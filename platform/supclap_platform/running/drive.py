@@ -33,6 +33,9 @@ class Runner(Executor, Protocol):
     def want(self, cells: list[Cell]) -> None:
         """Says which cells wait or run, for a cluster that can grow."""
 
+    def news(self) -> list[str]:
+        """Lines on the machines that nobody has been given yet."""
+
 
 def drive(
     plan: Plan,
@@ -60,6 +63,8 @@ def drive(
         try:
             for news in grid.run():
                 executor.want(_open(grid))
+                for text in executor.news():
+                    view.say(text, "yellow")
                 for standing in news:
                     if standing.over:
                         monitor.over(standing)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -15,8 +17,9 @@ from supclap_platform.experiment.schema import Resources
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.running.attempt import Ending, Task, nested, run_cell, task_of
 from supclap_platform.running.cluster import Cluster, dead_of
+from supclap_platform.running.fleet import Fleet
 from supclap_platform.running.machine import MB, check_fits, demand, seats
-from supclap_platform.running.ray_internals import free_orphaned_groups
+from supclap_platform.running.ray_internals import free_orphaned_groups, nodes_of_groups
 
 MOST_BUNDLES = 1_000
 REFRESH = 5.0  # seconds between looks at the resources of a cluster, which may grow and shrink
@@ -25,13 +28,20 @@ SOON = 5.0  # seconds in which Ray begins a cell that it has room for, with a pr
 GRACE = 15.0  # seconds that cells get to give their leases back when a run is stopped
 
 
+_Where = tuple[str, str]  # Ray's ids of a node and of a process there
+
+
 @dataclass
 class _Attempt:
-    """A cell that was given to Ray. ``node``: Ray's id of where it has begun; None before that."""
+    """A cell that was given to Ray.
+
+    node, process: Ray's ids of where it has begun; empty before that.
+    """
 
     cell: Cell
     since: float
-    node: str | None = None
+    node: str = ""
+    process: str = ""
 
 
 class RayExecutor:
@@ -51,18 +61,24 @@ class RayExecutor:
         self._cluster = cluster
         self._ledger = ledger
         self._experiment = experiment
+        self._fleet = None if cluster.own else Fleet(ledger, experiment)
         self._total = cluster.resources()
-        self._asked = time.monotonic()
         self._orphans_until = self._freed = 0.0
         self._reported = -REFRESH  # so that the first word is said at once
         self._running: dict[Any, _Attempt] = {}  # by Ray's stream of what the task says
         self._work = work
         self._run = ray.remote(_saying_where)
 
-    def check(self, cells: list[Cell]) -> None:
-        """Raises InputError for a cell that an own Ray, which cannot grow, can never run."""
-        if self._cluster.own:
+    def begin(self, cells: list[Cell]) -> None:
+        """Looks before the first cell whether these can run.
+
+        Raises:
+            InputError: a cell asks for what a Ray that cannot grow has not, or no node is fit.
+        """
+        if self._fleet is None:
             check_fits(cells, self._total)
+        else:
+            self._fleet.begin(cells)
 
     def require_ray(self) -> None:
         """Raises RayLost where an own Ray is dead."""
@@ -71,7 +87,7 @@ class RayExecutor:
     def room_for(self, cell: Cell) -> bool:
         if not self._running:
             return True  # where the cluster is too small now, its autoscaler sees that it waits
-        total = self._totals()
+        total = self._totals(cell)
         used: dict[str, float] = {}
         for running in self._running.values():
             for name, amount in demand(running.cell.resources).items():
@@ -83,19 +99,32 @@ class RayExecutor:
 
     def places(self, cell: Cell) -> int:
         """How many cells like this one fit the cluster at once."""
-        total = self._totals()
+        total = self._totals(cell)
         return max(1, min(int(total.get(n, 0.0) / a) for n, a in demand(cell.resources).items()))
 
     def submit(self, cell: Cell) -> None:
         task = task_of(cell, self._ledger, self._experiment)
+        nodes = self._fleet.selector(cell) if self._fleet else {}
         options = _options(cell.resources) | _processes_for(task.user_code)
+        if nested(cell.resources):
+            task = replace(task, nodes=nodes)
+        elif nodes:
+            options["label_selector"] = nodes
         said = self._run.options(name=cell.signature, **options).remote(self._work, task)
         self._running[said] = _Attempt(cell, time.monotonic())
+
+    def why_nowhere(self, cell: Cell) -> str:
+        """Why no node can run a cell, each having been tried; empty where one may."""
+        return self._fleet.why_nowhere(cell) if self._fleet else ""
+
+    def news(self) -> list[str]:
+        """Lines on the cluster's nodes that nobody has been given yet."""
+        return self._fleet.news() if self._fleet else []
 
     def waiting_for(self, cell: Cell) -> str:
         """What a cell that was submitted waits for, in words; empty once it has begun."""
         for attempt in self._running.values():
-            if attempt.cell.signature == cell.signature and attempt.node is None:
+            if attempt.cell.signature == cell.signature and not attempt.node:
                 late = time.monotonic() - attempt.since > SOON
                 return seats(cell.resources) if late and not self._cluster.own else ""
         return ""
@@ -112,13 +141,16 @@ class RayExecutor:
 
             bundles = [bundle for cell in cells for bundle in _bundles(cell.resources)]
             request_resources(bundles=bundles[:MOST_BUNDLES])
+            if self._fleet is not None:
+                self._fleet.watch_room(cells)
 
     def wait(self, seconds: float) -> list[tuple[str, Ending]]:
         self.require_ray()
         self._free()
-        if not self._running:
-            time.sleep(seconds)
-            return []
+        lost = self._lose()
+        if lost or not self._running:
+            time.sleep(0 if lost else seconds)
+            return lost
         running = list(self._running)
         ended, _ = ray.wait(running, num_returns=1, timeout=seconds)
         if ended:  # and whatever has ended with it
@@ -127,14 +159,37 @@ class RayExecutor:
         self.require_ray()  # of what ends with Ray nothing counts as an attempt
         endings = []
         for said, heard in found:
-            if isinstance(heard, str):
-                self._running[said].node = heard
+            if isinstance(heard, tuple):
+                self._running[said].node, self._running[said].process = heard
             else:
-                cell = self._running.pop(said).cell
-                if nested(cell.resources) and heard.kind != "done":
-                    self._orphans_until = time.monotonic() + ORPHANS
-                endings.append((cell.signature, heard))
+                attempt = self._running.pop(said)
+                cell = attempt.cell
+                endings.append((cell.signature, self._judged(attempt, heard)))
         return endings
+
+    def _judged(self, attempt: _Attempt, ending: Ending) -> Ending:
+        """How an attempt has ended, what its node may be to blame for put down to that."""
+        if nested(attempt.cell.resources) and ending.kind != "done":
+            self._orphans_until = time.monotonic() + ORPHANS
+        if self._fleet is None:
+            return ending
+        return self._fleet.judged(attempt.cell, ending.node or attempt.node, ending)
+
+    def _lose(self) -> list[tuple[str, Ending]]:
+        """The attempts that were lost with their nodes. Ray itself would hold them for minutes."""
+        if self._fleet is None:
+            return []
+        found = []
+        for node in self._fleet.look():
+            silent = self._fleet.nodes.silent(node)
+            for said, attempt in list(self._running.items()):
+                # Of a machine that Ray calls dead Ray Train itself replaces the workers.
+                if attempt.node == node.id or (silent and node.id in _nodes_of(attempt)):
+                    del self._running[said]
+                    _forget(said)
+                    ending = Ending("lost", f"its machine {node} is gone")
+                    found.append((attempt.cell.signature, self._judged(attempt, ending)))
+        return found
 
     def _free(self) -> None:
         """Gives back what cells under Ray Train have left reserved that ended badly."""
@@ -159,11 +214,9 @@ class RayExecutor:
             ray.cancel(reference, force=True)
         self._running.clear()
 
-    def _totals(self) -> dict[str, float]:
-        if not self._cluster.own and time.monotonic() - self._asked > REFRESH:
-            self._total = self._cluster.resources()
-            self._asked = time.monotonic()
-        return self._total
+    def _totals(self, cell: Cell) -> dict[str, float]:
+        """What the nodes have in all that may be given the cell."""
+        return self._fleet.room(cell) if self._fleet else self._total
 
 
 def _options(resources: Resources) -> dict[str, Any]:
@@ -199,16 +252,34 @@ def _bundles(resources: Resources) -> list[dict[str, float]]:
     return [one] * resources.workers
 
 
-def _saying_where(work: Callable[[Task], Ending], task: Task) -> Iterator[str | Ending]:
-    """A cell's task: says the node that it is on, then how it ended."""
-    yield ray.get_runtime_context().get_node_id()
+def _saying_where(work: Callable[[Task], Ending], task: Task) -> Iterator[_Where | Ending]:
+    """A cell's task: says where it is, then how it ended."""
+    here = ray.get_runtime_context()
+    yield here.get_node_id(), here.get_worker_id()
     yield work(task)
 
 
-def _heard(said: Any) -> str | Ending:
-    """The next that a task has said, which is there: its node's id, or how it ended."""
+def _nodes_of(attempt: _Attempt) -> set[str]:
+    """Where the workers of a cell under Ray Train are."""
+    if not nested(attempt.cell.resources) or not attempt.process:
+        return set()
+    return nodes_of_groups(attempt.process)
+
+
+def _forget(said: Any) -> None:
+    """Ends an attempt whose node is lost, without waiting for it: nobody there may answer."""
+
+    def cancel() -> None:
+        with contextlib.suppress(Exception):
+            ray.cancel(said, force=True)
+
+    threading.Thread(target=cancel, name="forget", daemon=True).start()
+
+
+def _heard(said: Any) -> _Where | Ending:
+    """The next that a task has said, which is there: where it is, or how it ended."""
     try:
-        heard: str | Ending = ray.get(next(said))
+        heard: _Where | Ending = ray.get(next(said))
     except StopIteration:
         return Ending("crashed", "the process of the cell said no end")
     except ray.exceptions.TaskCancelledError:

@@ -8,7 +8,6 @@ when that process is gone.
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -32,6 +31,9 @@ class Executor(Protocol):
 
     def room_for(self, cell: Cell) -> bool:
         """Whether a cell's resources are free now."""
+
+    def why_nowhere(self, cell: Cell) -> str:
+        """Why no machine can run a cell, each having been tried; empty where one may."""
 
     def submit(self, cell: Cell) -> None: ...
 
@@ -66,6 +68,7 @@ class Standing:
     not_before: float = 0.0  # on the grid's clock
     since: float = 0.0  # when its attempt began
     seconds: float = 0.0  # that its last attempt took
+    reported: int = 0  # events, when a machine was lost last
     error: str = ""
     log: tuple[str, ...] = ()
 
@@ -142,6 +145,11 @@ class Grid:
             stage = self.standings.get(standing.cell.start or "")
             if stage is not None and stage.phase is not Phase.DONE:
                 continue
+            why = self._executor.why_nowhere(standing.cell)
+            if why:
+                self._end(standing, Ending("failed", why, configuration=True))
+                started.append(standing)
+                continue
             # In order: a cell that needs much room would else wait as long as small ones come.
             if not self._executor.room_for(standing.cell):
                 break
@@ -156,7 +164,7 @@ class Grid:
     def _end(self, standing: Standing, ending: Ending) -> Standing:
         signature = standing.cell.signature
         standing.seconds = self._clock() - standing.since
-        if ending.kind == "crashed" and self._ledger.state(signature) is State.DONE:
+        if ending.kind in ("crashed", "lost") and self._ledger.state(signature) is State.DONE:
             ending = Ending("done")  # it died after its result was written
         if ending.kind == "done":
             standing.phase, standing.error = Phase.DONE, ""
@@ -164,11 +172,15 @@ class Grid:
         if ending.kind == "busy":
             standing.phase = Phase.ELSEWHERE
             return standing
+        if ending.kind == "moved" or (ending.kind == "lost" and self._came_further(standing)):
+            standing.phase = Phase.WAITING  # it is not to blame, and another machine may run it
+            return standing
         standing.attempts += 1
         standing.error = ending.error
         # A process that was killed could not say what its log ends with.
         standing.log = ending.log or stored_lines(self._ledger.folder(signature))
-        allowed = standing.cell.resources.max_failures if ending.kind == "crashed" else 0
+        again = ending.kind in ("crashed", "lost")
+        allowed = standing.cell.resources.max_failures if again else 0
         if standing.attempts <= allowed:
             first, most = BACK_OFF
             standing.phase = Phase.WAITING
@@ -181,6 +193,16 @@ class Grid:
                 signature, standing.error, standing.log, ending.configuration, standing.attempts
             )
         return standing
+
+    def _came_further(self, standing: Standing) -> bool:
+        """Whether a cell has reported more than when its last attempt ended: then the loss of a
+        machine is not held against it, as a cell that ends its machines would have no more."""
+        signature = standing.cell.signature
+        with contextlib.suppress(OSError):
+            found = self._ledger.spared(lambda: self._ledger.events(signature)) or []
+            before, standing.reported = standing.reported, len(found)
+            return standing.reported > before
+        return False
 
     def _block(self) -> list[Standing]:
         blocked = []
@@ -225,8 +247,7 @@ def _in_order(cells: Iterable[Cell]) -> list[str]:
     places: dict[str, int] = {}
     order = []
     for place, cell in enumerate(cells):
-        data = json.dumps(cell.method.same_data(cell.config), sort_keys=True, default=str)
-        order.append((cell.start is not None, places.setdefault(data, place), cell.signature))
+        order.append((cell.start is not None, places.setdefault(cell.data, place), cell.signature))
     return [signature for *_, signature in sorted(order, key=lambda one: one[:2])]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from supclap.errors import InputError
 from supclap_platform.experiment.cells import Cell
@@ -70,6 +70,47 @@ def misfit(cells: Iterable[Cell], have: Mapping[str, float]) -> str | None:
                     f"this machine has {_amount(name, have.get(name, 0.0))} for a run; lower "
                     "'resources' or attach to a cluster with --address"
                 )
+    return None
+
+
+def held(resources: Resources, have: Mapping[str, float]) -> int:
+    """How many workers of a cell a node with so much can hold. A share of a device lies on one."""
+    wanted = demand(resources.model_copy(update={"workers": 1}))
+    counts = []
+    for name, amount in wanted.items():
+        there = have.get(name, 0.0) + 1e-9
+        if name == "GPU" and amount < 1:
+            counts.append(math.floor(1 / amount + 1e-9) * math.floor(there))
+        else:
+            counts.append(math.floor(there / amount))
+    return min(counts)
+
+
+def impossible(cells: Iterable[Cell], nodes: Sequence[Mapping[str, float]]) -> str | None:
+    """The first cell that these nodes can never run, in words; None where they can run each.
+
+    Args:
+        nodes: what each node has in all, in Ray's names and units.
+    """
+    for cell in cells:
+        given = cell.resources
+        fewest = given.min_workers or given.workers
+        room = sum(held(given, have) for have in nodes)
+        if room >= fewest:
+            continue
+        one = seats(given.model_copy(update={"workers": 1, "min_workers": None}))
+        if room:
+            return (
+                f"{cell.label}: its {fewest} workers ask for {one} each, and the cluster's nodes "
+                f"have room for {room}; lower 'resources' or start more nodes"
+            )
+        names = demand(given)
+        most = {name: max((have.get(name, 0.0) for have in nodes), default=0.0) for name in names}
+        largest = ", ".join(f"{_amount(n, amount)} {_NAMES[n]}" for n, amount in most.items())
+        return (
+            f"{cell.label}: its resources ask for {one} on one node, and no node of the cluster "
+            f"has that (at most {largest}); lower 'resources' or start a node that has it"
+        )
     return None
 
 

@@ -11,6 +11,8 @@ import contextlib
 import functools
 import importlib
 import inspect
+import json
+import re
 import signal
 import threading
 import traceback
@@ -95,23 +97,55 @@ def free_orphaned_groups() -> int:
     Ray frees what an actor has reserved only when its whole job ends. Ray Train's controller leaves
     it where its workers did not come to begin, and where it was killed.
     """
-    table = _found("ray._private.state", "state")
-    messages = _found("ray.core.generated", "gcs_pb2")
-    if table is None or messages is None:
-        return 0
     import ray
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-    job = ray.get_runtime_context().get_job_id()
-    dead = {name for name, actor in table.actor_table(None).items() if actor["State"] == "DEAD"}
-    freed = 0
-    for content in table._connect_and_get_accessor().get_placement_group_table():
-        group = messages.PlacementGroupTableData.FromString(content)
-        gone = group.state == group.REMOVED
-        if not gone and group.creator_job_id.hex() == job and group.creator_actor_id.hex() in dead:
-            remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
-            freed += 1
-    return freed
+    actors, groups = _groups()
+    dead = {name for name, actor in actors.items() if actor["State"] == "DEAD"}
+    orphans = [group for group in groups if group.creator_actor_id.hex() in dead]
+    for group in orphans:
+        remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
+    return len(orphans)
+
+
+def nodes_of_groups(process: str) -> set[str]:
+    """The nodes on which actors that a process has started have reserved something."""
+    actors, groups = _groups()
+    own = {n for n, actor in actors.items() if actor["OwnerAddress"]["WorkerID"] == process}
+    mine = (group for group in groups if group.creator_actor_id.hex() in own)
+    return {bundle.node_id.hex() for group in mine for bundle in group.bundles}
+
+
+def _groups() -> tuple[dict[str, Any], list[Any]]:
+    """All actors by Ray's id, and the placement groups of this job that are there."""
+    table = _found("ray._private.state", "state")
+    messages = _found("ray.core.generated", "gcs_pb2")
+    with contextlib.suppress(Exception):  # of another Ray's inside, or of one that is just ending
+        import ray
+
+        job = ray.get_runtime_context().get_job_id()
+        stored = table._connect_and_get_accessor().get_placement_group_table()
+        groups = [messages.PlacementGroupTableData.FromString(content) for content in stored]
+        there = [g for g in groups if g.state != g.REMOVED and g.creator_job_id.hex() == job]
+        return table.actor_table(None), there
+    return {}, []
+
+
+def can_grow() -> bool:
+    """Whether an autoscaler adds nodes to the cluster that this process is connected to.
+
+    Ray runs its autoscaler in every cluster. Where it only watches, it calls each node a kind of
+    its own, by the node's id; a kind that somebody has configured has a name.
+    """
+    state = _found("ray._private.state", "state")
+    read = _found("ray.experimental.internal_kv", "_internal_kv_get")
+    with contextlib.suppress(Exception):  # of another Ray's inside
+        config = state.get_cluster_config()
+        kinds = [group.name for group in config.node_group_configs] if config else []
+        status = json.loads(read(b"__autoscaling_status") or b"{}")
+        kinds += status.get("autoscaler_report", {}).get("active_nodes", {})
+        return any(not re.fullmatch(r"node_[0-9a-f]{56}", kind) for kind in kinds)
+    return False
 
 
 def bury() -> None:

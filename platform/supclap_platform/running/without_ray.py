@@ -76,6 +76,18 @@ class WithoutRay:
     def want(self, cells: list[Cell]) -> None:
         """Nothing: a scheduler gives what it was asked for when this process was started."""
 
+    def why_nowhere(self, cell: Cell) -> str:
+        """Nothing: of other machines this process knows nothing."""
+        return ""
+
+    def waiting_for(self, cell: Cell) -> str:
+        """Nothing: its process is there."""
+        return ""
+
+    def news(self) -> list[str]:
+        """Nothing."""
+        return []
+
     def submit(self, cell: Cell) -> None:
         self._cell = cell
         self._known = self._elsewhere(cell.signature)

@@ -104,7 +104,7 @@ def _drive(
     probe = book.trials.probe()
     with connected(address, cpus) as cluster:
         executor = RayExecutor(cluster, ledger, experiment.name)
-        executor.check([*probe.cells, *probe.stages])
+        executor.begin([*probe.cells, *probe.stages])
         shown = with_winner(replace(experiment, claims=()), ledger)
 
         def say(line: str) -> None:
