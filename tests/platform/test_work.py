@@ -25,7 +25,7 @@ from supclap_platform.testing import fail, finish
 from tiny_grid import attempts, claimed, environment, start, supclap, write_experiment
 from waiting import until
 
-from supclap.errors import INTERRUPTED
+from supclap.errors import INTERRUPTED, InputError
 
 STAGE = "init: {base: {epochs: 1}}\n"
 FILE = """
@@ -180,6 +180,21 @@ def test_what_others_did_since_the_plan_is_seen_before_a_cell_is_tried(
     assert [one and one.kind for one in kinds] == ["done", "busy", "busy", None]
     assert ledger.state(given_up.signature) is State.FAILED
     assert ledger.failure(failed_long_ago.signature) is None  # tried again, as by a run
+
+
+def test_a_machine_that_lacks_what_every_cell_needs_takes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal is quick: such a machine would else be through with all cells, as failed."""
+    cells, ledger, _ = experiment(tmp_path)
+    executor = WithoutRay(ledger, "shared")
+    unfit = Ending("failed", "this node sees no storage", configuration=True, unfit=True)
+    monkeypatch.setattr(executor, "_elsewhere", lambda signature: unfit)
+    executor.submit(cells[0])
+    with pytest.raises(InputError, match="this node sees no storage"):
+        executor.wait(0)
+    assert executor.room_for(cells[0])
+    assert ledger.failure(cells[0].signature) is None
 
 
 class AtOnce:

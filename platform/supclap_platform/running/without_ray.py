@@ -105,6 +105,12 @@ class WithoutRay:
             self._pipe.send(task)
 
     def wait(self, seconds: float) -> list[tuple[str, Ending]]:
+        """As `Executor.wait`.
+
+        Raises:
+            InputError: this machine lacks what every cell needs; others may have it, so that the
+                cells are left to them.
+        """
         cell, ending = self._cell, self._known
         if cell is None:
             time.sleep(seconds)
@@ -118,6 +124,8 @@ class WithoutRay:
             except (EOFError, OSError):
                 ending = Ending("crashed", f"the process of the cell ended: {self._fate()}")
         self._cell = self._known = None
+        if ending.unfit:
+            raise InputError(ending.error)
         return [(cell.signature, ending)]
 
     def cancel(self) -> None:
