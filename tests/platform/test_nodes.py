@@ -2,50 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from supclap_platform.experiment.schema import Resources
 from supclap_platform.running.nodes import ID_LABEL, LOST, Nodes
+from two_nodes import ONE, TWO, World
 
-ONE, TWO = "1" * 56, "2" * 56
 CELL, OTHER, DATA = "cell", "other", "clotho"
-
-
-class World:
-    """Two nodes of two cores each; ``silent`` ones answer nobody, ``dead`` ones Ray has noticed."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.silent: set[str] = set()
-        self.dead: set[str] = set()
-        self.nodes = Nodes(self.table, self.answers, clock=lambda: self.now)
-        self.pass_time(6)
-
-    def table(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "NodeID": name,
-                "Alive": host not in self.dead,
-                "NodeManagerHostname": host,
-                "NodeManagerAddress": f"10.0.0.{number}",
-                "NodeManagerPort": number,
-                "Resources": {"CPU": 2.0},
-            }
-            for number, (name, host) in enumerate([(ONE, "one"), (TWO, "two")], 1)
-        ]
-
-    def answers(self, address: str, port: int) -> bool:
-        return ["one", "two"][port - 1] not in self.silent
-
-    def pass_time(self, seconds: float) -> list[str]:
-        """The hosts that were lost meanwhile; every node is tried once in three seconds."""
-        lost = []
-        for _ in range(round(seconds / 3)):
-            self.now += 3
-            self.nodes.knock()
-            lost += [node.host for node in self.nodes.look()]
-        return lost
 
 
 @pytest.fixture
@@ -58,14 +20,16 @@ def test_a_node_that_answers_nobody_is_lost_before_ray_says_so(world: World) -> 
     assert world.pass_time(3 * (LOST - 1)) == []
     assert world.pass_time(3) == ["two"]  # after 15 s
     assert world.nodes.news() == ["two (10.0.0.2) has not answered for 15 s: it is lost"]
-    assert world.nodes.selector(CELL, DATA) == {ID_LABEL: f"!in({TWO})"}  # Ray would still use it
+    assert world.nodes.selector([(CELL, DATA)]) == {
+        ID_LABEL: f"!in({TWO})"
+    }  # Ray would still use it
     world.dead.add("two")
     assert world.pass_time(6) == []  # once
     world.silent.clear()
     world.dead.clear()
     world.pass_time(3)
     assert world.nodes.news()[-1] == "two (10.0.0.2) answers again"
-    assert world.nodes.selector(CELL, DATA) == {}
+    assert world.nodes.selector([(CELL, DATA)]) == {}
 
 
 def test_a_node_that_ray_calls_dead_is_lost_at_once(world: World) -> None:
@@ -100,7 +64,7 @@ def test_a_node_set_aside_is_looked_at_again_later_each_time(world: World) -> No
     assert nodes.news() == [
         "two (10.0.0.2) is set aside: no storage; its cells run elsewhere, and it is tried again"
     ]
-    assert nodes.selector(CELL, DATA) == {ID_LABEL: f"!in({TWO})"}
+    assert nodes.selector([(CELL, DATA)]) == {ID_LABEL: f"!in({TWO})"}
     pauses = []
     for _ in range(3):
         before = world.now
@@ -112,7 +76,7 @@ def test_a_node_set_aside_is_looked_at_again_later_each_time(world: World) -> No
     assert nodes.news() == []  # the same reason is said once
     nodes.take_back(TWO)
     assert nodes.news() == ["two (10.0.0.2) is fit again"]
-    assert nodes.selector(CELL, DATA) == {}
+    assert nodes.selector([(CELL, DATA)]) == {}
 
 
 def test_only_where_every_node_was_tried_a_cell_can_run_nowhere(world: World) -> None:
@@ -133,9 +97,9 @@ def test_only_where_every_node_was_tried_a_cell_can_run_nowhere(world: World) ->
 def test_a_refusal_is_the_nodes_once_the_cell_has_run_elsewhere(world: World) -> None:
     nodes = world.nodes
     nodes.refuse(ONE, CELL, "no such data")
-    assert nodes.selector(OTHER, DATA) == {}
+    assert nodes.selector([(OTHER, DATA)]) == {}
     nodes.ran(CELL, DATA)
-    assert nodes.selector(OTHER, DATA) == {ID_LABEL: f"!in({ONE})"}
-    assert nodes.selector(OTHER, "other data") == {}
+    assert nodes.selector([(OTHER, DATA)]) == {ID_LABEL: f"!in({ONE})"}
+    assert nodes.selector([(OTHER, "other data")]) == {}
     world.pass_time(903)
-    assert nodes.selector(OTHER, DATA) == {}  # tried again
+    assert nodes.selector([(OTHER, DATA)]) == {}  # tried again

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -24,7 +25,10 @@ from supclap_platform.experiment.search import Objective
 from supclap_platform.ledger.leases import acquire
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.search_figures import search_figures
+from supclap_platform.running.attempt import Ending
 from supclap_platform.running.cluster import RayLost
+from supclap_platform.running.fleet import Fleet
+from supclap_platform.running.nodes import ID_LABEL
 from supclap_platform.search.explain import explain
 from supclap_platform.search.judging import findings_of, ranked
 from supclap_platform.search.pruning import Asha
@@ -40,6 +44,7 @@ from supclap_platform.search.winner import (
 )
 from supclap_platform.testing import finish
 from tiny_search import SEARCH
+from two_nodes import ONE, TWO, World
 from waiting import answers, until
 
 from supclap.errors import InputError
@@ -323,6 +328,81 @@ def test_a_full_disk_ends_a_search_and_charges_no_trial(
     search.on_trial_complete("t", error=True)  # as Tune says of what it has stopped
     assert [trial.state.name for trial in book.study.trials] == ["RUNNING"]
     assert len(book.orphans()) == 1
+
+
+class TwoNodes(Fleet):
+    """The fleet of a cluster that is not there."""
+
+    def __init__(self, world: World) -> None:
+        self.nodes = world.nodes
+
+
+@pytest.mark.heavy
+def test_a_trial_goes_on_elsewhere_when_its_machine_lacks_something_or_is_lost(
+    tmp_path: Path,
+) -> None:
+    book, ledger = opened(tmp_path)
+    book.prepare()
+    world = World()
+    said: list[str] = []
+    search = StudySearch(book, ledger, said.append, lambda: None, TwoNodes(world))
+
+    def begin(name: str, node: str) -> tuple[int, str]:
+        """The trial that is handed out, and the nodes that it may not have."""
+        config = search.suggest(name)
+        place = {"kind": "begun", "step": -1, "value": None, "node": node, "process": ""}
+        assert search.hear(name, place) is False
+        barred = json.loads(config["nodes"]).get(ID_LABEL, "")
+        return json.loads(config["trial"])["number"], barred
+
+    def fail(name: str, **why: Any) -> bool:
+        signature = search.live[name].trial.signatures[0]
+        ending = Ending("failed", "no storage here", configuration=True, node=ONE, **why)
+        return search.hear(name, {**asdict(ending), "signature": signature})
+
+    first, barred = begin("a", ONE)
+    assert barred == ""
+    assert not fail("a", unfit=True)
+    search.on_trial_complete("a")  # as Tune says when its function has returned
+    assert begin("b", TWO) == (first, f"!in({ONE})")
+    other, _ = begin("c", TWO)
+    assert other != first
+    world.silent.add("two")
+    (node,) = [n for n in world.nodes.living.values() if n.id == TWO]
+    world.pass_time(15)
+    assert [live.trial.number for live in search.lose(node, silent=True)] == [first, other]
+    assert search.gone == {"b", "c"}
+    assert search.hear("b", {"kind": "finished", "step": -1, "value": None})  # is to end
+    search.on_trial_complete("b", error=True)
+    world.silent.clear()
+    world.nodes.take_back(ONE)
+    world.pass_time(3)
+    assert [begin("d", ONE)[0], begin("e", TWO)[0]] == [first, other]
+    assert {trial.state.name for trial in book.study.trials[: other + 1]} == {"RUNNING"}
+    assert said == []
+    assert search.mistake is None
+    fail("d")  # what is no machine's is met by every machine
+    begin("f", TWO)
+    signature = search.live["f"].trial.signatures[0]
+    ending = Ending("failed", "no such key", configuration=True, node=TWO)
+    search.hear("f", {**asdict(ending), "signature": signature})
+    assert search.mistake is not None
+    assert "no node can run it: one (10.0.0.1): no storage here; two (10." in search.mistake
+    assert "no such key" in search.mistake
+
+
+@pytest.mark.heavy
+def test_a_search_on_a_cluster_ends_only_when_no_trial_can_come_back(tmp_path: Path) -> None:
+    book, ledger = opened(tmp_path)
+    book.prepare()
+    search = StudySearch(book, ledger, pytest.fail, lambda: None, TwoNodes(World()))
+    names = [f"t{number}" for number in range(book.left)]
+    assert all("trial" in search.suggest(name) for name in names)
+    assert search.suggest("more") is None  # not now: Ray Tune asks again
+    for name in names:
+        search.live[name].node = ONE
+    search.lose(search._fleet.nodes.living[ONE], silent=False)
+    assert json.loads(search.suggest("again")["trial"])["number"] == 0
 
 
 @pytest.mark.heavy

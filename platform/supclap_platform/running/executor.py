@@ -61,7 +61,7 @@ class RayExecutor:
         self._cluster = cluster
         self._ledger = ledger
         self._experiment = experiment
-        self._fleet = None if cluster.own else Fleet(ledger, experiment)
+        self.fleet = None if cluster.own else Fleet(ledger, experiment)
         self._total = cluster.resources()
         self._orphans_until = self._freed = 0.0
         self._reported = -REFRESH  # so that the first word is said at once
@@ -75,10 +75,10 @@ class RayExecutor:
         Raises:
             InputError: a cell asks for what a Ray that cannot grow has not, or no node is fit.
         """
-        if self._fleet is None:
+        if self.fleet is None:
             check_fits(cells, self._total)
         else:
-            self._fleet.begin(cells)
+            self.fleet.begin(cells)
 
     def require_ray(self) -> None:
         """Raises RayLost where an own Ray is dead."""
@@ -104,7 +104,7 @@ class RayExecutor:
 
     def submit(self, cell: Cell) -> None:
         task = task_of(cell, self._ledger, self._experiment)
-        nodes = self._fleet.selector(cell) if self._fleet else {}
+        nodes = self.fleet.selector(cell) if self.fleet else {}
         options = _options(cell.resources) | _processes_for(task.user_code)
         if nested(cell.resources):
             task = replace(task, nodes=nodes)
@@ -115,11 +115,11 @@ class RayExecutor:
 
     def why_nowhere(self, cell: Cell) -> str:
         """Why no node can run a cell, each having been tried; empty where one may."""
-        return self._fleet.why_nowhere(cell) if self._fleet else ""
+        return self.fleet.why_nowhere(cell) if self.fleet else ""
 
     def news(self) -> list[str]:
         """Lines on the cluster's nodes that nobody has been given yet."""
-        return self._fleet.news() if self._fleet else []
+        return self.fleet.news() if self.fleet else []
 
     def waiting_for(self, cell: Cell) -> str:
         """What a cell that was submitted waits for, in words; empty once it has begun."""
@@ -141,8 +141,8 @@ class RayExecutor:
 
             bundles = [bundle for cell in cells for bundle in _bundles(cell.resources)]
             request_resources(bundles=bundles[:MOST_BUNDLES])
-            if self._fleet is not None:
-                self._fleet.watch_room(cells)
+            if self.fleet is not None:
+                self.fleet.watch_room(cells)
 
     def wait(self, seconds: float) -> list[tuple[str, Ending]]:
         self.require_ray()
@@ -171,17 +171,17 @@ class RayExecutor:
         """How an attempt has ended, what its node may be to blame for put down to that."""
         if nested(attempt.cell.resources) and ending.kind != "done":
             self._orphans_until = time.monotonic() + ORPHANS
-        if self._fleet is None:
+        if self.fleet is None:
             return ending
-        return self._fleet.judged(attempt.cell, ending.node or attempt.node, ending)
+        return self.fleet.judged(attempt.cell, ending.node or attempt.node, ending)
 
     def _lose(self) -> list[tuple[str, Ending]]:
         """The attempts that were lost with their nodes. Ray itself would hold them for minutes."""
-        if self._fleet is None:
+        if self.fleet is None:
             return []
         found = []
-        for node in self._fleet.look():
-            silent = self._fleet.nodes.silent(node)
+        for node in self.fleet.look():
+            silent = self.fleet.nodes.silent(node)
             for said, attempt in list(self._running.items()):
                 # Of a machine that Ray calls dead Ray Train itself replaces the workers.
                 if attempt.node == node.id or (silent and node.id in _nodes_of(attempt)):
@@ -216,7 +216,7 @@ class RayExecutor:
 
     def _totals(self, cell: Cell) -> dict[str, float]:
         """What the nodes have in all that may be given the cell."""
-        return self._fleet.room(cell) if self._fleet else self._total
+        return self.fleet.room(cell) if self.fleet else self._total
 
 
 def _options(resources: Resources) -> dict[str, Any]:

@@ -86,8 +86,9 @@ class Fleet:
             return Ending("failed", why, ending.log, configuration=True)
         return Ending("moved", ending.error, ending.log)
 
-    def selector(self, cell: Cell) -> dict[str, str]:
-        return self.nodes.selector(cell.signature, cell.data)
+    def selector(self, *cells: Cell) -> dict[str, str]:
+        """Ray's label selector that keeps these cells from nodes that are barred or lost."""
+        return self.nodes.selector([(cell.signature, cell.data) for cell in cells])
 
     def why_nowhere(self, cell: Cell) -> str:
         return self.nodes.why_nowhere(cell.resources, cell.signature, cell.data)

@@ -167,9 +167,14 @@ class Nodes:
         found |= {n: reason for (n, cell), reason in self._refused.items() if cell == signature}
         return {name: reason for name, reason in found.items() if name in self.living}
 
-    def selector(self, signature: str, data: str) -> dict[str, str]:
-        """Ray's label selector that keeps a cell from nodes that are barred or lost."""
-        names = sorted({*self.barred(signature, data), *self._lost})
+    def selector(self, cells: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """Ray's label selector that keeps cells from nodes that are barred or lost.
+
+        Args:
+            cells: their signatures, each with its data.
+        """
+        barred = (name for cell in cells for name in self.barred(*cell))
+        names = sorted({*barred, *self._lost})
         return {ID_LABEL: f"!in({', '.join(names)})"} if names else {}
 
     def holds(self, resources: Resources, without: Collection[str] = ()) -> bool:

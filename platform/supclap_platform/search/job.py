@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,6 +18,8 @@ from supclap_platform.running.attempt import Ending, Task, run_cell
 from supclap_platform.search.trials import Trial, mean_values
 
 BUSY_SECONDS = 2.0  # between looks at a cell that another process works on
+BEGUN = "begun"  # the kind of a trial's first report: where it is
+NODES = "nodes"  # in a trial's configuration: which it may be given
 BACK_OFF = 1.0  # seconds before a crashed cell is tried again, doubled each time
 
 
@@ -29,8 +31,13 @@ class Common:
     objectives: tuple[Objective, ...]
 
 
-def config_of(trial: Trial) -> dict[str, str]:
-    """A trial as Tune's configuration: one text, which Tune neither flattens nor resolves."""
+def config_of(trial: Trial, nodes: Mapping[str, str] | None = None) -> dict[str, str]:
+    """A trial as Tune's configuration: texts, which Tune neither flattens nor resolves.
+
+    Args:
+        nodes: Ray's selector of the nodes that it may be given; None of an own Ray, whose only
+            node nobody watches.
+    """
     cells = [
         {
             "label": cell.label,
@@ -41,17 +48,27 @@ def config_of(trial: Trial) -> dict[str, str]:
         }
         for cell in trial.cells
     ]
-    return {"trial": json.dumps({"number": trial.number, "cells": cells})}
+    text = json.dumps({"number": trial.number, "cells": cells})
+    return {"trial": text} | ({} if nodes is None else {NODES: json.dumps(nodes)})
+
+
+def nodes_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """Ray's selector of the nodes that a trial may be given; empty where it may have any."""
+    return dict(json.loads(config.get(NODES, "{}")))
 
 
 def run_trial(config: dict[str, Any], common: Common | None = None) -> None:
-    """Tune's trainable. Reports: the number of each epoch and what the trial would be worth if it
-    ended there, or how it ended. It is stopped by SystemExit out of a report."""
+    """Tune's trainable. Reports: where it is, of a cluster whose nodes are watched; the number of
+    each epoch and what the trial would be worth if it ended there; how it ended. It is stopped by
+    SystemExit out of a report."""
     from ray import tune
 
     from supclap_platform.experiment.schema import Resources
 
     assert common is not None
+    here = _here() if NODES in config else {}
+    if here:
+        tune.report({"kind": BEGUN, "step": -1, "value": None, **here})
     common.task.load_code()  # before a configuration may name a part of it
     tasks = []
     for cell in json.loads(config["trial"])["cells"]:
@@ -63,6 +80,7 @@ def run_trial(config: dict[str, Any], common: Common | None = None) -> None:
                 config=cell["config"],
                 code={**common.task.code, **cell["parts"]},
                 resources=Resources.model_validate(cell["resources"]),
+                nodes=nodes_of(config),
             )
         )
     ledger = open_ledger(common.task.storage)
@@ -83,12 +101,22 @@ def run_trial(config: dict[str, Any], common: Common | None = None) -> None:
         if ending.kind == "stopped":
             return
         if ending.kind != "done":
-            tune.report({"kind": "failed", "step": -1, "value": None, **asdict(ending)})
+            ending = replace(ending, node=ending.node or here.get("node", ""))
+            ended = {**asdict(ending), "signature": task.signature}
+            tune.report({"kind": "failed", "step": -1, "value": None, **ended})
             return
         result = ledger.result(task.signature)
         assert result is not None
         meter.finished.append(result)
     tune.report({"kind": "finished", "step": -1, "value": None})
+
+
+def _here() -> dict[str, str]:
+    """Ray's ids of this node and this process."""
+    import ray
+
+    context = ray.get_runtime_context()
+    return {"node": context.get_node_id(), "process": context.get_worker_id()}
 
 
 def _finished(task: Task, ledger: Ledger, report: Callable[[Event], None]) -> Ending:

@@ -140,18 +140,23 @@ def _trials(
     task = replace(task, label="", signature="", user_code=experiment.code.hash)
     common = Common(task, book.search.objectives)
     with announce(ledger, experiment.name) as driver, View(console) as view:
-        search = StudySearch(book, ledger, lambda line: view.say(line, "red"), executor.require_ray)
+        fleet = executor.fleet
+        check = executor.require_ray
+        search = StudySearch(book, ledger, lambda line: view.say(line, "red"), check, fleet)
         if search.recovered:
             view.say(f"interrupted trials that go on: {search.recovered}")
 
         def watch(progress: Progress) -> bool:
+            for text in executor.news():
+                view.say(text, "yellow")
             if view.due():
                 view.show(progress)
             tracker.catch_up()
             return driver.lost
 
         try:
-            stopped = tune_search(search, book, ledger, common, executor.places(cell), watch)
+            at_once = executor.places(cell)
+            stopped = tune_search(search, book, ledger, common, at_once, watch, fleet)
         except RayLost as lost:
             view.say(f"{lost}; running trials keep their last checkpoint", "bold red")
             stopped = LOST_RAY

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import optuna
@@ -22,8 +22,11 @@ from ray.tune.search.optuna import OptunaSearch
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import profile_key, shape
 from supclap_platform.ledger.records import Known, State
-from supclap_platform.running.attempt import ask_workers_to_end, nested
-from supclap_platform.search.job import config_of, curve
+from supclap_platform.running.attempt import Ending, ask_workers_to_end, nested
+from supclap_platform.running.fleet import Fleet
+from supclap_platform.running.nodes import Node
+from supclap_platform.running.ray_internals import nodes_of_groups
+from supclap_platform.search.job import BEGUN, config_of, curve
 from supclap_platform.search.study import CELLS, Book
 from supclap_platform.search.trials import Trial, all_done
 
@@ -32,11 +35,16 @@ Say = Callable[[str], None]
 
 @dataclass
 class Live:
-    """A trial that Tune has been given."""
+    """A trial that Tune has been given.
+
+    node, process: Ray's ids of where it is; empty before it has begun, and on an own Ray.
+    """
 
     own: optuna.trial.Trial
     trial: Trial
     since: float = field(default_factory=time.monotonic)
+    node: str = ""
+    process: str = ""
 
 
 class StudySearch(OptunaSearch):
@@ -47,12 +55,21 @@ class StudySearch(OptunaSearch):
         live: Tune's trials that are not over, by Tune's name of them.
         known: trials whose value the ledger had, so that nothing was run.
         unkept: why study or ledger could not be written any more, which ends the search.
+        gone: Tune's names of trials whose machines are lost; they go on under other names.
 
     Args:
         check: raises RayLost where an own Ray is dead. What trials report then is not their own.
+        fleet: the nodes of the cluster; None of an own Ray.
     """
 
-    def __init__(self, book: Book, ledger: Ledger, say: Say, check: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        book: Book,
+        ledger: Ledger,
+        say: Say,
+        check: Callable[[], None],
+        fleet: Fleet | None = None,
+    ) -> None:
         objectives = book.search.objectives
         super().__init__(
             space=book.search.space,
@@ -67,6 +84,8 @@ class StudySearch(OptunaSearch):
         self._ledger = ledger
         self._say = say
         self.check = check
+        self._fleet = fleet
+        self.gone: set[str] = set()
         self._orphans = book.orphans()
         self.stopping: str | None = None  # why
         self.mistake: str | None = None  # of the input: every further trial would meet it
@@ -97,8 +116,8 @@ class StudySearch(OptunaSearch):
     def _next(self, trial_id: str) -> Any:
         while self.stopping is None:
             own = self._orphans.pop(0) if self._orphans else self._book.ask()
-            if own is None:
-                return Searcher.FINISHED
+            if own is None:  # one that is under way may come back yet, from a machine that is lost
+                return None if self._fleet and self.live else Searcher.FINISHED
             trial = self._book.trials.of(own.number, self._book.params(own))
             self._note(own, trial)
             if all_done(trial, self._ledger):
@@ -110,7 +129,8 @@ class StudySearch(OptunaSearch):
             for signature in trial.signatures:
                 self._ledger.clear_failure(signature)
             self.live[trial_id] = Live(own, trial)
-            return config_of(trial)
+            nodes = None if self._fleet is None else self._fleet.selector(*trial.cells)
+            return config_of(trial, nodes)
         return Searcher.FINISHED
 
     def hear(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -129,6 +149,9 @@ class StudySearch(OptunaSearch):
         live = self.live.get(trial_id)
         if live is None or self.stopping is not None:
             return True
+        if result["kind"] == BEGUN:
+            live.node, live.process = result["node"], result["process"]
+            return False
         if result["kind"] == "epoch":
             if result["value"] is None:
                 return False
@@ -145,10 +168,45 @@ class StudySearch(OptunaSearch):
                         ask_workers_to_end(self._ledger, signature)
         elif result["kind"] == "finished":
             self._end(live.own, live.trial)
+            if self._fleet:
+                for cell in live.trial.cells:
+                    self._fleet.nodes.ran(cell.signature, cell.data)
+        elif self._is_the_machines(live, result):
+            self._orphans.insert(0, live.own)
         else:
             self._fail(live, result)
         del self.live[trial_id]
         return result["kind"] == "epoch" and trial_id not in self._ending
+
+    def lose(self, node: Node, silent: bool) -> list[Live]:
+        """Takes back the trials that were lost with a node: they are handed out again.
+
+        Args:
+            silent: Ray still takes it for living, and so replaces none of the workers there.
+        """
+        lost = []
+        for name, live in list(self.live.items()):
+            if live.node == node.id or (silent and node.id in self._nodes_of(live)):
+                lost.append(self.live.pop(name))
+                self.gone.add(name)
+        self._orphans[:0] = [live.own for live in lost]
+        return lost
+
+    def _nodes_of(self, live: Live) -> set[str]:
+        """Where the workers of a trial under Ray Train are."""
+        under_train = live.process and nested(live.trial.cells[0].resources)
+        return nodes_of_groups(live.process) if under_train else set()
+
+    def _is_the_machines(self, live: Live, result: dict[str, Any]) -> bool:
+        """Whether what has ended a trial is its machine's, and another machine may run it."""
+        cell = next((c for c in live.trial.cells if c.signature == result.get("signature")), None)
+        if self._fleet is None or cell is None:
+            return False
+        known = {field.name for field in fields(Ending)}
+        ending = Ending(**{name: value for name, value in result.items() if name in known})
+        judged = self._fleet.judged(cell, ending.node, ending)
+        result["error"] = judged.error
+        return judged.kind == "moved"
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: the scheduler has heard it before (`hear`)."""

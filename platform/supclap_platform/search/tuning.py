@@ -8,16 +8,18 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from supclap.environment import environment
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.running.attempt import nested
+from supclap_platform.running.fleet import Fleet
 from supclap_platform.running.machine import demand
 from supclap_platform.running.progress import Progress, Reader, Running, running
 from supclap_platform.running.ray_internals import free_orphaned_groups
-from supclap_platform.search.job import Common, run_trial
+from supclap_platform.search.job import Common, nodes_of, run_trial
 from supclap_platform.search.judging import findings_of
 from supclap_platform.search.searcher import StudyScheduler, StudySearch
 from supclap_platform.search.study import Book
@@ -42,13 +44,20 @@ Watch = Callable[[Progress], bool]  # is shown how far it is; True: stop
 
 
 def tune_search(
-    search: StudySearch, book: Book, ledger: Ledger, common: Common, at_once: int, watch: Watch
+    search: StudySearch,
+    book: Book,
+    ledger: Ledger,
+    common: Common,
+    at_once: int,
+    watch: Watch,
+    fleet: Fleet | None = None,
 ) -> str | None:
     """Runs what is left of a study; why it was stopped before its end, or None.
 
     Args:
         at_once: trials side by side.
         watch: called about once a second.
+        fleet: the nodes of the cluster; None of an own Ray.
 
     Raises:
         RayLost: an own Ray has died. The study goes on with the next run, and no trial is charged.
@@ -58,12 +67,12 @@ def tune_search(
     folder = ledger.experiment_folder(book.trials.experiment.name)
     name = secrets.token_hex(4)
     probe = book.trials.probe().cells[0]
-    keeper = _Keeper(search, book, ledger, at_once, probe, watch)
+    keeper = _Keeper(search, book, ledger, at_once, probe, watch, fleet)
     with _quiet(), _interrupted(keeper):
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(run_trial, common=common),
-                tune.PlacementGroupFactory(_bundles(probe)),
+                partial(_reserved, _bundles(probe)),
             ),
             tune_config=tune.TuneConfig(
                 search_alg=search,
@@ -103,6 +112,7 @@ class _Keeper:
         at_once: int,
         probe: Cell,
         watch: Watch,
+        fleet: Fleet | None,
     ) -> None:
         self._search = search
         self._book = book
@@ -112,6 +122,7 @@ class _Keeper:
         self._workers = probe.resources.workers
         self._nested = nested(probe.resources)
         self._watch = watch
+        self._fleet = fleet
         self._began = self._noted = self._looked = time.monotonic()
         self._worked = 0.0  # seconds of workers since the last note
         self._finished_before = len(book.over())
@@ -127,6 +138,9 @@ class _Keeper:
             return
         self._worked += (now - self._looked) * self._workers * len(self._search.live)
         self._looked = now
+        if self._fleet is not None:
+            for node in self._fleet.look():
+                self._search.lose(node, self._fleet.nodes.silent(node))
         with self._search.keeping():
             used = self._book.exhausted((now - self._noted, self._worked))
             if used:
@@ -201,6 +215,10 @@ class _Keeper:
 
             def on_step_end(self, iteration: int, trials: Any, **more: Any) -> None:
                 keeper.step()
+                for trial in trials:
+                    if trial.trial_id in search.gone:
+                        search.gone.discard(trial.trial_id)
+                        _give_up(trial)
 
         return Loop()
 
@@ -227,6 +245,25 @@ def _bundles(cell: Cell) -> list[dict[str, float]]:
     reserves one byte of memory.
     """
     return [{"memory": 1.0}] if nested(cell.resources) else [demand(cell.resources)]
+
+
+def _reserved(bundles: list[dict[str, float]], config: dict[str, Any]) -> Any:
+    """A trial's `_bundles`, on the nodes that it may be given."""
+    from ray import tune
+
+    nodes = nodes_of(config)
+    more = {"bundle_label_selector": [nodes] * len(bundles)} if nodes else {}
+    return tune.PlacementGroupFactory(bundles, **more)
+
+
+def _give_up(trial: Any) -> None:
+    """Ends a trial of Tune's whose machine is lost: Ray itself would wait for it for minutes."""
+    import ray
+
+    trial.max_failures = 0  # it goes on, under another name
+    actor = trial.temporary_state.ray_actor
+    if actor is not None:
+        ray.kill(actor)
 
 
 def _dirname(trial: Any) -> str:
