@@ -187,6 +187,25 @@ def test_a_silent_holder_on_another_host_is_taken_over_after_a_while(tmp_path: P
     lease.release()
 
 
+def test_who_is_known_to_be_gone_holds_a_cell_no_longer_and_nobody_else_loses_one(
+    tmp_path: Path,
+) -> None:
+    ledger = Ledger(Folder.at(tmp_path))
+    path = Path(ledger.folder(A).base) / str(LeaseName("elsewhere", 7, 1, "0"))
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    for host, pid in (("elsewhere", 8), ("here", 7)):
+        ledger.evict(A, host, pid)
+        assert ledger.take(A) is None
+    ledger.evict(A, "elsewhere", 7)
+    lease = ledger.take(A)  # at once
+    assert lease is not None
+    ledger.evict(A, lease.name.host, lease.name.pid)
+    assert ledger.state(A) is State.TO_RUN
+    lease.release()
+    ledger.evict(B, "elsewhere", 7)  # that nobody holds
+
+
 def test_a_lease_beats_and_notices_that_it_was_lost(tmp_path: Path) -> None:
     cell = Folder.at(tmp_path)
     name = LeaseName.own()

@@ -29,6 +29,7 @@ from supclap_platform.running.attempt import Ending
 from supclap_platform.running.cluster import RayLost
 from supclap_platform.running.fleet import Fleet
 from supclap_platform.running.nodes import ID_LABEL
+from supclap_platform.running.place import Place
 from supclap_platform.search.explain import explain
 from supclap_platform.search.judging import findings_of, ranked
 from supclap_platform.search.pruning import Asha
@@ -350,8 +351,8 @@ def test_a_trial_goes_on_elsewhere_when_its_machine_lacks_something_or_is_lost(
     def begin(name: str, node: str) -> tuple[int, str]:
         """The trial that is handed out, and the nodes that it may not have."""
         config = search.suggest(name)
-        place = {"kind": "begun", "step": -1, "value": None, "node": node, "process": ""}
-        assert search.hear(name, place) is False
+        place = asdict(Place(node, host="one" if node == ONE else "two", pid=7))
+        assert search.hear(name, {"kind": "begun", "step": -1, "value": None, **place}) is False
         barred = json.loads(config["nodes"]).get(ID_LABEL, "")
         return json.loads(config["trial"])["number"], barred
 
@@ -395,13 +396,15 @@ def test_a_trial_goes_on_elsewhere_when_its_machine_lacks_something_or_is_lost(
 def test_a_search_on_a_cluster_ends_only_when_no_trial_can_come_back(tmp_path: Path) -> None:
     book, ledger = opened(tmp_path)
     book.prepare()
-    search = StudySearch(book, ledger, pytest.fail, lambda: None, TwoNodes(World()))
+    world = World()
+    search = StudySearch(book, ledger, pytest.fail, lambda: None, TwoNodes(world))
     names = [f"t{number}" for number in range(book.left)]
     assert all("trial" in search.suggest(name) for name in names)
     assert search.suggest("more") is None  # not now: Ray Tune asks again
     for name in names:
-        search.live[name].node = ONE
-    search.lose(search._fleet.nodes.living[ONE], silent=False)
+        search.live[name].place = Place(ONE)
+    (node,) = [n for n in world.nodes.living.values() if n.id == ONE]
+    search.lose(node, silent=False)
     assert json.loads(search.suggest("again")["trial"])["number"] == 0
 
 

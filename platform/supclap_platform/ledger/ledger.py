@@ -55,7 +55,14 @@ from supclap.stored import (
 )
 from supclap.wording import GIST, gist, one_line
 from supclap_platform.ledger.index import Index
-from supclap_platform.ledger.leases import Lease, LeaseName, acquire, alive, parse_lease
+from supclap_platform.ledger.leases import (
+    Lease,
+    LeaseName,
+    acquire,
+    alive,
+    leases_in,
+    parse_lease,
+)
 from supclap_platform.ledger.records import Failure, Known, Overview, Result, State
 
 CELLS = "cells"
@@ -147,6 +154,18 @@ class Ledger:
         if lease is not None:
             self.folder(signature).delete(EARLY)  # it goes on
         return lease
+
+    def evict(self, signature: str, host: str, pid: int) -> None:
+        """Takes a cell from a process whose machine is lost, which would else hold it for
+        `STALE_AFTER` seconds. Should it live on after all, it finds its lease gone.
+
+        A storage that is away changes nothing: then the lease runs out by itself.
+        """
+        cell = self.folder(signature)
+        with contextlib.suppress(OSError):
+            for name in leases_in(cell):
+                if (name.host, name.pid) == (host, pid):
+                    cell.delete_file(str(name))
 
     def note_early_stop(self, signature: str) -> None:
         """Notes that a search has stopped the cell; it can still go on, and then the note goes."""

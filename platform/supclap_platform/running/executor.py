@@ -19,6 +19,7 @@ from supclap_platform.running.attempt import Ending, Task, nested, run_cell, tas
 from supclap_platform.running.cluster import Cluster, dead_of
 from supclap_platform.running.fleet import Fleet
 from supclap_platform.running.machine import MB, check_fits, demand, seats
+from supclap_platform.running.place import Place, here
 from supclap_platform.running.ray_internals import free_orphaned_groups, nodes_of_groups
 
 MOST_BUNDLES = 1_000
@@ -28,20 +29,13 @@ SOON = 5.0  # seconds in which Ray begins a cell that it has room for, with a pr
 GRACE = 15.0  # seconds that cells get to give their leases back when a run is stopped
 
 
-_Where = tuple[str, str]  # Ray's ids of a node and of a process there
-
-
 @dataclass
 class _Attempt:
-    """A cell that was given to Ray.
-
-    node, process: Ray's ids of where it has begun; empty before that.
-    """
+    """A cell that was given to Ray. ``place``: where it has begun; None before that."""
 
     cell: Cell
     since: float
-    node: str = ""
-    process: str = ""
+    place: Place | None = None
 
 
 class RayExecutor:
@@ -124,7 +118,7 @@ class RayExecutor:
     def waiting_for(self, cell: Cell) -> str:
         """What a cell that was submitted waits for, in words; empty once it has begun."""
         for attempt in self._running.values():
-            if attempt.cell.signature == cell.signature and not attempt.node:
+            if attempt.cell.signature == cell.signature and attempt.place is None:
                 late = time.monotonic() - attempt.since > SOON
                 return seats(cell.resources) if late and not self._cluster.own else ""
         return ""
@@ -159,8 +153,8 @@ class RayExecutor:
         self.require_ray()  # of what ends with Ray nothing counts as an attempt
         endings = []
         for said, heard in found:
-            if isinstance(heard, tuple):
-                self._running[said].node, self._running[said].process = heard
+            if isinstance(heard, Place):
+                self._running[said].place = heard
             else:
                 attempt = self._running.pop(said)
                 cell = attempt.cell
@@ -173,7 +167,8 @@ class RayExecutor:
             self._orphans_until = time.monotonic() + ORPHANS
         if self.fleet is None:
             return ending
-        return self.fleet.judged(attempt.cell, ending.node or attempt.node, ending)
+        node = ending.node or (attempt.place.node if attempt.place else "")
+        return self.fleet.judged(attempt.cell, node, ending)
 
     def _lose(self) -> list[tuple[str, Ending]]:
         """The attempts that were lost with their nodes. Ray itself would hold them for minutes."""
@@ -183,10 +178,14 @@ class RayExecutor:
         for node in self.fleet.look():
             silent = self.fleet.nodes.silent(node)
             for said, attempt in list(self._running.items()):
+                place = attempt.place
+                if place is None:
+                    continue
                 # Of a machine that Ray calls dead Ray Train itself replaces the workers.
-                if attempt.node == node.id or (silent and node.id in _nodes_of(attempt)):
+                if place.node == node.id or (silent and node.id in _workers_of(attempt)):
                     del self._running[said]
                     _forget(said)
+                    self._ledger.evict(attempt.cell.signature, place.host, place.pid)
                     ending = Ending("lost", f"its machine {node} is gone")
                     found.append((attempt.cell.signature, self._judged(attempt, ending)))
         return found
@@ -227,8 +226,8 @@ def _options(resources: Resources) -> dict[str, Any]:
     ends workers, which are restarted, and never the task that waits for them.
     """
     if nested(resources):
-        here = ray.get_runtime_context().get_node_id()
-        beside = NodeAffinitySchedulingStrategy(here, soft=True)
+        own = ray.get_runtime_context().get_node_id()
+        beside = NodeAffinitySchedulingStrategy(own, soft=True)
         return {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": beside}
     return {
         "num_cpus": resources.cpu,
@@ -252,18 +251,17 @@ def _bundles(resources: Resources) -> list[dict[str, float]]:
     return [one] * resources.workers
 
 
-def _saying_where(work: Callable[[Task], Ending], task: Task) -> Iterator[_Where | Ending]:
+def _saying_where(work: Callable[[Task], Ending], task: Task) -> Iterator[Place | Ending]:
     """A cell's task: says where it is, then how it ended."""
-    here = ray.get_runtime_context()
-    yield here.get_node_id(), here.get_worker_id()
+    yield here()
     yield work(task)
 
 
-def _nodes_of(attempt: _Attempt) -> set[str]:
-    """Where the workers of a cell under Ray Train are."""
-    if not nested(attempt.cell.resources) or not attempt.process:
+def _workers_of(attempt: _Attempt) -> set[str]:
+    """The nodes of the workers of a cell under Ray Train."""
+    if not nested(attempt.cell.resources) or attempt.place is None:
         return set()
-    return nodes_of_groups(attempt.process)
+    return nodes_of_groups(attempt.place.process)
 
 
 def _forget(said: Any) -> None:
@@ -276,10 +274,10 @@ def _forget(said: Any) -> None:
     threading.Thread(target=cancel, name="forget", daemon=True).start()
 
 
-def _heard(said: Any) -> _Where | Ending:
+def _heard(said: Any) -> Place | Ending:
     """The next that a task has said, which is there: where it is, or how it ended."""
     try:
-        heard: _Where | Ending = ray.get(next(said))
+        heard: Place | Ending = ray.get(next(said))
     except StopIteration:
         return Ending("crashed", "the process of the cell said no end")
     except ray.exceptions.TaskCancelledError:

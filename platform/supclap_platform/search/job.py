@@ -15,6 +15,7 @@ from supclap_platform.experiment.search import Objective
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.records import Result, State
 from supclap_platform.running.attempt import Ending, Task, run_cell
+from supclap_platform.running.place import Place, here
 from supclap_platform.search.trials import Trial, mean_values
 
 BUSY_SECONDS = 2.0  # between looks at a cell that another process works on
@@ -66,9 +67,9 @@ def run_trial(config: dict[str, Any], common: Common | None = None) -> None:
     from supclap_platform.experiment.schema import Resources
 
     assert common is not None
-    here = _here() if NODES in config else {}
-    if here:
-        tune.report({"kind": BEGUN, "step": -1, "value": None, **here})
+    place = here() if NODES in config else Place()
+    if place.node:
+        tune.report({"kind": BEGUN, "step": -1, "value": None, **asdict(place)})
     common.task.load_code()  # before a configuration may name a part of it
     tasks = []
     for cell in json.loads(config["trial"])["cells"]:
@@ -101,7 +102,7 @@ def run_trial(config: dict[str, Any], common: Common | None = None) -> None:
         if ending.kind == "stopped":
             return
         if ending.kind != "done":
-            ending = replace(ending, node=ending.node or here.get("node", ""))
+            ending = replace(ending, node=ending.node or place.node)
             ended = {**asdict(ending), "signature": task.signature}
             tune.report({"kind": "failed", "step": -1, "value": None, **ended})
             return
@@ -109,14 +110,6 @@ def run_trial(config: dict[str, Any], common: Common | None = None) -> None:
         assert result is not None
         meter.finished.append(result)
     tune.report({"kind": "finished", "step": -1, "value": None})
-
-
-def _here() -> dict[str, str]:
-    """Ray's ids of this node and this process."""
-    import ray
-
-    context = ray.get_runtime_context()
-    return {"node": context.get_node_id(), "process": context.get_worker_id()}
 
 
 def _finished(task: Task, ledger: Ledger, report: Callable[[Event], None]) -> Ending:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import optuna
@@ -25,6 +25,7 @@ from supclap_platform.ledger.records import Known, State
 from supclap_platform.running.attempt import Ending, ask_workers_to_end, nested
 from supclap_platform.running.fleet import Fleet
 from supclap_platform.running.nodes import Node
+from supclap_platform.running.place import Place
 from supclap_platform.running.ray_internals import nodes_of_groups
 from supclap_platform.search.job import BEGUN, config_of, curve
 from supclap_platform.search.study import CELLS, Book
@@ -35,16 +36,12 @@ Say = Callable[[str], None]
 
 @dataclass
 class Live:
-    """A trial that Tune has been given.
-
-    node, process: Ray's ids of where it is; empty before it has begun, and on an own Ray.
-    """
+    """A trial that Tune has been given. ``place``: where it has said that it is."""
 
     own: optuna.trial.Trial
     trial: Trial
     since: float = field(default_factory=time.monotonic)
-    node: str = ""
-    process: str = ""
+    place: Place = field(default_factory=Place)
 
 
 class StudySearch(OptunaSearch):
@@ -150,7 +147,7 @@ class StudySearch(OptunaSearch):
         if live is None or self.stopping is not None:
             return True
         if result["kind"] == BEGUN:
-            live.node, live.process = result["node"], result["process"]
+            live.place = Place(**{name: result[name] for name in asdict(live.place)})
             return False
         if result["kind"] == "epoch":
             if result["value"] is None:
@@ -186,16 +183,19 @@ class StudySearch(OptunaSearch):
         """
         lost = []
         for name, live in list(self.live.items()):
-            if live.node == node.id or (silent and node.id in self._nodes_of(live)):
+            if live.place.node == node.id or (silent and node.id in self._workers_of(live)):
                 lost.append(self.live.pop(name))
                 self.gone.add(name)
+                for signature in live.trial.signatures:
+                    self._ledger.evict(signature, live.place.host, live.place.pid)
         self._orphans[:0] = [live.own for live in lost]
         return lost
 
-    def _nodes_of(self, live: Live) -> set[str]:
-        """Where the workers of a trial under Ray Train are."""
-        under_train = live.process and nested(live.trial.cells[0].resources)
-        return nodes_of_groups(live.process) if under_train else set()
+    def _workers_of(self, live: Live) -> set[str]:
+        """The nodes of the workers of a trial under Ray Train."""
+        if not live.place.process or not nested(live.trial.cells[0].resources):
+            return set()
+        return nodes_of_groups(live.place.process)
 
     def _is_the_machines(self, live: Live, result: dict[str, Any]) -> bool:
         """Whether what has ended a trial is its machine's, and another machine may run it."""
