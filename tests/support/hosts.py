@@ -199,6 +199,7 @@ class Net:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_AUTH_MODE": "disabled",
             "RAY_raylet_start_wait_time_s": "180",  # of a machine that is busy with others
+            "RAY_worker_niceness": "0",  # beside other work they would get nothing
             "OMP_NUM_THREADS": "1",
             "SUPCLAP_CACHE": "/tmp/cache",
         }
