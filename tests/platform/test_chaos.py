@@ -6,27 +6,22 @@
 from __future__ import annotations
 
 import os
-import random
-import re
 import signal
 import subprocess
-import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from chaos import Chaos
 from mlflow_content import content_of
 from mlflow_server import Server, wait_for
 from reported_runs import histories
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import open_ledger
-from supclap_platform.ledger.records import State
 from tiny_grid import claimed, start, supclap, write_experiment
 from waiting import PATIENCE
 
@@ -36,22 +31,16 @@ ROUNDS = int(os.environ.get("SUPCLAP_CHAOS_ROUNDS", "4"))
 SEED = int(os.environ.get("SUPCLAP_CHAOS_SEED", "0"))
 EPOCHS = 40
 CELLS = 4
-TABLES = ("table.txt", "table.md", "table.csv", "table.tex")
-BEGUN = re.compile(r"^--- (\S+ \S+) UTC, ", re.MULTILINE)  # an attempt, in a cell's log
 
 
-class Chaos:
-    """Kills what works on a storage, and watches that nothing finished is touched again."""
+class OwnRay(Chaos):
+    """Kills what works on a storage with a Ray of its own."""
 
     def __init__(self, path: Path, storage: Path, server: Server, seed: int) -> None:
+        super().__init__(storage, CELLS, seed)
         self.path = path
-        self.storage = storage
         self.server = server
-        self.random = random.Random(seed)
         self.driver: subprocess.Popen[str] | None = None
-        self.finished: dict[str, tuple[bytes, int, list[str]]] = {}
-        self.touched: set[str] = set()
-        self.kills: Counter[str] = Counter()
 
     def begin(self) -> None:
         """A driver, where none is at work."""
@@ -89,35 +78,6 @@ class Chaos:
             return
         raise AssertionError("no cell began to train")
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """What is finished must stay as it is: its result, and the attempts in its log."""
-        over = threading.Event()
-
-        def watch() -> None:
-            while not over.wait(0.1):
-                self.look()
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        try:
-            yield
-        finally:
-            over.set()
-            watcher.join()
-        self.look()
-
-    def look(self) -> None:
-        for result in (self.storage / "cells").glob("*/result.json"):
-            begun = BEGUN.findall(result.with_name("log.txt").read_text())
-            now = (result.read_bytes(), result.stat().st_mtime_ns, begun)
-            if self.finished.setdefault(result.parent.name, now) != now:
-                self.touched.add(result.parent.name)
-
-    def all_done(self) -> bool:
-        states = open_ledger(self.storage).overview().states
-        return len(states) == CELLS and set(states.values()) == {State.DONE}
-
 
 def gone(pids: list[int]) -> None:
     """What trained must not outlive its driver: it would go on to write. (Ray's agents stay for
@@ -143,10 +103,10 @@ def test_killed_at_random_moments_it_ends_with_the_same_table_and_runs(
     assert code == 0, output
 
     storage = tmp_path / "storm"
-    chaos = Chaos(path, storage, server, SEED)
+    chaos = OwnRay(path, storage, server, SEED)
     drivers, servers = ROUNDS // 4, ROUNDS // 3
-    whom = ["cell"] * (ROUNDS - drivers - servers) + ["driver"] * drivers + ["server"] * servers
-    chaos.random.shuffle(whom)
+    cells = ROUNDS - drivers - servers
+    whom = chaos.shuffled({"cell": cells, "driver": drivers, "server": servers})
     with chaos.watched():
         try:
             for each in whom:
@@ -163,16 +123,8 @@ def test_killed_at_random_moments_it_ends_with_the_same_table_and_runs(
 
     print(dict(chaos.kills), {name: len(begun) for name, (*_, begun) in chaos.finished.items()})
     assert sum(chaos.kills.values()) >= min(ROUNDS, 10), chaos.kills
-    for name in TABLES:
-        calm = (tmp_path / "calm" / "experiments" / "tiny" / name).read_bytes()
-        assert (storage / "experiments" / "tiny" / name).read_bytes() == calm
+    chaos.check(tmp_path / "calm", "tiny")
     assert claimed(storage) == []
-    assert len(chaos.finished) == CELLS
-    assert chaos.touched == set()
-    for _, written, begun in chaos.finished.values():  # no attempt after there was a result
-        assert datetime.strptime(max(begun), "%Y-%m-%d %H:%M:%S").replace(
-            tzinfo=UTC
-        ) <= datetime.fromtimestamp(written / 1e9, UTC)
     all_is_shown(path, storage, server, tmp_path)
 
 

@@ -135,10 +135,24 @@ class Host:
     def joined(self) -> None:
         """Waits until its Ray node has begun."""
         log = self.net.scratch / f"{self.name}.ray"
+
+        def begun() -> bool:
+            crash = self._crash()
+            assert not crash, crash
+            return "Ray runtime started" in log.read_text()
+
         try:
-            until(lambda: "Ray runtime started" in log.read_text(), self.ray, 0.2)
-        except AssertionError:
-            raise AssertionError(log.read_text()) from None
+            until(begun, self.ray, 0.2)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{log.read_text()}") from None
+
+    def _crash(self) -> str:
+        """What its raylet has said that ended badly."""
+        found = sorted(
+            (self.net.scratch / f"{self.name}.tmp").glob("ray/session_2*/logs/raylet.err")
+        )
+        lines = found[-1].read_text().splitlines() if found else []
+        return "\n".join(line for line in lines if " C " in line or "Check failed" in line)
 
     def processes(self) -> list[psutil.Process]:
         """All that runs on it, process 1 first."""
@@ -147,9 +161,10 @@ class Host:
         found = []
         for process in psutil.process_iter():
             with suppress(OSError, psutil.Error):
-                if os.readlink(f"/proc/{process.pid}/ns/pid") == inside and process != root:
+                dead = process.status() == psutil.STATUS_ZOMBIE
+                if os.readlink(f"/proc/{process.pid}/ns/pid") == inside and not dead:
                     found.append(process)
-        return [root, *found]
+        return [root, *(process for process in found if process != root)]
 
     def kill(self) -> None:
         """kill -9 of all that runs on it, at once, as when the power goes."""
@@ -187,12 +202,15 @@ class Host:
 
 
 class Net:
-    """A switch with hosts, and the folder that they share."""
+    """A switch with hosts, and the folder that they share: a disk of so many MB, if any."""
 
-    def __init__(self) -> None:
+    def __init__(self, disk: int = 0) -> None:
         self.scratch = Path(tempfile.mkdtemp(prefix="sc-net-", dir="/tmp"))
         self.shared = self.scratch / "shared"
         self.shared.mkdir()
+        self._disk = disk
+        if disk:
+            run("mount", "-t", "tmpfs", "-o", f"size={disk}m", "tmpfs", self.shared)
         self.hosts: list[Host] = []
         self.environment = {
             **{k: v for k, v in environment().items() if not k.startswith("RAY_")},
@@ -223,20 +241,26 @@ class Net:
                 host.kill()
         self._switch.kill()
         self._switch.wait()
+        if self._disk:
+            run("umount", "-l", self.shared)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 @contextmanager
 def hosts(
-    *names: str, cpus: Mapping[str, int] | None = None, env: Mapping[str, str] | None = None
+    *names: str,
+    cpus: Mapping[str, int] | None = None,
+    env: Mapping[str, str] | None = None,
+    disk: int = 0,
 ) -> Iterator[list[Host]]:
     """A Ray cluster of simulated hosts; the first is the head.
 
     Args:
         cpus: by name, 1 by default.
         env: more of the environment that Ray's nodes are started in.
+        disk: MB of the shared folder, which is a disk of its own then; 0 of one as large as any.
     """
-    net = Net()
+    net = Net(disk)
     try:
         found = [net.host(name) for name in names]
         for host in found:

@@ -1,0 +1,271 @@
+"""Kills on a cluster of simulated hosts, under a search, a grid and data-parallel workers.
+
+`SUPCLAP_STORM_ROUNDS` and `SUPCLAP_STORM_SEED` ask for fewer, or for other, rounds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from chaos import Chaos
+from hosts import SHARED, Host, experiment, hosts
+from supclap_platform.ledger.ledger import open_ledger
+from supclap_platform.mirror.store import default_store
+from tiny_grid import claimed
+from waiting import PATIENCE
+
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
+
+ROUNDS = int(os.environ.get("SUPCLAP_STORM_ROUNDS", "50"))
+SEED = int(os.environ.get("SUPCLAP_STORM_SEED", "0"))
+DISK = 256  # MB of the shared disk
+PORT = 5000  # of MLflow's server on the head
+SILENT = 25.0  # seconds for which a host is cut off or asleep, and the disk is full at most
+# Of a hundred kills, how many of each kind.
+KINDS = {
+    "cell": 24, "worker": 14, "driver": 14, "mlflow": 14, "raylet": 8, "cut": 10, "sleep": 8,
+    "disk": 6, "gcs": 2,
+}  # fmt: skip
+WORK = """variants:
+  InfoNCE: {}
+  bi-DynamicSVR: {loss.svr: {sides: both, radius: dynamic}, resources.workers: 2}
+seeds: 2
+resources: {max_failures: 100}
+search:
+  space: {optimizer.lr: {log_uniform: [1.0e-4, 1.0e-2]}}
+  objective: val.t2a.R@1
+  trials: 2
+  pruner: none
+  seeds: 1
+table: {columns: [t2a.R@1]}
+"""
+SERVE = """
+import os, sys
+from pathlib import Path
+from supclap_platform.commands.ui import server_arguments
+from supclap_platform.mirror.store import default_store
+store = default_store(Path(sys.argv[1]))
+store.connect()
+words = [sys.executable, "-m", "mlflow", *server_arguments(store, int(sys.argv[2]))]
+os.execv(sys.executable, words)
+"""
+GROUPS = """
+import json, ray
+from ray.util import placement_group_table
+ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
+print(json.dumps([g["state"] for g in placement_group_table().values()]))
+"""
+
+
+class Storm(Chaos):
+    """Kills all that a run on a cluster consists of, one thing at a time."""
+
+    def __init__(self, head: Host, others: list[Host], path: Path, cells: int) -> None:
+        super().__init__(head.net.shared / "storm", cells, SEED)
+        self.head, self.others, self.path = head, others, path
+        self.driver: subprocess.Popen[str] | None = None
+        self.codes: list[int] = []
+        self.server: subprocess.Popen[str] | None = None
+
+    # -- what works -----------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """A driver and MLflow's server, where none is at work."""
+        if self.server is None or self.server.poll() is not None:
+            self.server = self.head.start(
+                *(sys.executable, "-c", SERVE, SHARED / "mlflow", str(PORT)),
+                MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+            )
+        if self.driver is not None and self.driver.poll() is not None:
+            self.codes.append(self.driver.returncode)
+            self.driver = None
+        if self.driver is None:
+            self.driver = run_on(self.head, self.path, "storm", f"http://127.0.0.1:{PORT}")
+
+    def held(self) -> dict[str, int]:
+        """The processes that train, with their numbers on their hosts."""
+        with suppress(OSError):
+            leases = open_ledger(self.storage).overview().leases
+            return {signature: lease.pid for signature, lease in leases.items()}
+        return {}
+
+    def trains(self) -> bool:
+        """Waits until a cell trains; False where all are done."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            if self.all_done():
+                return False
+            self.begin()
+            if self.held():
+                return True
+            time.sleep(0.2)
+        assert self.driver is not None
+        self.driver.kill()
+        raise AssertionError(self.driver.communicate()[0])
+
+    # -- kills ----------------------------------------------------------------------------------
+
+    def kill(self, whom: str) -> bool:
+        """Kills once, at a random moment while a cell trains; False where none is left to."""
+        if not self.trains():
+            return False
+        time.sleep(self.random.uniform(0.0, 3.0))
+        host = self.random.choice(self.others)
+        began = time.monotonic()
+        {
+            "cell": lambda: self.end("ray::", but="RayTrainWorker"),
+            "worker": lambda: self.end("RayTrainWorker"),
+            "driver": self.kill_driver,
+            "mlflow": lambda: self.end("mlflow", where=[self.head]),
+            "raylet": lambda: self.kill_raylet(host),
+            "gcs": self.kill_gcs,
+            "cut": lambda: self.cut(host, asleep=False),
+            "sleep": lambda: self.cut(host, asleep=True),
+            "disk": self.fill_disk,
+        }[whom]()
+        self.kills[whom] += 1
+        print(f"{sum(self.kills.values())}: {whom}, {time.monotonic() - began:.0f} s", flush=True)
+        return True
+
+    def end(self, name: str, but: str = "\0", where: list[Host] | None = None) -> None:
+        """kill -9 of a process of this name that uses the processor; all of them on ``where``."""
+        found = []
+        for host in where or self.others:
+            for process in host.processes()[1:]:
+                with suppress(psutil.Error):
+                    words = " ".join(process.cmdline())
+                    if name in words and but not in words and "IDLE" not in words:
+                        found.append(process)
+        for process in found if where else found and [self.random.choice(found)]:
+            with suppress(psutil.Error):
+                process.kill()
+
+    def kill_driver(self) -> None:
+        assert self.driver is not None
+        for process in psutil.Process(self.driver.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                process.kill()
+        self.driver.kill()
+        self.driver.communicate()
+
+    def kill_raylet(self, host: Host) -> None:
+        """Its workers end with it. The node is started again."""
+        self.end("raylet/raylet", where=[host])
+        self.rejoin(host)
+
+    def kill_gcs(self) -> None:
+        """The whole cluster ends with it. It is started again, and so is the run."""
+        self.end("gcs_server", where=[self.head])
+        self.kill_driver()
+        for host in (self.head, *self.others):
+            self.rejoin(host)
+
+    def rejoin(self, host: Host) -> None:
+        """Ends what is left of a Ray node, and starts it again."""
+        host.ray.kill()
+        host.ray.wait()
+        self.end("ray", where=[host]) if host is not self.head else self.end_ray(host)
+        host.join(None if host is self.head else self.head, 0 if host is self.head else 1)
+        host.joined()
+
+    def end_ray(self, host: Host) -> None:
+        for name in ("raylet", "gcs_server", "ray::", "ray/"):
+            self.end(name, where=[host])
+
+    def cut(self, host: Host, asleep: bool) -> None:
+        if asleep:
+            host.pause()
+        host.cut()
+        time.sleep(SILENT)
+        host.wake()
+        host.mend()
+        if not any("raylet/raylet" in " ".join(p.cmdline()) for p in host.processes()[1:]):
+            self.rejoin(host)
+
+    def fill_disk(self) -> None:
+        """Nobody can write to the shared disk for some seconds."""
+        ballast = self.storage.parent / "ballast"
+        end = time.monotonic() + self.random.uniform(1.0, SILENT)
+        with open(ballast, "wb", buffering=0) as file:
+            while time.monotonic() < end:
+                with suppress(OSError):
+                    file.write(b"x" * 65536)
+                    continue
+                time.sleep(0.05)
+        ballast.unlink()
+
+
+def run_on(head: Host, path: Path, place: str, tracking: str) -> subprocess.Popen[str]:
+    words = ("run", SHARED / path.name, "--storage", SHARED / place, "--address", "auto")
+    return head.supclap(*words, "--tracking-uri", tracking)
+
+
+def size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+@pytest.fixture
+def world() -> Iterator[list[Host]]:
+    with hosts("head", "one", "two", "three", cpus={"head": 0}, disk=DISK) as found:
+        yield found
+
+
+def test_after_any_kills_all_is_as_without_them(world: list[Host]) -> None:
+    head, *others = world
+    path = experiment(head, epochs=int(os.environ.get("SUPCLAP_STORM_EPOCHS", "300")))
+    path.write_text(path.read_text().partition("variants:")[0] + WORK)
+    calm = head.net.shared / "calm"
+    first = run_on(head, path, "calm", f"sqlite:///{SHARED}/calm.db")
+    output, _ = first.communicate(timeout=3 * PATIENCE)
+    assert first.returncode == 0, output
+    cells = len(open_ledger(calm).overview().states)
+
+    storm = Storm(head, others, path, cells)
+    counts = {kind: math.ceil(share * ROUNDS / 100) for kind, share in KINDS.items()}
+    with storm.watched():
+        for whom in storm.shuffled(counts):
+            if not storm.kill(whom):
+                break
+        storm.begin()
+        assert storm.driver is not None
+        storm.driver.communicate(timeout=3 * PATIENCE)
+        last = run_on(head, path, "storm", f"http://127.0.0.1:{PORT}")
+        output, _ = last.communicate(timeout=PATIENCE)
+    print(dict(storm.kills), {n: len(begun) for n, (*_, begun) in storm.finished.items()})
+    assert last.returncode == 0, output
+    assert sum(storm.kills.values()) >= ROUNDS, storm.kills
+    storm.check(calm, "tiny")
+    assert claimed(storm.storage) == []
+    left = [p for p in storm.storage.rglob("*") if p.name in ("ray-train", "ray-tune", "ballast")]
+    assert left == []
+    assert size(storm.storage) < 2 * size(calm)
+    nothing_is_left(storm, head, others)
+
+
+def nothing_is_left(storm: Storm, head: Host, others: list[Host]) -> None:
+    """No run RUNNING, no placement group, no process at work, no temp folder of a run."""
+    output, _ = head.start(sys.executable, "-c", GROUPS).communicate(timeout=PATIENCE)
+    assert set(json.loads(output.splitlines()[-1])) <= {"REMOVED"}
+    for host in others:
+        busy = [" ".join(p.cmdline()) for p in host.processes()[1:]]
+        assert not [words for words in busy if "RayTrainWorker" in words or "supclap " in words]
+    assert list((head.net.scratch / "head.tmp").glob("supclap*")) == []
+    storm.end("mlflow", where=[head])
+    client = default_store(head.net.shared / "mlflow").connect()
+    runs = [
+        run
+        for one in client.search_experiments()
+        for run in client.search_runs([one.experiment_id])
+    ]
+    assert runs
+    assert {run.info.status for run in runs} == {"FINISHED"}
