@@ -1,8 +1,12 @@
 """Hosts that vanish: the power gone, a cut cable, a machine that slept. Seconds to the start
-elsewhere, on one cluster for all of it: a head and four hosts of one core."""
+elsewhere, on one cluster for all of it: a head and three hosts of one core.
+
+It prints what it has measured; on a machine that is busy with others each figure is what it is.
+"""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -48,12 +52,13 @@ class Cluster:
         run = Run(self, process, open_ledger(self.head.net.shared / name, writing=True))
         try:
             yield run
-            process.terminate()
+            self.head.send(process, signal.SIGTERM)
             run.output, _ = process.communicate(timeout=PATIENCE)
             print(run.output)
             assert process.returncode == INTERRUPTED, run.output
-        finally:
-            process.kill()
+        except BaseException:
+            self.head.send(process, signal.SIGKILL)
+            raise
 
 
 @dataclass
@@ -97,51 +102,10 @@ class Run:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with hosts("head", "one", "two", "three", "four", cpus={"head": 0}) as (head, *others):
+    with hosts("head", "one", "two", "three", cpus={"head": 0}) as (head, *others):
         found = Cluster(head, others)
         yield found
         print({name: f"{seconds:.1f} s" for name, seconds in found.seconds.items()})
-
-
-def test_cells_of_a_lost_host_start_elsewhere_and_one_that_wakes_writes_nothing(
-    cluster: Cluster,
-) -> None:
-    with cluster.running("cells") as run:
-        run.trains(2)
-        host, signature, lease = run.one_at_work()
-        host.kill()
-        run.moved(signature, lease, "killed")
-        killed = host
-
-        run.trains(2)
-        host, signature, lease = run.one_at_work()
-        host.cut()
-        run.moved(signature, lease, "cut off")
-        host.mend()
-        cut = host
-
-        run.trains(2)
-        host, signature, lease = run.one_at_work()
-        host.pause()
-        host.cut()  # a machine that sleeps answers nobody
-        run.moved(signature, lease, "asleep")
-        host.wake()
-        host.mend()
-        since = time.monotonic()
-        while time.monotonic() - since < 15:  # longer than a heartbeat
-            assert lease not in leases_in(run.ledger.folder(signature))
-            time.sleep(0.2)
-        for each in run.holders():
-            epochs = run.epochs(each)
-            assert epochs == list(range(1, len(epochs) + 1))
-    assert f"{cut.name} ({cut.address}) has not answered for 15 s: it is lost" in run.output
-    assert "failed" not in run.output
-    killed.up()  # a machine that comes back is used again
-    killed.join(cluster.head)
-    killed.joined()
-    assert cluster.seconds["killed"] < KILLED
-    assert cluster.seconds["cut off"] < CUT
-    assert cluster.seconds["asleep"] < CUT
 
 
 def test_data_parallel_workers_of_a_lost_host_start_elsewhere(cluster: Cluster) -> None:
@@ -168,6 +132,42 @@ def test_a_trial_of_a_lost_host_starts_elsewhere(cluster: Cluster) -> None:
         host.mend()
     assert "failed" not in run.output
     assert cluster.seconds["trial, cut off"] < CUT
+
+
+def test_cells_of_a_lost_host_start_elsewhere_and_one_that_wakes_writes_nothing(
+    cluster: Cluster,
+) -> None:
+    with cluster.running("cells") as run:
+        run.trains(2)
+        cut, signature, lease = run.one_at_work()
+        cut.cut()
+        run.moved(signature, lease, "cut off")
+        cut.mend()
+
+        run.trains(2)
+        host, signature, lease = run.one_at_work()
+        host.pause()
+        host.cut()  # a machine that sleeps answers nobody
+        run.moved(signature, lease, "asleep")
+        host.wake()
+        host.mend()
+        since = time.monotonic()
+        while time.monotonic() - since < 15:  # longer than a heartbeat
+            assert lease not in leases_in(run.ledger.folder(signature))
+            time.sleep(0.2)
+        for each in run.holders():
+            epochs = run.epochs(each)
+            assert epochs == list(range(1, len(epochs) + 1))
+
+        run.trains(2)
+        host, signature, lease = run.one_at_work()
+        host.kill()
+        run.moved(signature, lease, "killed")
+    assert f"{cut.name} ({cut.address}) has not answered for 15 s: it is lost" in run.output
+    assert "failed" not in run.output
+    assert cluster.seconds["cut off"] < CUT
+    assert cluster.seconds["asleep"] < CUT
+    assert cluster.seconds["killed"] < KILLED
 
 
 def _works(host: Host) -> bool:

@@ -112,6 +112,11 @@ class Host:
         """`supclap` on this host."""
         return self.start(*SUPCLAP, *arguments, **env)
 
+    def send(self, process: subprocess.Popen[str], number: signal.Signals) -> None:
+        """Sends a signal to a process of `start`: what was started here is its child."""
+        for child in psutil.Process(process.pid).children():
+            child.send_signal(number)
+
     def join(self, head: Host | None = None, cpus: int = 1, **env: str) -> None:
         """Begins to start a Ray node here: the head, or one that joins it; see `joined`."""
         log = self.net.scratch / f"{self.name}.ray"
@@ -263,15 +268,9 @@ def hosts(
     net = Net(disk)
     try:
         found = [net.host(name) for name in names]
-        for host in found:
-            host.join(
-                None if host is found[0] else found[0],
-                (cpus or {}).get(host.name, 1),
-                **(env or {}),
-            )
-            if host is found[0]:
-                host.joined()
-        for host in found:
+        for host in found:  # one after another: Ray gives each agent 15 seconds to start
+            head = None if host is found[0] else found[0]
+            host.join(head, (cpus or {}).get(host.name, 1), **(env or {}))
             host.joined()
         yield found
     finally:

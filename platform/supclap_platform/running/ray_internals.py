@@ -101,7 +101,7 @@ def free_orphaned_groups() -> int:
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
     actors, groups = _groups()
-    dead = {name for name, actor in actors.items() if actor["State"] == "DEAD"}
+    dead = {name for name, actor in actors.items() if actor.state == actor.DEAD}
     orphans = [group for group in groups if group.creator_actor_id.hex() in dead]
     for group in orphans:
         remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
@@ -111,7 +111,7 @@ def free_orphaned_groups() -> int:
 def nodes_of_groups(process: str) -> set[str]:
     """The nodes on which actors that a process has started have reserved something."""
     actors, groups = _groups()
-    own = {n for n, actor in actors.items() if actor["OwnerAddress"]["WorkerID"] == process}
+    own = {n for n, actor in actors.items() if actor.owner_address.worker_id.hex() == process}
     mine = (group for group in groups if group.creator_actor_id.hex() in own)
     return {bundle.node_id.hex() for group in mine for bundle in group.bundles}
 
@@ -124,10 +124,12 @@ def _groups() -> tuple[dict[str, Any], list[Any]]:
         import ray
 
         job = ray.get_runtime_context().get_job_id()
-        stored = table._connect_and_get_accessor().get_placement_group_table()
+        accessor = table._connect_and_get_accessor()
+        stored = accessor.get_placement_group_table()
         groups = [messages.PlacementGroupTableData.FromString(content) for content in stored]
+        found = map(messages.ActorTableData.FromString, accessor.get_actor_table(None, None))
         there = [g for g in groups if g.state != g.REMOVED and g.creator_job_id.hex() == job]
-        return table.actor_table(None), there
+        return {actor.actor_id.hex(): actor for actor in found}, there
     return {}, []
 
 
