@@ -58,7 +58,12 @@ class Cluster:
             assert process.returncode == INTERRUPTED, run.output
         except BaseException:
             self.head.send(process, signal.SIGKILL)
+            print(process.communicate()[0])
             raise
+        finally:
+            for host in self.others:
+                host.wake()
+                host.mend()
 
 
 @dataclass

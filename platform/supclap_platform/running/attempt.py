@@ -234,9 +234,15 @@ def checked_ledger(task: Task) -> Ledger:
     Raises:
         InputError: the node runs other code than the driver, or does not see its storage.
     """
+    ledger = _seen_ledger(task)
+    check_code(task)
+    return ledger
+
+
+def check_code(task: Task) -> None:
+    """Loads the code that a cell needs. Raises InputError where it is not the driver's."""
     here = os.uname().nodename
     if task.user_code:
-        _seen_ledger(task)
         task.load_code()
         config = task.configuration()  # of a search's code, what this cell alone needs
         needed_by(config).write(Folder.at(task.storage))
@@ -252,7 +258,6 @@ def checked_ledger(task: Task) -> Ledger:
             f"the node {here} has other code than the driver ({', '.join(other)}): install the "
             "same on every node, or use `supclap submit`, which uploads it"
         )
-    return _seen_ledger(task)
 
 
 def _seen_ledger(task: Task) -> Ledger:

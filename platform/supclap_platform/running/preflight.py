@@ -13,7 +13,7 @@ from supclap.secrets import masked
 from supclap.wording import gist
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.ledger.staleness import code_of_package
-from supclap_platform.running.attempt import Task, checked_ledger, unseen
+from supclap_platform.running.attempt import Task, check_code, unseen
 
 SECONDS = 5.0  # in which all nodes answer together; one that takes longer is used meanwhile
 
@@ -51,7 +51,7 @@ def answer(questions: Questions) -> Answers:
             _check_code(questions.code)
         _check_devices(questions.gpus)
         for kind, task in questions.tasks:
-            checked_ledger(task)
+            check_code(task)
             try:
                 task.method.check_data(task.configuration(), seen)
             except InputError as error:
