@@ -125,6 +125,7 @@ def test_data_parallel_workers_of_a_lost_host_start_elsewhere(cluster: Cluster) 
         until(lambda: len(run.epochs(signature)) > seen, run.process)
         cluster.seconds["data-parallel, cut off"] = time.monotonic() - since
         lost.mend()
+    lost.rejoin(cluster.head)
     assert cluster.seconds["data-parallel, cut off"] < CUT
 
 
@@ -135,6 +136,7 @@ def test_a_trial_of_a_lost_host_starts_elsewhere(cluster: Cluster) -> None:
         host.cut()
         run.moved(signature, lease, "trial, cut off")
         host.mend()
+    host.rejoin(cluster.head)
     assert "failed" not in run.output
     assert cluster.seconds["trial, cut off"] < CUT
 
@@ -148,6 +150,7 @@ def test_cells_of_a_lost_host_start_elsewhere_and_one_that_wakes_writes_nothing(
         cut.cut()
         run.moved(signature, lease, "cut off")
         cut.mend()
+        cut.rejoin(cluster.head)
 
         run.trains(2)
         host, signature, lease = run.one_at_work()
@@ -160,6 +163,7 @@ def test_cells_of_a_lost_host_start_elsewhere_and_one_that_wakes_writes_nothing(
         while time.monotonic() - since < 15:  # longer than a heartbeat
             assert lease not in leases_in(run.ledger.folder(signature))
             time.sleep(0.2)
+        host.rejoin(cluster.head)
         for each in run.holders():
             epochs = run.epochs(each)
             assert epochs == list(range(1, len(epochs) + 1))

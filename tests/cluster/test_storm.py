@@ -123,10 +123,10 @@ class Storm(Chaos):
         host = self.random.choice(self.others)
         began = time.monotonic()
         {
-            "cell": lambda: self.end("ray::", but="RayTrainWorker"),
-            "worker": lambda: self.end("RayTrainWorker"),
+            "cell": lambda: self.end_one("ray::", but=("RayTrainWorker", "Agent", "IDLE")),
+            "worker": lambda: self.end_one("RayTrainWorker"),
             "driver": self.kill_driver,
-            "mlflow": lambda: self.end("mlflow", where=[self.head]),
+            "mlflow": lambda: self.head.end("mlflow"),
             "raylet": lambda: self.kill_raylet(host),
             "gcs": self.kill_gcs,
             "cut": lambda: self.cut(host, asleep=False),
@@ -137,18 +137,12 @@ class Storm(Chaos):
         print(f"{sum(self.kills.values())}: {whom}, {time.monotonic() - began:.0f} s", flush=True)
         return True
 
-    def end(self, name: str, but: str = "\0", where: list[Host] | None = None) -> None:
-        """kill -9 of a process of this name that uses the processor; all of them on ``where``."""
-        found = []
-        for host in where or self.others:
-            for process in host.processes()[1:]:
-                with suppress(psutil.Error):
-                    words = " ".join(process.cmdline())
-                    if name in words and but not in words and "IDLE" not in words:
-                        found.append(process)
-        for process in found if where else found and [self.random.choice(found)]:
+    def end_one(self, name: str, but: tuple[str, ...] = ()) -> None:
+        """kill -9 of a process of this name on any host; of none where there is none."""
+        found = [one for host in (self.head, *self.others) for one in host.named(name, but)]
+        if found:
             with suppress(psutil.Error):
-                process.kill()
+                self.random.choice(found).kill()
 
     def kill_driver(self) -> None:
         assert self.driver is not None
@@ -160,27 +154,19 @@ class Storm(Chaos):
 
     def kill_raylet(self, host: Host) -> None:
         """Its workers end with it. The node is started again."""
-        self.end("raylet/raylet", where=[host])
+        host.end("raylet/raylet")
         self.rejoin(host)
 
     def kill_gcs(self) -> None:
         """The whole cluster ends with it. It is started again, and so is the run."""
-        self.end("gcs_server", where=[self.head])
+        self.head.end("gcs_server")
         self.kill_driver()
         for host in (self.head, *self.others):
             self.rejoin(host)
 
     def rejoin(self, host: Host) -> None:
-        """Ends what is left of a Ray node, and starts it again."""
-        host.ray.kill()
-        host.ray.wait()
-        self.end("ray", where=[host]) if host is not self.head else self.end_ray(host)
-        host.join(None if host is self.head else self.head, 0 if host is self.head else 1)
-        host.joined()
-
-    def end_ray(self, host: Host) -> None:
-        for name in ("raylet", "gcs_server", "ray::", "ray/"):
-            self.end(name, where=[host])
+        head = host is self.head
+        host.rejoin(None if head else self.head, 0 if head else 1)
 
     def cut(self, host: Host, asleep: bool) -> None:
         if asleep:
@@ -189,7 +175,7 @@ class Storm(Chaos):
         time.sleep(SILENT)
         host.wake()
         host.mend()
-        if not any("raylet/raylet" in " ".join(p.cmdline()) for p in host.processes()[1:]):
+        if not host.named("raylet/raylet"):  # Ray had called it dead
             self.rejoin(host)
 
     def fill_disk(self) -> None:
@@ -256,11 +242,11 @@ def nothing_is_left(storm: Storm, head: Host, others: list[Host]) -> None:
     """No run RUNNING, no placement group, no process at work, no temp folder of a run."""
     output, _ = head.start(sys.executable, "-c", GROUPS).communicate(timeout=PATIENCE)
     assert set(json.loads(output.splitlines()[-1])) <= {"REMOVED"}
-    for host in others:
-        busy = [" ".join(p.cmdline()) for p in host.processes()[1:]]
-        assert not [words for words in busy if "RayTrainWorker" in words or "supclap " in words]
+    for host in (head, *others):
+        at_work = [*host.named("RayTrainWorker"), *host.named("supclap_platform.cli")]
+        assert at_work == []
     assert list((head.net.scratch / "head.tmp").glob("supclap*")) == []
-    storm.end("mlflow", where=[head])
+    head.end("mlflow")
     client = default_store(head.net.shared / "mlflow").connect()
     runs = [
         run

@@ -151,12 +151,40 @@ class Host:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{log.read_text()}") from None
 
+    def named(self, name: str, but: tuple[str, ...] = ()) -> list[psutil.Process]:
+        """The processes whose command lines have a word, and none of the others."""
+        found = []
+        for process in self.processes()[1:]:
+            with suppress(psutil.Error):
+                words = " ".join(process.cmdline())
+                if name in words and not any(word in words for word in but):
+                    found.append(process)
+        return found
+
+    def end(self, name: str) -> None:
+        """kill -9 of all processes of this name."""
+        for process in self.named(name):
+            with suppress(psutil.Error):
+                process.kill()
+
+    def rejoin(self, head: Host | None = None, cpus: int = 1) -> None:
+        """Ends what is left of its Ray node, and starts it anew: Ray takes back none that it has
+        called dead."""
+        for name in ("ray.scripts", "raylet", "gcs_server", "ray::", "/ray/"):
+            self.end(name)
+        self.ray.wait()
+        for log in self._crashes():
+            log.unlink()
+        self.join(head, cpus)
+        self.joined()
+
+    def _crashes(self) -> list[Path]:
+        own = self.net.scratch / f"{self.name}.tmp"
+        return list(own.glob("ray/session_2*/logs/raylet.err"))
+
     def _crash(self) -> str:
         """What its raylet has said that ended badly."""
-        found = sorted(
-            (self.net.scratch / f"{self.name}.tmp").glob("ray/session_2*/logs/raylet.err")
-        )
-        lines = found[-1].read_text().splitlines() if found else []
+        lines = [line for path in self._crashes() for line in path.read_text().splitlines()]
         return "\n".join(line for line in lines if " C " in line or "Check failed" in line)
 
     def processes(self) -> list[psutil.Process]:
