@@ -62,8 +62,9 @@ class Cluster:
             raise
         finally:
             for host in self.others:
-                host.wake()
-                host.mend()
+                if host.boot.poll() is None:  # it was not killed
+                    host.wake()
+                    host.mend()
 
 
 @dataclass
@@ -99,9 +100,12 @@ class Run:
     def moved(self, signature: str, before: LeaseName, name: str) -> None:
         """Waits until another process holds a cell, and notes how long that took."""
         began = time.monotonic()
-        until(lambda: self.holders().get(signature, before) != before, self.process)
+        until(lambda: before not in leases_in(self.ledger.folder(signature)), self.process)
+        noticed = time.monotonic() - began
+        until(lambda: signature in self.holders(), self.process)
         self.cluster.seconds[name] = time.monotonic() - began
-        print(f"{name}: {self.cluster.seconds[name]:.1f} s to the start elsewhere")
+        print(f"{name}: taken from it after {noticed:.1f} s, ", end="")
+        print(f"{self.cluster.seconds[name]:.1f} s to the start elsewhere", flush=True)
         assert self.holders()[signature].host != before.host
 
 

@@ -80,7 +80,7 @@ CLUSTER = (
         ({"gpu": 1, "workers": 3}, None),
         ({"gpu": 3}, "ask for 1 CPU, 3 GPU on one node, and no node of the cluster has that (at "
                      "most 8 CPU, 2 GPU)"),
-        ({"gpu": 0.5, "workers": 6}, None),
+        ({"gpu": 0.5}, None),
         ({"gpu": 0.6, "workers": 4}, "room for 3;"),  # no two share a device
         ({"gpu": 1, "cpu": 5}, "no node of the cluster has that"),  # cores and devices lie apart
         ({"memory": 3000, "workers": 4}, None),
@@ -95,8 +95,8 @@ def test_what_the_nodes_of_a_cluster_can_ever_run(
 
 
 def test_what_a_cell_waits_for_in_words() -> None:
-    asked = {"gpu": 0.5, "workers": 4, "min_workers": 2, "memory": 500}
-    assert seats(Resources.model_validate(asked)) == "2 x (1 CPU, 0.5 GPU, 500 MB of memory)"
+    asked = {"gpu": 1, "workers": 4, "min_workers": 2, "memory": 500}
+    assert seats(Resources.model_validate(asked)) == "2 x (1 CPU, 1 GPU, 500 MB of memory)"
     assert seats(Resources(workers=3)) == "3 x 1 CPU"
     assert seats(Resources(gpu=1)) == "1 CPU, 1 GPU"
 

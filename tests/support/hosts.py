@@ -172,6 +172,7 @@ class Host:
         called dead."""
         for name in ("ray.scripts", "raylet", "gcs_server", "ray::", "/ray/"):
             self.end(name)
+        self.ray.kill()  # nsenter, which stops for good with what it has started
         self.ray.wait()
         for log in self._crashes():
             log.unlink()
@@ -217,6 +218,7 @@ class Host:
         self._signal(signal.SIGSTOP)
 
     def wake(self) -> None:
+        """Thaws it."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: int) -> None:
