@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from supclap_platform.experiment.schema import Resources
-from supclap_platform.running.nodes import ID_LABEL, LOST, Nodes
+from supclap_platform.running.nodes import ID_LABEL, KNOCK, LOST, Nodes, keep_knocking
 from two_nodes import ONE, TWO, World
+from waiting import until
 
 CELL, OTHER, DATA = "cell", "other", "clotho"
 
@@ -30,6 +33,36 @@ def test_a_node_that_answers_nobody_is_lost_before_ray_says_so(world: World) -> 
     world.pass_time(3)
     assert world.nodes.news()[-1] == "two (10.0.0.2) answers again"
     assert world.nodes.selector([(CELL, DATA)]) == {}
+
+
+class Knocks(threading.Event):
+    """Ends after three; notes how long was waited before each."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if len(self.waits) == 3:
+            self.set()
+            return True
+        self.waits.append(timeout or 0.0)
+        self.world.now += timeout or 0.0
+        return False
+
+
+def test_five_tries_take_fifteen_seconds_also_where_each_waits_for_an_answer(world: World) -> None:
+    def answers(address: str, port: int) -> bool:
+        world.now += KNOCK if port == 2 else 0.0  # until the connection is given up
+        return port != 2
+
+    world.nodes.answers = answers
+    knocks, began = Knocks(world), world.now
+    keep_knocking(world.nodes, knocks)
+    until(knocks.is_set)
+    assert knocks.waits == [KNOCK, 0.0, 0.0]
+    assert world.now - began == 4 * KNOCK
 
 
 def test_a_node_that_ray_calls_dead_is_lost_at_once(world: World) -> None:

@@ -217,13 +217,16 @@ def raylet_answers(address: str, port: int) -> bool:
     return True
 
 
-def keep_knocking(nodes: Nodes) -> Callable[[], None]:
-    """Tries to reach all nodes again and again, in a thread; returns what ends that."""
-    ended = threading.Event()
+def keep_knocking(nodes: Nodes, ended: threading.Event | None = None) -> Callable[[], None]:
+    """Tries to reach all nodes every `KNOCK` seconds, in a thread; returns what ends that."""
+    ended = ended or threading.Event()
 
     def knock() -> None:
-        while not ended.wait(KNOCK):
+        spent = 0.0  # a node that does not answer takes all the time that there is between two
+        while not ended.wait(max(0.0, KNOCK - spent)):
+            began = nodes.clock()
             nodes.knock()
+            spent = nodes.clock() - began
 
     threading.Thread(target=knock, name="nodes", daemon=True).start()
     return ended.set
