@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -36,6 +36,10 @@ class _Attempt:
     cell: Cell
     since: float
     place: Place | None = None
+
+
+class _Dead(Ending):
+    """Of an attempt whose process has ended and could not say how."""
 
 
 class RayExecutor:
@@ -157,8 +161,9 @@ class RayExecutor:
                 self._running[said].place = heard
             else:
                 attempt = self._running.pop(said)
-                cell = attempt.cell
-                endings.append((cell.signature, self._judged(attempt, heard)))
+                if isinstance(heard, _Dead):
+                    self._evict(attempt)
+                endings.append((attempt.cell.signature, self._judged(attempt, heard)))
         return endings
 
     def _judged(self, attempt: _Attempt, ending: Ending) -> Ending:
@@ -185,10 +190,16 @@ class RayExecutor:
                 if place.node == node.id or (silent and node.id in _workers_of(attempt)):
                     del self._running[said]
                     _forget(said)
-                    self._ledger.evict(attempt.cell.signature, place.host, place.pid)
+                    self._evict(attempt)
                     ending = Ending("lost", f"its machine {node} is gone")
                     found.append((attempt.cell.signature, self._judged(attempt, ending)))
         return found
+
+    def _evict(self, attempt: _Attempt) -> None:
+        """Takes a cell from a process that is dead: on another machine nobody else can know it."""
+        if self.fleet is not None and attempt.place is not None:
+            place = attempt.place
+            self._ledger.evict(attempt.cell.signature, place.host, place.pid)
 
     def _free(self) -> None:
         """Gives back what cells under Ray Train have left reserved that ended badly."""
@@ -285,7 +296,10 @@ def _heard(said: Any) -> Place | Ending:
     except ray.exceptions.RayError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         text = lines[0] if lines else type(error).__name__
-        return Ending("crashed", f"the process of the cell ended: {text[:300]}")
+        kind: Literal["lost", "crashed"] = "crashed"
+        if isinstance(error, ray.exceptions.NodeDiedError):
+            kind = "lost"
+        return _Dead(kind, f"the process of the cell ended: {text[:300]}")
     return heard
 
 

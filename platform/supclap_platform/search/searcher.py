@@ -147,6 +147,7 @@ class StudySearch(OptunaSearch):
         if live is None or self.stopping is not None:
             return True
         if result["kind"] == BEGUN:
+            self._evict(live)  # Tune has begun it anew: what was before is dead
             live.place = Place(**{name: result[name] for name in asdict(live.place)})
             return False
         if result["kind"] == "epoch":
@@ -186,10 +187,15 @@ class StudySearch(OptunaSearch):
             if live.place.node == node.id or (silent and node.id in self._workers_of(live)):
                 lost.append(self.live.pop(name))
                 self.gone.add(name)
-                for signature in live.trial.signatures:
-                    self._ledger.evict(signature, live.place.host, live.place.pid)
+                self._evict(live)
         self._orphans[:0] = [live.own for live in lost]
         return lost
+
+    def _evict(self, live: Live) -> None:
+        """Takes a trial's cells from its process."""
+        if live.place.process:
+            for signature in live.trial.signatures:
+                self._ledger.evict(signature, live.place.host, live.place.pid)
 
     def _workers_of(self, live: Live) -> set[str]:
         """The nodes of the workers of a trial under Ray Train."""
