@@ -47,17 +47,18 @@ class Standing:
 
 def ended(cell: Cell, ledger: Ledger, error: Exception, patch: pytest.MonkeyPatch) -> Ending:
     """How an attempt ends of which Ray says an error; a process of another host had the cell."""
+    import ray
     from supclap_platform.running import executor as module
 
     patch.setattr(module, "Fleet", lambda *_: OneNode())
-    patch.setattr(module.ray, "wait", lambda running, **_: (running, []))
-    found = module.RayExecutor(Standing(), ledger, "shown")  # type: ignore[arg-type]
+    patch.setattr(ray, "wait", lambda running, **_: (running, []))
+    found = module.RayExecutor(Standing(), ledger, "shown")
     said = iter(["reference"])
 
     def get(_: str) -> None:
         raise error
 
-    patch.setattr(module.ray, "get", get)
+    patch.setattr(ray, "get", get)
     attempt = module._Attempt(cell, 0.0, Place("n", "p", "elsewhere", 7))
     found._running[said] = attempt
     ((signature, ending),) = found.wait(0)
