@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from supclap.errors import InputError, nearest
-from supclap.secrets import masked
+from supclap.secrets import masked, without_password
 from supclap.storage import Folder
 from supclap.wording import gist, one_line, spelled
 
@@ -94,10 +94,9 @@ def in_store(place: str | Path) -> bool:
         typo = _TYPO.match(text)
         if typo is not None and not Path(text).exists():
             given = "" if isinstance(place, str) else ", given as a text and not as a Path"
-            raise InputError(
-                f"{one_line(text, 200)}: an address has two slashes: "
-                f"{typo[1].lower()}://{one_line(typo[2], 200)}{given}"
-            )
+            meant = without_password(f"{typo[1].lower()}://{one_line(typo[2], 200)}")
+            written = meant.replace("://", ":/", 1)
+            raise InputError(f"{written}: an address has two slashes: {meant}{given}")
         return False
     scheme = found[1]
     if scheme in ("file", "hf"):
@@ -105,7 +104,7 @@ def in_store(place: str | Path) -> bool:
     if scheme not in SCHEMES:
         said = nearest(scheme.lower(), [*SCHEMES, "file"])
         raise InputError(
-            f"{one_line(text.partition('?')[0], 200)}: no store is addressed by '{scheme}://'"
+            f"{one_line(without_password(text), 200)}: no store is addressed by '{scheme}://'"
             f"{said}; expected s3://, gs:// or the path of a folder"
         )
     return True

@@ -36,6 +36,7 @@ from supclap.model.tokens import Tokens
 from supclap.model.waveform import as_waveform, fit, read_audio
 from supclap.objects import in_store
 from supclap.parts.calling import guarded
+from supclap.storage import Folder
 from supclap.user_code import load_given
 from supclap.wording import gist
 
@@ -383,8 +384,9 @@ def load(folder: Path | str, code: str | Path | Sequence[str | Path] = ()) -> CL
     load_given([code] if isinstance(code, str | Path) else code)
     saved = read_model(model_at(folder))
     model = _restored(saved, saved.config, saved.seconds).eval()
-    # Of a store its address: what is fetched from there may be removed from the cache.
-    model.folder = str(folder) if in_store(folder) else saved.folder.absolute()
+    # Of a store its address, without keys: what is fetched may be removed from the cache.
+    far = in_store(folder)
+    model.folder = Folder.at(folder).uri if far else saved.folder.absolute()
     return model
 
 

@@ -256,6 +256,8 @@ def test_a_public_bucket_is_read_without_keys(
         ("s4://bucket/x", "no store is addressed by 's4://'; did you mean 's3'"),
         ("S3://bucket/x", "no store is addressed by 'S3://'; did you mean 's3'"),
         ("http://host/x", "no store is addressed by 'http://'"),
+        ("s3:/me:word@bucket/x", "^s3:/me@bucket/x: an address has two slashes: s3://me@bucket/x$"),
+        ("s4://me:word@bucket/x?sig=word", "^s4://me@bucket/x: no store"),
         ("s3://", "names no bucket|not a usable place"),
     ],
 )

@@ -95,6 +95,8 @@ def test_load_opens_a_model_of_a_store(folders: dict[str, str], model: CLAP) -> 
     opened = supclap.load(folders["model far"])
     assert opened.content_hash() == model.content_hash()
     assert opened.folder == folders["model far"]
+    keys = folders["model far"].replace("://", "://testing:testing@")
+    assert supclap.load(keys).folder == folders["model far"]  # an index that it makes names it
     with pytest.raises(InputError, match=r"s3://bucket/data\?.*has no model\.json: not a model"):
         supclap.load(folders["data far"])
     with pytest.raises(InputError, match="given as a text and not as a Path"):
