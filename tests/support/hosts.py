@@ -237,15 +237,12 @@ class Host:
 
 
 class Net:
-    """A switch with hosts, and the folder that they share: a disk of so many MB, if any."""
+    """A switch with hosts, and the folder that they share."""
 
-    def __init__(self, disk: int = 0) -> None:
+    def __init__(self) -> None:
         self.scratch = Path(tempfile.mkdtemp(prefix="sc-net-", dir="/tmp"))
         self.shared = self.scratch / "shared"
         self.shared.mkdir()
-        self._disk = disk
-        if disk:
-            run("mount", "-t", "tmpfs", "-o", f"size={disk}m", "tmpfs", self.shared)
         self.hosts: list[Host] = []
         self.environment = {
             **{k: v for k, v in environment().items() if not k.startswith("RAY_")},
@@ -276,26 +273,20 @@ class Net:
                 host.kill()
         self._switch.kill()
         self._switch.wait()
-        if self._disk:
-            run("umount", "-l", self.shared)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 @contextmanager
 def hosts(
-    *names: str,
-    cpus: Mapping[str, int] | None = None,
-    env: Mapping[str, str] | None = None,
-    disk: int = 0,
+    *names: str, cpus: Mapping[str, int] | None = None, env: Mapping[str, str] | None = None
 ) -> Iterator[list[Host]]:
     """A Ray cluster of simulated hosts; the first is the head.
 
     Args:
         cpus: by name, 1 by default.
         env: more of the environment that Ray's nodes are started in.
-        disk: MB of the shared folder, which is a disk of its own then; 0 of one as large as any.
     """
-    net = Net(disk)
+    net = Net()
     try:
         found = [net.host(name) for name in names]
         for host in found:  # one after another: Ray gives each agent 15 seconds to start
