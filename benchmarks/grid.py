@@ -74,7 +74,7 @@ def against_a_loop(cells: int, clips: int, epochs: int, at_once: int) -> None:
         arguments = [place, str(at_once), *(c.model_dump_json() for c in configs)]
         loop = _timed(["-m", "benchmarks.bare_loop", *arguments], Path(place), "loop-*")
         run = ["run", str(path), "--storage", f"{place}/storage", "--cpus", str(at_once)]
-        ours = _timed(["-m", "supclap_platform", *run], Path(place), "storage/cells/*")
+        ours = _timed(["-m", "supclap_platform", *run], Path(place), "storage/cells/*/[0-9]*")
     sides = {"bare loop": loop, "supclap run": ours}
     print(f"{cells} cells, {at_once} at once, {loop.seconds_of_a_cell:.1f} s each in the loop")
     print_table(

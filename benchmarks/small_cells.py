@@ -169,7 +169,7 @@ def _trained(cells: list[Cell], ledger: Ledger, anew: Cell | None = None) -> lis
     found = []
     for cell in cells:
         if anew is not None and cell.signature == anew.signature:
-            ledger.storage.below(f"cells/{cell.signature}").delete("result.json")
+            ledger.discard(cell.signature)
         with _watched() as stages:
             began = time.process_time()
             ending = run_cell(task_of(cell, ledger, "small-cells"))

@@ -97,6 +97,7 @@ NO_EFFECT = {
     "supclap.parts.calling",
     "supclap.progress",
     "supclap.registry",
+    "supclap.conditional",
     "supclap.regular",
     "supclap.rehearsal",
     "supclap.run_files",

@@ -28,6 +28,10 @@ class InputError(ValueError):
         super().__init__(one_line(message, MOST_CHARACTERS))
 
 
+class TakenOver(InputError):
+    """Another process works on this run now, or has finished it: this one's part is over."""
+
+
 class SettingError(InputError):
     """A mistake in one setting of a configuration; ``key`` is its dotted key."""
 

@@ -52,6 +52,8 @@ class Started:
     # Python, PyTorch, device (`supclap.version`): two that differ may still agree on the result.
     # And "workers" as in "1 + 2", where a run went on with another number of them.
     made_with: dict[str, str] = field(default_factory=dict, compare=False)
+    # Host, device and process of rank 0 (`supclap.version`), of each all that the run has had.
+    ran_on: dict[str, str] = field(default_factory=dict, compare=False)
     # That data, model and loss took before this event, without what is made once and then kept
     # (`supclap.data.cache`). 0 where an earlier version did not note it.
     setup_seconds: Duration = field(default=0.0, compare=False)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from supclap.config import NO_PART_OF_A_RESULT, RunConfig, parse_stored
-from supclap.errors import InputError
+from supclap.errors import InputError, TakenOver
 from supclap.events import Event, Finished, Started, from_lines
 from supclap.model.clap import CLAP
 from supclap.overrides import flat
@@ -27,13 +27,14 @@ from supclap.run_files import (
     RESULT,
     config_file,
     events_file,
+    publish,
     ranks_file,
     read_kept,
     result_file,
     writing,
 )
 from supclap.storage import Folder
-from supclap.stored import read_values
+from supclap.stored import read_content, read_values
 
 # What a killed `Folder.write` leaves beside the file that it was to become.
 _LEFT = re.compile(r"(.+)\.\d+\.part")
@@ -74,6 +75,8 @@ class Record:
             else:
                 self._refuse_foreign(names)
         if RESULT in names:
+            if self._by_signature and not read_content(self.folder, RESULT, ANEW):
+                raise TakenOver(f"{self.folder.uri}: another process has taken this run over")
             if CHECKPOINTS in names:
                 self.clear()
             return from_lines(read_kept(self.folder, EVENTS), self.folder.uri_of(EVENTS), ANEW)
@@ -114,7 +117,7 @@ class Record:
             kept = {RANKS: ranks_file(ranks), EVENTS: events_file(lines)}
             for name, content in kept.items():
                 self.folder.write(name, content)
-            self.folder.write(RESULT, result_file(started, finished, kept))
+            publish(self.folder, result_file(started, finished, kept))
         self.clear()
 
     def clear(self) -> None:

@@ -5,7 +5,8 @@
     checkpoints/latest.json   while the run is not finished: which checkpoint is the last good one
     model/                    the best epoch's model
     ranks.npz                 ranks of the test split's queries
-    result.json               written last: where it is, the run is finished
+    result.json               written last: where it is, the run is finished. An empty one says that
+                              another process works on the run, in another folder
 
 `supclap.record` writes them as a run goes; the platform's ledger reads them.
 """
@@ -22,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from supclap.errors import InputError
+from supclap.errors import InputError, TakenOver
 from supclap.events import Finished, Started
 from supclap.storage import Folder
 from supclap.stored import Damaged, as_kind, read_content, read_values, sealed
@@ -40,7 +41,7 @@ POINTER = f"{CHECKPOINTS}/{LATEST}"
 # What the arrays of ranks.npz hold, by the second half of their names: the least and the most.
 _ENDS = {"ranks": (0, 2**53), "clips": (0, 2**53), "precision": (0.0, 1.0)}
 # Of the start, what the result repeats.
-RECORDED = ("epochs", "workers", "code", "data", "made_with", "setup_seconds")
+RECORDED = ("epochs", "workers", "code", "data", "made_with", "ran_on", "setup_seconds")
 FILES = "files"  # in the result: the SHA-256 of each file that belongs to it
 ANEW = f"remove {RESULT} beside it and run again"  # where one of those is damaged
 
@@ -87,6 +88,15 @@ def result_file(
     values: dict[str, Any] = asdict(finished) | {key: getattr(started, key) for key in RECORDED}
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in (kept or {}).items()}
     return sealed({**values, FILES: hashes}, indent=1)
+
+
+def publish(folder: Folder, result: bytes) -> None:
+    """Writes a run's result, once and for all.
+
+    Raises TakenOver where another process has ended the run in this folder; OSError.
+    """
+    if folder.first(RESULT, result) != result:
+        raise TakenOver(f"{folder.uri}: another process has taken this run over, or finished it")
 
 
 def read_kept(folder: Folder, name: str, hashes: Mapping[str, str] | None = None) -> bytes:

@@ -8,6 +8,7 @@ else, and where the keys or options of an address are none that botocore has, it
 from __future__ import annotations
 
 import errno
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from supclap.secrets import masked
 from supclap.wording import gist
 
 LARGE = 2**26  # bytes from which on an object is written in parts, several at once, as pyarrow does
+TRIES = 5  # where the store says that another request for the same object is under way
 # What an address may say and botocore is given, or has no need of.
 _OPTIONS = {
     *("region", "scheme", "endpoint_override", "allow_delayed_open"),
@@ -60,6 +62,49 @@ class Bucket:
         with self._errors(key):
             self._client.put_object(Bucket=self._name, Key=key, Body=content)
 
+    def write_if(self, key: str, content: bytes, there: bool) -> bool:
+        """Writes in one step that the store decides, whatever others ask of it at the same time.
+
+        Args:
+            there: only where there is an object, which holds this content: it is given a new time.
+                Else only where there is none.
+
+        Returns whether it was written.
+        """
+        with self._errors(key):
+            if not there:
+                return self._put_if(key, content, IfNoneMatch="*")
+            tag = f'"{md5(content)}"'
+            if self._put_if(key, content, IfMatch=tag):
+                return True
+            known = self._tag(key)  # of a store that encrypts by a key of its own
+            return known not in (None, tag) and self._put_if(key, content, IfMatch=known)
+
+    def _put_if(self, key: str, content: bytes, **condition: Any) -> bool:
+        from botocore.exceptions import ClientError
+
+        for left in range(TRIES, -1, -1):
+            try:
+                self._client.put_object(Bucket=self._name, Key=key, Body=content, **condition)
+                return True
+            except ClientError as error:
+                code = error.response["Error"]["Code"]
+                if code in ("PreconditionFailed", "NoSuchKey"):
+                    return False
+                if code != "ConditionalRequestConflict" or not left:
+                    raise
+        raise AssertionError
+
+    def _tag(self, key: str) -> str | None:
+        from botocore.exceptions import ClientError
+
+        try:
+            return str(self._client.head_object(Bucket=self._name, Key=key)["ETag"])
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+                return None
+            raise
+
     def delete(self, key: str) -> None:
         """Nothing happens where there is no such object."""
         with self._errors(key):
@@ -91,6 +136,12 @@ class Bucket:
             raise OSError(masked(gist(error), self._address)) from None
         except BotoCoreError as error:
             raise OSError(masked(gist(error), self._address)) from None
+
+
+def md5(content: bytes) -> str:
+    """The ETag of an object that was written in one piece, where the store encrypts by no key of
+    its own: the hash by which a listing tells what an object holds."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def bucket_of(place: str, region: str) -> Bucket | None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import errno
 import os
 import posixpath
 import re
+import secrets
+import shutil
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import pyarrow.fs as pafs
 
+from supclap import conditional
 from supclap.errors import InputError
 from supclap.regular import NotAFile, read_regular
-from supclap.s3 import LARGE, Bucket, Listed, bucket_of
+from supclap.s3 import LARGE, Bucket, Listed, bucket_of, md5
 from supclap.secrets import masked, without_password
 from supclap.wording import gist, is_text, one_line, spelled
 
@@ -28,6 +32,8 @@ AT_ONCE = 16  # files that are written together: an object store takes its time 
 FLAT = ("s3", "gcs", "abfs")  # file systems of objects: a folder is there with what lies in it
 GOOGLE_PATIENCE = 30  # seconds in which a request is tried again
 _UNSPELLED = re.compile(r"[^!$&-;=@-Z_a-z~%]|%(?![0-9A-Fa-f]{2})")
+# Where a file system has no second names for a file, as FAT, or refuses them.
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")  # anything else is a path, whatever it holds
 
 
@@ -121,15 +127,44 @@ class Folder:
             with self.filesystem.open_output_stream(path) as stream:
                 stream.write(content)
             return
-        scratch = f"{path}.{os.getpid()}.part"
-        try:
-            with open(scratch, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+        with _scratch(path, content) as scratch:
             os.replace(scratch, path)
-        finally:
-            Path(scratch).unlink(missing_ok=True)
+
+    def first(self, name: str, content: bytes) -> bytes:
+        """Writes the file where there is none yet, durably and in one step, which of many writers
+        at once a single one wins; what the file holds then.
+
+        Returns:
+            ``content``; or what another has written there before.
+
+        Raises OSError. Where a file system can do no such thing (`supclap.conditional` lists those
+        that can), it looks before it writes.
+        """
+        path = self._path(name)
+        if self.local is not None:
+            self.filesystem.create_dir(posixpath.dirname(path), recursive=True)
+            with _scratch(path, content) as scratch:
+                return content if _linked(scratch, path, content) else self.read(name)
+        if conditional.put(self.filesystem, self.place, path, content, there=False):
+            return content
+        return self.read(name)
+
+    def renew(self, name: str, content: bytes) -> bool:
+        """Gives a file the time of now, in one step that never makes it anew.
+
+        Args:
+            content: what it holds.
+
+        Returns False where it is gone. Raises OSError.
+        """
+        path = self._path(name)
+        if self.local is None:
+            return conditional.put(self.filesystem, self.place, path, content, there=True)
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            return False
+        return True
 
     def write_all(self, files: Mapping[str, bytes]) -> None:
         """Writes files. On an object store several at once, and none whose content is there."""
@@ -191,7 +226,8 @@ class Folder:
         start = len(base.lstrip("/")) + 1
         for info in self.filesystem.get_file_info(selector):
             if info.type != pafs.FileType.Directory or info.base_name in entries:
-                yield info.path.lstrip("/")[start:], Listed(info.size or 0, info.mtime)
+                size = -1 if info.type == pafs.FileType.Directory else info.size or 0
+                yield info.path.lstrip("/")[start:], Listed(size, info.mtime)
 
     def delete(self, name: str) -> None:
         """Removes a file or a whole folder; nothing happens where there is none."""
@@ -216,6 +252,22 @@ class Folder:
         """So a folder with all that lies in it."""
         with contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_dir(self._path(name))
+
+    def copy(self, name: str, target: str) -> None:
+        """Gives a file that is only ever replaced, never changed, a second name here; on a local
+        disk without a second copy of it. Raises OSError."""
+        old, new = self._path(name), self._path(target)
+        if self.local is None:
+            self.filesystem.copy_file(old, new)
+            return
+        self.filesystem.create_dir(posixpath.dirname(new), recursive=True)
+        Path(new).unlink(missing_ok=True)
+        try:
+            os.link(old, new)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            shutil.copyfile(old, new)
 
     def copy_to(self, target: Path) -> None:
         """Copies all that is here into a folder of this machine."""
@@ -252,12 +304,6 @@ def _shown(uri: str) -> str:
     user, _, place = rest.rpartition("@")
     where = rest if "/" in user else place  # of a name that holds a sign: bucket/mail@home
     return f"{head}{sign}{where}{'?' if kept else ''}{urlencode(kept, safe=':/')}"
-
-
-def md5(content: bytes) -> str:
-    """The ETag of an object that was written in one piece, where the store encrypts by no key of
-    its own: the hash by which a listing tells what an object holds."""
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _key(path: str) -> str:
@@ -315,6 +361,40 @@ def _quoted(uri: str) -> str:
     bucket, slash, place = rest.partition("/")
     spelled_out = _UNSPELLED.sub(lambda found: quote(found[0]), place)
     return f"{head}{slashes}{bucket}{slash}{spelled_out}{sign}{options}"
+
+
+@contextmanager
+def _scratch(path: str, content: bytes) -> Iterator[str]:
+    """A file beside ``path`` that nobody else writes, with the content on the disk."""
+    scratch = f"{path}.{os.getpid()}{secrets.randbelow(10**8):08d}.part"
+    try:
+        with open(scratch, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield scratch
+    finally:
+        Path(scratch).unlink(missing_ok=True)
+
+
+def _linked(scratch: str, path: str, content: bytes) -> bool:
+    """Puts a whole file in place where there is none. Without links the name alone is won in one
+    step; a kill before the content is there leaves a file that its readers find damaged."""
+    try:
+        os.link(scratch, path)
+    except (FileExistsError, FileNotFoundError):  # or who was first has cleared up
+        return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        try:
+            with open(path, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except FileExistsError:
+            return False
+    return True
 
 
 def _expanded(text: str) -> Path:

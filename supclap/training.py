@@ -48,7 +48,7 @@ from supclap.storage import Folder
 from supclap.stored import as_kind
 from supclap.usage import Usage, higher
 from supclap.user_code import needed_by
-from supclap.version import both, both_modules, made_with
+from supclap.version import both, both_modules, made_with, ran_on, went_on
 from supclap.workers import Workers
 
 __all__ = ["TrainingError", "fit"]
@@ -201,6 +201,7 @@ def _events(
         also=held_out.also,
         frozen=frozen_hashes(model),
         made_with=made_with(workers.device),
+        ran_on=ran_on(workers.device),
         setup_seconds=max(0.0, setting_up.seconds - (cache.spent[0] - made)),
     )
     progress = Progress(events=[to_line(started)], chunk=config.chunk)
@@ -376,10 +377,7 @@ def _go_on(progress: Progress, now: Started, folder: Folder) -> Started:
                 f"{folder.uri}: was begun {what} (content hash {old}, now {new}); give another "
                 "folder, or remove this one"
             )
-    made_with = {
-        name: both(before.made_with.get(name, value), value, " + ")
-        for name, value in now.made_with.items()
-    }
+    made_with = went_on(before.made_with, now.made_with)
     made_with |= {name: noted for name, noted in before.made_with.items() if name == "chunk"}
     counts = before.made_with.get("workers", str(before.workers))
     counts = both(counts, str(now.workers), " + ")
@@ -393,6 +391,7 @@ def _go_on(progress: Progress, now: Started, folder: Folder) -> Started:
         workers=now.workers,
         frozen=now.frozen,
         made_with=made_with,
+        ran_on=went_on(before.ran_on, now.ran_on),
     )
     progress.events[0] = to_line(changed)
     return changed

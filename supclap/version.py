@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +22,21 @@ def made_with(device: torch.device) -> dict[str, str]:
         "torch": str(torch.__version__),
         "device": name,
     }
+
+
+def ran_on(device: torch.device) -> dict[str, str]:
+    """Where this process trains: host, device with its number, and process."""
+    number = f" {device.index or 0}" if device.type == "cuda" else ""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if number and (device.index or 0) < len(given) and given[device.index or 0]:
+        number = f" {given[device.index or 0]}"
+    kind = "GPU" if device.type == "cuda" else device.type.upper()
+    return {"host": socket.gethostname(), "device": f"{kind}{number}", "process": str(os.getpid())}
+
+
+def went_on(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
+    """Of each thing all that a run has had, in the order in which it had them."""
+    return {name: both(before.get(name, value), value, " + ") for name, value in now.items()}
 
 
 def both_modules(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:

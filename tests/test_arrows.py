@@ -189,6 +189,7 @@ BASICS = {
             "scalars",
             "secrets",
             "section",
+            "s3",
             "storage",
         ),
         *("stored", "waiting", "wording", "checkpoint", "workers", "data.cache", "usage", "memory"),

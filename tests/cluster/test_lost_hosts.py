@@ -100,7 +100,7 @@ class Run:
     def moved(self, signature: str, before: LeaseName, name: str) -> None:
         """Waits until another process holds a cell, and notes how long that took."""
         began = time.monotonic()
-        until(lambda: before not in leases_in(self.ledger.folder(signature)), self.process)
+        until(lambda: before not in leases_in(self.ledger.cell(signature)), self.process)
         noticed = time.monotonic() - began
         until(lambda: signature in self.holders(), self.process)
         self.cluster.seconds[name] = time.monotonic() - began
@@ -165,7 +165,7 @@ def test_cells_of_a_lost_host_start_elsewhere_and_one_that_wakes_writes_nothing(
         host.mend()
         since = time.monotonic()
         while time.monotonic() - since < 15:  # longer than a heartbeat
-            assert lease not in leases_in(run.ledger.folder(signature))
+            assert lease not in leases_in(run.ledger.cell(signature))
             time.sleep(0.2)
         host.rejoin(cluster.head)
         for each in run.holders():

@@ -51,7 +51,8 @@ def test_a_refused_cell_leaves_its_log_alone_and_runs_once_the_data_are_there(
     ending = attempt(wrong, ledger)
     assert (ending.kind, ending.configuration) == ("failed", True)
     assert "nowhere: not a prepared collection" in ending.error
-    assert ledger.folder(cell.signature).names() == ["log.txt"]
+    assert ledger.folder(cell.signature).names() == ["log.txt", "result.json"]
+    assert ledger.folder(cell.signature).read("result.json") == b""  # its term is over
     assert ledger.state(cell.signature) is State.TO_RUN
     assert attempt(cell, ledger).kind == "done"
 
@@ -66,6 +67,7 @@ def test_a_cell_goes_on_with_its_data_in_another_place(
     moved = cell.config.data.model_copy(update={"folder": str(tmp_path / "moved")})
     config = cell.config.model_copy(update={"data": moved})
     assert attempt(replace(cell, config=config), ledger).kind == "done"
+    folder = ledger.folder(cell.signature)
     assert json.loads(folder.read("config.json")) == config.model_dump(mode="json")
 
 

@@ -26,7 +26,7 @@ def test_a_killed_run_goes_on_at_its_look(tmp_path: Path) -> None:
     storage = tmp_path / "storage"
     begun = start("run", path, "--storage", storage, "--cpus", "2")
     try:
-        until(lambda: list((storage / "cells").glob("*/result.json")), begun)
+        until(lambda: list((storage / "cells").glob("*/*/result.json")), begun)
     finally:
         begun.kill()  # its Ray ends with it
         begun.communicate()

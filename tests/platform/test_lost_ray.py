@@ -29,7 +29,7 @@ search:
 
 def wait_for_checkpoints(process: subprocess.Popen[str], storage: Path) -> None:
     until = time.monotonic() + 240
-    while not list((storage / "cells").glob("*/checkpoints/latest.json")):
+    while not list((storage / "cells").glob("*/*/checkpoints/latest.json")):
         assert process.poll() is None
         assert time.monotonic() < until
         time.sleep(0.1)

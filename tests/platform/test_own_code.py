@@ -403,7 +403,7 @@ def test_a_run_on_ray_and_only_the_row_of_an_edited_part_anew(file: Path, tmp_pa
     assert first.returncode == 0, first.stdout + first.stderr
     assert first.stdout.startswith(f"runs your code: {tmp_path}/my_idea.py, {tmp_path}/helper.py")
     assert sorted(attempts(storage).values()) == [1, 1]
-    logs = [path.read_text(encoding="utf-8") for path in storage.glob("cells/*/log.txt")]
+    logs = [path.read_text(encoding="utf-8") for path in storage.glob("cells/*/*/log.txt")]
     # On one core, one after the other: what loading does to a process reaches no other row.
     assert len({log.partition(", process ")[2].split()[0] for log in logs}) == 2
     edit(tmp_path / "my_idea.py", "step // self.every", "step")

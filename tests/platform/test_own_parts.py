@@ -183,7 +183,7 @@ def test_killed_it_goes_on_to_the_same_end(tmp_path: Path) -> None:
             driver = subprocess.Popen(
                 call, env=environment(), cwd=walk.folder, start_new_session=True
             )
-            while not list(walk.storage.glob("cells/*/checkpoints/*.pt")):
+            while not list(walk.storage.glob("cells/*/*/checkpoints/*.pt")):
                 time.sleep(0.2)
                 assert driver.poll() is None
             os.killpg(driver.pid, signal.SIGKILL)

@@ -98,7 +98,7 @@ LONG = 10_000  # epochs: no cell ends by itself before it is stopped
 def wait_for_cells(process: subprocess.Popen[str], storage: Path, count: int = 1) -> None:
     """Until so many cells have a checkpoint to go on from."""
     cells = storage / "cells"
-    until(lambda: len(list(cells.glob("*/checkpoints/latest.json"))) >= count, process)
+    until(lambda: len(list(cells.glob("*/*/checkpoints/latest.json"))) >= count, process)
 
 
 def test_status_and_stop_from_another_shell_leave_cells_that_go_on(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_a_driver_killed_at_three_moments_leaves_an_equal_study(
     cells = storage / "cells"
 
     def begun(trials: int) -> bool:
-        return len(list(cells.glob("*/events.jsonl"))) >= trials
+        return len(list(cells.glob("*/*/events.jsonl"))) >= trials
 
     killed_when(path, storage, lambda: begun(1))
     killed_when(path, storage, lambda: sum(t.state.is_finished() for t in trials_of(storage)) >= 2)
@@ -233,7 +233,7 @@ def wait_for_an_epoch(process: Any, storage: Path) -> None:
     """Until the search's only cell has gone an epoch further than it was."""
 
     def epochs() -> int:
-        lines = [f.read_text() for f in (storage / "cells").glob("*/events.jsonl")]
+        lines = [f.read_text() for f in (storage / "cells").glob("*/*/events.jsonl")]
         return sum(text.count('"kind": "epoch"') for text in lines)
 
     before = epochs()

@@ -125,7 +125,7 @@ def test_a_job_is_cancelled_as_a_run_is_stopped(head: Head, tmp_path: Path) -> N
     code, output = head.supclap("submit", path, *to, *storage, *long, "--no-wait")
     assert code == 0, output
     (job,) = re.findall(r"^job (tiny-\S+) at ", output, flags=re.MULTILINE)
-    until(lambda: any((tmp_path / "storage").glob("cells/*/events.jsonl")))
+    until(lambda: any((tmp_path / "storage").glob("cells/*/*/events.jsonl")))
     code, output = head.supclap("cancel", job, *to)
     assert (code, output) == (
         0,

@@ -61,11 +61,15 @@ class Chaos:
         self.look()
 
     def look(self) -> None:
-        for result in (self.storage / "cells").glob("*/result.json"):
-            begun = BEGUN.findall(result.with_name("log.txt").read_text())
-            now = (result.read_bytes(), result.stat().st_mtime_ns, begun)
-            if self.finished.setdefault(result.parent.name, now) != now:
-                self.touched.add(result.parent.name)
+        for result in (self.storage / "cells").glob("*/*/result.json"):
+            cell = result.parents[1]
+            content = result.read_bytes()
+            if not content:  # the end of a term without a result
+                continue
+            logs = "".join(log.read_text() for log in sorted(cell.glob("*/log.txt")))
+            now = (content, result.stat().st_mtime_ns, BEGUN.findall(logs))
+            if self.finished.setdefault(cell.name, now) != now:
+                self.touched.add(cell.name)
 
     def all_done(self) -> bool:
         with suppress(OSError):

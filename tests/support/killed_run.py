@@ -35,18 +35,25 @@ def train(config: RunConfig, place: str, die_at_write: int | None = None) -> Non
 
 def _die_at(number: int) -> None:
     """Half of the file is written when SIGKILL comes; or, for odd numbers, all but its name."""
-    replace, count = os.replace, 0
+    replace, link, count = os.replace, os.link, 0
 
-    def replacing(source: str, target: str) -> None:
+    def look(source: str) -> None:
         nonlocal count
         count += 1
         if count == number:
             if number % 2 == 0:
                 os.truncate(source, os.path.getsize(source) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def replacing(source: str, target: str) -> None:
+        look(source)
         replace(source, target)
 
-    os.replace = replacing  # type: ignore[assignment]
+    def linking(source: str, target: str) -> None:  # a result gets its name so
+        look(source)
+        link(source, target)
+
+    os.replace, os.link = replacing, linking  # type: ignore[assignment]
 
 
 def run(*arguments: Any) -> int | None:

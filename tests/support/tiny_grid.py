@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 from supclap_platform.ledger.ledger import open_ledger
@@ -78,9 +79,11 @@ def supclap(*arguments: str | Path, seconds: float = PATIENCE) -> tuple[int, str
 
 
 def attempts(storage: Path) -> dict[str, int]:
-    """How often each cell was begun, by signature, as its log tells."""
-    logs = (storage / "cells").glob("*/log.txt")
-    return {log.parent.name: log.read_text().count("UTC, ") for log in logs}
+    """How often each cell was begun, by signature, as its logs say."""
+    begun: Counter[str] = Counter()
+    for log in (storage / "cells").glob("*/*/log*.txt"):
+        begun[log.parents[1].name] += log.read_text().count("UTC, ")
+    return dict(begun)
 
 
 def claimed(storage: Path) -> list[str]:

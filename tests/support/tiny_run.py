@@ -87,5 +87,5 @@ def everything(folder: Folder) -> dict[str, Any]:
 
 
 def _timeless(values: dict[str, Any]) -> dict[str, Any]:
-    nature = ("seconds", "setup_seconds", "time", "system", "peak_MB", "files", "seal")
+    nature = ("seconds", "setup_seconds", "time", "system", "peak_MB", "ran_on", "files", "seal")
     return {k: v for k, v in values.items() if k not in nature}

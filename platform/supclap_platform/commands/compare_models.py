@@ -11,19 +11,25 @@ from supclap.run_files import MODEL, MODEL_INDEX, RESULT
 from supclap.storage import Folder, is_folder
 from supclap.use_commands import open_clips, open_model
 from supclap_platform.ledger.ledger import read_ranks, read_result
+from supclap_platform.ledger.terms import is_term
 from supclap_platform.results.model_comparison import Scored
 
 
 def model_folder(text: str) -> Folder | None:
-    """The model's folder that a text names, itself or by the folder of its run, here or in a
-    store; None: neither. Raises InputError: a store that cannot be read."""
+    """The model's folder that a text names, itself or by the folder of its run or of its cell,
+    here or in a store; None: none of them. Raises InputError: a store that cannot be read."""
     if not in_store(text) and not is_folder(Path(text)):
         return None
     place = Folder.at(text)
-    for one in (place, place.below(MODEL)):
-        if talk(one, partial(one.exists, MODEL_INDEX)):
-            return one
-    return None
+
+    def found(one: Folder) -> bool:
+        return bool(talk(one, partial(one.exists, MODEL_INDEX)))
+
+    of_a_run = next(filter(found, (place, place.below(MODEL))), None)
+    if of_a_run is not None:
+        return of_a_run
+    terms = (place.below(name) for name in talk(place, place.names) if is_term(name))
+    return next(filter(found, (term.below(MODEL) for term in terms)), None)
 
 
 def measured(text: str, folder: Folder, data: str, split: str, code: tuple[str, ...]) -> Scored:

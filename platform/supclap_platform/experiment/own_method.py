@@ -25,7 +25,7 @@ from supclap.later_keys import identity_of
 from supclap.run_files import RESULT
 from supclap.section import Section, Seed
 from supclap.user_code import UserCode, place_in_user_code, version_of_object
-from supclap.version import made_with
+from supclap.version import made_with, ran_on
 from supclap.wording import gist, shown
 from supclap_platform.experiment.identity import Contents, contents_of, digest
 from supclap_platform.experiment.measure import WHOLE, Measure
@@ -262,6 +262,7 @@ class OwnMethod(Method):
             steps_per_epoch=1,
             parameters=0,
             made_with=made_with(workers.device),
+            ran_on=ran_on(workers.device),
             user_code=self.sources.hash,
         )
         own = OwnRun(config, run, self, started, workers)

@@ -24,16 +24,16 @@ from supclap.run_files import (
     CHECKPOINTS,
     CONFIG,
     EVENTS,
-    RESULT,
     config_file,
     events_file,
+    publish,
     result_file,
     writing,
 )
 from supclap.storage import Folder
 from supclap.stored import Damaged, check_percentages
 from supclap.usage import Usage, higher
-from supclap.version import both, both_modules
+from supclap.version import both, both_modules, went_on
 from supclap.wording import shown
 from supclap.workers import Workers
 from supclap_platform.experiment.run import LoopError, Run, RunError
@@ -304,7 +304,7 @@ class OwnRun:
         kept = {EVENTS: events_file([*progress.events, to_line(finished)])}
         with writing(folder):
             folder.write(EVENTS, kept[EVENTS])
-            folder.write(RESULT, result_file(started, finished, kept))
+            publish(folder, result_file(started, finished, kept))
             folder.delete_folder(CHECKPOINTS)
         self._run.report(finished)
 
@@ -316,17 +316,14 @@ class OwnRun:
                 f"{self._run.folder.uri}: was begun on other data (content hash {before.data}, now "
                 f"{now.data}); remove it to train from the start"
             )
-        made_with = {
-            name: both(before.made_with.get(name, value), value, " + ")
-            for name, value in now.made_with.items()
-        }
         return replace(
             before,
             code=both(before.code, now.code, "+"),
             modules=both_modules(before.modules, now.modules),
             user_code=both(before.user_code, now.user_code, "+"),
             workers=now.workers,
-            made_with=made_with,
+            made_with=went_on(before.made_with, now.made_with),
+            ran_on=went_on(before.ran_on, now.ran_on),
         )
 
     def _tell(self, event: Event) -> None:

@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from supclap.storage import Folder, md5
+from supclap.s3 import md5
+from supclap.storage import Folder
 from supclap.stored import LARGEST
 
 INDEX = "index"

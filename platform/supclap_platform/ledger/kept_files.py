@@ -15,7 +15,7 @@ import secrets
 from pathlib import Path
 
 from supclap.data.cache import cache_folder
-from supclap.storage import md5
+from supclap.s3 import md5
 
 FOLDER = "kept"
 

@@ -1,14 +1,15 @@
 """Leases: who works on a cell, so that two runs at once share the work and never a cell.
 
 A lease is a small file in the cell's folder whose name says who holds it; its modification time is
-the heartbeat. It needs no more than a file system that lists what was just written (local disks,
-S3, GCS): whoever wants a cell writes a lease, then lists. Of two who write at the same time at
-least one sees the other, and whoever sees a live lease of another withdraws. Both may withdraw,
-never may both stay.
+the heartbeat, and no heartbeat brings back a lease that was taken away. It needs no more than a
+file system that lists what was just written (local disks, S3, GCS): whoever wants a cell writes a
+lease, then lists. Of two who write at the same time at least one sees the other, and whoever sees a
+live lease of another withdraws. Both may withdraw, never may both stay.
 
 A holder that is dead is taken over: on this host, at once when its process is gone (a machine that
 slept has old heartbeats and living processes); on another host, when its heartbeat is older than
-``STALE_AFTER`` seconds of the storage's own clock.
+``STALE_AFTER`` seconds of the storage's own clock. What a holder that is only paused then writes is
+shut out by `terms`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import re
 import secrets
 import socket
 import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -31,7 +33,7 @@ from supclap.storage import Folder
 PREFIX = "lease~"
 HEARTBEAT = 10.0  # seconds
 STALE_AFTER = 60.0  # seconds
-_NAME = re.compile(r"^lease~([A-Za-z0-9._-]+)~(\d+)~(\d+)~([0-9a-f]+)$")
+_NAME = re.compile(r"^lease~([A-Za-z0-9._-]+)~(\d+)~(\d+)~([0-9a-f-]+)$")
 # Milliseconds by which two looks at a process's start may differ: the system has it in ticks since
 # boot, and the moment of boot moves when the system's clock is set. A live holder must never look
 # dead.
@@ -40,7 +42,10 @@ CLOCK_TOLERANCE = 5_000
 
 @dataclass(frozen=True)
 class LeaseName:
-    """The holder of a lease: a process on a host. ``born``: when it started, against pid reuse."""
+    """The holder of a lease: a process on a host. ``born``: when it started, against pid reuse.
+
+    ``nonce``: of a cell's lease the name of its term.
+    """
 
     host: str
     pid: int
@@ -51,9 +56,10 @@ class LeaseName:
         return f"{PREFIX}{self.host}~{self.pid}~{self.born}~{self.nonce}"
 
     @classmethod
-    def own(cls) -> LeaseName:
+    def own(cls, nonce: str | None = None) -> LeaseName:
         """A new name for this process."""
-        return cls(_host(), os.getpid(), _born(os.getpid()) or 0, secrets.token_hex(4))
+        nonce = nonce or secrets.token_hex(4)
+        return cls(_host(), os.getpid(), _born(os.getpid()) or 0, nonce)
 
     def dead(self, silent: float) -> bool:
         """Whether the holder is to be taken for dead, its last heartbeat ``silent`` seconds ago."""
@@ -79,6 +85,7 @@ class Lease:
     def __init__(self, cell: Folder, name: LeaseName, heartbeat: float = HEARTBEAT) -> None:
         self.name = name
         self.lost = False  # another process has taken it over: stop writing to the cell's folder
+        self.released = False
         self._cell = cell
         self._heartbeat = heartbeat
         self._stopped = threading.Event()
@@ -92,8 +99,9 @@ class Lease:
         """
         self._stopped.set()
         self._thread.join()
+        self.released = True
         with contextlib.suppress(OSError):
-            self._cell.delete(str(self.name))
+            self._cell.delete_file(str(self.name))
 
     def __enter__(self) -> Lease:
         return self
@@ -110,38 +118,62 @@ class Lease:
         while not self._stopped.wait(self._heartbeat):
             # A storage that is away for a moment is no reason to stop: the next beat tries again.
             with contextlib.suppress(OSError):
-                if not self._cell.exists(str(self.name)):
+                if not self._cell.renew(str(self.name), _content(self.name)):
                     self.lost = True
                     return
-                _write(self._cell, self.name)
 
 
-def acquire(cell: Folder, heartbeat: float = HEARTBEAT) -> Lease | None:
-    """A lease on a cell's folder, or None where a live process holds or is taking one.
+def acquire(
+    cell: Folder,
+    heartbeat: float = HEARTBEAT,
+    end: Callable[[LeaseName], object] = lambda other: None,
+) -> Lease | None:
+    """A lease on a folder, or None where a live process holds or is taking one.
 
-    Leases of dead holders are removed on the way. Raises OSError where the storage is away.
+    Leases of dead holders are removed on the way, each after ``end`` was called with it. Raises
+    OSError where the storage is away.
     """
     name = LeaseName.own()
+    taken = take(cell, name, lambda: leases_in(cell), end)
+    return Lease(cell, name, heartbeat) if taken else None
+
+
+def take(
+    cell: Folder,
+    name: LeaseName,
+    look: Callable[[], dict[LeaseName, datetime]],
+    end: Callable[[LeaseName], object],
+) -> bool:
+    """Whether a lease of this name holds the folder now; else nothing of it is left there.
+
+    Args:
+        look: the leases that are in the folder now.
+        end: is called with each holder that is dead, before its lease is removed.
+    """
     try:
         _write(cell, name)
     except FileNotFoundError:  # who works there has swept the unfinished file away
-        return None
+        return False
     try:
-        present = leases_in(cell)
+        present = look()
         now = present.get(name)
-        for other, beat in present.items():
-            if other == name:
-                continue
-            if other.dead((now - beat).total_seconds() if now is not None else 0.0):
-                cell.delete(str(other))
-                continue
-            cell.delete(str(name))
-            return None
+        live = [o for o, beat in present.items() if o != name and not _silent(o, now, beat)]
+        if live or now is None:  # without its own, it was itself taken for dead in between
+            cell.delete_file(str(name))
+            return False
+        for other in present:
+            if other != name:
+                end(other)
+                cell.delete_file(str(other))
     except BaseException:
         with contextlib.suppress(OSError):
-            cell.delete(str(name))
+            cell.delete_file(str(name))
         raise
-    return Lease(cell, name, heartbeat)
+    return True
+
+
+def _silent(other: LeaseName, now: datetime | None, beat: datetime) -> bool:
+    return other.dead((now - beat).total_seconds() if now is not None else 0.0)
 
 
 def hold(place: Folder, heartbeat: float = HEARTBEAT) -> Lease:
@@ -160,13 +192,18 @@ def _clear(place: Folder, own: LeaseName) -> None:
     for other, beat in present.items():
         silent = (now - beat).total_seconds() if now is not None else 0.0
         if other != own and silent > STALE_AFTER and other.dead(silent):
-            place.delete(str(other))
+            place.delete_file(str(other))
 
 
 def leases_in(cell: Folder) -> dict[LeaseName, datetime]:
     """Every lease in a cell's folder, with its last heartbeat on the storage's clock."""
     selector = pafs.FileSelector(cell.base, allow_not_found=True)
-    found = ((parse_lease(i.base_name), i.mtime) for i in cell.filesystem.get_file_info(selector))
+    return leases_of((i.base_name, i.mtime) for i in cell.filesystem.get_file_info(selector))
+
+
+def leases_of(files: Iterable[tuple[str, datetime | None]]) -> dict[LeaseName, datetime]:
+    """The leases among files, given by name and time of change; each with its last heartbeat."""
+    found = ((parse_lease(name), beat) for name, beat in files)
     return {name: beat or datetime.now(UTC) for name, beat in found if name is not None}
 
 
@@ -176,8 +213,11 @@ def alive(name: LeaseName, beat: datetime | None) -> bool:
 
 
 def _write(cell: Folder, name: LeaseName) -> None:
-    content = {"host": name.host, "pid": name.pid}
-    cell.write(str(name), json.dumps(content).encode())
+    cell.write(str(name), _content(name))
+
+
+def _content(name: LeaseName) -> bytes:
+    return json.dumps({"host": name.host, "pid": name.pid}).encode()
 
 
 def _host() -> str:

@@ -1,7 +1,9 @@
 """The ledger: the durable state of every cell, and the only judge of "finished".
 
-    <storage>/cells/<signature>/                 what the run leaves (`supclap.run_files`); with its
-                                                 result, which is written last, the cell is done
+    <storage>/cells/<signature>/<term>/          what the run leaves (`supclap.run_files`); with its
+                                                 result, which is written last, the cell is done.
+                                                 Who holds the cell writes there and nowhere else
+                                                 (see `terms`; earlier versions had no terms)
     <storage>/cells/<signature>/failure.json     the last attempt failed: error, log, attempts
     <storage>/cells/<signature>/lease~…          a process works on it (see `leases`)
     <storage>/experiments/<name>/cells-….json    the cells each run of the experiment asked for
@@ -16,10 +18,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
+import posixpath
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -27,7 +33,7 @@ from typing import Any, TypeVar
 
 import pyarrow.fs as pafs
 
-from supclap.errors import InputError
+from supclap.errors import InputError, TakenOver
 from supclap.events import Event, current_names, from_lines
 from supclap.run_files import (
     ANEW,
@@ -55,15 +61,17 @@ from supclap.stored import (
 )
 from supclap.wording import GIST, gist, one_line
 from supclap_platform.ledger.index import Index
-from supclap_platform.ledger.leases import (
-    Lease,
-    LeaseName,
-    acquire,
-    alive,
-    leases_in,
-    parse_lease,
-)
+from supclap_platform.ledger.leases import Lease, LeaseName, acquire, alive, leases_in, take
+from supclap_platform.ledger.logs import by_rank, is_log, tail
 from supclap_platform.ledger.records import Failure, Known, Overview, Result, State
+from supclap_platform.ledger.terms import (
+    HOLDER,
+    Terms,
+    carry_over,
+    end,
+    has_ended,
+    is_term,
+)
 
 CELLS = "cells"
 EXPERIMENTS = "experiments"
@@ -74,6 +82,7 @@ Found = TypeVar("Found")
 FEW = 8  # results that are read one by one, rather than the index
 TAGGED = (RESULT, EVENTS, RANKS)
 READERS = 16  # files read at once: an object store answers each in tens of milliseconds
+KNOWN_FOR = 10.0  # seconds for which an object store is not asked again where a run now writes
 
 
 def open_ledger(place: str | Path, writing: bool = False) -> Ledger:
@@ -103,6 +112,37 @@ def open_ledger(place: str | Path, writing: bool = False) -> Ledger:
     return Ledger(storage)
 
 
+class Held(Lease):
+    """A cell that this process holds; `release` gives it back, and its term ends.
+
+    Attributes:
+        term: its name. folder: where all that this process writes of the cell goes.
+    """
+
+    def __init__(self, cell: Folder, name: LeaseName) -> None:
+        self.term = name.nonce
+        self.folder = cell.below(self.term)
+        super().__init__(cell, name)
+
+    def release(self, published: bool = False) -> None:
+        """Gives the cell back. Nothing happens where it is released already.
+
+        Args:
+            published: the run is finished, so that there is no term left to end.
+        """
+        if not published and not self.released:
+            with contextlib.suppress(OSError):
+                end(self._cell, self.term)
+        super().release()
+
+    def over(self) -> bool:
+        """Whether another process has taken the cell over: looks, and says so of a cell that was
+        taken between two heartbeats too."""
+        with contextlib.suppress(OSError):
+            self.lost = self.lost or has_ended(self._cell, self.term)
+        return self.lost
+
+
 class Ledger:
     """The ledger below a storage folder. Any number of processes may use it at once."""
 
@@ -111,10 +151,41 @@ class Ledger:
         self.damage: dict[str, Damaged] = {}  # by file: what was met and passed over
         self._cells = storage.below(CELLS)
         self._index = Index(storage)
+        self._places: dict[str, tuple[str, float]] = {}  # of runs: the term, and until when known
+
+    def cell(self, signature: str) -> Folder:
+        """The folder of a cell, with its terms, its leases and what is noted of it."""
+        return self._cells.below(signature)
 
     def folder(self, signature: str) -> Folder:
-        """The folder of a cell: what `supclap.training.fit` is given."""
-        return self._cells.below(signature)
+        """The folder of a cell's run: of a finished one that of its result; else of the last that
+        has reported anything."""
+        cell = self.cell(signature)
+        known = self._places.get(signature)
+        if known is None or known[1] < time.monotonic():
+            known = self._place(signature, self._terms(signature))
+        return cell.below(known[0]) if known[0] else cell
+
+    def folders(self, signatures: Iterable[str]) -> list[Folder]:
+        """`folder` of each; a store of objects is asked once for all."""
+        wanted = list(signatures)
+        now = time.monotonic()
+        if self.storage.local is None and any(
+            s not in self._places or self._places[s][1] < now for s in wanted
+        ):
+            self.overview(wanted)
+        return [self.folder(signature) for signature in wanted]
+
+    def _place(self, signature: str, terms: Terms) -> tuple[str, float]:
+        """Where a cell's run lies, and until when that need not be looked up again."""
+        patience = 0.0 if self.storage.local is not None else KNOWN_FOR
+        over = terms.finished is not None
+        known = (terms.present, math.inf if over else time.monotonic() + patience)
+        self._places[signature] = known
+        return known
+
+    def _terms(self, signature: str) -> Terms:
+        return Terms(dict(self.cell(signature).files(entries=(RESULT,))))
 
     def state(self, signature: str) -> State:
         """The state of one cell."""
@@ -124,52 +195,120 @@ class Ledger:
         """The states of the named cells, or of all that the ledger knows, from one listing."""
         wanted = None if signatures is None else set(signatures)
         only = next(iter(wanted)) if wanted is not None and len(wanted) == 1 else ""
-        place = self.folder(only) if only else self._cells
-        names: dict[str, set[str]] = {}
-        beats: dict[str, dict[LeaseName, Any]] = {}
-        tags: dict[str, str] = {}
+        place = self.cell(only) if only else self._cells
+        found: dict[str, Terms] = {}
         for path, listed in place.files(entries=(RESULT,)):
             signature, _, name = path.partition("/") if place is self._cells else (only, "", path)
-            if wanted is not None and signature not in wanted:
-                continue
-            names.setdefault(signature, set()).add(name)
-            if listed.tag is not None and name in TAGGED:
-                tags[f"{signature}/{name}"] = listed.tag
-            lease = parse_lease(name)
-            if lease is not None and alive(lease, listed.time):
-                beats.setdefault(signature, {})[lease] = listed.time
-        states = {s: _state(files, s in beats) for s, files in names.items()}
+            if name and (wanted is None or signature in wanted):
+                found.setdefault(signature, Terms()).files[name] = listed
+        beats = {
+            signature: {name: beat for name, beat in terms.leases().items() if alive(name, beat)}
+            for signature, terms in found.items()
+        }
+        for signature in found if wanted is None else wanted:
+            self._place(signature, found.get(signature, Terms()))
+        states = {s: _state(terms, bool(beats[s])) for s, terms in found.items()}
+        tags = {
+            f"{signature}/{name}": tag
+            for signature, terms in found.items()
+            if terms.finished is not None
+            for name in TAGGED
+            if (tag := terms.tag(name)) is not None
+        }
         running = {s: next(iter(beats[s])) for s in beats if states[s] is State.RUNNING}
         return Overview(states, running, tags)
 
-    def take(self, signature: str) -> Lease | None:
+    def take(self, signature: str) -> Held | None:
         """The right to work on a cell, or None: it is done, or a live process works on it.
 
-        Call it in the process that trains, which the lease names; see `leases`.
+        Call it in the process that trains, which the lease names; see `leases` and `terms`. Where
+        there is something to go on from, it lies in the new term then.
         """
-        lease = acquire(self.folder(signature))
-        if lease is not None and self.folder(signature).exists(RESULT):
-            lease.release()
+        cell, terms = self.cell(signature), self._terms(signature)
+        busy = any(alive(name, beat) for name, beat in terms.leases().items())
+        if terms.finished is not None or busy:
             return None
-        if lease is not None:
-            self.folder(signature).delete(EARLY)  # it goes on
-        return lease
+        term = terms.next()
+        dead: list[str] = []
+
+        def look() -> dict[LeaseName, datetime]:
+            nonlocal terms
+            terms = self._terms(signature)
+            return terms.leases()
+
+        def end_of(other: LeaseName) -> None:
+            _end_of(cell, other)
+            dead.append(other.nonce)
+
+        name = LeaseName.own(term)
+        if not take(cell, name, look, end_of):
+            return None
+        held = Held(cell, name)
+        try:
+            if dead:  # its workers may have begun terms of their own since
+                look()
+            ended = [end(cell, other) for other in terms.open if other != term]
+            if terms.finished is not None or not all(ended):
+                held.release(published=True)
+                return None
+            carry_over(cell, terms, term)
+            if EARLY in terms.files:
+                cell.delete_file(EARLY)  # it goes on
+        except BaseException:
+            with contextlib.suppress(OSError):
+                held.release()
+            raise
+        self._places.pop(signature, None)
+        return held
+
+    def keep_others_out(self, signature: str) -> Lease | None:
+        """A lease on a cell of which something is to be removed; None: a live process has it."""
+        cell = self.cell(signature)
+        return acquire(cell, end=partial(_end_of, cell))
+
+    def begin_group(self, signature: str, holder: str) -> Folder:
+        """The folder of a new term, for a group of workers of the attempt that holds the cell.
+
+        Each group has its own: the one before may only be paused.
+
+        Args:
+            holder: the term of the attempt.
+
+        Raises:
+            TakenOver: the attempt no longer holds the cell.
+        """
+        cell = self.cell(signature)
+        term = self._terms(signature).next()
+        cell.write(f"{term}/{HOLDER}", holder.encode())
+        # Looked at only now: whoever takes the cell over first ends the holder's term, then lists.
+        if has_ended(cell, holder):
+            raise TakenOver(f"{cell.uri}: another process has taken this run over")
+        terms = self._terms(signature)
+        done = terms.finished
+        for other in terms.open:
+            if other not in (term, holder) and not end(cell, other):
+                done = other
+        if done is not None:  # by the group before, of which another worker has ended too late
+            return cell.below(done)
+        carry_over(cell, terms, term, holder)
+        return cell.below(term)
 
     def evict(self, signature: str, host: str, pid: int) -> None:
         """Takes a cell from a process whose machine is lost, which would else hold it for
-        `STALE_AFTER` seconds. Should it live on after all, it finds its lease gone.
+        `STALE_AFTER` seconds. Should it live on after all, its term has ended.
 
         A storage that is away changes nothing: then the lease runs out by itself.
         """
-        cell = self.folder(signature)
+        cell = self.cell(signature)
         with contextlib.suppress(OSError):
             for name in leases_in(cell):
                 if (name.host, name.pid) == (host, pid):
+                    _end_of(cell, name)
                     cell.delete_file(str(name))
 
     def note_early_stop(self, signature: str) -> None:
         """Notes that a search has stopped the cell; it can still go on, and then the note goes."""
-        self.folder(signature).write(EARLY, b"")
+        self.cell(signature).write(EARLY, b"")
 
     def record_failure(
         self,
@@ -183,12 +322,12 @@ class Ledger:
         before = self.failure(signature)
         total = (before.attempts if before else 0) + attempts
         failure = Failure(error, tuple(log), total, configuration)
-        self.folder(signature).write(FAILURE, sealed(asdict(failure), indent=1))
+        self.cell(signature).write(FAILURE, sealed(asdict(failure), indent=1))
         return failure
 
     def failure(self, signature: str) -> Failure | None:
         """What `record_failure` noted last, or None. Where that is damaged, it says so itself."""
-        folder = self.folder(signature)
+        folder = self.cell(signature)
         try:
             return as_kind(read_values(folder, FAILURE), Failure, folder.uri_of(FAILURE))
         except FileNotFoundError:
@@ -198,7 +337,7 @@ class Ledger:
 
     def clear_failure(self, signature: str) -> None:
         """Forgets failed attempts, so that the cell counts as to run (or resumable) again."""
-        self.folder(signature).delete_file(FAILURE)
+        self.cell(signature).delete_file(FAILURE)
 
     def set_aside(self, signature: str) -> None:
         """Removes a finished cell, so that it runs from the start, and keeps what it reported.
@@ -225,13 +364,46 @@ class Ledger:
         return found
 
     def discard(self, signature: str) -> None:
-        """Removes a cell whole, so that it runs from the start. Its result goes first."""
-        self.folder(signature).delete_file(RESULT)
-        self._cells.delete_folder(signature)
+        """Removes all of a cell, so that it runs from the start. Its result goes first.
+
+        Of its terms the empty ends stay, so that whoever was paused in one of them writes nothing
+        that counts.
+        """
+        cell, terms = self.cell(signature), self._terms(signature)
+        self._places.pop(signature, None)
+        cell.delete_file(RESULT)
+        for term in terms.names:
+            cell.write(f"{term}/{RESULT}", b"")
+        if not terms.names:
+            self._cells.delete_folder(signature)
+            return
+        for name in cell.names():
+            if not is_term(name):
+                cell.delete(name)
+        for term in terms.names:
+            for name in cell.names(term):
+                if name != RESULT:
+                    cell.delete(f"{term}/{name}")
+
+    def last_log(self, signature: str) -> tuple[str, ...]:
+        """The last lines that an attempt at the cell has printed; none where there is no log."""
+        cell, terms = self.cell(signature), self._terms(signature)
+        for place in (*reversed(terms.names), ""):
+            start = f"{place}/" if place else ""
+            below = (n[len(start) :] for n in terms.files if n.startswith(start))
+            for name in sorted(filter(is_log, below), key=by_rank):
+                with contextlib.suppress(OSError):
+                    lines = tail(cell.read(f"{start}{name}").decode("utf-8", errors="replace"))
+                    if lines:
+                        return lines
+        return ()
 
     def result(self, signature: str) -> Result | None:
         """What a finished cell reports, or None where it is not done. Raises Damaged."""
-        return read_result(self.folder(signature), signature)
+        found = read_result(self.folder(signature), signature)
+        if found is None:  # it may have been discarded since it was seen
+            self._places.pop(signature, None)
+        return found
 
     def model(self, signature: str) -> Folder | None:
         """The folder of a finished cell's model; None where the cell is kept without it."""
@@ -273,6 +445,8 @@ class Ledger:
             try:
                 content = known.get(signature) or read_content(folder, RESULT)
             except FileNotFoundError:
+                return None
+            if _taken_over(folder, content):
                 return None
             if signature in tagged and signature not in known:
                 read[signature] = (tagged[signature], content)
@@ -398,7 +572,18 @@ def read_result(folder: Folder, signature: str) -> Result | None:
         content = read_content(folder, RESULT)
     except FileNotFoundError:
         return None
-    return parse_result(content, folder, signature)
+    return None if _taken_over(folder, content) else parse_result(content, folder, signature)
+
+
+def _end_of(cell: Folder, holder: LeaseName) -> None:
+    """Ends the term of a holder that is dead, or seems to be."""
+    if is_term(holder.nonce):
+        end(cell, holder.nonce)
+
+
+def _taken_over(folder: Folder, content: bytes) -> bool:
+    """Whether a result says that a term has ended without one."""
+    return not content and is_term(posixpath.basename(folder.base))
 
 
 def parse_result(content: bytes, folder: Folder, signature: str) -> Result:
@@ -439,11 +624,11 @@ def _asked(folder: Folder, name: str) -> _Asked:
     return as_kind(parse_values(content, where), _Asked, where)
 
 
-def _state(names: set[str], leased: bool) -> State:
-    if RESULT in names:
+def _state(terms: Terms, leased: bool) -> State:
+    if terms.finished is not None:
         return State.DONE
     if leased:
         return State.RUNNING
-    if FAILURE in names:
+    if FAILURE in terms.files:
         return State.FAILED
-    return State.RESUMABLE if POINTER in names else State.TO_RUN
+    return State.RESUMABLE if terms.last_with(POINTER) is not None else State.TO_RUN

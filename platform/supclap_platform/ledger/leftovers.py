@@ -1,7 +1,7 @@
 """What of a storage nothing needs any more, and its removal.
 
     checkpoints   of finished cells, and what killed writers have left beside them
-    orphans       cells that no experiment of the storage has asked for
+    orphans       cells that no experiment of the storage has asked for (the ends of terms stay)
     earlier       what cells reported under earlier versions of the code, before a rerun
 
 A cell on which a process works is left as it is. Before anything of a cell is removed, its lease is
@@ -22,8 +22,10 @@ from supclap.errors import InputError
 from supclap.run_files import CHECKPOINTS, RESULT
 from supclap.storage import Folder
 from supclap_platform.ledger.drivers import drivers_of
-from supclap_platform.ledger.leases import acquire, alive, parse_lease
+from supclap_platform.ledger.leases import alive, parse_lease
 from supclap_platform.ledger.ledger import CELLS, EARLIER, EXPERIMENTS, Ledger
+from supclap_platform.ledger.records import State
+from supclap_platform.ledger.terms import is_term
 
 CHECKPOINT, ORPHAN, EARLY = "checkpoints", "orphans", "earlier"
 SCRATCH = ".part"  # how the name of an unfinished file ends
@@ -79,7 +81,7 @@ def leftovers(ledger: Ledger) -> tuple[list[Leftover], list[Kept]]:
     except InputError as error:
         kept.append(Kept(ORPHAN, str(error)))
     else:
-        orphans = {s: files for s, files in free.items() if s not in asked}
+        orphans = {s: files for s, files in free.items() if s not in asked and _size(files)}
         found = [one for one in found if one.signature not in orphans]
         found += (Leftover(ORPHAN, f"{CELLS}/{s}", s, _size(files)) for s, files in orphans.items())
     driven = _driven(ledger)
@@ -103,7 +105,7 @@ def remove(ledger: Ledger, found: Iterable[Leftover], done: Callable[[Leftover],
         by_cell[one.signature].append(one)
     for signature, places in by_cell.items():
         with ExitStack() as held:
-            if _taken(ledger, signature, held) and ledger.folder(signature).exists(RESULT):
+            if _taken(ledger, signature, held) and ledger.state(signature) is State.DONE:
                 for one in places:
                     ledger.storage.delete(one.place)
                     done(one)
@@ -129,7 +131,7 @@ def _remove_orphans(
 
 
 def _taken(ledger: Ledger, signature: str, held: ExitStack) -> bool:
-    lease = acquire(ledger.folder(signature))
+    lease = ledger.keep_others_out(signature)
     if lease is None:
         return False
     held.enter_context(lease)
@@ -153,15 +155,26 @@ def _at_work(files: Sequence[_File]) -> bool:
 
 def _checkpoints(cells: dict[str, list[_File]]) -> Iterator[Leftover]:
     for signature, files in cells.items():
-        place = f"{CELLS}/{signature}"
-        if not any(file.path == f"{place}/{RESULT}" for file in files):
+        cell = f"{CELLS}/{signature}"
+        terms = {file.path.split("/")[2] for file in files}
+        places = [cell, *(f"{cell}/{term}" for term in sorted(terms) if is_term(term))]
+        if not any(_is_result(file, places) for file in files):
             continue
-        inside = [file for file in files if file.path.startswith(f"{place}/{CHECKPOINTS}/")]
-        if inside:
-            yield Leftover(CHECKPOINT, f"{place}/{CHECKPOINTS}", signature, _size(inside))
+        inside: list[_File] = []
+        for place in places:
+            below = [file for file in files if file.path.startswith(f"{place}/{CHECKPOINTS}/")]
+            if below:
+                yield Leftover(CHECKPOINT, f"{place}/{CHECKPOINTS}", signature, _size(below))
+            inside += below
         for file in files:
             if file.path.endswith(SCRATCH) and file not in inside:
                 yield Leftover(CHECKPOINT, file.path, signature, file.size)
+
+
+def _is_result(file: _File, places: Sequence[str]) -> bool:
+    """Whether a file says that its cell is finished: an empty one has ended a term without it."""
+    place, _, name = file.path.rpartition("/")
+    return name == RESULT and place in places and (file.size > 0 or place == places[0])
 
 
 def _earlier(files: Sequence[_File]) -> Iterator[Leftover]:

@@ -59,6 +59,7 @@ class Result:
     data: str
     peak_MB: float | None = None  # most memory held; None where the system did not say
     made_with: dict[str, str] = field(default_factory=dict)  # versions below it, and the device
+    ran_on: dict[str, str] = field(default_factory=dict)  # host, device and process of rank 0
     setup_seconds: float = 0.0  # before the first step; not part of `seconds`
     files: dict[str, str] = field(default_factory=dict)  # hashes of what belongs to it
     time: Duration = field(default=0.0, compare=False)  # when it ended, in seconds since 1970

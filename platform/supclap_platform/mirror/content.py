@@ -192,6 +192,7 @@ def tags_of(
             "parameters": str(started.parameters),
             **({"parameters_learned": str(started.learned)} if started.learned else {}),
             **started.made_with,
+            **{f"ran_on.{name}": value for name, value in started.ran_on.items()},
         }
     if failure is not None:
         tags[ERROR] = failure.error[:MOST_CHARACTERS]

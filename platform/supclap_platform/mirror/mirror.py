@@ -60,10 +60,17 @@ CELLS, CLAIMS = "cells/", "claims/"  # what the experiment's run counts
 SHARE = 0.05  # of the time goes into accounts
 _STATES = {FINISHED: "done", FAILED: "failed", RUNNING: "running", KILLED: "interrupted"}
 _FILES = (EVENTS, FAILURE, RESULT, EARLY)
+_OF_A_RUN = (EVENTS, RESULT)  # the others are the cell's
 _AT_ONCE = 64  # cells whose events are in memory together
 _READERS = 16
 
 Stamp = tuple[tuple[int, int] | None, ...]  # of each of _FILES: time of change, size; None: absent
+
+
+def _stands(info: pafs.FileInfo) -> bool:
+    """Whether a file is there, and says something: an empty result has ended a term without one."""
+    empty = info.base_name == RESULT and info.size == 0
+    return info.type != pafs.FileType.NotFound and not empty
 
 
 class Mirror:
@@ -233,12 +240,14 @@ class Mirror:
     def _look(self, cells: list[Known]) -> dict[str, Stamp]:
         """The stamps of the cells' files: one call, and nothing is read."""
         filesystem = self._ledger.storage.filesystem
-        folders = [self._ledger.folder(cell.signature).base for cell in cells]
-        infos = filesystem.get_file_info([f"{base}/{name}" for base in folders for name in _FILES])
-        stamps = [
-            None if info.type == pafs.FileType.NotFound else (info.mtime_ns or 0, info.size or 0)
-            for info in infos
+        folders = self._ledger.folders(cell.signature for cell in cells)
+        places = [
+            f"{(folder if name in _OF_A_RUN else self._ledger.cell(cell.signature)).base}/{name}"
+            for cell, folder in zip(cells, folders, strict=True)
+            for name in _FILES
         ]
+        infos = filesystem.get_file_info(places)
+        stamps = [(info.mtime_ns or 0, info.size or 0) if _stands(info) else None for info in infos]
         step = len(_FILES)
         return {
             cell.signature: tuple(stamps[at * step : (at + 1) * step])

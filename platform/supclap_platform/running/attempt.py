@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import ceil
@@ -21,10 +22,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from supclap.data.cache import build_once, cache_folder
-from supclap.errors import FULL, InputError
+from supclap.errors import FULL, InputError, TakenOver
 from supclap.events import Event
 from supclap.patience import MARGIN
-from supclap.run_files import MODEL, RESULT
+from supclap.run_files import MODEL
 from supclap.secrets import masked, without_password
 from supclap.storage import Folder
 from supclap.stored import as_kind, read_values
@@ -34,10 +35,11 @@ from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.method import Configuration, Method
 from supclap_platform.experiment.run import Crash, Run, RunError
 from supclap_platform.experiment.schema import Resources
-from supclap_platform.ledger.leases import Lease, parse_lease
-from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger, open_ledger
+from supclap_platform.ledger.leases import LeaseName, parse_lease
+from supclap_platform.ledger.ledger import EXPERIMENTS, Held, Ledger, open_ledger
 from supclap_platform.ledger.logs import captured, last_lines
 from supclap_platform.ledger.records import State
+from supclap_platform.ledger.terms import has_ended
 from supclap_platform.running.doing import noted, waiting, waits_no_more
 from supclap_platform.running.machine import seats
 from supclap_platform.running.ray_internals import letting_go
@@ -123,7 +125,9 @@ def nested(resources: Resources) -> bool:
 
 def ask_workers_to_end(ledger: Ledger, signature: str) -> None:
     """Asks the workers of a cell under Ray Train, which reports to a search, to end."""
-    ledger.folder(signature).write(STOP, b"")
+    holder = ledger.overview([signature]).leases.get(signature)
+    if holder is not None:
+        ledger.cell(signature).write(f"{holder.nonce}/{STOP}", b"")
 
 
 def threads(resources: Resources) -> int:
@@ -154,19 +158,19 @@ def run_cell(task: Task, report: Report | None = None) -> Ending:
     if lease is None:
         done = ledger.state(task.signature) is State.DONE
         return Ending("done" if done else "busy")
-    folder = ledger.folder(task.signature)
-    with _released(lease), captured(folder, task.label) as log:
+    with _released(lease) as end, captured(lease.folder, task.label) as log:
         try:
             _train(task, ledger, lease, report)
-            if not folder.exists(RESULT):
-                return Ending("crashed", "its workers ended without a result", last_lines(log))
+            if ledger.state(task.signature) is not State.DONE:
+                raise _WithoutResult("its workers ended without a result")
+            end()
             ledger.clear_failure(task.signature)
             return Ending("done")
-        except _TakenOver:
-            return Ending("busy")
         except _Stopped:
             return Ending("stopped")
         except Exception as error:
+            if isinstance(error, _TakenOver | TakenOver) or lease.over():
+                return Ending("busy")  # whatever it was: another process has the cell
             return _explained(error, log, task.storage)
 
 
@@ -178,7 +182,7 @@ def _explained(error: Exception, log: Path, storage: str) -> Ending:
         return Ending("failed", text, last_lines(log), wrong, node=getattr(error, "node", ""))
     if isinstance(error, RunError):
         return Ending("failed", text, last_lines(log))
-    if isinstance(error, Crash):
+    if isinstance(error, Crash | _WithoutResult):
         return Ending("crashed", text, last_lines(log))
     if isinstance(error, _WorkersLost):  # Ray Train has used up its own restarts
         return Ending("failed", text, last_lines(log))
@@ -197,6 +201,10 @@ def _log(error: Exception, storage: str) -> None:
 
 class _TakenOver(RuntimeError):
     """Another process holds the cell now."""
+
+
+class _WithoutResult(RuntimeError):
+    """Training has ended, and there is no result."""
 
 
 class _Stopped(RuntimeError):
@@ -278,25 +286,34 @@ def unseen(storage: str) -> str:
 
 
 @contextlib.contextmanager
-def _released(lease: Lease) -> Iterator[None]:
-    """Gives the lease back; where the storage is away, it runs out by itself."""
+def _released(lease: Held) -> Iterator[Callable[[], None]]:
+    """Gives the lease back; where the storage is away, it runs out by itself.
+
+    Yields what is to be called when there is a result.
+    """
+    published = False
+
+    def end() -> None:
+        nonlocal published
+        published = True
+
     try:
-        yield
+        yield end
     finally:
         with contextlib.suppress(OSError):
-            lease.release()
+            lease.release(published)
 
 
-def _train(task: Task, ledger: Ledger, lease: Lease, report: Report | None) -> None:
+def _train(task: Task, ledger: Ledger, lease: Held, report: Report | None) -> None:
     if not nested(task.resources):
         _train_here(task, ledger, lease, report)
     elif report is None:
-        _train_in_workers(task, ledger.folder(task.signature), lease)
+        _train_in_workers(task, ledger, lease)
     else:
         _watch_workers(task, ledger, lease, report)
 
 
-def _train_here(task: Task, ledger: Ledger, lease: Lease, report: Report | None) -> None:
+def _train_here(task: Task, ledger: Ledger, lease: Held, report: Report | None) -> None:
     import torch
 
     def report_event(event: Event) -> None:
@@ -305,25 +322,23 @@ def _train_here(task: Task, ledger: Ledger, lease: Lease, report: Report | None)
         if report is not None:
             report(event)
 
-    folder = ledger.folder(task.signature)
     torch.set_num_threads(threads(task.resources))
-    with noted(folder):
-        task.method.fit(task.configuration(), _run(task, ledger, report_event))
+    with noted(lease.folder):
+        task.method.fit(task.configuration(), _run(task, ledger, lease.folder, report_event))
 
 
-def _watch_workers(task: Task, ledger: Ledger, lease: Lease, report: Report) -> None:
+def _watch_workers(task: Task, ledger: Ledger, lease: Held, report: Report) -> None:
     """Waits for the workers in a thread of its own, and reports what they note in the ledger.
 
     When `ask_workers_to_end` asks for it, the workers end first and Ray Train gives back what it
     had reserved. Ended from outside, its placement group would stay behind, and hold the cores.
     """
-    folder = ledger.folder(task.signature)
-    folder.delete(STOP)
+    folder = lease.folder
     ended: list[BaseException | None] = []
 
     def wait() -> None:
         try:
-            _train_in_workers(task, folder, lease)
+            _train_in_workers(task, ledger, lease)
             ended.append(None)
         except BaseException as error:
             ended.append(error)
@@ -347,7 +362,7 @@ def _watch_workers(task: Task, ledger: Ledger, lease: Lease, report: Report) -> 
         report(event)
 
 
-def _train_in_workers(task: Task, folder: Folder, lease: Lease) -> None:
+def _train_in_workers(task: Task, ledger: Ledger, lease: Held) -> None:
     """Runs the cell's workers under Ray Train and waits for them."""
     # One report or death is noticed per poll; the default of 2 s is long beside a short epoch.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
@@ -365,8 +380,7 @@ def _train_in_workers(task: Task, folder: Folder, lease: Lease) -> None:
     workers: Any = given.workers
     if given.min_workers is not None and given.min_workers < given.workers:
         workers = (given.min_workers, given.workers)
-    for left in (RAY_TRAIN, FATAL, STOP):
-        folder.delete(left)
+    cell, folder = ledger.cell(task.signature), lease.folder
     trainer = TorchTrainer(
         _work,
         train_loop_config={"task": task, "lease": str(lease.name)},
@@ -395,7 +409,7 @@ def _train_in_workers(task: Task, folder: Folder, lease: Lease) -> None:
             trainer.fit()
     except Exception as error:
         _raise_fatal(folder)
-        if not folder.exists(str(lease.name)):
+        if not cell.exists(str(lease.name)):
             raise _TakenOver from error
         if isinstance(error, ControllerError):  # no worker began: Ray Train tries that once
             raise Crash(f"its workers could not be started: {root_cause(error)}") from error
@@ -404,7 +418,7 @@ def _train_in_workers(task: Task, folder: Folder, lease: Lease) -> None:
         with contextlib.suppress(OSError):
             folder.delete(RAY_TRAIN)
     _raise_fatal(folder)
-    if not folder.exists(str(lease.name)):  # the workers have ended because of it
+    if not cell.exists(str(lease.name)):  # the workers have ended because of it
         raise _TakenOver
 
 
@@ -414,37 +428,45 @@ def _work(arguments: dict[str, Any]) -> None:
     import torch
     from ray.train import get_context
 
+    from supclap.workers import Workers
+
     task: Task = arguments["task"]
     ledger = Ledger(Folder.at(task.storage))
-    folder = ledger.folder(task.signature)
-    if folder.exists(FATAL) or folder.exists(STOP) or not folder.exists(arguments["lease"]):
+    lease = parse_lease(arguments["lease"])
+    assert lease is not None
+    cell = ledger.cell(task.signature)
+    attempt = cell.below(lease.nonce)
+    if attempt.exists(FATAL) or attempt.exists(STOP) or not cell.exists(str(lease)):
         return  # Ray Train has restarted the workers; what ended them would be met again
-    _end_with(arguments["lease"], folder)
+    _end_with(lease, cell)
     torch.set_num_threads(threads(task.resources))
-    first = get_context().get_world_rank() == 0
-    if first:
-        waits_no_more(folder)
-    with captured(folder, task.label), noted(folder) if first else contextlib.nullcontext():
+    rank = get_context().get_world_rank()
+    group = Workers.current().from_first(
+        lambda: ledger.begin_group(task.signature, lease.nonce).base.rpartition("/")[2]
+    )
+    folder = cell.below(group)
+    if rank == 0:
+        waits_no_more(attempt)
+    with captured(folder, task.label, rank), noted(folder) if rank == 0 else nullcontext():
         try:
             task.load_code()
-            run = _run(task, ledger, lambda _: None)
+            run = _run(task, ledger, folder, lambda _: None)
             task.method.fit(task.configuration(), run)
         except (InputError, RunError) as error:
             wrong = isinstance(error, InputError)
-            node = ray.get_runtime_context().get_node_id()
-            left = {"error": str(error), "input": wrong, "node": node}
-            folder.write(FATAL, json.dumps(left).encode())
+            if not has_ended(cell, group):  # else its group is not the present one any more
+                node = ray.get_runtime_context().get_node_id()
+                left = {"error": str(error), "input": wrong, "node": node}
+                attempt.write(FATAL, json.dumps(left).encode())
             raise
         except Exception as error:  # Ray Train starts the workers anew, and says nothing of it
             _log(error, task.storage)
             raise
 
 
-def _end_with(lease: str, folder: Folder) -> None:
-    """Ends this process when it is asked to, or the cell is no longer its trial's: a worker that
-    outlives a killed trial must not write into a folder that another process has taken over."""
-    name = parse_lease(lease)
-    assert name is not None
+def _end_with(lease: LeaseName, cell: Folder) -> None:
+    """Ends this process when it is asked to, or the cell is no longer its trial's: what it would
+    still write is of no use to anybody."""
 
     def watch() -> None:
         import time
@@ -452,7 +474,8 @@ def _end_with(lease: str, folder: Folder) -> None:
         while True:
             time.sleep(WATCH_SECONDS)
             with contextlib.suppress(OSError):
-                if name.dead(0.0) or folder.exists(STOP) or not folder.exists(lease):
+                stopped = cell.exists(f"{lease.nonce}/{STOP}")
+                if lease.dead(0.0) or stopped or not cell.exists(str(lease)):
                     os._exit(1)
 
     threading.Thread(target=watch, name="lease watch", daemon=True).start()
@@ -467,10 +490,10 @@ def _raise_fatal(folder: Folder) -> None:
     raise _Refused(left.error, left.node) if left.input else _Fatal(left.error)
 
 
-def _run(task: Task, ledger: Ledger, report: Report) -> Run:
-    """What the cell's method is given here."""
+def _run(task: Task, ledger: Ledger, folder: Folder, report: Report) -> Run:
+    """What the cell's method is given here. ``folder``: of the term in which it writes."""
     timeout = timedelta(seconds=task.resources.timeout)
-    return Run(ledger.folder(task.signature), report, _models(ledger), timeout)
+    return Run(folder, report, _models(ledger), timeout)
 
 
 def _models(ledger: Ledger) -> Callable[[str], Path]:

@@ -1,6 +1,6 @@
 """What a cell is busy with right now, in one small file of its folder, for the view and `status`.
 
-    <storage>/cells/<signature>/doing.json
+    <storage>/cells/<signature>/<term>/doing.json
 
 The process that trains replaces it from a thread, only where something has changed and at most
 every `EVERY` seconds, so that it costs an object store a few requests a minute however short the

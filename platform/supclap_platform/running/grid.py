@@ -16,7 +16,6 @@ from typing import Protocol
 
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.ledger.logs import stored_lines
 from supclap_platform.ledger.plan import Plan, Status
 from supclap_platform.ledger.records import State
 from supclap_platform.running.attempt import Ending
@@ -178,7 +177,7 @@ class Grid:
         standing.attempts += 1
         standing.error = ending.error
         # A process that was killed could not say what its log ends with.
-        standing.log = ending.log or stored_lines(self._ledger.folder(signature))
+        standing.log = ending.log or self._ledger.last_log(signature)
         again = ending.kind in ("crashed", "lost")
         allowed = standing.cell.resources.max_failures if again else 0
         if standing.attempts <= allowed:

@@ -155,7 +155,7 @@ class WithoutRay:
         if state is State.RUNNING:
             return Ending("busy")
         if state is State.FAILED:
-            if _written(self._ledger.folder(signature), FAILURE) >= self._since:
+            if _written(self._ledger.cell(signature), FAILURE) >= self._since:
                 return Ending("busy")  # the grid looks for itself, and finds why it was given up
             self._ledger.clear_failure(signature)
         return None
