@@ -275,14 +275,19 @@ def _check_folders(model: ModelConfig, seconds: float) -> None:
     """Models that lie in folders: described as this package reads them, and of the right sizes."""
     for side in ("audio", "text"):
         if getattr(model, side).folder is not None:
-            with _about(f"model.{side}.folder"):
-                _build(model, side, seconds)
+            check_encoder(model, side, seconds)
     if model.start is not None and not model.start.startswith(CELL):
         from supclap.model.clap import check_start
         from supclap.model.folder import model_at
 
         with _about("model.start"):
             check_start(model, model_at(model.start))
+
+
+def check_encoder(model: ModelConfig, side: str, seconds: float) -> None:
+    """Raises SettingError where an encoder cannot be built of the folder that it names."""
+    with _about(f"model.{side}.folder"):
+        _build(model, side, seconds)
 
 
 def _build(model: ModelConfig, side: str, seconds: float) -> int | None:

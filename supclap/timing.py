@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,11 +24,13 @@ from supclap.data import look_at
 from supclap.data.clips import Caption
 from supclap.data.places import INDICES, is_here, with_events_here
 from supclap.errors import InputError
+from supclap.footprint import MB, UNKNOWN, Footprint, footprint
 from supclap.losses import build_loss
 from supclap.model.clap import CLAP, Level, build_model
 from supclap.model.tokens import Tokens
 from supclap.optimization import build_optimizer
 from supclap.precision import autocast
+from supclap.usage import Usage, resident
 
 BUDGET = 1.5  # seconds for the steps of one configuration
 FIRST_ROWS = 4  # of the first try
@@ -45,6 +47,7 @@ class Estimate:
     setup: float  # before its first step, in every run
     once: float  # of frozen encoders, for the first run on these data
     steps: int
+    footprint: Footprint = UNKNOWN
 
     @property
     def whole(self) -> float:
@@ -134,6 +137,8 @@ class _Timer:
         self.config, self.sizes, self.device = config, sizes, device
         self.rows = -(-config.batch_size // workers)  # of a worker
         self.workers = workers
+        self.held = self._held()
+        self.peak: tuple[int, float | None] = (0, None)  # rows of the largest step, MB at most
         began = time.monotonic()
         seconds = clip_seconds(config.data)
         alone = config.model.model_copy(update={"start": None})
@@ -162,7 +167,25 @@ class _Timer:
         every = (self.sizes.train + clips + more) * listening
         once = every + (self.sizes.pairs * self.texts + captions + asked) * encoding
         seconds = epochs * batches * step + (measuring + features) / self.workers
-        return Estimate(seconds, self.setup, once, steps)
+        return Estimate(seconds, self.setup, once, steps, self._footprint())
+
+    def _footprint(self) -> Footprint:
+        rows, peak = self.peak
+        times = min(self.rows, self.config.chunk or self.rows) / max(1, rows)
+        found = footprint(self.model, self.loss, self.optimizer, self.held, peak, times)
+        kept = 0.0
+        clips = self.sizes.train + self.sizes.watched[0] + self.sizes.last[0]
+        captions = self.sizes.pairs * self.texts + self.sizes.watched[1] + self.sizes.last[1]
+        if self.sizes.widths is None:  # of features the outputs are given
+            for tower, rows in ((self.model.audio, clips), (self.model.text, captions)):
+                kept += 4 * rows * int(tower.encoder.width) if tower.frozen else 0
+        return replace(found, kept=kept / MB)
+
+    def _held(self) -> float:
+        """MB that the process holds on the device, before the model is made."""
+        if self.device.type == "cuda":
+            return torch.cuda.memory_allocated(self.device) / MB
+        return resident() or 0.0
 
     def _step(self) -> tuple[float, int]:
         """Seconds of one step of the whole batch, and how many were timed."""
@@ -190,6 +213,7 @@ class _Timer:
     def _train(self, rows: int) -> float:
         audio = self._sound(rows)
         text = self._words(rows * self.texts)
+        usage = Usage() if rows > self.peak[0] else None
         began = time.monotonic()
         self.optimizer.zero_grad()
         with autocast(self.config.precision, self.device):
@@ -197,7 +221,10 @@ class _Timer:
         self.loss(heard, read[: len(heard)]).total.backward()
         self.optimizer.step()
         self._wait()
-        return time.monotonic() - began
+        took = time.monotonic() - began
+        if usage is not None:
+            self.peak = rows, usage.peak()
+        return took
 
     @torch.no_grad()
     def _audio(self) -> tuple[float, float, float]:

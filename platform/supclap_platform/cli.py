@@ -163,6 +163,11 @@ GROUPS: dict[str, dict[str, Entry]] = {
             "read a collection to the format that training opens",
             "supclap prepare clotho --source CLOTHO --out data/clotho",
         ),
+        "data": Entry(
+            "supclap.data.overlap_command:data_group",
+            "which clips two collections share: by id, recording, content, near",
+            "supclap data overlap data/wavcaps data/clotho --splits-b test",
+        ),
     },
 }
 COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}

@@ -28,6 +28,8 @@ from typing import Any
 from supclap.csv_text import csv_text
 from supclap.data import shards
 from supclap.data.clips import INDEX, SAMPLE_RATE, Clip, Collection, write_split
+from supclap.data.overlap.exclusion import read_exclusions, without
+from supclap.data.published import edition_line
 from supclap.data.sources import read_source
 from supclap.data.sources.files import bad_name
 from supclap.data.sources.listing import (
@@ -82,7 +84,9 @@ class PrepareReport:
     """What `prepare` did.
 
     ``decoded``: clips decoded in this call; the others were there before. ``broken``: rows of the
-    index that cannot be read and name no split.
+    index that cannot be read and name no split. ``excluded``: clips that lists leave out;
+    ``of_no_clip``: names in these that are of none. ``edition``: a sentence on whether the index
+    lists what the published one does; "" where that is not known.
     """
 
     name: str
@@ -92,6 +96,9 @@ class PrepareReport:
     renamed: int = 0
     broken: int = 0
     decoded: int = 0
+    excluded: int = 0
+    of_no_clip: int = 0
+    edition: str = ""
 
     @property
     def skipped_file(self) -> Path:
@@ -112,6 +119,7 @@ def prepare(
     max_loss: float = 0.05,
     progress: Progress | None = None,
     own: Own | None = None,
+    exclude: Sequence[Path] = (),
 ) -> PrepareReport:
     """Reads the collection ``name`` below ``source`` and writes it to the folder ``out``.
 
@@ -126,6 +134,7 @@ def prepare(
             silent, without a caption, or in a row of the index that is broken.
         own: lists what a data source of the user's lists, which ``name`` names; ``source`` is only
             the folder that its files are called after.
+        exclude: files with lists of clips that are left out (`overlap.exclusion`).
 
     Raises:
         InputError: something is wrong with the input, more than ``max_loss`` of a split is lost,
@@ -136,15 +145,22 @@ def prepare(
             f"expected workers >= 1, max-loss from 0 to 1 and seconds > 0; "
             f"got {workers}, {max_loss:g} and {seconds}"
         )
+    lists = [read_exclusions(file) for file in exclude]
     listed = read_source(name, source, captions) if own is None else own(None)
+    edition = edition_line(listed)
+    listed, excluded, of_no_clip = without(listed, lists)
+    if not listed.entries:
+        raise InputError(f"{', '.join(map(str, exclude))}: leaves out every clip of {name}")
     listing = _chosen(listed, splits, into, languages)
     _check_place(out, listing.name)
     try:
         with _only_one(out):
             if own is not None:  # again, and now what is no file becomes one
-                listing = _chosen(own(out / WORK / "made"), splits, into, languages)
+                made, _, _ = without(own(out / WORK / "made"), lists)
+                listing = _chosen(made, splits, into, languages)
             parts = [_Part(listing, split, source, out, seconds) for split in listing.splits]
-            return _run(listing, parts, out, workers, max_loss, progress or _silent)
+            report = _run(listing, parts, out, workers, max_loss, progress or _silent)
+            return replace(report, excluded=excluded, of_no_clip=of_no_clip, edition=edition)
     except OSError as error:
         if error.errno in FULL:
             raise InputError(

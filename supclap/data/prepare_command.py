@@ -60,6 +60,13 @@ from supclap.progress import Doing, activity, relay
     metavar="CSV",
     help="features: labels with the rows of T.npy that say them, to classify by.",
 )
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="FILE",
+    help="Leave out the clips of this list: one of WavCaps' .json files, or a CSV file with a "
+    "column clip_id. May be repeated.",
+)
 @click.option("--seconds", type=float, help="Keep so much of each clip.  [default: all]")
 @click.option(
     "--code",
@@ -92,6 +99,7 @@ def prepare_command(
     labels: str | None,
     standardize: str | None,
     classes: str | None,
+    exclude: tuple[str, ...],
     seconds: float | None,
     code: tuple[str, ...],
     changes: tuple[str, ...],
@@ -114,7 +122,7 @@ def prepare_command(
     if name == FEATURES:
         others: dict[str, object] = {"--source": source, "--into": into, "--code": code}
         others |= {"--languages": languages, "--seconds": seconds, "--set": changes}
-        others |= {"--workers": workers}
+        others |= {"--workers": workers, "--exclude": exclude}
         _refuse(others, "goes with collections of sounds, not with features")
         from supclap.data.prepare_features import prepare_features
 
@@ -139,6 +147,7 @@ def prepare_command(
             max_loss=max_loss,
             progress=lambda what, done, of: relay(Doing(what, done, of, "clips")),
             own=own,
+            exclude=[Path(file) for file in exclude],
         )
     _print(report)
 
@@ -193,7 +202,14 @@ def _print(report: PrepareReport) -> None:
         hours = f"{part.seconds / 3600:.2f}"
         table.add_row(split, f"{part.listed:,}", f"{part.read:,}", *lost, hours)
     Console(soft_wrap=True).print(table)
+    if report.edition:
+        click.echo(report.edition)
     notes = []
+    if report.excluded or report.of_no_clip:
+        none = f" ({report.of_no_clip:,} names in it are of no clip here)"
+        notes.append(
+            f"{report.excluded:,} clips excluded by --exclude{none if report.of_no_clip else ''}"
+        )
     if report.captions_dropped:
         notes.append(f"{report.captions_dropped:,} captions left out")
     if report.renamed:

@@ -15,8 +15,11 @@ from supclap.config import DataConfig, parse_config
 from supclap.data.soundscenes import soundscenes_collection
 from supclap.data.soundscenes.build import seconds_to_make
 from supclap.errors import InputError
+from supclap.footprint import footprint
+from supclap.model.clap import build_model
 from supclap.parts import Augmentation, register
 from supclap.timing import Sizes, estimate, sizes_of
+from supclap.usage import resident
 
 
 def test_the_sizes_are_those_of_the_collection(tmp_path: Path) -> None:
@@ -70,6 +73,39 @@ def test_every_kind_of_run_can_be_timed(tmp_path: Path, changes: dict[str, objec
     assert found.seconds > 0
     assert 1 <= found.steps <= 3
     assert (found.once > 0) is ("model__audio__freeze" in changes)
+
+
+def test_what_a_run_takes_of_memory_and_disk(tmp_path: Path) -> None:
+    config = tiny_config(make_collection(tmp_path / "data"), optimizer__name="adamw")
+    found = estimate(config).footprint
+    model = build_model(config.model, ["a sound"], 0.5, 0)
+    model.save(tmp_path / "model")
+    assert found.model == pytest.approx(
+        (tmp_path / "model/weights.safetensors").stat().st_size / 1e6, rel=0.1
+    )
+    learned = sum(4 * p.numel() for p in model.parameters())
+    assert found.checkpoint == pytest.approx(3 * learned / 1e6, rel=0.05)  # AdamW's two moments
+    held = resident()
+    assert held is not None
+    assert held / 3 < found.memory < 3 * held
+    frozen = {"model__audio__freeze": True, "model__text__freeze": True}
+    still = estimate(tiny_config(tmp_path / "data", **frozen)).footprint
+    rows = {"audio": 24 + 12 + 24, "text": 24 + 12 * 1 + 24 * 1}  # train, val, test and shifted
+    widths = {"audio": model.audio.encoder.width, "text": model.text.encoder.width}
+    assert still.kept == pytest.approx(sum(4 * rows[s] * widths[s] for s in rows) / 1e6)
+    assert found.kept == 0
+    assert still.checkpoint < found.checkpoint
+    assert still.model == found.model
+
+
+def test_memory_is_that_of_the_rows_that_are_held_at_once() -> None:
+    model = torch.nn.Linear(1000, 250)  # 1.001 MB, and as much of gradients
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for peak, times, memory in ((110.0, 1, 110.0), (110.0, 3, 126.0), (90.0, 3, 102.0)):
+        found = footprint(model, torch.nn.Identity(), optimizer, 100.0, peak, times)
+        assert found.memory == pytest.approx(memory, abs=0.1)
+    none = footprint(model, torch.nn.Identity(), optimizer, 100.0, None, 1)
+    assert (none.memory, none.model) == (0.0, pytest.approx(1.001))
 
 
 def test_what_cannot_be_timed_here_says_why(

@@ -17,7 +17,17 @@ from supclap.overrides import override
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).with_name("golden")
 SHIPPED = [*sorted((ROOT / "experiments").glob("*.yaml")), *sorted(GOLDEN.glob("*.yaml"))]
-FOLDERS = ("AUDIOCAPS", "CED", "SONAR", "ESC50", "US8K", "VGGSOUND", "CLOTHO", "TEST_DATA")
+FOLDERS = (
+    "AUDIOCAPS",
+    "CED",
+    "SONAR",
+    "ESC50",
+    "US8K",
+    "VGGSOUND",
+    "CLOTHO",
+    "TEST_DATA",
+    "MINILM",
+)
 
 
 class Named(Contents):
@@ -49,7 +59,8 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in FOLDERS:
         folder = tmp_path / name.lower()
         folder.mkdir()
-        for file in PRETRAINED.get(name.lower(), ()):
+        kind = "sentence_transformers" if name == "MINILM" else name.lower()
+        for file in PRETRAINED.get(kind, ()):
             (folder / file).touch()
         monkeypatch.setenv(f"SUPCLAP_{name}", str(folder))
     return tmp_path

@@ -168,7 +168,9 @@ SOUNDS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
     ),
     **{
         kind: (kind, LISTEN, "Wav2Vec2FeatureExtractor", {"do_normalize": True})
-        for kind in ("wav2vec2", "wav2vec2-conformer", "hubert", "wavlm", "unispeech-sat")
+        for kind in (
+            *("wav2vec2", "wav2vec2-conformer", "hubert", "wavlm", "unispeech", "unispeech-sat"),
+        )
     },
     "data2vec-audio": (
         "data2vec-audio",
@@ -176,7 +178,10 @@ SOUNDS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
         "Wav2Vec2FeatureExtractor",
         {},
     ),
-    "sew": ("sew", LISTEN | {"squeeze_factor": 2}, "Wav2Vec2FeatureExtractor", {}),
+    **{
+        kind: (kind, LISTEN | {"squeeze_factor": 2}, "Wav2Vec2FeatureExtractor", {})
+        for kind in ("sew", "sew-d")
+    },
 }
 
 

@@ -33,17 +33,19 @@ class Asked:
     storage: str
     no_code: bool = False
 
-    def experiment(self, announce: bool = False) -> Experiment:
+    def experiment(self, announce: bool = False, unset: dict[str, str] | None = None) -> Experiment:
         """The experiment of the file. Raises InputError as `load_experiment` does.
 
         Args:
             announce: print which files of the user's are run, before they are. Where it is not
                 asked for, results are only shown: code that is broken by now does not hide them.
+            unset: as `load_experiment` takes it.
         """
         policy = CodePolicy(not self.no_code, kept=kept_in(self.storage), broken=_show_broken)
         if announce:
             policy = replace(policy, announce=show_code, broken=None)
-        return load_experiment(self.file, self.profile, parse_changes(self.changes), policy)
+        changes = parse_changes(self.changes)
+        return load_experiment(self.file, self.profile, changes, policy, unset)
 
     def open(self, writing: bool = False, announce: bool = False) -> tuple[Experiment, Ledger]:
         """The experiment as it is by now, and the ledger: with its search's winner where there is

@@ -11,12 +11,14 @@ from rich.text import Text
 
 from supclap.copies import Awaited
 from supclap.data.cache import cache_folder, free_bytes
+from supclap.errors import InputError
 from supclap.events import EARLIER_NAMES
 from supclap.progress import activity
 from supclap.wording import counted, duration, size
 from supclap_platform.commands.only import Only, only_options
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.commands.plan_own import own_of_seeds
+from supclap_platform.commands.plan_room import room_lines
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.folders import awaited_folders, check_folders
 from supclap_platform.experiment.reader import Experiment
@@ -24,6 +26,7 @@ from supclap_platform.ledger.declared import late
 from supclap_platform.ledger.forecast import Forecast, Times, forecast, time_shapes
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan
+from supclap_platform.ledger.room import room
 from supclap_platform.ledger.staleness import code_of_today, stale_lines
 from supclap_platform.running.machine import cores, machine, misfit
 from supclap_platform.search.winner import search_line
@@ -50,23 +53,33 @@ _STYLES = {
 )
 def plan(asked: Asked, only: Only, at_once: int | None, no_timing: bool) -> None:
     """Show what FILE would run, what is done, and a forecast; start nothing."""
-    with activity("reading the experiment and its results"):
-        experiment, ledger = asked.open(announce=True)
-        only.check(experiment)
-        whole = make_plan(experiment, ledger)
-        only.refuse_nothing(whole)
-        made = only.of(whole)
-        coming: list[Awaited] = []
-        if made.to_run or experiment.search is not None:
-            check_folders(experiment)
-            coming = awaited_folders(experiment)
+    coming: list[Awaited] = []
+    try:
+        with activity("reading the experiment and its results"):
+            experiment, ledger = asked.open(announce=True)
+            only.check(experiment)
+            whole = make_plan(experiment, ledger)
+            only.refuse_nothing(whole)
+            made = only.of(whole)
+            if made.to_run or experiment.search is not None:
+                check_folders(experiment)
+                coming = awaited_folders(experiment)
+    except InputError:
+        _list_missing(asked)
+        raise
     first = None if no_timing else time_shapes(made, ledger)
     console = Console(soft_wrap=True, highlight=False)
     if experiment.search is not None:
         console.print(Text(search_line(experiment, ledger)))
-    expected = forecast(made, ledger, at_once or places(made), first)
-    for line in describe(made, expected, ledger, whole):
+    side = at_once or places(made)
+    expected = forecast(made, ledger, side, first)
+    needed = room(made, side, first)
+    *above, last = describe(made, expected, ledger, whole)
+    for line in above:
         console.print(line)
+    for line in () if needed is None else room_lines(needed, made, ledger, side):
+        console.print(line)
+    console.print(last)
     for line in _fetches(coming):
         console.print(line)
     left_out = only.left_out(whole, made)
@@ -81,6 +94,26 @@ def plan(asked: Asked, only: Only, at_once: int | None, no_timing: bool) -> None
         for line in describe_looks(experiment, ledger, worst, times, at_once or places(worst)):
             console.print(line)
         refuse_margins(experiment, ledger)  # at the end: what would do stands above
+
+
+def _list_missing(asked: Asked) -> None:
+    """Where a plan cannot be made because data or weights are missing: all that is, in place of the
+    first. Raises InputError; where nothing is missing it returns."""
+    from supclap_platform.commands.plan_missing import closing, lines_of, missing_from
+
+    try:
+        experiment, missing = missing_from(asked)
+    except InputError as error:
+        if "${" in str(error):  # a setting that is no place cannot do without its variable
+            return
+        raise
+    if not any(each.kind in ("data", "weights") for each in missing):
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"{experiment.name}, profile {experiment.profile}: what is missing here")
+    for line in lines_of(missing):
+        console.print(line)
+    raise InputError(closing(experiment, missing))
 
 
 def places(plan: Plan) -> int:

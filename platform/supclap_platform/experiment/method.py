@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel
 
@@ -31,17 +31,62 @@ WORLDS = 1_000  # what is made from a seed: so far apart for seeds side by side
 Configuration = Any
 
 
+class Need(Protocol):
+    """Something in a place outside of the configuration, such as a collection or weights.
+
+    Attributes:
+        kind: "data", "weights".
+        key: the dotted key of the place.
+        place: as it is configured; with ``${NAME}`` where that variable is not set.
+        command: what gets it.
+        variable: the environment variable that the place waits for.
+    """
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def place(self) -> str: ...
+    @property
+    def command(self) -> str: ...
+    @property
+    def variable(self) -> str | None: ...
+
+    def fault(self) -> str | None:
+        """Why it is not there, in a line; None where it is."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a run takes, in MB of a million bytes.
+
+    Attributes:
+        memory: of a worker while it trains, on its device; 0: not known.
+        model: of the model that it leaves.
+        checkpoints: of those that it keeps while it runs.
+        kept: in the cache, of what is made once for all runs.
+    """
+
+    memory: float = 0.0
+    model: float = 0.0
+    checkpoints: float = 0.0
+    kept: float = 0.0
+
+
 @dataclass(frozen=True)
 class Timing:
     """What timed steps say of a run: its seconds, and those for what is made once.
 
     of: what that is made for; runs of equal ``of`` share it.
+    footprint: what it takes of memory and disk; None where that is not known.
     """
 
     whole: float
     steps: int
     once: float = 0.0
     of: str = ""
+    footprint: Footprint | None = None
 
 
 class Method(ABC):
@@ -117,6 +162,10 @@ class Method(ABC):
         """What a run copies from stores to the machine that it runs on: addresses, by the keys
         that name them. Raises InputError."""
         return {}
+
+    def needs(self, config: Configuration) -> Iterable[Need]:
+        """What lies outside of the experiment file and a configuration cannot do without."""
+        return ()
 
     @abstractmethod
     def time(self, config: Configuration, workers: int, threads: int, gpu: bool) -> Timing:

@@ -143,6 +143,7 @@ def load_experiment(
     profile: str = DEFAULT_PROFILE,
     changes: Mapping[str, Any] | None = None,
     policy: CodePolicy | None = None,
+    unset: dict[str, str] | None = None,
 ) -> Experiment:
     """The experiment in a file, under a profile, with ``changes`` (dotted keys) of its base.
 
@@ -151,6 +152,8 @@ def load_experiment(
 
     Args:
         policy: whether they may be, and where to look for those that are not there.
+        unset: is given the environment variables that the file names and that are not set
+            (`Settings`); else the first is an error.
 
     Raises:
         InputError: one line with file, line, key, what is valid and the nearest valid name.
@@ -158,9 +161,9 @@ def load_experiment(
     document, file, shared = _read(path)
     policy = policy or CodePolicy()
     if "include" in document.values:
-        return _including(document, file, profile, dict(changes or {}), policy)
+        return _including(document, file, profile, dict(changes or {}), policy, unset)
     code = load_code_of(document, file, policy)
-    return _Reader(document, file, profile, dict(changes or {}), shared, code).experiment()
+    return _Reader(document, file, profile, dict(changes or {}), shared, code, unset).experiment()
 
 
 def _read(path: Path) -> tuple[Document, ExperimentFile, tuple[Path, ...]]:
@@ -179,6 +182,7 @@ def _including(
     profile: str,
     changes: Overrides,
     policy: CodePolicy,
+    unset: dict[str, str] | None,
 ) -> Experiment:
     """An experiment that only includes others, each read under the same profile and changes."""
     parts, left_out = [], {}
@@ -189,7 +193,8 @@ def _including(
             left_out[section.experiment] = path
             continue
         code = load_code_of(inner, section, policy)
-        parts.append((key, _Reader(inner, section, profile, changes, shared, code).experiment()))
+        reader = _Reader(inner, section, profile, changes, shared, code, unset)
+        parts.append((key, reader.experiment()))
     check_names(document, file.experiment, [(key, part.name) for key, part in parts])
     if not parts:
         raise document.error(
@@ -225,6 +230,7 @@ class _Reader:
         changes: Overrides,
         shared: tuple[Path, ...],
         code: UserCode,
+        unset: dict[str, str] | None = None,
     ) -> None:
         self.shared = shared
         self.code = code
@@ -234,7 +240,7 @@ class _Reader:
         self.profile_name = profile
         self.profile = self._profile(profile)
         self.method = SUPCLAP if file.method is None else self._own_method(file.method)
-        self.settings = Settings(document, file, profile, self.profile, changes, self.method)
+        self.settings = Settings(document, file, profile, self.profile, changes, self.method, unset)
 
     def experiment(self) -> Experiment:
         file = self.file

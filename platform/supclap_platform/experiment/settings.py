@@ -37,7 +37,15 @@ class Settings:
         profile: ProfileSection,
         changes: Overrides,
         method: Method,
+        unset: dict[str, str] | None = None,
     ) -> None:
+        """
+        Args:
+            unset: is given each environment variable that a text names and that is not set, with
+                what there is to say of the first place; the text then stays as it is. Without it
+                the first such variable is an error.
+        """
+        self.unset = unset
         self.document = document
         self.method = method
         # What a file says of the experiment and not of its runs, as `seeds` of their seed.
@@ -139,7 +147,11 @@ class Settings:
             dotted = ".".join(at)
             if match[1] not in os.environ:
                 message = f"{dotted}: the environment variable {match[1]} is not set"
-                raise self.error(places, dotted, message)
+                fault = self.error(places, dotted, message)
+                if self.unset is None:
+                    raise fault
+                self.unset.setdefault(match[1], str(fault))
+                return match[0]
             if names_secret(match[1]):
                 message = f"{dotted}: {match[1]} is a secret by its name: {STAYS_OUTSIDE}"
                 raise self.error(places, dotted, message)

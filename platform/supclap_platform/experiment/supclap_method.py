@@ -15,7 +15,7 @@ from supclap.later_keys import identity_of
 from supclap_platform.experiment import metrics
 from supclap_platform.experiment.identity import Contents, signature
 from supclap_platform.experiment.measure import Measure
-from supclap_platform.experiment.method import Method, Timing, own_seed
+from supclap_platform.experiment.method import Footprint, Method, Need, Timing, own_seed
 from supclap_platform.experiment.run import Run, RunError
 from supclap_platform.experiment.schema import FIGURES
 
@@ -95,12 +95,21 @@ class SupclapMethod(Method):
 
         return in_stores(config)
 
+    def needs(self, config: RunConfig) -> Iterator[Need]:
+        from supclap.needs import needs_of
+
+        return needs_of(config)
+
     def time(self, config: RunConfig, workers: int, threads: int, gpu: bool) -> Timing:
+        from supclap.footprint import CHECKPOINTS
         from supclap.timing import estimate, seconds_of_scenes
 
         found = estimate(config, workers, threads, gpu)
         once = seconds_of_scenes(config) + found.once
-        return Timing(found.whole, found.steps, once, config.data.model_dump_json())
+        data = config.data.model_dump_json()
+        takes = found.footprint
+        size = Footprint(takes.memory, takes.model, CHECKPOINTS * takes.checkpoint, takes.kept)
+        return Timing(found.whole, found.steps, once, data, size)
 
     def signature(self, config: RunConfig, workers: int, contents: Contents) -> str:
         return signature(config, workers, contents)

@@ -14,7 +14,7 @@ from supclap.events import EpochEnded
 from supclap.progress import activity
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.identity import digest
-from supclap_platform.experiment.method import Timing
+from supclap_platform.experiment.method import Footprint, Timing
 from supclap_platform.ledger.bill import Bill, Costs
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, shape
@@ -47,6 +47,7 @@ class Estimates:
         computed, once; shapes that share these have the same name of them in ``of``.
     scaled: shapes that were not timed themselves, but taken from the others by epochs and clips.
     reasons: why shapes could not be timed, each once.
+    footprints: what the shapes that were timed take of memory and disk.
     """
 
     seconds: Mapping[str, float]
@@ -55,6 +56,7 @@ class Estimates:
     of: Mapping[str, str] = field(default_factory=dict)
     scaled: frozenset[str] = frozenset()
     reasons: tuple[str, ...] = ()
+    footprints: Mapping[str, Footprint] = field(default_factory=dict)
 
 
 def forecast(
@@ -181,7 +183,8 @@ def time_shapes(plan: Plan, ledger: Ledger, budget: float = TIMING) -> Estimates
     steps = sum(each.steps for each in found.values())
     once = {form: each.once for form, each in found.items()}
     of = {form: each.of for form, each in found.items()}
-    return Estimates(seconds, steps, once, of, frozenset(late), tuple(reasons))
+    sizes = {form: each.footprint for form, each in found.items() if each.footprint}
+    return Estimates(seconds, steps, once, of, frozenset(late), tuple(reasons), sizes)
 
 
 def _work(cell: Cell) -> float:

@@ -6,12 +6,20 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from supclap.errors import InputError
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.schema import Resources
 
 MB = 2**20
+
+
+class Given(Protocol):
+    """What is given resources: a cell, a variant."""
+
+    @property
+    def resources(self) -> Resources: ...
 
 
 def cores() -> int:
@@ -41,7 +49,7 @@ def seats(resources: Resources) -> str:
     return f"{fewest} x ({each})" if len(one) > 1 else f"{fewest} x {each}"
 
 
-def machine(cells: Iterable[Cell], cpus: int | None = None) -> dict[str, float]:
+def machine(cells: Iterable[Given], cpus: int | None = None) -> dict[str, float]:
     """What this machine has in all of what the cells ask for, in Ray's names and units.
 
     Args:
@@ -63,13 +71,12 @@ def machine(cells: Iterable[Cell], cpus: int | None = None) -> dict[str, float]:
 def misfit(cells: Iterable[Cell], have: Mapping[str, float]) -> str | None:
     """The first cell that can never run with so much, in words; None where each can."""
     for cell in cells:
-        for name, amount in _least(cell.resources).items():
-            if amount > have.get(name, 0.0) + 1e-9:
-                return (
-                    f"{cell.label}: its resources ask for {_amount(name, amount)} {_NAMES[name]}, "
-                    f"this machine has {_amount(name, have.get(name, 0.0))} for a run; lower "
-                    "'resources' or attach to a cluster with --address"
-                )
+        found = short_of(cell.resources, have)
+        if found:
+            return (
+                f"{cell.label}: its resources ask for {found[0]} for a run; lower 'resources' or "
+                "attach to a cluster with --address"
+            )
     return None
 
 
@@ -112,6 +119,16 @@ def impossible(cells: Iterable[Cell], nodes: Sequence[Mapping[str, float]]) -> s
             f"has that (at most {largest}); lower 'resources' or start a node that has it"
         )
     return None
+
+
+def short_of(resources: Resources, have: Mapping[str, float]) -> list[str]:
+    """What a cell of these resources asks for and so much does not have, in words."""
+    return [
+        f"{_amount(name, amount)} {_NAMES[name]}, this machine has "
+        f"{_amount(name, have.get(name, 0.0))}"
+        for name, amount in _least(resources).items()
+        if amount > have.get(name, 0.0) + 1e-9
+    ]
 
 
 def check_fits(cells: Iterable[Cell], have: Mapping[str, float]) -> None:

@@ -1,0 +1,85 @@
+"""What the rest of a plan takes of memory and disk, beside what there is."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.text import Text
+
+from supclap.wording import counted, size
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.plan import Plan
+from supclap_platform.ledger.room import Room
+
+MB = 1_000_000
+
+
+def room_lines(needed: Room, plan: Plan, ledger: Ledger, at_once: int) -> Iterator[Text]:
+    """A line on memory and one on disk; what does not fit says so, with what helps."""
+    if needed.memory:
+        yield _memory(needed, plan, at_once)
+    if needed.disk or needed.kept:
+        yield _disk(needed, ledger)
+
+
+def _memory(needed: Room, plan: Plan, at_once: int) -> Text:
+    basis = f"at most in {counted(needed.measured, 'finished cell')}"
+    if not needed.measured:
+        basis = "an estimate from one step"
+    each = f"memory: {size(round(needed.memory * MB))} a worker ({basis})"
+    if any(cell.resources.gpu for cell in plan.to_run):
+        have, where = _device()
+        if have is None:
+            return Text(f"{each}, on its GPU")
+        fits = needed.memory * MB <= have
+        text = f"{each}, of {size(have)} on {where}"
+        help_ = "; lower batch_size, or set chunk or model.audio.recompute"
+    else:
+        import psutil
+
+        have = psutil.virtual_memory().available
+        fits = needed.together * MB <= have
+        side = min(at_once, len(plan.to_run))
+        text = f"{each}, {size(round(needed.together * MB))} with {side} at once"
+        text += f", of {size(have)} that are free here"
+        help_ = "; fewer at once (run --cpus 1), or lower batch_size, or set chunk"
+    return Text(text) if fits else Text(f"{text}: it does not fit{help_}", "yellow")
+
+
+def _device() -> tuple[int | None, str]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return None, ""
+    found = torch.cuda.get_device_properties(0)
+    return int(found.total_memory), str(found.name)
+
+
+def _disk(needed: Room, ledger: Ledger) -> Text:
+    from supclap.data.cache import cache_folder
+
+    local = ledger.storage.local
+    of = f" ({counted(needed.models, 'model')}, and checkpoints while cells run)"
+    text = f"disk: {size(round(needed.disk * MB))}{of if needed.models else ''}"
+    text += f" in {ledger.storage.uri}"
+    fits = True
+    if local is not None:
+        free = _free(local)
+        fits = needed.disk * MB <= free
+        text += f", of {size(free)} that are free"
+    if needed.kept:
+        cache = cache_folder()
+        free = _free(cache)
+        fits = fits and needed.kept * MB <= free
+        text += f"; {size(round(needed.kept * MB))} in {cache}, of {size(free)}"
+    if fits:
+        return Text(text)
+    return Text(f"{text}: it does not fit; `supclap clean`, or --storage ELSEWHERE", "yellow")
+
+
+def _free(folder: Path) -> int:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,70 @@
+"""What the rest of a plan takes of memory and disk: as finished cells of its shapes have measured,
+else from timed steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from supclap_platform.experiment.keep import ALL
+from supclap_platform.experiment.method import Footprint
+from supclap_platform.ledger.forecast import Estimates
+from supclap_platform.ledger.plan import Plan, shape
+
+
+@dataclass(frozen=True)
+class Room:
+    """In MB of a million bytes; 0 where it is not known.
+
+    Attributes:
+        memory: of the worker that takes most, on its device.
+        together: of all workers of so many cells as run at once.
+        measured: finished cells that the memory rests on; 0: it is an estimate.
+        disk: in the storage, once all is done and while the last cells run.
+        models: that are among it.
+        kept: in the cache, of what frozen encoders make once.
+    """
+
+    memory: float
+    together: float
+    measured: int
+    disk: float
+    models: int
+    kept: float
+
+
+def room(plan: Plan, at_once: int, first: Estimates | None) -> Room | None:
+    """What is left takes; None where nothing is known of it.
+
+    Args:
+        first: what timed steps say (`time_shapes`).
+    """
+    peaks: dict[str, list[float]] = {}
+    for cell in plan.cells:
+        result = plan.results.get(cell.signature)
+        if result is not None and result.peak_MB is not None:
+            peaks.setdefault(shape(cell), []).append(result.peak_MB)
+    guessed: dict[str, Footprint] = dict(first.footprints) if first else {}
+    most, measured, models = 0.0, 0, 0
+    taken: list[float] = []  # by cell, of all its workers
+    disk, checkpoints = 0.0, 0.0
+    kept: dict[str, float] = {}
+    forms = {cell.signature: shape(cell) for cell in plan.to_run}
+    for cell in plan.to_run:
+        form = forms[cell.signature]
+        found = guessed.get(form)
+        memory = max(peaks.get(form, ()), default=found.memory if found else 0.0)
+        most = max(most, memory)
+        taken.append(memory * cell.resources.workers)
+        if found is None:
+            continue
+        if plan.experiment.keep.models == ALL:
+            disk, models = disk + found.model, models + 1
+        checkpoints = max(checkpoints, found.checkpoints)
+        name = first.of.get(form, form) if first else form
+        kept[name] = max(kept.get(name, 0.0), found.kept)
+    measured = sum(len(peaks.get(form, ())) for form in set(forms.values()))
+    if not most and not disk:
+        return None
+    at_work = sorted(taken, reverse=True)[:at_once]
+    running = checkpoints * len(at_work)
+    return Room(most, sum(at_work), measured, disk + running, models, sum(kept.values()))
