@@ -21,7 +21,8 @@ from supclap.model.clap import build_model
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 # Without those that are nothing without a folder of the user's: no mutant of them is valid here.
-SHIPPED = [path for path in sorted(FOLDER.glob("*.yaml")) if path.stem != "features"]
+OTHERS = ("features", "pretrained_text")
+SHIPPED = [path for path in sorted(FOLDER.glob("*.yaml")) if path.stem not in OTHERS]
 MUTANTS = 750
 ODD: list[Any] = [
     None, True, False, 0, -1, 3, 10**30, 1e400, float("nan"), 0.5, "", " ", "x", "InfoNCE", "both",

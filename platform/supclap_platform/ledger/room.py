@@ -18,7 +18,7 @@ class Room:
     Attributes:
         memory: of the worker that takes most, on its device.
         together: of all workers of so many cells as run at once.
-        measured: finished cells that the memory rests on; 0: it is an estimate.
+        measured: finished cells of that worker's shape; 0: the memory is an estimate.
         disk: in the storage, once all is done and while the last cells run.
         models: that are among it.
         kept: in the cache, of what frozen encoders make once.
@@ -53,7 +53,8 @@ def room(plan: Plan, at_once: int, first: Estimates | None) -> Room | None:
         form = forms[cell.signature]
         found = guessed.get(form)
         memory = max(peaks.get(form, ()), default=found.memory if found else 0.0)
-        most = max(most, memory)
+        if memory > most:
+            most, measured = memory, len(peaks.get(form, ()))
         taken.append(memory * cell.resources.workers)
         if found is None:
             continue
@@ -62,7 +63,6 @@ def room(plan: Plan, at_once: int, first: Estimates | None) -> Room | None:
         checkpoints = max(checkpoints, found.checkpoints)
         name = first.of.get(form, form) if first else form
         kept[name] = max(kept.get(name, 0.0), found.kept)
-    measured = sum(len(peaks.get(form, ())) for form in set(forms.values()))
     if not most and not disk:
         return None
     at_work = sorted(taken, reverse=True)[:at_once]
