@@ -16,8 +16,8 @@ from supclap.data.sources import SOURCES
 from supclap.errors import InputError
 from supclap.feasibility import CELL, check_encoder
 from supclap.hub import in_hub
+from supclap.objects import in_store
 
-_STORE = "://"  # in a place in a store: what looks there says what to do
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 # Other words for a collection, in the names of folders and variables.
 _ALSO_CALLED = {"us8k": "urbansound8k", "urbansound": "urbansound8k", "esc10": "esc50"}
@@ -82,7 +82,7 @@ def needs_of(config: RunConfig) -> Iterator[Need]:
             def look(side: str = side) -> None:
                 check_encoder(config.model, side, seconds)
 
-            apart = in_hub(section.folder) or _STORE in section.folder
+            apart = in_hub(section.folder) or _in_store(section.folder)
             command = "" if apart else _download(section.name, section.folder)
             yield Need("weights", key, section.folder, command, look)
     start = config.model.start
@@ -93,7 +93,7 @@ def needs_of(config: RunConfig) -> Iterator[Need]:
 
             check_start(config.model, Path(start))
 
-        command = "" if _STORE in start else f"supclap train --out RUN{_named(start, 'RUN/model')}"
+        command = "" if _in_store(start) else f"supclap train --out RUN{_named(start, 'RUN/model')}"
         yield Need("weights", "model.start", start, command, opened)
 
 
@@ -118,8 +118,16 @@ def _data(key: str, data: DataConfig) -> Iterator[Need]:
             command = f"an array of your encoder's outputs, or its table{_named(place, 'IT')}"
             yield Need("data", f"{key}.arrays.{name}", place, command, look)
     elif data.folder is not None:
-        command = "" if _STORE in data.folder else _prepare(data)
+        command = "" if _in_store(data.folder) else _prepare(data)
         yield Need("data", f"{key}.folder", data.folder, command, look)
+
+
+def _in_store(place: str) -> bool:
+    """Whether it lies, or is meant to lie, in a store: what looks there says what to do."""
+    try:
+        return in_store(place)
+    except InputError:  # an address that is written wrong
+        return True
 
 
 def _prepare(data: DataConfig) -> str:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from s3_server import S3Server, s3_server
 from supclap_platform.cli import main
 from supclap_platform.experiment.identity import Contents, signature
+from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.running.caches import cached
 from tiny_features import features_config, make_features
 from tiny_grid import FILE
@@ -140,8 +141,10 @@ def test_a_plan_says_what_will_be_fetched_and_a_run_fetches_it(
     assert "to fetch" in said
     # The model that is kept in the storage is opened, compared and started from where it lies.
     (cell,) = Folder.at(storage).names("cells")
-    model = Folder.at(storage).below(f"cells/{cell}")
-    code, said = supclap("compare", model.place, model.below("model").place)
+    model = open_ledger(storage).model(cell)
+    assert model is not None
+    place = Folder.at(storage).below(f"cells/{cell}").place
+    code, said = supclap("compare", place, model.place)
     assert code == 0, said
     assert "t2a.R@1" in said
 

@@ -98,7 +98,8 @@ def plan(asked: Asked, only: Only, at_once: int | None, no_timing: bool) -> None
 
 def _list_missing(asked: Asked) -> None:
     """Where a plan cannot be made because data or weights are missing: all that is, in place of the
-    first. Raises InputError; where nothing is missing it returns."""
+    first. Raises InputError; where nothing is missing, or what is says itself what to do, it
+    returns."""
     from supclap_platform.commands.plan_missing import closing, lines_of, missing_from
 
     try:
@@ -107,7 +108,8 @@ def _list_missing(asked: Asked) -> None:
         if "${" in str(error):  # a setting that is no place cannot do without its variable
             return
         raise
-    if not any(each.kind in ("data", "weights") for each in missing):
+    wanted = [each for each in missing if each.kind in ("data", "weights")]
+    if not wanted or all(not each.command for each in missing):
         return
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{experiment.name}, profile {experiment.profile}: what is missing here")
