@@ -66,7 +66,7 @@ def test_results_become_a_figure_statistics_and_a_latex_table(tmp_path: Path) ->
         assert (tmp_path / figure).read_bytes().startswith(b"%PDF")
     # Its numbers, again from the files that the runs have left.
     recalls: dict[str, list[float]] = {"none": [], "static": [], "dynamic": []}
-    for path in tmp_path.glob("supclap-results/cells/*/*/result.json"):
+    for path in (tmp_path / "supclap-results/cells").rglob("result.json"):
         svr = json.loads((path.parent / "config.json").read_text())["loss"]["svr"]
         metrics = json.loads(path.read_text())["metrics"]
         recalls["none" if svr is None else svr["radius"]].append(metrics["test.t2a.R@1"])

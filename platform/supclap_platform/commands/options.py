@@ -39,11 +39,13 @@ class Asked:
         Args:
             announce: print which files of the user's are run, before they are. Where it is not
                 asked for, results are only shown: code that is broken by now does not hide them.
-            unset: as `load_experiment` takes it.
+            unset: as `load_experiment` takes it; what is to be run is asked after then too.
         """
-        policy = CodePolicy(not self.no_code, kept=kept_in(self.storage), broken=_show_broken)
+        shows = not announce and unset is None
+        broken = _show_broken if shows else None
+        policy = CodePolicy(not self.no_code, kept=kept_in(self.storage), broken=broken)
         if announce:
-            policy = replace(policy, announce=show_code, broken=None)
+            policy = replace(policy, announce=show_code)
         changes = parse_changes(self.changes)
         return load_experiment(self.file, self.profile, changes, policy, unset)
 
