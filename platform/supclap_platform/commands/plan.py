@@ -97,9 +97,9 @@ def plan(asked: Asked, only: Only, at_once: int | None, no_timing: bool) -> None
 
 
 def _list_missing(asked: Asked) -> None:
-    """Where a plan cannot be made because data or weights are missing: all that is, in place of the
-    first. Raises InputError; where nothing is missing, or what is says itself what to do, it
-    returns."""
+    """Where a plan cannot be made because data or weights are missing: all that is, with what gets
+    it. Raises InputError where that is more than one thing; else it returns, as what was raised
+    already names the only one with its line in the file."""
     from supclap_platform.commands.plan_missing import closing, lines_of, missing_from
 
     try:
@@ -108,14 +108,16 @@ def _list_missing(asked: Asked) -> None:
         if "${" in str(error):  # a setting that is no place cannot do without its variable
             return
         raise
-    wanted = [each for each in missing if each.kind in ("data", "weights")]
-    if not wanted or all(not each.command for each in missing):
+    if not any(each.kind in ("data", "weights") for each in missing):
+        return
+    if not any(each.command for each in missing):  # places in a store, which say what to do
         return
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{experiment.name}, profile {experiment.profile}: what is missing here")
     for line in lines_of(missing):
         console.print(line)
-    raise InputError(closing(experiment, missing))
+    if len(missing) > 1:
+        raise InputError(closing(experiment, missing))
 
 
 def places(plan: Plan) -> int:

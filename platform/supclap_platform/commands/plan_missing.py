@@ -66,11 +66,11 @@ def lines_of(missing: list[Missing]) -> Iterator[Text]:
 
 
 def closing(experiment: Experiment, missing: list[Missing]) -> str:
-    """The line at the end."""
+    """The line at the end, where there are several."""
     things = counted(len(missing), "thing")
     return (
-        f"{experiment.path}: profile {experiment.profile} needs {things} that "
-        f"{'is' if len(missing) == 1 else 'are'} not here; each is listed above, with what gets it"
+        f"{experiment.path}: profile {experiment.profile} needs {things} that are not here; each "
+        "is listed above, with what gets it"
     )
 
 
