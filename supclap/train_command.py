@@ -110,7 +110,8 @@ def alone(folder: Folder) -> Iterator[None]:
 def _make(folder: Path) -> list[Path]:
     """Makes a folder and those above it; those that were not there, from the top."""
     absent = [path for path in (*reversed(folder.parents), folder) if not path.exists()]
-    with suppress(FileNotFoundError):  # another run has just removed one; `_locked` tries again
+    # Another run has just removed one, maybe between two looks of `mkdir`; `_locked` tries again.
+    with suppress(FileNotFoundError, FileExistsError):
         folder.mkdir(parents=True, exist_ok=True)
     return absent
 
