@@ -46,8 +46,11 @@ _place = _Place()
 
 
 def introduce(device: object, timeout: timedelta) -> None:
-    """Begins the exchanges of this process's group: who it is, and how long it waits for others."""
-    _place.number, _place.timeout = 0, timeout.total_seconds()
+    """Notes for the other workers who this one is, and how long it waits for them.
+
+    What was counted goes on: a number that began anew would be below what the others have noted.
+    """
+    _place.timeout = timeout.total_seconds()
     text = f"{os.uname().nodename}, process {os.getpid()}, {device}"
     _store().set(f"supclap/who/{dist.get_rank()}", text)
 

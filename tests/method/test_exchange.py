@@ -29,10 +29,13 @@ exchange.ASKED = 2.0
 rank, size, meeting, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
 join(init_method=meeting, rank=rank, world_size=size)
 workers = Workers.current(timedelta(seconds={timeout}))
+if "late" in sys.argv and rank == 0:
+    time.sleep({timeout} * 0.7)
 weight = torch.nn.Parameter(torch.ones(3))
 weight.grad = torch.full((3,), float(rank))
 workers.average_gradients([weight])
 assert weight.grad.tolist() == [(size - 1) / 2] * 3
+workers = Workers.current(timedelta(seconds={timeout}))
 (folder / f"ready-{{rank}}").touch()
 while not (folder / f"go-{{rank}}").exists():
     time.sleep(0.01)
@@ -50,12 +53,12 @@ os._exit(0)
 class Group:
     """Processes of a run that have made one exchange, and wait to be let to the next one."""
 
-    def __init__(self, folder: Path, meeting: str, size: int = 3) -> None:
+    def __init__(self, folder: Path, meeting: str, size: int = 3, *more: str) -> None:
         self.folder, self.size = folder, size
         code = WORKER.format(timeout=TIMEOUT)
         self.processes = [
             subprocess.Popen(
-                [sys.executable, "-c", code, str(rank), str(size), meeting, str(folder)],
+                [sys.executable, "-c", code, str(rank), str(size), meeting, str(folder), *more],
                 stdout=subprocess.PIPE, text=True,
             )
             for rank in range(size)
@@ -77,7 +80,8 @@ class Group:
 
 
 def test_all_who_wait_name_the_one_that_hangs(tmp_path: Path) -> None:
-    group = Group(tmp_path, (tmp_path / "meeting").as_uri())
+    # Rank 0 was late before, so that the one that hangs has noted an earlier exchange.
+    group = Group(tmp_path, (tmp_path / "meeting").as_uri(), 3, "late")
     try:
         said = group.go(stopped=1)
     finally:

@@ -399,9 +399,7 @@ def _train_in_workers(task: Task, ledger: Ledger, lease: Held) -> None:
         ),
         torch_config=NamedInterface(
             backend="nccl" if given.gpu > 0 else "gloo",
-            timeout_s=ceil(
-                given.timeout + MARGIN.total_seconds()
-            ),  # ours is over first: it says who is missing
+            timeout_s=ceil((_timeout(task) + MARGIN).total_seconds()),
         ),
     )
     try:
@@ -441,7 +439,7 @@ def _work(arguments: dict[str, Any]) -> None:
     _end_with(lease, cell)
     torch.set_num_threads(threads(task.resources))
     rank = get_context().get_world_rank()
-    group = Workers.current().from_first(
+    group = Workers.current(_timeout(task)).from_first(
         lambda: ledger.begin_group(task.signature, lease.nonce).base.rpartition("/")[2]
     )
     folder = cell.below(group)
@@ -492,8 +490,11 @@ def _raise_fatal(folder: Folder) -> None:
 
 def _run(task: Task, ledger: Ledger, folder: Folder, report: Report) -> Run:
     """What the cell's method is given here. ``folder``: of the term in which it writes."""
-    timeout = timedelta(seconds=task.resources.timeout)
-    return Run(folder, report, _models(ledger), timeout)
+    return Run(folder, report, _models(ledger), _timeout(task))
+
+
+def _timeout(task: Task) -> timedelta:
+    return timedelta(seconds=task.resources.timeout)
 
 
 def _models(ledger: Ledger) -> Callable[[str], Path]:
