@@ -29,9 +29,9 @@ def cache_folder() -> Path:
     return (Path(shared).expanduser() if shared else Path.home() / ".cache") / "supclap"
 
 
-def free_bytes() -> int:
-    """Of the disk that the cache is on, or will be."""
-    folder = cache_folder().absolute()
+def free_bytes(folder: Path | None = None) -> int:
+    """Of the disk that a folder is on, or will be; by default the cache."""
+    folder = (folder or cache_folder()).absolute()
     return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
 
 

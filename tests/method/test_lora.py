@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from killed_run import leave_at
 from safetensors.torch import load_file
 from tiny_encoders import make_ced, make_sonar
 from tiny_run import everything, make_collection, tiny_config
@@ -26,7 +27,6 @@ from supclap.feasibility import check_data, check_run
 from supclap.later_keys import identity_of
 from supclap.model.clap import CLAP, build_model
 from supclap.model.lora import adapt, check_called, merge, merged_weights
-from supclap.step import Step
 from supclap.storage import Folder
 from supclap.train_command import Show
 from supclap.training import fit
@@ -260,10 +260,6 @@ def test_it_is_part_of_a_run_and_of_no_earlier_one() -> None:
     assert said == {"rank": 8, "alpha": 16.0, "dropout": 0.0, "targets": None}
 
 
-class Killed(BaseException):
-    pass
-
-
 @pytest.mark.heavy
 def test_a_run_killed_within_an_epoch_ends_as_if_it_had_not_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -288,19 +284,7 @@ def test_a_run_killed_within_an_epoch_ends_as_if_it_had_not_been(
     said = f"training {started.learned / 1e6:.2f} M of {started.parameters / 1e6:.1f} M parameters"
     assert said in capsys.readouterr().out
 
-    taken, step = 0, Step.__call__
-
-    def killed(self: Any, *given: Any) -> Any:
-        nonlocal taken
-        taken += 1
-        if taken == 4:
-            raise Killed
-        return step(self, *given)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Step, "__call__", killed)
-        with pytest.raises(Killed):
-            list(fit(config, Folder.at(tmp_path / "killed")))
+    leave_at(config, Folder.at(tmp_path / "killed"), 4)
     # A checkpoint holds what learned alone, the model all of it, in the names of any model.
     checkpoints = tmp_path / "killed" / "checkpoints"
     latest = checkpoints / json.loads((checkpoints / "latest.json").read_text())["file"]

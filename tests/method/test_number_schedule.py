@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import pytest
 import torch
+from killed_run import leave_at
 from own_losses import register_all
 from pydantic import Field
 from tiny_run import everything, make_collection, tiny_config
@@ -208,25 +209,7 @@ def test_a_run_logs_its_numbers_and_goes_on_to_the_same_bits(tmp_path: Path) -> 
     logged = {"train.base.gap", "train.angle.hard", "train.drawn", "radius.text.mean"}
     assert logged <= first.keys()
 
-    class Left(Exception):
-        pass
-
-    from supclap.step import Step
-
-    call, steps = Step.__call__, 0
-
-    def leaving(self: Step, *arguments: Any) -> Any:
-        nonlocal steps
-        steps += 1
-        if steps in (3, 6):
-            raise Left
-        return call(self, *arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Step, "__call__", leaving)
-        for _ in range(2):
-            with pytest.raises(Left):
-                list(fit(config, Folder.at(tmp_path / "left")))
+    leave_at(config, Folder.at(tmp_path / "left"), 3, 6)
     list(fit(config, Folder.at(tmp_path / "left")))
     whole, left = (everything(Folder.at(tmp_path / name)) for name in ("whole", "left"))
     assert left == whole

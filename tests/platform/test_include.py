@@ -232,7 +232,7 @@ def test_a_part_may_have_no_part_in_a_profile_and_that_is_shown(path: Path, ledg
     assert not load_experiment(path).without
     summary = summarise(whole, conclude_parts(whole, ledger))
     for form in ("verdicts.txt", "verdicts.md"):
-        assert "no part of profile paper: second" in summary.files()[form].decode()
+        assert "no part of profile paper: second" in summary.files[form].decode()
     planned = command("plan", path, "--profile", "paper", "--no-timing")
     assert "no part of profile paper: second\n" in planned.output
     with pytest.raises(InputError, match=r"second.yaml:8: the file has no part in the profile"):
@@ -295,7 +295,7 @@ def test_the_parent_run_keeps_each_parts_files_below_its_name(path: Path, ledger
     for cell in cells[:5]:
         finish_cell(ledger, cell)
     tracker = Tracker(whole, cells, ledger, None, say=lambda line: None)
-    files = tables_of(whole, ledger) | summarise(whole, conclude_parts(whole, ledger)).files()
+    files = tables_of(whole, ledger) | dict(summarise(whole, conclude_parts(whole, ledger)).files)
     tracker.close("FAILED", files)
     (parent,) = Histories(ledger).of("whole")
     assert parent.tags["parts"] == "first, second"

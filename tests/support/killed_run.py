@@ -1,4 +1,5 @@
-"""A training run in a process of its own, which may kill itself."""
+"""A training run that ends where it should not: in a process of its own, which may kill itself, or
+here, within a step."""
 
 from __future__ import annotations
 
@@ -7,11 +8,13 @@ import os
 import signal
 from typing import Any
 
+import pytest
 import torch
 from waiting import PATIENCE
 
 from supclap import training
 from supclap.config import RunConfig
+from supclap.step import Step
 from supclap.storage import Folder
 from supclap.training import fit
 
@@ -31,6 +34,28 @@ def train(config: RunConfig, place: str, die_at_write: int | None = None) -> Non
         _die_at(die_at_write)
     for _ in fit(config, Folder.at(place)):
         pass
+
+
+class Left(BaseException):
+    """Leaves a run as a kill does: nothing in it waits for such an exception."""
+
+
+def leave_at(config: RunConfig, folder: Folder, *steps: int) -> None:
+    """Trains here until the n-th step that is taken, once for each n, counted over all of them."""
+    call, taken = Step.__call__, 0
+
+    def leaving(self: Step, *given: Any) -> Any:
+        nonlocal taken
+        taken += 1
+        if taken in steps:
+            raise Left
+        return call(self, *given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Step, "__call__", leaving)
+        for _ in steps:
+            with pytest.raises(Left):
+                list(fit(config, folder))
 
 
 def _die_at(number: int) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 from rich.text import Text
 
+from supclap.data.cache import cache_folder, free_bytes
 from supclap.wording import counted, size
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan
@@ -58,28 +57,20 @@ def _device() -> tuple[int | None, str]:
 
 
 def _disk(needed: Room, ledger: Ledger) -> Text:
-    from supclap.data.cache import cache_folder
-
     local = ledger.storage.local
     of = f" ({counted(needed.models, 'model')}, and checkpoints while cells run)"
     text = f"disk: {size(round(needed.disk * MB))}{of if needed.models else ''}"
     text += f" in {ledger.storage.uri}"
     fits = True
     if local is not None:
-        free = _free(local)
+        free = free_bytes(local)
         fits = needed.disk * MB <= free
         text += f", of {size(free)} that are free"
     if needed.kept:
         cache = cache_folder()
-        free = _free(cache)
+        free = free_bytes(cache)
         fits = fits and needed.kept * MB <= free
         text += f"; {size(round(needed.kept * MB))} in {cache}, of {size(free)}"
     if fits:
         return Text(text)
     return Text(f"{text}: it does not fit; `supclap clean`, or --storage ELSEWHERE", "yellow")
-
-
-def _free(folder: Path) -> int:
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return shutil.disk_usage(folder).free

@@ -234,7 +234,7 @@ def _conclude_parts(
     from supclap_platform.results.summary import SUMMARY_FORMATS, summarise
 
     summary = summarise(experiment, concluded)
-    files = summary.files()
+    files = dict(summary.files)
     console.print(SUMMARY_FORMATS["txt"](summary), markup=False, soft_wrap=True)
     for one in concluded:
         own = _write(one, drawings, ledger, console)

@@ -82,6 +82,16 @@ class Resources(Section):
             )
         return self
 
+    @property
+    def fewest(self) -> int:
+        """Workers without which it does not begin."""
+        return self.min_workers or self.workers
+
+    @property
+    def one_worker(self) -> Resources:
+        """What one of its workers is given."""
+        return self.model_copy(update={"workers": 1, "min_workers": None})
+
 
 class ResourceChanges(Section):
     """A part of Resources, laid over what the file says before."""

@@ -200,7 +200,7 @@ def _tags(experiment: Experiment) -> dict[str, str]:
         return {PARTS: ", ".join(part.name for part in experiment.parts)}
     tags = {
         "baseline": ", ".join(dict.fromkeys(experiment.baselines.values())),
-        "seeds": _seeds(experiment),
+        "seeds": seeds_of(experiment),
         "variants": str(len(experiment.rows)),
     }
     if experiment.groups:
@@ -210,7 +210,8 @@ def _tags(experiment: Experiment) -> dict[str, str]:
     return tags
 
 
-def _seeds(experiment: Experiment) -> str:
+def seeds_of(experiment: Experiment) -> str:
+    """The seeds that an experiment asks for, or its looks, in a line."""
     if experiment.looks is not None:
         return experiment.looks.text
     return numbers(experiment.seeds)

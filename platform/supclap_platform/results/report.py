@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from supclap.progress import activity
-from supclap.wording import counted, duration, numbers, seed_list
+from supclap.wording import counted, duration, seed_list
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.columns import in_group
 from supclap_platform.experiment.reader import DEFAULT_PROFILE, Experiment
 from supclap_platform.ledger.bill import Costs
-from supclap_platform.ledger.history import Histories, History
+from supclap_platform.ledger.history import Histories, History, seeds_of
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import profile_key
 from supclap_platform.ledger.records import State
@@ -109,8 +109,7 @@ class Chapter:
     def setup(self) -> dict[str, str]:
         """The experiment's frame: everything that is no setting of a run."""
         own = self.experiment
-        seeds = numbers(own.seeds) if own.looks is None else own.looks.text
-        facts = {"profile": own.profile, "seeds": seeds}
+        facts = {"profile": own.profile, "seeds": seeds_of(own)}
         facts |= {f"--set {key}": str(value) for key, value in sorted(own.changes.items())}
         if own.groups:
             facts["groups"] = ", ".join(own.groups)

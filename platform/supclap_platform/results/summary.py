@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from supclap.csv_text import csv_text
 from supclap.storage import Folder
@@ -46,14 +47,15 @@ class Summary:
             shown.append(SUMMARY_FORMATS[form](self))
         return "\n".join(shown)
 
-    def files(self) -> dict[str, bytes]:
+    @cached_property
+    def files(self) -> Mapping[str, bytes]:
         """Every format of what the parts say together, by file name."""
         return {f"verdicts.{end}": render(self).encode() for end, render in SUMMARY_FORMATS.items()}
 
     def write(self, folder: Folder) -> list[str]:
         """Writes the files to the folder of the including experiment."""
-        folder.write_all(self.files())
-        return [folder.uri_of(name) for name in self.files()]
+        folder.write_all(self.files)
+        return [folder.uri_of(name) for name in self.files]
 
 
 def summarise(experiment: Experiment, parts: Sequence[Conclusion]) -> Summary:

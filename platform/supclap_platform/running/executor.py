@@ -258,8 +258,7 @@ def _processes_for(user_code: str) -> dict[str, Any]:
 
 
 def _bundles(resources: Resources) -> list[dict[str, float]]:
-    one = demand(resources.model_copy(update={"workers": 1}))
-    return [one] * resources.workers
+    return [demand(resources.one_worker)] * resources.workers
 
 
 def _saying_where(work: Callable[[Task], Ending], task: Task) -> Iterator[Place | Ending]:

@@ -197,9 +197,5 @@ def _asked(
 
 def _useful(node: Node, cells: list[Cell]) -> bool:
     """Whether a node could hold a worker of any of the cells: a head often has no cores."""
-    return any(not impossible([_one(cell)], [node.resources]) for cell in cells)
-
-
-def _one(cell: Cell) -> Cell:
-    one = cell.resources.model_copy(update={"workers": 1, "min_workers": None})
-    return replace(cell, resources=one)
+    alone = (replace(cell, resources=cell.resources.one_worker) for cell in cells)
+    return any(not impossible([one], [node.resources]) for one in alone)

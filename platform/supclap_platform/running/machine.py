@@ -41,8 +41,7 @@ def demand(resources: Resources) -> dict[str, float]:
 
 def seats(resources: Resources) -> str:
     """What a cell waits for until it can begin, in words: ``2 x (1 CPU, 1 GPU)``."""
-    fewest = resources.min_workers or resources.workers
-    one = demand(resources.model_copy(update={"workers": 1}))
+    fewest, one = resources.fewest, demand(resources.one_worker)
     each = ", ".join(f"{_amount(name, amount)} {_NAMES[name]}" for name, amount in one.items())
     if fewest == 1:
         return each
@@ -82,7 +81,7 @@ def misfit(cells: Iterable[Cell], have: Mapping[str, float]) -> str | None:
 
 def held(resources: Resources, have: Mapping[str, float]) -> int:
     """How many workers of a cell a node with so much can hold. A share of a device lies on one."""
-    wanted = demand(resources.model_copy(update={"workers": 1}))
+    wanted = demand(resources.one_worker)
     counts = []
     for name, amount in wanted.items():
         there = have.get(name, 0.0) + 1e-9
@@ -101,15 +100,14 @@ def impossible(cells: Iterable[Cell], nodes: Sequence[Mapping[str, float]]) -> s
     """
     for cell in cells:
         given = cell.resources
-        fewest = given.min_workers or given.workers
         room = sum(held(given, have) for have in nodes)
-        if room >= fewest:
+        if room >= given.fewest:
             continue
-        one = seats(given.model_copy(update={"workers": 1, "min_workers": None}))
+        one = seats(given.one_worker)
         if room:
             return (
-                f"{cell.label}: its {fewest} workers ask for {one} each, and the cluster's nodes "
-                f"have room for {room}; lower 'resources' or start more nodes"
+                f"{cell.label}: its {given.fewest} workers ask for {one} each, and the cluster's "
+                f"nodes have room for {room}; lower 'resources' or start more nodes"
             )
         names = demand(given)
         most = {name: max((have.get(name, 0.0) for have in nodes), default=0.0) for name in names}
@@ -147,7 +145,7 @@ def _amount(name: str, amount: float) -> str:
 
 def _least(resources: Resources) -> dict[str, float]:
     """What a cell cannot do without. Workers that share devices do not lie across two of them."""
-    fewest = resources.model_copy(update={"workers": resources.min_workers or resources.workers})
+    fewest = resources.model_copy(update={"workers": resources.fewest})
     wanted = demand(fewest)
     if 0 < resources.gpu < 1:
         sharers = math.floor(1 / resources.gpu + 1e-9)  # workers that one device holds

@@ -180,8 +180,7 @@ class Nodes:
     def holds(self, resources: Resources, without: Collection[str] = ()) -> bool:
         """Whether living nodes, but those, have in all what a cell cannot do without."""
         nodes = [node for name, node in self.living.items() if name not in without]
-        fewest = resources.min_workers or resources.workers
-        return sum(held(resources, node.resources) for node in nodes) >= fewest
+        return sum(held(resources, node.resources) for node in nodes) >= resources.fewest
 
     def why_nowhere(self, resources: Resources, signature: str, data: str) -> str:
         """Why no node can run a cell although some have the resources; empty where one can."""
