@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from supclap.bounds import clip_seconds
-from supclap.config import FEATURES, PRETRAINED, DataConfig, RunConfig
+from supclap.config import FEATURES, DataConfig, RunConfig
+from supclap.config.pretrained import PRETRAINED
 from supclap.data.sources import SOURCES
 from supclap.errors import InputError
 from supclap.feasibility import CELL, check_encoder

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from supclap import registry
-from supclap.config import ModelPart, OptimizerConfig
+from supclap.config import OptimizerConfig
+from supclap.config.optimizer import ModelPart
 from supclap.parts.calling import guarded, wrong
 from supclap.parts.optimizer import Optimizer, Schedule
 from supclap.wording import shown

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from supclap.config import ArraysConfig, language_of_columns
+from supclap.config import ArraysConfig
+from supclap.config.data import language_of_columns
 from supclap.data.features.table import TRAIN, FeatureTable, read_table
 from supclap.data.features.writing import write_features
 from supclap.data.places import with_arrays_here

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supclap.audio_library import torchaudio
-from supclap.config import AudioConfig, original_checkpoint
+from supclap.config import AudioConfig
+from supclap.config.pretrained import original_checkpoint
 from supclap.data.clips import SAMPLE_RATE
 from supclap.errors import InputError
 from supclap.hub import located

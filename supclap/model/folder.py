@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from supclap import registry
-from supclap.config import ModelConfig, Seconds
+from supclap.config import ModelConfig
+from supclap.config.values import Seconds
 from supclap.copies import local
 from supclap.errors import InputError
 from supclap.explaining import explain

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from supclap.config import missing_from
+from supclap.config.pretrained import missing_from
 from supclap.errors import InputError
 from supclap.wording import gist
 

@@ -94,7 +94,7 @@ def test_comments_docstrings_layout_and_types_change_no_version(
 @pytest.mark.parametrize(
     "module",
     [
-        "config.py",
+        "config/run.py",
         "data/prepare_command.py",
         "data/sources/clotho.py",
         "embedding.py",

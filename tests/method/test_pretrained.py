@@ -12,7 +12,8 @@ from tiny_encoders import SENTENCES, make_ced, make_sonar
 from tiny_run import make_collection, tiny_config
 
 import supclap
-from supclap.config import PRETRAINED, ModelConfig, parse_config
+from supclap.config import ModelConfig, parse_config
+from supclap.config.pretrained import PRETRAINED
 from supclap.errors import InputError
 from supclap.events import Finished
 from supclap.model.clap import build_model

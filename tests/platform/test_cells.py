@@ -15,7 +15,8 @@ from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.identity import digest, signature
 from supclap_platform.experiment.reader import load_experiment
 
-from supclap.config import PRETRAINED, DataConfig, LossConfig, RunConfig, parse_config
+from supclap.config import DataConfig, LossConfig, RunConfig, parse_config
+from supclap.config.pretrained import PRETRAINED
 from supclap.data.clips import Clip, write_split
 from supclap.errors import InputError
 from supclap.overrides import override

@@ -10,7 +10,8 @@ from supclap_platform.experiment.identity import Contents, signature
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.experiment.shared_profiles import with_profiles
 
-from supclap.config import PRETRAINED, DataConfig, RunConfig, parse_config
+from supclap.config import DataConfig, RunConfig, parse_config
+from supclap.config.pretrained import PRETRAINED
 from supclap.document import read_document
 from supclap.overrides import override
 

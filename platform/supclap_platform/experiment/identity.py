@@ -21,7 +21,8 @@ from pydantic import BaseModel
 
 from supclap import registry
 from supclap.bounds import check_split
-from supclap.config import FEATURES, NO_PART_OF_A_RESULT, DataConfig, RunConfig, missing_from
+from supclap.config import FEATURES, NO_PART_OF_A_RESULT, DataConfig, RunConfig
+from supclap.config.pretrained import missing_from
 from supclap.copies import local, small
 from supclap.errors import InputError, SettingError
 from supclap.feasibility import CELL

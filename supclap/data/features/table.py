@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from supclap.config import ArraysConfig, language_of_columns
+from supclap.config import ArraysConfig
+from supclap.config.data import language_of_columns
 from supclap.data.sources.files import no_file
 from supclap.data.sources.listing import SPLIT_NAME, check_language
 from supclap.data.sources.tables import Row, rows
