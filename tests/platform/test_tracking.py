@@ -286,6 +286,59 @@ def test_a_run_that_a_user_deletes_comes_back(place: Place) -> None:
     assert place.shows_the_ledger()
 
 
+def test_a_finished_cell_that_is_shown_whole_is_not_read_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever changes on either side makes it read, and shown as the ledger has it."""
+    read: list[str] = []
+    whole = Ledger.events
+
+    def events(ledger: Ledger, signature: str, *more: Any) -> Any:
+        read.append(signature)
+        return whole(ledger, signature, *more)
+
+    monkeypatch.setattr(Ledger, "events", events)
+    parent, cells = place.begin(), place.cells
+    for number, cell in enumerate(cells[:3]):
+        leave(place.ledger, cell, reported(cell, 2, number, finished=number < 2))
+    client = place.store.connect()
+
+    def look(thorough: bool = False) -> list[str]:
+        """Which cells a process that begins now reads."""
+        read.clear()
+        ledger = Ledger(place.ledger.storage)
+        assert Mirror(ledger, place.store, parent, thorough=thorough).catch_up()
+        return [cell.signature for cell in cells if cell.signature in read]
+
+    first, second, open_ = (cell.signature for cell in cells[:3])
+    assert look() == [first, second, open_]
+    content = content_of(place.store.uri, place.folder / "whole")
+    assert look() == [open_]
+    assert look(thorough=True) == [first, second, open_]
+    run = place.runs()[name_of(cells[1])].info.run_id
+    changes: list[Callable[[], object]] = [
+        lambda: client.set_tag(run, "code_version", "another"),
+        lambda: client.delete_tag(run, "mirrored"),
+        lambda: client.update_run(run, name="mine"),
+        lambda: client.update_run(run, status="RUNNING"),
+        lambda: client.set_terminated(run, "FINISHED", 1),
+        lambda: client.delete_run(run),
+    ]
+    for number, change in enumerate(changes):
+        change()
+        assert look() == [second, open_], number
+        assert look() == [open_], number
+    assert content_of(place.store.uri, place.folder / "mended") == content
+    # The same numbers, and another end: a result of the same size.
+    leave(place.ledger, cells[0], reported(cells[0], 2, 0, begin=BEGIN + 1000, finished=True))
+    assert look() == [first, open_]
+    assert place.runs()[name_of(cells[0])].info.start_time == round((BEGIN + 1000) * 1000)
+    assert look() == [open_]
+    place.ledger.folder(second).delete("result.json")
+    assert look() == [second, open_]
+    assert place.runs()[name_of(cells[1])].info.status == "KILLED"  # it is not done any more
+
+
 def test_an_edited_experiment_keeps_what_it_no_longer_asks_for(place: Place) -> None:
     leave(place.ledger, place.cells[0], reported(place.cells[0], 2, finished=True))
     Mirror(place.ledger, place.store, place.begin()).catch_up()

@@ -1,4 +1,5 @@
-"""The whole content of an MLflow store as plain values, without what differs by nature: ids."""
+"""The whole content of an MLflow store as plain values, without what differs by nature: ids, and
+marks, which hold the times of files."""
 
 import hashlib
 from pathlib import Path
@@ -42,6 +43,7 @@ def _content(client: MlflowClient, run: Any, names: dict[str, str], folder: Path
     tags = dict(run.data.tags)
     if "mlflow.parentRunId" in tags:
         tags["mlflow.parentRunId"] = names[tags["mlflow.parentRunId"]]
+    tags.pop("supclap.shown", None)
     model = tags.pop("model", None)
     outputs = run.outputs.model_outputs if run.outputs else []
     assert [output.model_id for output in outputs] == ([model] if model else [])

@@ -10,7 +10,7 @@ from supclap.objects import in_store, talk
 from supclap.run_files import MODEL, MODEL_INDEX, RESULT
 from supclap.storage import Folder, is_folder
 from supclap.use_commands import open_clips, open_model
-from supclap_platform.ledger.ledger import read_ranks, read_result
+from supclap_platform.ledger.results import read_ranks, read_result
 from supclap_platform.ledger.terms import is_term
 from supclap_platform.results.model_comparison import Scored
 

@@ -42,7 +42,7 @@ def sync(files: tuple[Path, ...], storage: str, tracking_uri: str | None) -> Non
         click.echo(f"{ledger.storage.uri}: no experiment was run in this storage yet")
         return
     for history in histories:
-        mirror = Mirror(ledger, store, history)
+        mirror = Mirror(ledger, store, history, thorough=True)
         what = f"bringing MLflow up to date on {history.experiment}"
         cells = len(Histories(ledger).cells(history))
         try:

@@ -65,8 +65,8 @@ class Earlier(Snapshot):
             results = self.results(found, seen)
             states |= {s: State.TO_RUN for s in found if not self._is_of(results.get(s))}
         # What is kept lies elsewhere than what the listing has named.
-        tags = {at: tag for at, tag in seen.tags.items() if at.split("/")[0] not in self._kept}
-        return replace(seen, states=states, tags=tags)
+        files = {at: one for at, one in seen.files.items() if at.split("/")[0] not in self._kept}
+        return replace(seen, states=states, files=files)
 
     def kept(self, signature: str) -> bool:
         """Whether what is shown of a cell was set aside, and is not its result of now."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 
 from supclap.storage import Folder
 from supclap.stored import Count, as_kind, read_values, sealed
@@ -46,27 +47,45 @@ class Journal:
     account: Account | None = None
     lines: tuple[Line, ...] = ()
 
+    @cached_property
+    def _by_row(self) -> dict[str, list[Line]]:
+        """The lines by what they are of: experiments have thousands of rows."""
+        found: dict[str, list[Line]] = {}
+        for line in self.lines:
+            found.setdefault(line.of, []).append(line)
+        return found
+
+    def of(self, row: str) -> list[Line]:
+        """The lines of a row, or of the experiment."""
+        return self._by_row.get(row, [])
+
     def now(self, of: str) -> dict[str, float]:
         """The latest numbers of a row, or of the experiment."""
         found: dict[str, float] = {}
-        for line in self.lines:
-            if line.of == of:
-                found |= line.values
+        for line in self.of(of):
+            found |= line.values
         return found
 
-    def noted(self, of: str, values: Mapping[str, float], time: int) -> Journal:
+    def noted(self, numbers: Mapping[str, Mapping[str, float]], time: int) -> Journal:
         """With what differs from the latest numbers noted, after every other line.
 
         A number that there is no longer becomes NaN: MLflow cannot take one back.
+
+        Args:
+            numbers: of rows, or of the experiment.
         """
-        before = self.now(of)
-        values = dict.fromkeys(before, float("nan")) | dict(values)
-        # A NaN is unlike itself, and still no news.
-        changed = {n: v for n, v in values.items() if n not in before or not _alike(v, before[n])}
-        if not changed:
-            return self
-        last = self.lines[-1].time if self.lines else 0
-        return replace(self, lines=(*self.lines, Line(max(time, last + 1), of, changed)))
+        lines = list(self.lines)
+        for of, given in numbers.items():
+            before = self.now(of)
+            values = dict.fromkeys(before, float("nan")) | dict(given)
+            # A NaN is unlike itself, and still no news.
+            changed = {
+                n: v for n, v in values.items() if n not in before or not _alike(v, before[n])
+            }
+            if changed:
+                last = lines[-1].time if lines else 0
+                lines.append(Line(max(time, last + 1), of, changed))
+        return self if len(lines) == len(self.lines) else replace(self, lines=tuple(lines))
 
 
 def _alike(one: float, other: float) -> bool:

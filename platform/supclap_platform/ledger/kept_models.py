@@ -12,9 +12,10 @@ from supclap_platform.experiment.cells import INIT, Cell, cells_of
 from supclap_platform.experiment.keep import ALL, BASELINE, NONE, frees_models
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.history import Histories
-from supclap_platform.ledger.ledger import READERS, Ledger
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import TRIAL, profile_key
 from supclap_platform.ledger.records import Result
+from supclap_platform.ledger.results import READERS
 
 PAUSE = 60.0  # seconds between two looks of a driver
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from supclap.overrides import flat
@@ -69,6 +70,10 @@ class KnownTable:
     columns: tuple[KnownColumn, ...]
     rows: tuple[KnownRow, ...]
 
+    @cached_property
+    def _by_name(self) -> dict[str, KnownRow]:
+        return {row.name: row for row in reversed(self.rows)}
+
     def numbers(
         self, row: KnownRow, results: Mapping[str, Result]
     ) -> Iterator[tuple[KnownColumn, Numbers]]:
@@ -77,7 +82,7 @@ class KnownTable:
         Args:
             results: of the finished cells, by signature.
         """
-        other = next((one for one in self.rows if one.name == row.baseline), None)
+        other = self._by_name.get(row.baseline or "")
         for column in self.columns:
             own = _values(row, column, results)
             if not own:

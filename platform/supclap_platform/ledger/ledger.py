@@ -19,22 +19,19 @@ import contextlib
 import hashlib
 import json
 import math
-import posixpath
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow.fs as pafs
 
 from supclap.errors import InputError, TakenOver
-from supclap.events import Event, current_names, from_lines
+from supclap.events import Event, from_lines
 from supclap.run_files import (
     ANEW,
     CONFIG,
@@ -47,23 +44,23 @@ from supclap.run_files import (
     parse_ranks,
     read_kept,
 )
+from supclap.s3 import Listed
 from supclap.secrets import masked
 from supclap.storage import Folder
 from supclap.stored import (
     AGAIN,
     Damaged,
     as_kind,
-    check_percentages,
     parse_values,
     read_content,
     read_values,
     sealed,
 )
 from supclap.wording import GIST, gist, one_line
-from supclap_platform.ledger.index import Index
 from supclap_platform.ledger.leases import Lease, LeaseName, acquire, alive, leases_in, take
 from supclap_platform.ledger.logs import by_rank, is_log, tail
 from supclap_platform.ledger.records import Failure, Known, Overview, Result, State
+from supclap_platform.ledger.results import FEW, Results, read_result
 from supclap_platform.ledger.terms import (
     HOLDER,
     Terms,
@@ -79,9 +76,6 @@ EARLIER = "earlier"
 FAILURE = "failure.json"
 EARLY = "stopped-early"  # left by a search that has seen enough of the cell
 Found = TypeVar("Found")
-FEW = 8  # results that are read one by one, rather than the index
-TAGGED = (RESULT, EVENTS, RANKS)
-READERS = 16  # files read at once: an object store answers each in tens of milliseconds
 KNOWN_FOR = 10.0  # seconds for which an object store is not asked again where a run now writes
 
 
@@ -150,7 +144,7 @@ class Ledger:
         self.storage = storage
         self.damage: dict[str, Damaged] = {}  # by file: what was met and passed over
         self._cells = storage.below(CELLS)
-        self._index = Index(storage)
+        self.read = Results(storage)  # by this process so far
         self._places: dict[str, tuple[str, float]] = {}  # of runs: the term, and until when known
 
     def cell(self, signature: str) -> Folder:
@@ -208,15 +202,13 @@ class Ledger:
         for signature in found if wanted is None else wanted:
             self._place(signature, found.get(signature, Terms()))
         states = {s: _state(terms, bool(beats[s])) for s, terms in found.items()}
-        tags = {
-            f"{signature}/{name}": tag
+        files = {
+            f"{signature}/{name}": listed
             for signature, terms in found.items()
-            if terms.finished is not None
-            for name in TAGGED
-            if (tag := terms.tag(name)) is not None
+            for name, listed in _files(terms)
         }
         running = {s: next(iter(beats[s])) for s in beats if states[s] is State.RUNNING}
-        return Overview(states, running, tags)
+        return Overview(states, running, files)
 
     def take(self, signature: str) -> Held | None:
         """The right to work on a cell, or None: it is done, or a live process works on it.
@@ -429,39 +421,15 @@ class Ledger:
         """The results of those that are done; `damage` names those that are damaged.
 
         Args:
-            overview: of these cells, where it has just been made; what their results are by it may
-                be in the index.
+            overview: of these cells, where it has just been made: a result that is by it what it
+                was is not read once more.
         """
         wanted = list(dict.fromkeys(signatures))
         if overview is None and self.storage.local is None and len(wanted) > FEW:
             overview = self.overview(wanted)
-        tags: Mapping[str, str] = overview.tags if overview is not None else {}
-        tagged = {s: tags[f"{s}/{RESULT}"] for s in wanted if f"{s}/{RESULT}" in tags}
-        known = self._index.known(tagged, FEW)
-        read: dict[str, tuple[str, bytes]] = {}
-
-        def one(signature: str) -> Result | None:
-            folder = self.folder(signature)
-            try:
-                content = known.get(signature) or read_content(folder, RESULT)
-            except FileNotFoundError:
-                return None
-            if _taken_over(folder, content):
-                return None
-            if signature in tagged and signature not in known:
-                read[signature] = (tagged[signature], content)
-            return parse_result(content, folder, signature)
-
-        # Some at a time: handing each to a thread would cost as much as reading it does.
-        step = max(1, len(wanted) // (4 * READERS))
-        some = [wanted[at : at + step] for at in range(0, len(wanted), step)]
-        with ThreadPoolExecutor(READERS) as readers:
-            made = readers.map(lambda few: [self.spared(partial(one, s)) for s in few], some)
-            found = zip(wanted, chain.from_iterable(made), strict=True)
-            results = {signature: result for signature, result in found if result is not None}
-        if read:
-            self._index.note(read, FEW)
-        return results
+        listed = overview.files if overview is not None else {}
+        files = {s: listed[at] for s in wanted if (at := f"{s}/{RESULT}") in listed}
+        return self.read.all(wanted, files, self.folder, self.spared)
 
     def examine(self, signatures: Iterable[str]) -> tuple[Overview, dict[str, Result]]:
         """The states of cells, and the results of those that are done. A cell whose result is
@@ -566,45 +534,10 @@ class Ledger:
         return self.storage.below(f"{EXPERIMENTS}/{experiment}")
 
 
-def read_result(folder: Folder, signature: str) -> Result | None:
-    """What the finished run in a folder reports; None where it has not finished. Raises Damaged."""
-    try:
-        content = read_content(folder, RESULT)
-    except FileNotFoundError:
-        return None
-    return None if _taken_over(folder, content) else parse_result(content, folder, signature)
-
-
 def _end_of(cell: Folder, holder: LeaseName) -> None:
     """Ends the term of a holder that is dead, or seems to be."""
     if is_term(holder.nonce):
         end(cell, holder.nonce)
-
-
-def _taken_over(folder: Folder, content: bytes) -> bool:
-    """Whether a result says that a term has ended without one."""
-    return not content and is_term(posixpath.basename(folder.base))
-
-
-def parse_result(content: bytes, folder: Folder, signature: str) -> Result:
-    """What the content of a result file in a folder says. Raises Damaged."""
-    where = folder.uri_of(RESULT)
-    values = parse_values(content, where)
-    result = as_kind({**values, "signature": signature}, Result, where)
-    result = replace(result, metrics=current_names(result.metrics))
-    if result.best_epoch > result.epochs:
-        raise Damaged(where, f"best_epoch {result.best_epoch} of {result.epochs}")
-    check_percentages(result.metrics, where)
-    return result
-
-
-def read_ranks(folder: Folder, result: Result, only: str | None = None) -> dict[str, Any]:
-    """The arrays of ranks that the finished run in a folder keeps. Raises Damaged."""
-    try:
-        content = read_kept(folder, RANKS, result.files)
-    except FileNotFoundError:
-        return {}
-    return parse_ranks(content, folder.uri_of(RANKS), only)
 
 
 @dataclass(frozen=True)
@@ -622,6 +555,18 @@ def _asked(folder: Folder, name: str) -> _Asked:
     if name != f"cells-{hashlib.sha256(content).hexdigest()[:16]}.json":
         raise Damaged(where, "altered: its content is not the one that it is named by")
     return as_kind(parse_values(content, where), _Asked, where)
+
+
+def _files(terms: Terms) -> Iterator[tuple[str, Listed]]:
+    """The files of a cell, and those of its run, that say where it stands, by their own names."""
+    place = terms.present
+    run = (RESULT, EVENTS, RANKS) if terms.finished is not None else (EVENTS,)
+    for name in run:
+        if (listed := terms.files.get(f"{place}/{name}" if place else name)) is not None:
+            yield name, listed
+    for name in (FAILURE, EARLY):
+        if (listed := terms.files.get(name)) is not None:
+            yield name, listed
 
 
 def _state(terms: Terms, leased: bool) -> State:

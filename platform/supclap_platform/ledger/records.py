@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from supclap.s3 import Listed
 from supclap.stored import (
     Count,
     Duration,
@@ -95,9 +96,9 @@ class Overview:
 
     states: dict[str, State] = field(default_factory=dict)
     leases: dict[str, LeaseName] = field(default_factory=dict)  # of running cells: who
-    # "signature/file" -> the store's own hash of a small file that a finished cell keeps, where the
-    # store names it in a listing.
-    tags: dict[str, str] = field(default_factory=dict)
+    # "signature/file" -> what the listing says of a file of the cell or of its run; of a result
+    # only where the cell is done.
+    files: dict[str, Listed] = field(default_factory=dict)
 
     def of(self, signature: str) -> State:
         return self.states.get(signature, State.TO_RUN)

@@ -15,6 +15,7 @@ class Snapshot(Ledger):
     def __init__(self, ledger: Ledger) -> None:
         super().__init__(ledger.storage)
         self.damage = ledger.damage
+        self.read = ledger.read  # what has not changed since is not read once more
         self._seen: Overview | None = None
         self._results: dict[str, Result] = {}
 
@@ -35,10 +36,10 @@ class Snapshot(Ledger):
     def kept_file(self, result: Result, name: str) -> bytes:
         """A file that a finished cell keeps; of an object store, from this machine's copies."""
         digest = result.files.get(name)
-        tag = self.overview().tags.get(f"{result.signature}/{name}")
-        if digest is None or tag is None:
+        listed = self.overview().files.get(f"{result.signature}/{name}")
+        if digest is None or listed is None or listed.tag is None:
             return super().kept_file(result, name)
-        content = copy_of(digest, tag)
+        content = copy_of(digest, listed.tag)
         if content is None:
             content = super().kept_file(result, name)
             keep_copy(digest, content)

@@ -64,11 +64,6 @@ class Terms:
         """The leases on the cell."""
         return leases_of((name, listed.time) for name, listed in self.files.items())
 
-    def tag(self, file: str) -> str | None:
-        """The store's own hash of a file of the run, where it names one."""
-        listed = self.files.get(f"{self.present}/{file}" if self.present else file)
-        return None if listed is None else listed.tag
-
     @property
     def names(self) -> list[str]:
         """The terms, the last one last."""

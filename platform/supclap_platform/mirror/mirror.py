@@ -21,8 +21,6 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-import pyarrow.fs as pafs
-
 from supclap.errors import InputError
 from supclap.events import Finished
 from supclap.run_files import ANEW, EVENTS, MODEL, RESULT
@@ -38,8 +36,8 @@ from supclap_platform.ledger.journal import (
     write_journal,
 )
 from supclap_platform.ledger.leases import acquire
-from supclap_platform.ledger.ledger import EARLY, FAILURE, Ledger
-from supclap_platform.ledger.records import Known, Result, State
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.records import Known, Overview, Result, State
 from supclap_platform.mirror.content import (
     FAILED,
     FINISHED,
@@ -53,24 +51,15 @@ from supclap_platform.mirror.content import (
 )
 from supclap_platform.mirror.gathered import gathering
 from supclap_platform.mirror.runs import Runs
+from supclap_platform.mirror.stamps import Stamp, stamps_of
 from supclap_platform.mirror.store import Store
 
 LOCK = "mirror"
 CELLS, CLAIMS = "cells/", "claims/"  # what the experiment's run counts
 SHARE = 0.05  # of the time goes into accounts
 _STATES = {FINISHED: "done", FAILED: "failed", RUNNING: "running", KILLED: "interrupted"}
-_FILES = (EVENTS, FAILURE, RESULT, EARLY)
-_OF_A_RUN = (EVENTS, RESULT)  # the others are the cell's
 _AT_ONCE = 64  # cells whose events are in memory together
 _READERS = 16
-
-Stamp = tuple[tuple[int, int] | None, ...]  # of each of _FILES: time of change, size; None: absent
-
-
-def _stands(info: pafs.FileInfo) -> bool:
-    """Whether a file is there, and says something: an empty result has ended a term without one."""
-    empty = info.base_name == RESULT and info.size == 0
-    return info.type != pafs.FileType.NotFound and not empty
 
 
 class Mirror:
@@ -78,13 +67,20 @@ class Mirror:
 
     Args:
         driving: whether this process is the driver that runs the experiment's cells.
+        thorough: also read the cells whose runs carry a true mark that they show all of it.
     """
 
     def __init__(
-        self, ledger: Ledger, store: Store, history: History, driving: bool = False
+        self,
+        ledger: Ledger,
+        store: Store,
+        history: History,
+        driving: bool = False,
+        thorough: bool = False,
     ) -> None:
         self.history = history
         self.driving = driving
+        self._thorough = thorough
         self._ledger = ledger
         self._histories = Histories(ledger)
         self._store = store
@@ -107,7 +103,7 @@ class Mirror:
         Raises whatever MLflow raises where the store is away; the next call then looks at all anew.
         """
         cells = self._histories.cells(self.history)
-        stamps = self._look(cells)
+        stamps = stamps_of(cells, self._ledger)
         changed = [cell for cell in cells if self._is_new(cell.signature, stamps)]
         if self._runs is not None and not changed and self._parent_is_shown() and not self._due():
             return True
@@ -122,9 +118,13 @@ class Mirror:
                 runs.show_parent(journal, self._parent_status(), None)
                 finished: list[CellRecord] = []
                 link = links_models(self.history, self._store, self._ledger.storage)
-                for number, record in enumerate(self._records(changed, stamps), 1):
+                unread = self._whole(changed, stamps, runs)
+                left = [cell for cell in changed if cell.signature not in unread]
+                for signature, result in unread.items():
+                    self._noted(signature, FINISHED, result)
+                for number, record in enumerate(self._records(left, stamps), 1):
                     runs.show(record)
-                    self._note(record)
+                    self._noted(record.cell.signature, record.status, record.result)
                     self.shown(number)
                     if record.status == FINISHED and self._shows_models():
                         if link:  # no more than its address
@@ -175,14 +175,22 @@ class Mirror:
             self._runs.arrange(self.history, cells)
         return self._runs
 
-    def _note(self, record: CellRecord) -> None:
+    def _whole(self, cells: list[Known], stamps: dict[str, Stamp], runs: Runs) -> dict[str, Result]:
+        """The results of the cells of which the store shows all there is, by the marks of their
+        runs: they need not be read. Where not all models stay, what is shown depends on more."""
+        if self._thorough or self.history.frees_models:
+            return {}
+        shown = [c.signature for c in cells if runs.shows_all(c, stamps[c.signature])]
+        listed = {f"{s}/{RESULT}": one for s in shown if (one := stamps[s].result) is not None}
+        return self._ledger.results(shown, Overview(files=listed))
+
+    def _noted(self, signature: str, status: str, result: Result | None) -> None:
         """What of a cell counts for its row and for the whole."""
-        signature = record.cell.signature
-        over = record.status in (FINISHED, FAILED)
-        self._owed |= over and self._states.get(signature) != record.status
-        self._states[signature] = record.status
-        if record.result is not None:
-            self._results[signature] = record.result
+        over = status in (FINISHED, FAILED)
+        self._owed |= over and self._states.get(signature) != status
+        self._states[signature] = status
+        if result is not None:
+            self._results[signature] = result
         else:
             self._results.pop(signature, None)
 
@@ -194,16 +202,19 @@ class Mirror:
     def _written(self, journal: Journal) -> Journal:
         """The journal with what is new in it, kept in the ledger."""
         before, moment = journal, now()
-        for table in self.history.tables:
-            for row in (one for one in table.rows if one.cells):
-                values = row_values(table.numbers(row, self._results))
-                journal = journal.noted(row.name, values, moment)
+        numbers = {
+            row.name: row_values(table.numbers(row, self._results))
+            for table in self.history.tables
+            for row in table.rows
+            if row.cells
+        }
+        journal = journal.noted(numbers, moment)
         if self._due():
             journal = self._accounted(journal)
         counts: dict[str, float] = {f"{CELLS}{state}": n for state, n in self._counts().items()}
         if journal.account is not None:
             counts |= {f"{CLAIMS}{what}": n for what, n in journal.account.counts.items()}
-        journal = journal.noted(EXPERIMENT, counts, moment)
+        journal = journal.noted({EXPERIMENT: counts}, moment)
         if journal != before:
             # On a full disk it is shown without being kept: the driver's line says what is lost.
             with suppress(OSError):
@@ -237,25 +248,8 @@ class Mirror:
             found[_STATES.get(self._states.get(signature, ""), "to_run")] += 1
         return found
 
-    def _look(self, cells: list[Known]) -> dict[str, Stamp]:
-        """The stamps of the cells' files: one call, and nothing is read."""
-        filesystem = self._ledger.storage.filesystem
-        folders = self._ledger.folders(cell.signature for cell in cells)
-        places = [
-            f"{(folder if name in _OF_A_RUN else self._ledger.cell(cell.signature)).base}/{name}"
-            for cell, folder in zip(cells, folders, strict=True)
-            for name in _FILES
-        ]
-        infos = filesystem.get_file_info(places)
-        stamps = [(info.mtime_ns or 0, info.size or 0) if _stands(info) else None for info in infos]
-        step = len(_FILES)
-        return {
-            cell.signature: tuple(stamps[at * step : (at + 1) * step])
-            for at, cell in enumerate(cells)
-        }
-
     def _is_new(self, signature: str, stamps: dict[str, Stamp]) -> bool:
-        if stamps[signature] == (None,) * len(_FILES):
+        if not any(stamps[signature].files):
             return False  # nothing of it yet
         if stamps[signature] != self._stamps.get(signature):
             return True
@@ -277,7 +271,8 @@ class Mirror:
 
     def _record(self, cell: Known, stamps: dict[str, Stamp]) -> CellRecord:
         """Raises Damaged: such a cell stays as it is shown already, and `Ledger.damage` has it."""
-        _, failed, result, early = stamps[cell.signature]
+        stamp = stamps[cell.signature]
+        failed, result = stamp.failure, stamp.result
         finished = self._ledger.result(cell.signature) if result is not None else None
         events = self._ledger.events(cell.signature, finished)
         if finished is not None and not events:
@@ -293,14 +288,14 @@ class Mirror:
         else:
             state = self._ledger.state(cell.signature)
         status = status_of(state, expected)
-        failed_at = failed[0] // 1_000_000 if failed else 0
+        failed_at = int(failed.time.timestamp() * 1000) if failed and failed.time else 0
         began = round(events[0].time * 1000) if events else failed_at
         ended = round(events[-1].time * 1000) if events else failed_at
-        stopped = bool(early and not result)
+        stopped = bool(stamp.early and not result)
         model = self._model(cell.signature) if finished is not None else None
         gone = finished is not None and model is None and self._model_is_gone(cell.signature)
         return CellRecord(
-            cell, events, failure, stopped, finished, status, began, ended, model, gone
+            cell, stamp, events, failure, stopped, finished, status, began, ended, model, gone
         )
 
     def _model_is_gone(self, signature: str) -> bool:

@@ -38,7 +38,7 @@ class Layout:
     def __init__(self, history: History, cells: Sequence[Known]) -> None:
         self._searches = SEARCH in history.tags
         self._rows = {row.name: (table, row) for table in history.tables for row in table.rows}
-        self.groups = list(dict.fromkeys(self.group(cell) for cell in cells))
+        self.groups = dict.fromkeys(self.group(cell) for cell in cells)
         self.names = telling_names([group.name for group in self.groups])
 
     def group(self, cell: Known) -> Group:

@@ -23,12 +23,14 @@ from supclap_platform.mirror.content import (
     DECLARED,
     EARLY,
     ERROR,
+    FINISHED,
     MIRRORED,
     MODEL,
     RUNNING,
     CellRecord,
     cursor_of,
     declared_of,
+    milliseconds,
     mirrored,
     params_of,
     points_of,
@@ -44,6 +46,7 @@ from supclap_platform.mirror.rows import (
     Layout,
     status_of_group,
 )
+from supclap_platform.mirror.stamps import SHOWN, Stamp, mark_of
 from supclap_platform.mirror.stored_run import PARAMS, PARENT_RUN, RunStore, StoredRun
 from supclap_platform.mirror.views import view_tag
 
@@ -165,16 +168,36 @@ class Runs:
             if child.tags.get(DECLARED) != tags[DECLARED]:
                 *before, last = new or [([], None)]
                 new = [*before, ([*declared, *last[0]], last[1])]
+        over = {ERROR, EARLY} & child.tags.keys() - tags.keys()  # it goes on now
+        if record.status == FINISHED and record.model is None and not self._history.frees_models:
+            kept = {key: value for key, value in child.tags.items() if key not in over}
+            end = {MIRRORED: cursor_of([milliseconds(event) for event in events])}
+            tags[SHOWN] = self._mark(record, child, {**kept, **tags, **end})
         for number, (points, mark) in enumerate(new):
             also = dict(params[:PARAMS]) if number == 0 else {}
             marks = {MIRRORED: mark} if mark else {}
             whole = tags if number == len(new) - 1 else {}
             self._store.log(child, points, also, {**whole, **marks})
         self._store.set_tags(child, tags)
-        for name in {ERROR, EARLY} & child.tags.keys() - tags.keys():  # it goes on now
+        for name in over:
             self._client.delete_tag(child.id, name)
             del child.tags[name]
         self._store.set_status(child, record.status, record.ended)
+
+    def shows_all(self, cell: Known, stamp: Stamp) -> bool:
+        """Whether the run of a finished cell carries a true mark that it shows all of it."""
+        child = self._children.get(cell.signature)
+        if child is None or child.status != FINISHED or stamp.result is None:
+            return False
+        columns = self._layout.columns(cell)
+        return child.name == self._layout.cell_name(cell) and child.tags.get(SHOWN) == mark_of(
+            cell, stamp, columns, child, child.ended, child.tags
+        )
+
+    def _mark(self, record: CellRecord, child: StoredRun, tags: Mapping[str, str]) -> str:
+        """The mark that is true when the run of a finished cell has these tags."""
+        columns = self._layout.columns(record.cell)
+        return mark_of(record.cell, record.stamp, columns, child, record.ended, tags)
 
     def lacks_model(self, signature: str) -> bool:
         """Whether the store shows no model of the cell."""
@@ -209,13 +232,16 @@ class Runs:
         declared = declared_of(record, self._layout.columns(record.cell))
         used = data_set(started).dataset
         of = {"model_id": model, "dataset_name": used.name, "dataset_digest": used.digest}
-        self._store.log(child, [*declared, *points_of(finished)], tags={MODEL: model}, of=of)
+        tags = {MODEL: model}
+        if not self._history.frees_models:
+            tags[SHOWN] = self._mark(record, child, {**child.tags, **tags})
+        self._store.log(child, [*declared, *points_of(finished)], tags=tags, of=of)
 
     def _show_lines(
         self, run: StoredRun, journal: Journal, of: str, tags: Mapping[str, str]
     ) -> None:
         """The lines of the journal that a run does not show yet, and its tags."""
-        lines = [line for line in journal.lines if line.of == of]
+        lines = journal.of(of)
         times = [line.time for line in lines]
         done = mirrored(run.tags.get(MIRRORED), times) or 0
         if done < len(lines):

@@ -39,6 +39,9 @@ def build_table(
     signatures = [cell.signature for cell in cells]
     overview, results = ledger.examine(signatures)
     own = [cell for cell in cells if cell.variant != INIT]
+    by_variant: dict[str, list[Cell]] = {}
+    for cell in own:
+        by_variant.setdefault(cell.variant, []).append(cell)
     stale = stale_cells(cells, results, ledger)
     mixed_up = _mixture(cells, results, ledger)
     if mixed_up and not mixed:
@@ -50,7 +53,7 @@ def build_table(
     rows = []
     for name in experiment.rows:
         of_groups = [in_group(name, group) for group in experiment.groups or (None,)]
-        mine = [cell for variant in of_groups for cell in own if cell.variant == variant]
+        mine = [cell for variant in of_groups for cell in by_variant.get(variant, [])]
         runs = tuple(Run(c.seed, c.signature, overview.of(c.signature), c.group) for c in mine)
         entries = [
             _entry(experiment, published, name, mine, results, column)

@@ -26,7 +26,7 @@ from optuna.storages.journal import BaseJournalBackend
 
 from supclap.storage import Folder
 from supclap.stored import Damaged, read_values, sealed
-from supclap_platform.ledger.ledger import READERS
+from supclap_platform.ledger.results import READERS
 
 OPERATIONS = "operations"
 REMEDY = "remove that folder to search from the start; finished cells are not run again"
