@@ -15,7 +15,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from supclap.events import EpochEnded, Event, Finished, Started
 from supclap.run_files import ANEW, MODEL_INDEX
@@ -23,9 +23,7 @@ from supclap.storage import Folder
 from supclap.stored import parse_values, read_content
 from supclap_platform.ledger.known_table import KnownColumn, Numbers, in_text, row_of
 from supclap_platform.ledger.records import Failure, Known, Result, State
-
-if TYPE_CHECKING:
-    from supclap_platform.mirror.stamps import Stamp
+from supclap_platform.mirror.stamps import Stamp
 
 MOST_CHARACTERS = 6000  # of a parameter's value; MLflow keeps no more
 SYSTEM = "system/"  # MLflow shows these on a page of their own

@@ -37,6 +37,7 @@ from supclap_platform.mirror.content import (
     tags_of,
 )
 from supclap_platform.mirror.logged_model import drop_linked, log_model, shared
+from supclap_platform.mirror.mark import SHOWN, mark_of
 from supclap_platform.mirror.rows import (
     KIND,
     OF_CELL,
@@ -46,7 +47,7 @@ from supclap_platform.mirror.rows import (
     Layout,
     status_of_group,
 )
-from supclap_platform.mirror.stamps import SHOWN, Stamp, mark_of
+from supclap_platform.mirror.stamps import Stamp
 from supclap_platform.mirror.stored_run import PARAMS, PARENT_RUN, RunStore, StoredRun
 from supclap_platform.mirror.views import view_tag
 
