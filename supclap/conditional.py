@@ -16,7 +16,7 @@ import pyarrow.fs as pafs
 
 from supclap.errors import InputError
 from supclap.s3 import bucket_of
-from supclap.secrets import masked, without_password
+from supclap.secrets import is_anonymous, masked, without_password
 from supclap.wording import gist
 
 SECONDS = 60  # that Google's store may take to answer
@@ -53,7 +53,7 @@ def _put_at_google(place: str, bucket: str, key: str, content: bytes, there: boo
     address = urlsplit(place)
     options = {name: values[-1] for name, values in parse_qs(address.query).items()}
     end = options.get("endpoint_override", "storage.googleapis.com")
-    anonymous = address.username == "anonymous" or options.get("anonymous") in ("true", "1")
+    anonymous = address.username == "anonymous" or is_anonymous(place)
     condition = "ifGenerationNotMatch" if there else "ifGenerationMatch"
     try:
         answer = _session(anonymous=anonymous).post(

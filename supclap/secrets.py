@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from supclap.errors import InputError
 
@@ -32,6 +32,12 @@ def without_password(uri: str) -> str:
         return f"{head}{sign}{rest}"
     user, at, place = rest.rpartition("@")
     return f"{head}{sign}{user.partition(':')[0]}{at}{place}"
+
+
+def is_anonymous(uri: str) -> bool:
+    """Whether an address says that a store is asked without credentials: ``?anonymous=true``."""
+    options = dict(parse_qsl(uri.partition("?")[2]))
+    return options.get("anonymous", "").lower() in ("true", "1")
 
 
 def masked(text: str, uri: str) -> str:

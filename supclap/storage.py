@@ -22,7 +22,7 @@ from supclap import conditional
 from supclap.errors import InputError
 from supclap.regular import NotAFile, read_regular
 from supclap.s3 import LARGE, Bucket, Listed, bucket_of, md5
-from supclap.secrets import masked, without_password
+from supclap.secrets import is_anonymous, masked, without_password
 from supclap.wording import gist, is_text, one_line, spelled
 
 LONGEST = 255  # bytes of a name, on the file systems that there are
@@ -328,7 +328,7 @@ def _connected(uri: str) -> tuple[pafs.FileSystem, str]:
     start, _, options = uri.partition("?")
     each = [one for one in options.split("&") if one]
     kept = [one for one in each if not one.startswith("anonymous=")]
-    anonymous = any(one.lower() in ("anonymous=true", "anonymous=1") for one in each)
+    anonymous = is_anonymous(uri)
     rest = f"{start}{'?' if kept else ''}{'&'.join(kept)}"
     if uri.startswith(("gs://", "gcs://")):
         if "retry_limit_seconds=" not in rest:  # without keys it would ask for 15 minutes

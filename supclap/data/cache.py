@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -22,11 +22,15 @@ spent = [0.0]
 
 def cache_folder() -> Path:
     """$SUPCLAP_CACHE, else $XDG_CACHE_HOME/supclap, else ~/.cache/supclap; it may not exist yet."""
-    own = os.environ.get("SUPCLAP_CACHE")
-    if own:
+    return cache_named_by(os.environ) or Path.home() / ".cache" / "supclap"
+
+
+def cache_named_by(environment: Mapping[str, str]) -> Path | None:
+    """The cache that a process with these variables uses; None where they name none."""
+    if own := environment.get("SUPCLAP_CACHE"):
         return Path(own).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared).expanduser() if shared else Path.home() / ".cache") / "supclap"
+    shared = environment.get("XDG_CACHE_HOME")
+    return Path(shared).expanduser() / "supclap" if shared else None
 
 
 def free_bytes(folder: Path | None = None) -> int:

@@ -100,7 +100,7 @@ def _remembered() -> Callable[[], None]:
     units, parts, sources = dict(_units), dict(_parts), dict(_sources)
     known = registry.all_parts()
     # At once: another thread may import meanwhile.
-    modules = {name: module for name, module in list(sys.modules.items()) if name in sources}
+    modules = {name: module for name, module in sys.modules.copy().items() if name in sources}
     others = sys.modules.keys() - modules.keys()
 
     def restore() -> None:

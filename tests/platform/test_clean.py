@@ -19,6 +19,7 @@ from supclap_platform.ledger.leases import acquire
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.leftovers import leftovers, remove
 from supclap_platform.ledger.plan import make_plan, remember
+from supclap_platform.ledger.records import State
 from supclap_platform.running import caches
 from supclap_platform.testing import finish, interrupt
 
@@ -119,6 +120,36 @@ def test_it_shows_first_and_removes_what_nothing_needs(ledger: Ledger, tmp_path:
     assert "removed 3 places" in output
     assert tree(storage) == needed  # the stage, the finished cell, the one that can go on, lists
     assert "nothing to remove" in clean(tmp_path)
+
+
+def test_checkpoints_of_trials_that_a_search_has_stopped_go_when_it_is_over(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """The trial that can go on by itself keeps its own; one that has begun again, too."""
+    kept, stopped = (of(tmp_path, text, "B", 1) for text in (FILE, OTHER))
+    ledger.note_early_stop(stopped)
+    pointer = "checkpoints/latest.json"
+    size = weight(tmp_path / "s" / "cells" / stopped / "checkpoints")
+    with announce(ledger, "e"):
+        assert "left as they are: stopped: e: being run" in clean(tmp_path, "--yes")
+    before = tree(tmp_path / "s")
+    (line,) = [line for line in clean(tmp_path).splitlines() if line.startswith("stopped")]
+    assert line.split()[:5] == ["stopped", "1", "place", str(size), "B"]
+    assert tree(tmp_path / "s") == before
+    found, _ = leftovers(ledger)
+    held = ledger.take(stopped)  # a wider search goes on with it
+    assert held is not None
+    held.release()
+    removed: list[module.Leftover] = []
+    remove(ledger, found, removed.append)
+    assert not removed
+    assert ledger.folder(stopped).exists(pointer)
+    ledger.note_early_stop(stopped)
+    assert f"removed 1 place, {size} B" in clean(tmp_path, "--only", "stopped", "--yes")
+    assert not ledger.folder(stopped).exists("checkpoints")
+    assert ledger.state(stopped) is State.TO_RUN
+    assert ledger.events(stopped)  # what it has reported is kept
+    assert ledger.folder(kept).exists(pointer)
 
 
 def test_what_a_process_works_on_is_left(ledger: Ledger, tmp_path: Path) -> None:

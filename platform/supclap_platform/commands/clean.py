@@ -6,12 +6,21 @@ import click
 
 from supclap.wording import counted, size
 from supclap_platform.commands.options import command_ledger, storage_option
-from supclap_platform.ledger.leftovers import CHECKPOINT, EARLY, ORPHAN, Leftover, leftovers, remove
+from supclap_platform.ledger.leftovers import (
+    CHECKPOINT,
+    EARLY,
+    ORPHAN,
+    STOPPED,
+    Leftover,
+    leftovers,
+    remove,
+)
 from supclap_platform.running import caches
 
 CACHES = "caches"
 KINDS = {  # what each is, and how one of it is called
     CHECKPOINT: ("checkpoints and unfinished files of finished cells", "place"),
+    STOPPED: ("checkpoints of trials that a search stopped: they could go on from them", "place"),
     ORPHAN: ("cells that no experiment of the storage asks for", "cell"),
     EARLY: ("results of earlier code, which `compare FILE@code=earlier` shows", "result"),
     CACHES: ("made data in this machine's cache, made again when needed", "folder"),
@@ -32,8 +41,9 @@ KINDS = {  # what each is, and how one of it is called
 def clean(storage: str, kinds: tuple[str, ...], each: bool, yes: bool) -> None:
     """Show what of the storage and of this machine's cache nothing needs any more, with sizes.
 
-    Nothing of a cell that is being run is touched, nor finished results, models and whatever an
-    experiment has asked for. To drop an experiment, remove its folder experiments/NAME first.
+    Nothing of a cell that is being run is touched, nor finished results, models and other cells
+    that an experiment has asked for. To drop an experiment, remove its folder experiments/NAME
+    first.
     """
     wanted = kinds or tuple(KINDS)
     ledger = command_ledger(storage, writing=yes)

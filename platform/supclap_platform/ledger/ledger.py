@@ -412,8 +412,8 @@ class Ledger:
     def drop_model(self, signature: str) -> None:
         """Removes a finished cell's model, its index first: then the cell is kept without one."""
         folder = self.folder(signature)
-        folder.delete(f"{MODEL}/{MODEL_INDEX}")
-        folder.delete(MODEL)
+        folder.delete_file(f"{MODEL}/{MODEL_INDEX}")
+        folder.delete_folder(MODEL)
 
     def results(
         self, signatures: Iterable[str], overview: Overview | None = None

@@ -1,6 +1,7 @@
 """What of a storage nothing needs any more, and its removal.
 
     checkpoints   of finished cells, and what killed writers have left beside them
+    stopped       checkpoints of trials that a search has stopped, which could go on from them
     orphans       cells that no experiment of the storage has asked for (the ends of terms stay)
     earlier       what cells reported under earlier versions of the code, before a rerun
 
@@ -19,15 +20,16 @@ from dataclasses import dataclass
 import pyarrow.fs as pafs
 
 from supclap.errors import InputError
-from supclap.run_files import CHECKPOINTS, RESULT
+from supclap.run_files import CHECKPOINTS, LATEST, RESULT
 from supclap.storage import Folder
 from supclap_platform.ledger.drivers import drivers_of
 from supclap_platform.ledger.leases import alive, parse_lease
 from supclap_platform.ledger.ledger import CELLS, EARLIER, EXPERIMENTS, Ledger
+from supclap_platform.ledger.ledger import EARLY as STOPPED_EARLY
 from supclap_platform.ledger.records import State
 from supclap_platform.ledger.terms import is_term
 
-CHECKPOINT, ORPHAN, EARLY = "checkpoints", "orphans", "earlier"
+CHECKPOINT, STOPPED, ORPHAN, EARLY = "checkpoints", "stopped", "orphans", "earlier"
 SCRATCH = ".part"  # how the name of an unfinished file ends
 AT_ONCE = 50  # leases held while orphans are looked at again
 
@@ -37,7 +39,7 @@ class Leftover:
     """What can be removed.
 
     Attributes:
-        kind: `CHECKPOINT`, `ORPHAN` or `EARLY`.
+        kind: `CHECKPOINT`, `STOPPED`, `ORPHAN` or `EARLY`.
         place: its folder or file, below the storage.
         signature: the cell's.
         size: bytes.
@@ -74,6 +76,11 @@ def leftovers(ledger: Ledger) -> tuple[list[Leftover], list[Kept]]:
     free = {s: files for s, files in cells.items() if s not in at_work}
     found = list(_checkpoints(free))
     kept = []
+    stopped, driven = list(_stopped(free)), _driven(ledger)
+    if stopped and driven:
+        kept.append(Kept(STOPPED, f"{', '.join(driven)}: being run, which may go on with them"))
+    else:
+        found += stopped
     if at_work:
         kept.append(Kept("cells", f"{len(at_work)} on which a process works"))
     try:
@@ -84,7 +91,6 @@ def leftovers(ledger: Ledger) -> tuple[list[Leftover], list[Kept]]:
         orphans = {s: files for s, files in free.items() if s not in asked and _size(files)}
         found = [one for one in found if one.signature not in orphans]
         found += (Leftover(ORPHAN, f"{CELLS}/{s}", s, _size(files)) for s, files in orphans.items())
-    driven = _driven(ledger)
     if earlier and driven:
         kept.append(Kept(EARLY, f"{', '.join(driven)}: being run, which may add to them"))
     else:
@@ -101,13 +107,13 @@ def remove(ledger: Ledger, found: Iterable[Leftover], done: Callable[[Leftover],
     for one in found:
         kinds[one.kind].append(one)
     by_cell: dict[str, list[Leftover]] = defaultdict(list)
-    for one in kinds[CHECKPOINT]:
+    for one in (*kinds[CHECKPOINT], *kinds[STOPPED]):
         by_cell[one.signature].append(one)
     for signature, places in by_cell.items():
         with ExitStack() as held:
-            if _taken(ledger, signature, held) and ledger.state(signature) is State.DONE:
+            if _taken(ledger, signature, held) and _is_still(places[0].kind, signature, ledger):
                 for one in places:
-                    ledger.storage.delete(one.place)
+                    _remove(ledger.storage, one)
                     done(one)
     orphans = kinds[ORPHAN]
     for start in range(0, len(orphans), AT_ONCE):
@@ -116,6 +122,20 @@ def remove(ledger: Ledger, found: Iterable[Leftover], done: Callable[[Leftover],
         for one in kinds[EARLY]:
             ledger.storage.delete(one.place)
             done(one)
+
+
+def _is_still(kind: str, signature: str, ledger: Ledger) -> bool:
+    """Whether the cell is still what makes its checkpoints a leftover."""
+    if kind == CHECKPOINT:
+        return ledger.state(signature) is State.DONE
+    return ledger.cell(signature).exists(STOPPED_EARLY)
+
+
+def _remove(storage: Folder, one: Leftover) -> None:
+    """Of a run that could go on the pointer goes first: without it the run begins anew."""
+    if one.kind == STOPPED:
+        storage.delete_file(f"{one.place}/{LATEST}")
+    storage.delete(one.place)
 
 
 def _remove_orphans(
@@ -155,20 +175,38 @@ def _at_work(files: Sequence[_File]) -> bool:
 
 def _checkpoints(cells: dict[str, list[_File]]) -> Iterator[Leftover]:
     for signature, files in cells.items():
-        cell = f"{CELLS}/{signature}"
-        terms = {file.path.split("/")[2] for file in files}
-        places = [cell, *(f"{cell}/{term}" for term in sorted(terms) if is_term(term))]
-        if not any(_is_result(file, places) for file in files):
-            continue
-        inside: list[_File] = []
-        for place in places:
-            below = [file for file in files if file.path.startswith(f"{place}/{CHECKPOINTS}/")]
-            if below:
-                yield Leftover(CHECKPOINT, f"{place}/{CHECKPOINTS}", signature, _size(below))
-            inside += below
-        for file in files:
-            if file.path.endswith(SCRATCH) and file not in inside:
-                yield Leftover(CHECKPOINT, file.path, signature, file.size)
+        places = _places(signature, files)
+        if any(_is_result(file, places) for file in files):
+            folders = list(_folders(CHECKPOINT, signature, files))
+            yield from folders
+            for file in files:
+                within = any(file.path.startswith(f"{one.place}/") for one in folders)
+                if file.path.endswith(SCRATCH) and not within:
+                    yield Leftover(CHECKPOINT, file.path, signature, file.size)
+
+
+def _stopped(cells: dict[str, list[_File]]) -> Iterator[Leftover]:
+    for signature, files in cells.items():
+        places = _places(signature, files)
+        noted = any(file.path == f"{places[0]}/{STOPPED_EARLY}" for file in files)
+        if noted and not any(_is_result(file, places) for file in files):
+            yield from _folders(STOPPED, signature, files)
+
+
+def _places(signature: str, files: Sequence[_File]) -> list[str]:
+    """Where runs of a cell have written: its own folder, then its terms."""
+    cell = f"{CELLS}/{signature}"
+    terms = {file.path.split("/")[2] for file in files}
+    return [cell, *(f"{cell}/{term}" for term in sorted(terms) if is_term(term))]
+
+
+def _folders(kind: str, signature: str, files: Sequence[_File]) -> Iterator[Leftover]:
+    """The folders of checkpoints of a cell."""
+    for place in _places(signature, files):
+        folder = f"{place}/{CHECKPOINTS}"
+        below = [file for file in files if file.path.startswith(f"{folder}/")]
+        if below:
+            yield Leftover(kind, folder, signature, _size(below))
 
 
 def _is_result(file: _File, places: Sequence[str]) -> bool:

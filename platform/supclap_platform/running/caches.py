@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from supclap.data.cache import cache_folder
+from supclap.data.cache import cache_folder, cache_named_by
 
 # What is made there, by name: the folder may be one that holds other things too.
 _ALONE = re.compile(r"(soundscenes|code|stage)-[0-9a-f]{12,}|mlflow-\d[\w.]*")
@@ -74,11 +74,9 @@ def users() -> list[str]:
 
 def _cache_of(environment: Mapping[str, str]) -> Path | None:
     """As `cache_folder`, of another process; None where it does not say."""
-    if environment.get("SUPCLAP_CACHE"):
-        return Path(environment["SUPCLAP_CACHE"]).absolute()
-    shared, home = environment.get("XDG_CACHE_HOME"), environment.get("HOME")
-    if shared:
-        return Path(shared).absolute() / "supclap"
+    named, home = cache_named_by(environment), environment.get("HOME")
+    if named is not None:
+        return named.absolute()
     return Path(home).absolute() / ".cache" / "supclap" if home else None
 
 
