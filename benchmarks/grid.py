@@ -27,11 +27,12 @@ from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.ledger.plan import make_plan
-from supclap_platform.running.attempt import Ending, Task
 from supclap_platform.running.cluster import connected
+from supclap_platform.running.ending import Ending
 from supclap_platform.running.executor import RayExecutor
 from supclap_platform.running.grid import Grid, Phase
 from supclap_platform.running.monitor import Monitor
+from supclap_platform.running.task import Task
 from supclap_platform.running.view import View
 
 from benchmarks.machine import describe, print_table, spent_by

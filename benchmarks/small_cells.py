@@ -34,7 +34,8 @@ from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.mirror.mirror import Mirror
 from supclap_platform.mirror.store import choose_store
-from supclap_platform.running.attempt import run_cell, task_of
+from supclap_platform.running.attempt import run_cell
+from supclap_platform.running.task import task_of
 
 from benchmarks.machine import describe, print_table
 from supclap.config import ModelConfig

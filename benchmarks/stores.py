@@ -27,7 +27,8 @@ from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.ledger.plan import make_plan, remember
-from supclap_platform.running.attempt import run_cell, task_of
+from supclap_platform.running.attempt import run_cell
+from supclap_platform.running.task import task_of
 from supclap_platform.testing import finish
 
 from benchmarks.machine import describe, print_table

@@ -18,7 +18,9 @@ from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.ledger.records import State
-from supclap_platform.running.attempt import Ending, run_cell, task_of
+from supclap_platform.running.attempt import run_cell
+from supclap_platform.running.ending import Ending
+from supclap_platform.running.task import task_of
 from tiny_grid import write_experiment
 from tiny_run import everything
 
@@ -78,7 +80,8 @@ from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.ledger.plan import make_plan, remember
-from supclap_platform.running.attempt import run_cell, task_of
+from supclap_platform.running.attempt import run_cell
+from supclap_platform.running.task import task_of
 
 experiment, ledger = load_experiment(Path(sys.argv[1])), open_ledger(Path(sys.argv[2]))
 remember(make_plan(experiment, ledger), ledger)

@@ -13,7 +13,7 @@ import pytest
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.ledger.plan import make_plan
-from supclap_platform.running.attempt import ask_workers_to_end
+from supclap_platform.running.group import ask_workers_to_end
 from tiny_grid import attempts, claimed, start, supclap, write_experiment
 from tiny_run import everything
 from waiting import PATIENCE, until

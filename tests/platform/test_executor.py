@@ -11,7 +11,7 @@ from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.leases import LeaseName
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.records import State
-from supclap_platform.running.attempt import Ending
+from supclap_platform.running.ending import Ending
 from supclap_platform.running.place import Place
 
 pytestmark = pytest.mark.heavy  # imports Ray

@@ -21,8 +21,8 @@ from supclap_platform.ledger.drivers import announce
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan
 from supclap_platform.running import doing as doing_module
-from supclap_platform.running.attempt import Ending
 from supclap_platform.running.doing import FILE, doing_in, noted, waiting
+from supclap_platform.running.ending import Ending
 from supclap_platform.running.grid import Grid, Phase
 from supclap_platform.running.machine import seats
 from supclap_platform.running.monitor import Monitor, watch

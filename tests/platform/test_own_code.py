@@ -22,8 +22,9 @@ from supclap_platform.ledger.history import Histories
 from supclap_platform.ledger.kept_code import KEPT, keep_code, kept_in
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan, remember
-from supclap_platform.running.attempt import run_cell, task_of
+from supclap_platform.running.attempt import run_cell
 from supclap_platform.running.submit import Request, entrypoint, lay_out
+from supclap_platform.running.task import task_of
 from tiny_grid import SUPCLAP, attempts, environment, write_experiment
 
 from supclap.errors import InputError

@@ -11,8 +11,8 @@ from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.ledger.staleness import code_of_package
-from supclap_platform.running.attempt import task_of
 from supclap_platform.running.preflight import Answers, Questions, answer
+from supclap_platform.running.task import task_of
 from tiny_grid import write_experiment
 
 pytestmark = pytest.mark.heavy  # makes a collection

@@ -25,8 +25,8 @@ from supclap_platform.experiment.search import Objective
 from supclap_platform.ledger.leases import acquire
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.search_figures import search_figures
-from supclap_platform.running.attempt import Ending
 from supclap_platform.running.cluster import RayLost
+from supclap_platform.running.ending import Ending
 from supclap_platform.running.fleet import Fleet
 from supclap_platform.running.nodes import ID_LABEL
 from supclap_platform.running.place import Place

@@ -15,7 +15,8 @@ from supclap_platform.ledger.leases import LeaseName
 from supclap_platform.ledger.ledger import Held, Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.ledger.records import State
-from supclap_platform.running.attempt import run_cell, task_of
+from supclap_platform.running.attempt import run_cell
+from supclap_platform.running.task import task_of
 from tiny_grid import write_experiment
 
 from supclap.errors import TakenOver

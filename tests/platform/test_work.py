@@ -19,7 +19,9 @@ from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.ledger.records import State
-from supclap_platform.running.attempt import Ending, Task, run_cell, task_of
+from supclap_platform.running.attempt import run_cell
+from supclap_platform.running.ending import Ending
+from supclap_platform.running.task import Task, task_of
 from supclap_platform.running.without_ray import WithoutRay
 from supclap_platform.testing import fail, finish
 from tiny_grid import attempts, claimed, environment, start, supclap, write_experiment

@@ -11,7 +11,9 @@ from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.kept_code import keep_code
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan, remember
-from supclap_platform.running.attempt import Ending, Report, run_cell, task_of
+from supclap_platform.running.attempt import run_cell
+from supclap_platform.running.ending import Ending
+from supclap_platform.running.task import Report, task_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "own_loop.md"
 

@@ -15,12 +15,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.schema import Resources
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.running.attempt import Ending, Task, nested, run_cell, task_of
+from supclap_platform.running.attempt import run_cell
 from supclap_platform.running.cluster import Cluster, dead_of
+from supclap_platform.running.ending import Ending
 from supclap_platform.running.fleet import Fleet
 from supclap_platform.running.machine import MB, check_fits, demand, seats
 from supclap_platform.running.place import Place, here
 from supclap_platform.running.ray_internals import free_orphaned_groups, nodes_of_groups
+from supclap_platform.running.task import Task, nested, task_of
 
 MOST_BUNDLES = 1_000
 REFRESH = 5.0  # seconds between looks at the resources of a cluster, which may grow and shrink

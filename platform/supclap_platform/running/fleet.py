@@ -17,11 +17,12 @@ from supclap.wording import duration, gist
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.staleness import code_of_package
-from supclap_platform.running.attempt import Ending, Task, task_of
+from supclap_platform.running.ending import Ending
 from supclap_platform.running.machine import demand, impossible
 from supclap_platform.running.nodes import Node, Nodes, keep_knocking, raylet_answers
 from supclap_platform.running.preflight import SECONDS, Answers, Questions, answer
 from supclap_platform.running.ray_internals import can_grow
+from supclap_platform.running.task import Task, task_of
 
 PATIENCE = 60.0  # seconds that `supclap doctor` gives the nodes
 SHORT = 30.0  # seconds that a cell waits for a node that is not there until a line says so

@@ -18,7 +18,7 @@ from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status
 from supclap_platform.ledger.records import State
-from supclap_platform.running.attempt import Ending
+from supclap_platform.running.ending import Ending
 
 TICK = 0.5  # seconds without news after which the view is shown anew
 LOOK_ELSEWHERE = 5.0  # seconds between looks at cells that other processes run

@@ -15,12 +15,12 @@ from supclap_platform.ledger.forecast import remaining
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, shape
 from supclap_platform.ledger.records import Result
-from supclap_platform.running.attempt import nested
 from supclap_platform.running.doing import WAITING
 from supclap_platform.running.grid import Grid, Phase, Standing
 from supclap_platform.running.progress import Progress, Reader, Running, running, seconds_left
 from supclap_platform.running.progress import seconds_per_epoch as timed
 from supclap_platform.running.spending import seconds_ahead, seconds_worked, spending
+from supclap_platform.running.task import nested
 
 LINES = 12  # running cells shown; more are counted
 ENOUGH = 3  # finished cells of a shape that are timed

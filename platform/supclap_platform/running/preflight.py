@@ -13,7 +13,8 @@ from supclap.secrets import masked
 from supclap.wording import gist
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.ledger.staleness import code_of_package
-from supclap_platform.running.attempt import Task, check_code, unseen
+from supclap_platform.running.node_check import check_code, unseen
+from supclap_platform.running.task import Task
 
 SECONDS = 5.0  # in which all nodes answer together; one that takes longer is used meanwhile
 

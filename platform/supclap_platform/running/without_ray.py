@@ -28,7 +28,9 @@ from supclap_platform.ledger.drivers import drivers_of
 from supclap_platform.ledger.leases import LeaseName
 from supclap_platform.ledger.ledger import FAILURE, Ledger
 from supclap_platform.ledger.records import State
-from supclap_platform.running.attempt import Ending, Task, run_cell, task_of
+from supclap_platform.running.attempt import run_cell
+from supclap_platform.running.ending import Ending
+from supclap_platform.running.task import Task, task_of
 
 GRACE = 5.0  # seconds that a cell gets to give its lease back
 WATCH_SECONDS = 1.0

@@ -14,8 +14,10 @@ from supclap_platform.experiment.method import Configuration, Method
 from supclap_platform.experiment.search import Objective
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.records import Result, State
-from supclap_platform.running.attempt import Ending, Task, run_cell
+from supclap_platform.running.attempt import run_cell
+from supclap_platform.running.ending import Ending
 from supclap_platform.running.place import Place, here
+from supclap_platform.running.task import Task
 from supclap_platform.search.trials import Trial, mean_values
 
 BUSY_SECONDS = 2.0  # between looks at a cell that another process works on

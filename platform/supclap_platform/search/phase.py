@@ -24,12 +24,12 @@ from supclap_platform.mirror.tracking import LAST_LOOK, Tracker, tracked
 from supclap_platform.results.account import account_now
 from supclap_platform.results.search_figures import TRIALS
 from supclap_platform.results.table_files import tables_of
-from supclap_platform.running.attempt import task_of
 from supclap_platform.running.cluster import RayLost, connected
 from supclap_platform.running.drive import LOST, drive, say_unwritten
 from supclap_platform.running.executor import RayExecutor
 from supclap_platform.running.machine import check_fits, machine
 from supclap_platform.running.progress import Progress
+from supclap_platform.running.task import task_of
 from supclap_platform.running.view import View
 from supclap_platform.search.explain import explain
 from supclap_platform.search.job import Common

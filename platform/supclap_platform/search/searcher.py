@@ -22,11 +22,13 @@ from ray.tune.search.optuna import OptunaSearch
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import profile_key, shape
 from supclap_platform.ledger.records import Known, State
-from supclap_platform.running.attempt import Ending, ask_workers_to_end, nested
+from supclap_platform.running.ending import Ending
 from supclap_platform.running.fleet import Fleet
+from supclap_platform.running.group import ask_workers_to_end
 from supclap_platform.running.nodes import Node
 from supclap_platform.running.place import Place
 from supclap_platform.running.ray_internals import nodes_of_groups
+from supclap_platform.running.task import nested
 from supclap_platform.search.job import BEGUN, config_of, curve
 from supclap_platform.search.study import CELLS, Book
 from supclap_platform.search.trials import Trial, all_done

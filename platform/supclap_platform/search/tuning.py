@@ -14,11 +14,11 @@ from typing import Any
 from supclap.environment import environment
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.running.attempt import nested
 from supclap_platform.running.fleet import Fleet
 from supclap_platform.running.machine import demand
 from supclap_platform.running.progress import Progress, Reader, Running, running
 from supclap_platform.running.ray_internals import free_orphaned_groups
+from supclap_platform.running.task import nested
 from supclap_platform.search.job import Common, nodes_of, run_trial
 from supclap_platform.search.judging import findings_of
 from supclap_platform.search.searcher import StudyScheduler, StudySearch
