@@ -11,11 +11,10 @@ import errno
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from supclap.regular import NotAFile
@@ -31,8 +30,7 @@ _OPTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Listed:
+class Listed(NamedTuple):  # there are thousands in a listing, and a dataclass is made slowly
     """A file of a listing. ``tag``: the store's hash of its content, where it names one."""
 
     size: int

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.ledger.holding import Held
 from supclap_platform.ledger.leases import LeaseName
-from supclap_platform.ledger.ledger import Held, Ledger, open_ledger
+from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.ledger.records import State
 from supclap_platform.running.attempt import run_cell

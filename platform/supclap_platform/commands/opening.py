@@ -17,7 +17,8 @@ from supclap_platform.experiment.reader import DEFAULT_PROFILE, load_experiment
 from supclap_platform.ledger.earlier import Earlier
 from supclap_platform.ledger.history import Histories, History
 from supclap_platform.ledger.kept_code import kept_in
-from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger, open_ledger
+from supclap_platform.ledger.ledger import Ledger, open_ledger
+from supclap_platform.ledger.names import EXPERIMENTS
 from supclap_platform.ledger.plan import key_of
 from supclap_platform.results.opened import Results
 

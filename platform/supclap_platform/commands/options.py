@@ -20,7 +20,8 @@ from supclap_platform.experiment.own_code import CodePolicy
 from supclap_platform.experiment.reader import Experiment, load_experiment
 from supclap_platform.ledger.history import Histories, History
 from supclap_platform.ledger.kept_code import kept_in
-from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger, open_ledger
+from supclap_platform.ledger.ledger import Ledger, open_ledger
+from supclap_platform.ledger.names import EXPERIMENTS
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import pyarrow.fs as pafs
 from supclap.errors import InputError, nearest
 from supclap.run_files import RESULT
 from supclap.storage import Folder
-from supclap_platform.ledger.ledger import EARLIER, Ledger
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.names import EARLIER
 from supclap_platform.ledger.records import Overview, Result, State
 from supclap_platform.ledger.snapshot import Snapshot
 

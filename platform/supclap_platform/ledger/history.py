@@ -25,7 +25,8 @@ from supclap_platform.experiment.keep import COPY, LINK, frees_models
 from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.known_table import KnownTable, known_tables
 from supclap_platform.ledger.leases import Lease, alive, hold, leases_in
-from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.names import EXPERIMENTS
 from supclap_platform.ledger.plan import profile_key, shape
 from supclap_platform.ledger.records import Known, State
 

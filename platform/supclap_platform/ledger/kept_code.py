@@ -13,7 +13,8 @@ from supclap.stored import as_kind, read_values, sealed
 from supclap.user_code import UserCode, stored
 from supclap_platform.experiment.own_code import Kept
 from supclap_platform.experiment.reader import Experiment
-from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.names import EXPERIMENTS
 
 KEPT = "code.json"
 

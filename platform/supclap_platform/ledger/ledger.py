@@ -16,21 +16,18 @@ States come from one listing of names; files are read only for what is asked of 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow.fs as pafs
 
-from supclap.errors import InputError, TakenOver
+from supclap.errors import InputError
 from supclap.events import Event, from_lines
 from supclap.run_files import (
     ANEW,
@@ -38,43 +35,36 @@ from supclap.run_files import (
     EVENTS,
     MODEL,
     MODEL_INDEX,
-    POINTER,
     RANKS,
     RESULT,
     parse_ranks,
     read_kept,
 )
-from supclap.s3 import Listed
 from supclap.secrets import masked
 from supclap.storage import Folder
 from supclap.stored import (
     AGAIN,
     Damaged,
     as_kind,
-    parse_values,
     read_content,
     read_values,
     sealed,
 )
 from supclap.wording import GIST, gist, one_line
-from supclap_platform.ledger.leases import Lease, LeaseName, acquire, alive, leases_in, take
+from supclap_platform.ledger.asked import keep_asked, read_asked
+from supclap_platform.ledger.holding import Held, begin_group, evict, keep_others_out, take_cell
+from supclap_platform.ledger.leases import Lease
 from supclap_platform.ledger.logs import by_rank, is_log, tail
+from supclap_platform.ledger.names import CELLS, EARLIER, EARLY, EXPERIMENTS, FAILURE
+from supclap_platform.ledger.overviews import overview_of
 from supclap_platform.ledger.records import Failure, Known, Overview, Result, State
 from supclap_platform.ledger.results import FEW, Results, read_result
 from supclap_platform.ledger.terms import (
-    HOLDER,
     Terms,
-    carry_over,
-    end,
-    has_ended,
     is_term,
+    terms_in,
 )
 
-CELLS = "cells"
-EXPERIMENTS = "experiments"
-EARLIER = "earlier"
-FAILURE = "failure.json"
-EARLY = "stopped-early"  # left by a search that has seen enough of the cell
 Found = TypeVar("Found")
 KNOWN_FOR = 10.0  # seconds for which an object store is not asked again where a run now writes
 
@@ -106,37 +96,6 @@ def open_ledger(place: str | Path, writing: bool = False) -> Ledger:
     return Ledger(storage)
 
 
-class Held(Lease):
-    """A cell that this process holds; `release` gives it back, and its term ends.
-
-    Attributes:
-        term: its name. folder: where all that this process writes of the cell goes.
-    """
-
-    def __init__(self, cell: Folder, name: LeaseName) -> None:
-        self.term = name.nonce
-        self.folder = cell.below(self.term)
-        super().__init__(cell, name)
-
-    def release(self, published: bool = False) -> None:
-        """Gives the cell back. Nothing happens where it is released already.
-
-        Args:
-            published: the run is finished, so that there is no term left to end.
-        """
-        if not published and not self.released:
-            with contextlib.suppress(OSError):
-                end(self._cell, self.term)
-        super().release()
-
-    def over(self) -> bool:
-        """Whether another process has taken the cell over: looks, and says so of a cell that was
-        taken between two heartbeats too."""
-        with contextlib.suppress(OSError):
-            self.lost = self.lost or has_ended(self._cell, self.term)
-        return self.lost
-
-
 class Ledger:
     """The ledger below a storage folder. Any number of processes may use it at once."""
 
@@ -157,7 +116,7 @@ class Ledger:
         cell = self.cell(signature)
         known = self._places.get(signature)
         if known is None or known[1] < time.monotonic():
-            known = self._place(signature, self._terms(signature))
+            known = self._place(signature, terms_in(self.cell(signature)))
         return cell.below(known[0]) if known[0] else cell
 
     def folders(self, signatures: Iterable[str]) -> list[Folder]:
@@ -178,9 +137,6 @@ class Ledger:
         self._places[signature] = known
         return known
 
-    def _terms(self, signature: str) -> Terms:
-        return Terms(dict(self.cell(signature).files(entries=(RESULT,))))
-
     def state(self, signature: str) -> State:
         """The state of one cell."""
         return self.overview([signature]).of(signature)
@@ -195,108 +151,28 @@ class Ledger:
             signature, _, name = path.partition("/") if place is self._cells else (only, "", path)
             if name and (wanted is None or signature in wanted):
                 found.setdefault(signature, Terms()).files[name] = listed
-        beats = {
-            signature: {name: beat for name, beat in terms.leases().items() if alive(name, beat)}
-            for signature, terms in found.items()
-        }
         for signature in found if wanted is None else wanted:
             self._place(signature, found.get(signature, Terms()))
-        states = {s: _state(terms, bool(beats[s])) for s, terms in found.items()}
-        files = {
-            f"{signature}/{name}": listed
-            for signature, terms in found.items()
-            for name, listed in _files(terms)
-        }
-        running = {s: next(iter(beats[s])) for s in beats if states[s] is State.RUNNING}
-        return Overview(states, running, files)
+        return overview_of(found)
 
     def take(self, signature: str) -> Held | None:
-        """The right to work on a cell, or None: it is done, or a live process works on it.
-
-        Call it in the process that trains, which the lease names; see `leases` and `terms`. Where
-        there is something to go on from, it lies in the new term then.
-        """
-        cell, terms = self.cell(signature), self._terms(signature)
-        busy = any(alive(name, beat) for name, beat in terms.leases().items())
-        if terms.finished is not None or busy:
-            return None
-        term = terms.next()
-        dead: list[str] = []
-
-        def look() -> dict[LeaseName, datetime]:
-            nonlocal terms
-            terms = self._terms(signature)
-            return terms.leases()
-
-        def end_of(other: LeaseName) -> None:
-            _end_of(cell, other)
-            dead.append(other.nonce)
-
-        name = LeaseName.own(term)
-        if not take(cell, name, look, end_of):
-            return None
-        held = Held(cell, name)
-        try:
-            if dead:  # its workers may have begun terms of their own since
-                look()
-            ended = [end(cell, other) for other in terms.open if other != term]
-            if terms.finished is not None or not all(ended):
-                held.release(published=True)
-                return None
-            carry_over(cell, terms, term)
-            if EARLY in terms.files:
-                cell.delete_file(EARLY)  # it goes on
-        except BaseException:
-            with contextlib.suppress(OSError):
-                held.release()
-            raise
-        self._places.pop(signature, None)
+        """The right to work on a cell, as `take_cell` gives it."""
+        held = take_cell(self.cell(signature))
+        if held is not None:
+            self._places.pop(signature, None)
         return held
 
     def keep_others_out(self, signature: str) -> Lease | None:
         """A lease on a cell of which something is to be removed; None: a live process has it."""
-        cell = self.cell(signature)
-        return acquire(cell, end=partial(_end_of, cell))
+        return keep_others_out(self.cell(signature))
 
     def begin_group(self, signature: str, holder: str) -> Folder:
-        """The folder of a new term, for a group of workers of the attempt that holds the cell.
-
-        Each group has its own: the one before may only be paused.
-
-        Args:
-            holder: the term of the attempt.
-
-        Raises:
-            TakenOver: the attempt no longer holds the cell.
-        """
-        cell = self.cell(signature)
-        term = self._terms(signature).next()
-        cell.write(f"{term}/{HOLDER}", holder.encode())
-        # Looked at only now: whoever takes the cell over first ends the holder's term, then lists.
-        if has_ended(cell, holder):
-            raise TakenOver(f"{cell.uri}: another process has taken this run over")
-        terms = self._terms(signature)
-        done = terms.finished
-        for other in terms.open:
-            if other not in (term, holder) and not end(cell, other):
-                done = other
-        if done is not None:  # by the group before, of which another worker has ended too late
-            return cell.below(done)
-        carry_over(cell, terms, term, holder)
-        return cell.below(term)
+        """The folder of a new term for a group of workers, as `holding.begin_group`."""
+        return begin_group(self.cell(signature), holder)
 
     def evict(self, signature: str, host: str, pid: int) -> None:
-        """Takes a cell from a process whose machine is lost, which would else hold it for
-        `STALE_AFTER` seconds. Should it live on after all, its term has ended.
-
-        A storage that is away changes nothing: then the lease runs out by itself.
-        """
-        cell = self.cell(signature)
-        with contextlib.suppress(OSError):
-            for name in leases_in(cell):
-                if (name.host, name.pid) == (host, pid):
-                    _end_of(cell, name)
-                    cell.delete_file(str(name))
+        """Takes a cell from a process whose machine is lost, as `holding.evict`."""
+        evict(self.cell(signature), host, pid)
 
     def note_early_stop(self, signature: str) -> None:
         """Notes that a search has stopped the cell; it can still go on, and then the note goes."""
@@ -361,7 +237,7 @@ class Ledger:
         Of its terms the empty ends stay, so that whoever was paused in one of them writes nothing
         that counts.
         """
-        cell, terms = self.cell(signature), self._terms(signature)
+        cell, terms = self.cell(signature), terms_in(self.cell(signature))
         self._places.pop(signature, None)
         cell.delete_file(RESULT)
         for term in terms.names:
@@ -379,7 +255,7 @@ class Ledger:
 
     def last_log(self, signature: str) -> tuple[str, ...]:
         """The last lines that an attempt at the cell has printed; none where there is no log."""
-        cell, terms = self.cell(signature), self._terms(signature)
+        cell, terms = self.cell(signature), terms_in(self.cell(signature))
         for place in (*reversed(terms.names), ""):
             start = f"{place}/" if place else ""
             below = (n[len(start) :] for n in terms.files if n.startswith(start))
@@ -498,17 +374,12 @@ class Ledger:
 
         One file for each distinct list, named by its content: runs at once lose nothing.
         """
-        known = [asdict(cell) for cell in cells]
-        text = json.dumps({"profile": profile, "cells": known}, ensure_ascii=False, sort_keys=True)
-        name = hashlib.sha256(text.encode()).hexdigest()[:16]
-        folder = self.experiment_folder(experiment)
-        if not folder.exists(f"cells-{name}.json"):
-            folder.write(f"cells-{name}.json", text.encode())
+        keep_asked(self.experiment_folder(experiment), profile, cells)
 
     def known(self, experiment: str, profile: str) -> list[Known]:
         """Every cell that a run of the experiment under this profile has asked for, each once."""
         found: dict[str, Known] = {}
-        for listed, cell in self._remembered(experiment):
+        for listed, cell in self._asked(experiment):
             if listed == profile:
                 found.setdefault(cell.signature, cell)
         return list(found.values())
@@ -517,63 +388,13 @@ class Ledger:
         """The signatures of every cell that any experiment has asked for, by shape."""
         found: dict[str, set[str]] = {}
         for experiment in self.storage.names(EXPERIMENTS):
-            for _, cell in self._remembered(experiment):
+            for _, cell in self._asked(experiment):
                 found.setdefault(cell.shape, set()).add(cell.signature)
         return found
 
-    def _remembered(self, experiment: str) -> Iterator[tuple[str, Known]]:
-        folder = self.experiment_folder(experiment)
-        for name in folder.names():
-            if name.startswith("cells-") and name.endswith(".json"):
-                asked = self.spared(partial(_asked, folder, name))
-                if asked is not None:
-                    yield from ((asked.profile, cell) for cell in asked.cells)
+    def _asked(self, experiment: str) -> Iterator[tuple[str, Known]]:
+        return read_asked(self.experiment_folder(experiment), self.spared)
 
     def experiment_folder(self, experiment: str) -> Folder:
         """Where an experiment's own files go: its cells, tables, figures, report."""
         return self.storage.below(f"{EXPERIMENTS}/{experiment}")
-
-
-def _end_of(cell: Folder, holder: LeaseName) -> None:
-    """Ends the term of a holder that is dead, or seems to be."""
-    if is_term(holder.nonce):
-        end(cell, holder.nonce)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """The cells that a run of an experiment has asked for, under a profile."""
-
-    profile: str
-    cells: tuple[Known, ...]
-
-
-def _asked(folder: Folder, name: str) -> _Asked:
-    """Raises Damaged where it is not the content that the file is named by."""
-    where = folder.uri_of(name)
-    content = read_content(folder, name)
-    if name != f"cells-{hashlib.sha256(content).hexdigest()[:16]}.json":
-        raise Damaged(where, "altered: its content is not the one that it is named by")
-    return as_kind(parse_values(content, where), _Asked, where)
-
-
-def _files(terms: Terms) -> Iterator[tuple[str, Listed]]:
-    """The files of a cell, and those of its run, that say where it stands, by their own names."""
-    place = terms.present
-    run = (RESULT, EVENTS, RANKS) if terms.finished is not None else (EVENTS,)
-    for name in run:
-        if (listed := terms.files.get(f"{place}/{name}" if place else name)) is not None:
-            yield name, listed
-    for name in (FAILURE, EARLY):
-        if (listed := terms.files.get(name)) is not None:
-            yield name, listed
-
-
-def _state(terms: Terms, leased: bool) -> State:
-    if terms.finished is not None:
-        return State.DONE
-    if leased:
-        return State.RUNNING
-    if FAILURE in terms.files:
-        return State.FAILED
-    return State.RESUMABLE if terms.last_with(POINTER) is not None else State.TO_RUN

@@ -24,8 +24,9 @@ from supclap.run_files import CHECKPOINTS, LATEST, RESULT
 from supclap.storage import Folder
 from supclap_platform.ledger.drivers import drivers_of
 from supclap_platform.ledger.leases import alive, parse_lease
-from supclap_platform.ledger.ledger import CELLS, EARLIER, EXPERIMENTS, Ledger
-from supclap_platform.ledger.ledger import EARLY as STOPPED_EARLY
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.names import CELLS, EARLIER, EXPERIMENTS
+from supclap_platform.ledger.names import EARLY as STOPPED_EARLY
 from supclap_platform.ledger.records import State
 from supclap_platform.ledger.terms import is_term
 

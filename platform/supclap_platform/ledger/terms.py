@@ -106,6 +106,11 @@ class Terms:
         return f"{last + 1:04d}-{secrets.token_hex(4)}"
 
 
+def terms_in(cell: Folder) -> Terms:
+    """The terms of a cell as they are now."""
+    return Terms(dict(cell.files(entries=(RESULT,))))
+
+
 def end(cell: Folder, term: str) -> bool:
     """Ends a term without a result; False where it has one, with which the cell is finished."""
     return not cell.first(f"{term}/{RESULT}", b"")

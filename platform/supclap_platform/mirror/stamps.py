@@ -9,7 +9,8 @@ import pyarrow.fs as pafs
 
 from supclap.run_files import EVENTS, RESULT
 from supclap.s3 import Listed
-from supclap_platform.ledger.ledger import EARLY, FAILURE, Ledger
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.names import EARLY, FAILURE
 from supclap_platform.ledger.records import Known
 
 _FILES = (EVENTS, FAILURE, RESULT, EARLY)  # in the order of a Stamp

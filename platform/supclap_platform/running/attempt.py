@@ -15,7 +15,8 @@ from supclap.events import Event
 from supclap.secrets import masked, without_password
 from supclap.wording import gist
 from supclap_platform.experiment.run import Crash, RunError
-from supclap_platform.ledger.ledger import Held, Ledger
+from supclap_platform.ledger.holding import Held
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.logs import captured, last_lines
 from supclap_platform.ledger.records import State
 from supclap_platform.running.doing import noted

@@ -17,8 +17,9 @@ from supclap.patience import MARGIN
 from supclap.storage import Folder
 from supclap.stored import as_kind, read_values
 from supclap_platform.experiment.run import Crash, RunError
+from supclap_platform.ledger.holding import Held
 from supclap_platform.ledger.leases import LeaseName, parse_lease
-from supclap_platform.ledger.ledger import Held, Ledger
+from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.logs import captured
 from supclap_platform.ledger.terms import has_ended
 from supclap_platform.running.doing import noted, waiting, waits_no_more

@@ -8,7 +8,8 @@ from supclap.errors import InputError
 from supclap.secrets import without_password
 from supclap.storage import Folder
 from supclap.user_code import needed_by
-from supclap_platform.ledger.ledger import EXPERIMENTS, Ledger, open_ledger
+from supclap_platform.ledger.ledger import Ledger, open_ledger
+from supclap_platform.ledger.names import EXPERIMENTS
 from supclap_platform.running.task import Task
 
 

@@ -26,7 +26,8 @@ from supclap.storage import Folder
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.drivers import drivers_of
 from supclap_platform.ledger.leases import LeaseName
-from supclap_platform.ledger.ledger import FAILURE, Ledger
+from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.names import FAILURE
 from supclap_platform.ledger.records import State
 from supclap_platform.running.attempt import run_cell
 from supclap_platform.running.ending import Ending
