@@ -14,6 +14,7 @@ from supclap.csv_text import csv_text
 from supclap.errors import InputError
 from supclap.given_paths import HerePath
 from supclap.progress import Doing, activity, relay
+from supclap.text_files import check_target, write_text
 from supclap.wording import counted, spelled
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import; `supclap --help` must not wait for it
@@ -79,7 +80,7 @@ def evaluate_command(
     """
     found: dict[str, Any]
     if out:
-        _check_target(out)
+        check_target(out)
     opened = open_model(model, code)
     from supclap.evaluation.collection import evaluate_retrieval, evaluate_zero_shot
     from supclap.evaluation.zero_shot import TEMPLATES
@@ -101,7 +102,7 @@ def evaluate_command(
         found = _zero_shot_figures(classified)
     if out:
         about = {"model": opened.content_hash(), "data": clips.content_hash, "split": split}
-        _write(out, json.dumps(about | found, indent=1) + "\n")
+        write_text(out, json.dumps(about | found, indent=1) + "\n")
 
 
 @click.command("embed")
@@ -115,7 +116,7 @@ def embed_command(folder: str, model: str, out: Path, code: tuple[str, ...]) -> 
     from supclap.embedding import embed_folder, skipped_file
 
     listing = skipped_file(out)
-    _check_target(listing)
+    check_target(listing)
     sounds = local(folder)
     with activity("looking for sounds"):
         report = embed_folder(
@@ -131,7 +132,7 @@ def embed_command(folder: str, model: str, out: Path, code: tuple[str, ...]) -> 
     if not left_out:
         listing.unlink(missing_ok=True)
         return
-    _write(listing, csv_text([("path", "reason"), *left_out]))
+    write_text(listing, csv_text([("path", "reason"), *left_out]))
     for path, reason in left_out[: min(LISTED, len(report.skipped))]:
         click.echo(f"  {path}: {reason}", err=True)
     click.echo(f"  all of them, with reasons: {spelled(str(listing))}", err=True)
@@ -275,20 +276,3 @@ def _print(table: Table, note: str) -> None:
 
     Console(soft_wrap=True).print(table)
     click.echo(note)
-
-
-def _check_target(path: Path) -> None:
-    """Raises InputError where a device, a pipe or a folder would be replaced by a file."""
-    from supclap.data.sources.files import no_file
-
-    if path.exists() and (fault := no_file(path)):
-        raise InputError(f"{path}: {fault}; expected a file to write, or nothing yet")
-
-
-def _write(path: Path, text: str) -> None:
-    from supclap.storage import Folder
-
-    try:
-        Folder.at(path.parent).write(path.name, text.encode())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -12,6 +12,7 @@ import click
 from supclap.csv_text import csv_text
 from supclap.errors import InputError, nearest
 from supclap.progress import activity
+from supclap.text_files import check_target, write_text
 from supclap.wording import counted
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def overlap_command(
             raise InputError(f"--by: unknown '{kind}'{nearest(kind, KINDS)} (valid: {valid})")
     if workers is not None and workers < 1:
         raise InputError(f"--workers: expected at least 1, got {workers}")
+    if out is not None:  # before hours of reading sound, not behind them
+        check_target(out)
     with activity("opening the collections"):
         one, other = read_side(a, _listed(splits_a)), read_side(b, _listed(splits_b))
     alone = [side.place for side in (one, other) if side.folder is None]
@@ -77,7 +80,7 @@ def overlap_command(
     if alone and not asked:
         click.echo(f"not by {' and '.join(OF_SOUND)}: {alone[0]} is an index without sound")
     if out is not None:
-        out.write_text(csv_text([(*HEADS, *NEAR_HEADS), *_rows(one, other, found)]), "utf-8")
+        write_text(out, csv_text([(*HEADS, *NEAR_HEADS), *_rows(one, other, found)]))
         click.echo(f"{out}: {counted(len(found), 'row')}")
     if found:
         raise SystemExit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -35,9 +36,10 @@ class Tokens:
     @classmethod
     def pad(cls, rows: list[list[int]], padding: int = 0) -> Tokens:
         """From lists of ids, none of them empty."""
-        lengths = torch.tensor([len(row) for row in rows])
+        lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
         longest = int(lengths.max()) if rows else 1
+        mask = torch.arange(longest) < lengths[:, None]
         ids = torch.full((len(rows), longest), padding, dtype=torch.int64)
-        for target, row in zip(ids, rows, strict=True):
-            target[: len(row)] = torch.tensor(row)
-        return cls(ids, torch.arange(longest) < lengths[:, None])
+        # All at once: a tensor of each row by itself takes a third of tokenizing 20,000 captions.
+        ids[mask] = torch.tensor(list(chain.from_iterable(rows)), dtype=torch.int64)
+        return cls(ids, mask)

@@ -101,6 +101,20 @@ def test_captions_are_those_that_two_numbers_choose(multilingual: str | None) ->
                 assert np.ravel(chosen).tolist() == expected
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 8])
+def test_an_epoch_is_the_same_for_any_number_of_workers(size: int) -> None:
+    order = np.random.default_rng([5, 1, 0]).permutation(60)  # of seed 5 and the second epoch
+    batches = Batches(captions(60, "eng", each=3), ["eng"], batch_size=7, seed=5)
+    read, said = [], []
+    for batch in batches.epoch(1):
+        for rank in range(size):
+            mine = batch[part_of(len(batch), rank, size)]
+            read += mine.rows.tolist()
+            said += mine.captions.tolist()
+    assert read == order[: 8 * 7].tolist()
+    assert said == [c for batch in batches.epoch(1) for c in batch.captions]
+
+
 def test_a_clips_caption_does_not_depend_on_the_batch_size() -> None:
     def drawn(batch_size: int) -> dict[int, int]:
         made = Batches(captions(24, "eng", each=5), ["eng"], batch_size=batch_size, seed=7)

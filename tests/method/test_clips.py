@@ -47,6 +47,9 @@ def test_clips_come_back_as_they_were_written(tmp_path: Path, count: int) -> Non
     order = np.random.default_rng(1).permutation(count)
     assert all(np.array_equal(clips.audio(row), made[row].audio) for row in order)
     assert clips.lengths.tolist() == [len(clip.audio) for clip in made]
+    # One behind the other: a pass over the clips reads the file from its beginning to its end.
+    places = [clips.audio(row).__array_interface__["data"][0] for row in range(count)]
+    assert places == sorted(places)
 
 
 def test_long_clips_make_smaller_record_batches(

@@ -208,6 +208,7 @@ def test_the_command_counts_lists_and_writes_and_prepare_leaves_out_what_it_foun
         (("HERE", "HERE", "--splits-b", "tset"), "no split 'tset' (there are test)"),
         (("HERE", "HERE", "--by", "ids"), "--by: unknown 'ids'; did you mean 'id'?"),
         (("HERE", "HERE", "--workers", "0"), "--workers: expected at least 1, got 0"),
+        (("A", "B", "--out", "/dev"), "/dev: is a folder, not a file; expected a file to write"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(

@@ -134,7 +134,16 @@ def test_wavcaps_own_lists_leave_out_what_they_name(tmp_path: Path) -> None:
         ("a.json", '{"Freesound": []}', "expected {"),
         ("a.json", '{"AudioSet": "all"}', "AudioSet: expected a list of ids"),
         ("a.json", "{", "not valid JSON"),
+        ("a.json", '{"AudioSet": ["Yabcdefghijk", null]}', "AudioSet[1]: null is no id"),
+        ("a.json", '{"FreeSound": [17, true]}', "FreeSound[1]: true is no id"),
+        ("a.json", '{"FreeSound": [" "]}', 'FreeSound[0]: " " is no id'),
+        ("a.json", '{"FreeSound": [{"id": 1}]}', 'FreeSound[0]: {"id": 1} is no id'),
         ("a.csv", "clip,split\nx,y\n", "no column clip_id"),
+        ("a.csv", "", "is empty; expected the columns clip_id"),
+        ("a.csv", "clip_id;split\nx;y\n", "its fields are separated by ';': use commas"),
+        ("a.csv", "clip_id\tsplit\nx\ty\n", "its fields are separated by tabs: use commas"),
+        ("a.csv", "clip_id,split,clip_id\nx,y,z\n", "column clip_id stands twice"),
+        ("a.csv", "split,clip_id\ntest,x\ntest,\n", "a.csv:3: clip_id is empty"),
     ],
 )
 def test_what_is_no_list_is_one_line(name: str, text: str, message: str, tmp_path: Path) -> None:
@@ -142,3 +151,10 @@ def test_what_is_no_list_is_one_line(name: str, text: str, message: str, tmp_pat
     with pytest.raises(InputError) as error:
         read_exclusions(tmp_path / name)
     assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["\ufeffclip_id\r\nx\r\nx\r\n", "clip_id\rx\r", "clip_id\nx"])
+def test_a_list_is_read_whatever_ends_its_lines(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    assert read_exclusions(tmp_path / "a.csv").names == {"x"}

@@ -102,6 +102,12 @@ def test_masks_and_rows(tokenizer: CaptionTokenizer) -> None:
     assert chosen.ids[0, : lengths[1]].equal(alone.ids[0])
 
 
+def test_rows_are_padded_on_the_right() -> None:
+    tokens = Tokens.pad([[5], [7, 8, 9], [2, 2**40]], padding=1)
+    assert tokens.ids.tolist() == [[5, 1, 1], [7, 8, 9], [2, 2**40, 1]]
+    assert tokens.mask.tolist() == [[True, False, False], [True] * 3, [True, True, False]]
+
+
 def test_no_rows() -> None:
     tokens = Tokens.pad([[1, 2], [3]])
     assert tokens[[]].ids.shape == (0, 1)

@@ -9,10 +9,12 @@ file has a column ``clip_id``.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 
 from supclap.csv_text import FORMULA
 from supclap.data.overlap.origin import FREESOUND, YOUTUBE, origin_of
@@ -36,8 +38,8 @@ class Exclusions:
 def read_exclusions(file: Path) -> Exclusions:
     """The list in a file. Raises InputError where it is none."""
     if file.suffix.lower() != ".json":
-        found = (row["clip_id"] for _, row in rows(file, ("clip_id",)))
-        return Exclusions(file, frozenset(_unguarded(name) for name in found))
+        found = (_clip_id(where, row["clip_id"]) for where, row in rows(file, ("clip_id",)))
+        return Exclusions(file, frozenset(found))
     content = load_json(file)
     if not isinstance(content, dict) or not content or not content.keys() <= _SOURCES.keys():
         raise InputError(
@@ -48,7 +50,8 @@ def read_exclusions(file: Path) -> Exclusions:
         if not isinstance(ids, list):
             raise InputError(f"{file}: {source}: expected a list of ids")
         where = _SOURCES[source]
-        names |= {(where, _name(where, str(each))) for each in ids}
+        for number, each in enumerate(ids):
+            names.add((where, _name(where, _id(each, f"{file}: {source}[{number}]"))))
     return Exclusions(file, frozenset(names))
 
 
@@ -80,6 +83,27 @@ def without(listing: Listing, lists: Sequence[Exclusions]) -> tuple[Listing, int
 def _names_of(collection: str, clip_id: str) -> Iterable[str | tuple[str, str]]:
     origin = origin_of(collection, clip_id)
     return (clip_id,) if origin is None else (clip_id, origin.recording)
+
+
+def _id(each: object, where: str) -> str:
+    """An id of a list: a text, or a number, as some lists have Freesound's.
+
+    Raises:
+        InputError: it is neither; as a text it would be of no clip, and leave out none.
+    """
+    text = str(each).strip() if isinstance(each, str | int) and each is not True else ""
+    if not text or each is False:
+        found = shorten(json.dumps(each), 40)
+        raise InputError(f"{where}: {found} is no id; expected a text that is not empty")
+    return text
+
+
+def _clip_id(where: str, text: str) -> str:
+    """A field of a CSV file as the clip id that it names. Raises InputError where it is empty."""
+    name = _unguarded(text)
+    if not name.strip():
+        raise InputError(f"{where}: clip_id is empty; expected the id of a clip to leave out")
+    return name
 
 
 def _name(where: str, name: str) -> str:

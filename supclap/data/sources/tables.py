@@ -48,8 +48,11 @@ def rows(
     if absent:
         raise InputError(
             f"{path}: no column {', '.join(absent)}; found {', '.join(header)}; "
-            f"expected {', '.join(columns)}"
+            f"expected {', '.join(columns)}{_other_mark(fields)}"
         )
+    twice = [name for name in dict.fromkeys(header) if name and header.count(name) > 1]
+    if twice:  # one of them would be read, and nothing would say which
+        raise InputError(f"{path}: column {', '.join(twice)} stands twice; keep one of each name")
     for name in header:
         if valid and name not in valid:
             raise InputError(
@@ -73,6 +76,13 @@ def bare_rows(
             yield where, dict(zip(columns, fields, strict=True))
         else:
             broken(where, _wrong_number(fields, columns))
+
+
+def _other_mark(header: Sequence[str]) -> str:
+    """What to do where another mark than a comma separates the fields; "" where none seems to."""
+    names = {";": "';'", "\t": "tabs", "|": "'|'"}
+    mark = next((mark for mark in names if len(header) == 1 and mark in header[0]), None)
+    return "" if mark is None else f"; its fields are separated by {names[mark]}: use commas"
 
 
 def _wrong_number(fields: Sequence[str], columns: Sequence[str]) -> str:
