@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from collections import Counter
@@ -17,6 +18,8 @@ from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.reader import Experiment, load_experiment
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import Status, make_plan
+from supclap_platform.ledger.records import Known
+from supclap_platform.mirror.stamps import stamps_of
 from supclap_platform.testing import finish
 
 from supclap.run_files import RANKS, RESULT
@@ -90,6 +93,26 @@ def test_requests_of_finished_cells(grid: tuple[Experiment, str], server: S3Serv
     first, second = (text.rpartition("stored\n")[2].partition("written:")[0] for text in shown[2:4])
     assert "SVR > InfoNCE" in first
     assert first == second
+
+
+def test_a_look_at_what_there_is_to_show_takes_one_listing(
+    grid: tuple[Experiment, str], server: S3Server
+) -> None:
+    """Asked for one by one, the files would take four requests for each cell."""
+    experiment, place = grid
+    ledger = open_ledger(place)
+    cells = [Known(c.variant, c.seed, c.signature, "") for c in cells_of(experiment)]
+    server.take()
+    stamps = stamps_of(cells, ledger)
+    asked = server.take()
+    assert sum(asked.values()) == 1, asked
+    assert len(stamps) == 2 * SEEDS
+    for signature, stamp in stamps.items():
+        content = ledger.folder(signature).read(RESULT)
+        assert stamp.result is not None
+        assert stamp.result.tag == hashlib.md5(content).hexdigest()
+        assert stamp.events is not None
+        assert (stamp.failure, stamp.early) == (None, None)
 
 
 def _a_line(ledger: Ledger, change: Callable[[list[str]], None]) -> None:
