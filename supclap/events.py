@@ -87,6 +87,8 @@ class Finished:
     time: Duration = field(default_factory=clock.time, compare=False)
     # The most memory that rank 0 held, in MB (`supclap.usage`): no part of the result.
     peak_MB: float | None = field(default=None, compare=False)
+    # What its allocator has held of a GPU at most; None without one.
+    reserved_MB: float | None = field(default=None, compare=False)
     kind: Literal["finished"] = "finished"
 
 

@@ -20,3 +20,12 @@ def asked_for(error: BaseException) -> str | None:
         return found[1]
     no_more = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return "some memory" if no_more else None
+
+
+def was_short(error: BaseException | None) -> bool:
+    """Whether memory that ended is behind an error, however it was then put in words."""
+    while error is not None:
+        if asked_for(error) is not None:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

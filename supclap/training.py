@@ -67,6 +67,7 @@ class Progress:
     seconds: float = 0.0  # of the epochs before
     epoch_seconds: float = 0.0  # of the current one
     peak: float | None = None  # most memory held so far, in MB
+    reserved: float | None = None  # and reserved of a GPU
     best: dict[str, Any] = field(default_factory=dict)  # epoch, value, checkpoint
     checkpoint: str = ""  # name of the last one; none yet
     chunk: int | None = None  # clips per forward pass; fewer than configured where memory ended
@@ -229,6 +230,7 @@ def _events(
 
     def save() -> None:
         progress.peak = higher(progress.peak, usage.peak())
+        progress.reserved = higher(progress.reserved, usage.reserved())
         progress.scale, progress.good = step.boost.scale, step.boost.good
         parts = {
             "progress": asdict(progress),
@@ -295,6 +297,7 @@ def _events(
         seconds=progress.seconds + clock.seconds,
         metrics=chosen.metrics | measured.metrics,
         peak_MB=workers.from_first(lambda: higher(progress.peak, usage.peak())),
+        reserved_MB=workers.from_first(lambda: higher(progress.reserved, usage.reserved())),
     )
     lines = [*progress.events, to_line(finished)]
     with activity("keeping the model and its figures"):

@@ -15,7 +15,7 @@ class Usage:
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.monotonic(), time.process_time()
-        self._on_gpu = 0.0
+        self._on_gpu = self._reserved = 0.0
         self._marked = _reset_mark()
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             torch.cuda.reset_peak_memory_stats()
@@ -33,6 +33,7 @@ class Usage:
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             found["gpu_memory_peak_megabytes"] = torch.cuda.max_memory_allocated() / 1e6
             self._on_gpu = max(self._on_gpu, found["gpu_memory_peak_megabytes"])
+            self._reserved = max(self._reserved, torch.cuda.max_memory_reserved() / 1e6)
             torch.cuda.reset_peak_memory_stats()
         return found
 
@@ -42,6 +43,13 @@ class Usage:
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             return max(self._on_gpu, torch.cuda.max_memory_allocated() / 1e6)
         return _high_water() if self._marked else None
+
+    def reserved(self) -> float | None:
+        """The most that PyTorch's allocator has held of a GPU since this object was made, in MB,
+        with what it keeps for later: other processes cannot have it. None without a GPU."""
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            return max(self._reserved, torch.cuda.max_memory_reserved() / 1e6)
+        return None
 
 
 def higher(one: float | None, other: float | None) -> float | None:

@@ -25,13 +25,18 @@ def made_with(device: torch.device) -> dict[str, str]:
 
 
 def ran_on(device: torch.device) -> dict[str, str]:
-    """Where this process trains: host, device with its number, and process."""
+    """Where this process trains: host, device with its number, and process; and its share of the
+    device, where it is held to one."""
+    from supclap.device_share import held_to
+
     number = f" {device.index or 0}" if device.type == "cuda" else ""
     given = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     if number and (device.index or 0) < len(given) and given[device.index or 0]:
         number = f" {given[device.index or 0]}"
     kind = "GPU" if device.type == "cuda" else device.type.upper()
-    return {"host": socket.gethostname(), "device": f"{kind}{number}", "process": str(os.getpid())}
+    found = {"host": socket.gethostname(), "device": f"{kind}{number}", "process": str(os.getpid())}
+    share = held_to(device)
+    return found | ({"share": share} if share else {})
 
 
 def went_on(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:

@@ -18,7 +18,8 @@ from supclap.wording import counted, duration, size
 from supclap_platform.commands.only import Only, only_options
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.commands.plan_own import own_of_seeds
-from supclap_platform.commands.plan_room import room_lines
+from supclap_platform.commands.plan_room import room_lines, smallest_card
+from supclap_platform.commands.plan_shares import share_lines
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.folders import awaited_folders, check_folders
 from supclap_platform.experiment.reader import Experiment
@@ -79,6 +80,8 @@ def plan(asked: Asked, only: Only, at_once: int | None, no_timing: bool) -> None
         console.print(line)
     for line in () if needed is None else room_lines(needed, made, ledger, side):
         console.print(line)
+    for text in share_lines(made, ledger, smallest_card(made)):
+        console.print(Text(text))
     console.print(last)
     for line in _fetches(coming):
         console.print(line)

@@ -28,7 +28,7 @@ def _memory(needed: Room, plan: Plan, at_once: int) -> Text:
     if not needed.measured:
         basis = "an estimate from one step"
     each = f"memory: {size(round(needed.memory * MB))} a worker ({basis})"
-    if any(cell.resources.gpu for cell in plan.to_run):
+    if any(cell.resources.devices for cell in plan.to_run):
         have, where = _device()
         if have is None:
             return Text(f"{each}, on its GPU")
@@ -54,6 +54,16 @@ def _device() -> tuple[int | None, str]:
         return None, ""
     found = torch.cuda.get_device_properties(0)
     return int(found.total_memory), str(found.name)
+
+
+def smallest_card(plan: Plan) -> float | None:
+    """The memory of this machine's smallest device, in MB; None where there is none, or nothing of
+    a plan may share one."""
+    if not any(cell.resources.auto for cell in plan.to_run):
+        return None
+    from supclap.device_share import cards
+
+    return min(cards(), default=None)
 
 
 def _disk(needed: Room, ledger: Ledger) -> Text:

@@ -191,6 +191,7 @@ def _executor(
     cluster = stack.enter_context(connected(address, cpus))
     executor = RayExecutor(cluster, ledger, plan.experiment.name)
     with activity("asking the nodes what they have"):
+        executor.shares.learn(plan.cells, plan.results)
         executor.begin(plan.to_run)
     return executor
 

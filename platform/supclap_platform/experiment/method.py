@@ -185,6 +185,11 @@ class Method(ABC):
     def shape(self, config: Configuration) -> dict[str, Any]:
         """What of `identity` decides how long a run takes."""
 
+    def takes(self, config: Configuration) -> dict[str, Any]:
+        """What of `identity` decides how much memory a run takes, as far as that is known: whatever
+        else differs may differ in the measured need, which then counts for all of them."""
+        return {k: v for k, v in without_fractions(self.shape(config)).items() if k != "epochs"}
+
     @abstractmethod
     def same_data(self, config: Configuration) -> dict[str, Any]:
         """What decides which data a run sees: equal for runs that see the same."""
@@ -253,6 +258,18 @@ class Method(ABC):
             InputError: the configuration or its data cannot be used.
             RunError: the run cannot go on for a reason that another attempt would meet again.
         """
+
+
+def without_fractions(value: Any) -> Any:
+    """Plain values without numbers that have a fraction, such as rates, weights and temperatures.
+    Names, switches and counts, which decide sizes, stay. A number that is not given says nothing
+    either: null stands for a default."""
+    if isinstance(value, Mapping):
+        kept = {k: inner for k, inner in value.items() if not isinstance(inner, float | None)}
+        return {key: without_fractions(inner) for key, inner in kept.items()}
+    if isinstance(value, list | tuple):
+        return [without_fractions(inner) for inner in value if not isinstance(inner, float)]
+    return value
 
 
 def own_seed(configured: int, seed: int) -> int:

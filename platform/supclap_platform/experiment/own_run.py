@@ -72,6 +72,7 @@ class _Progress:
     latest: str = ""
     seconds: float = 0.0  # of the epochs reported
     peak: float | None = None
+    reserved: float | None = None
 
 
 class OwnRun:
@@ -264,6 +265,7 @@ class OwnRun:
         progress = self._progress
         progress.seconds += ended.seconds
         progress.peak = higher(progress.peak, self._usage.peak())
+        progress.reserved = higher(progress.reserved, self._usage.reserved())
         progress.events.append(to_line(ended))
         self._write_events()
         return ended
@@ -300,6 +302,7 @@ class OwnRun:
             seconds=progress.seconds + time.monotonic() - self._clock,
             metrics=chosen.metrics | values,
             peak_MB=higher(progress.peak, self._usage.peak()),
+            reserved_MB=higher(progress.reserved, self._usage.reserved()),
         )
         kept = {EVENTS: events_file([*progress.events, to_line(finished)])}
         with writing(folder):

@@ -26,7 +26,7 @@ class Given(Protocol):
     def cpu(self) -> float: ...
 
     @property
-    def gpu(self) -> float: ...
+    def devices(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Prices:
             workers: that it has.
             device: as a result names it, such as ``NVIDIA H100 80GB HBM3``; None: not known.
         """
-        on_cpu = device.startswith("CPU") if device is not None else not given.gpu
+        on_cpu = device.startswith("CPU") if device is not None else not given.devices
         if on_cpu:
             return None if self.cpu is None else workers * given.cpu * self.cpu
         price = max(self.devices.values(), default=None) if device is None else self._of(device)
         if price is None:
             return None
-        return workers * ((given.gpu or 1.0) * price + given.cpu * (self.cpu or 0.0))
+        return workers * ((given.devices or 1.0) * price + given.cpu * (self.cpu or 0.0))
 
     def _of(self, device: str) -> float | None:
         """The price of a device: of the longest name that stands in its own."""

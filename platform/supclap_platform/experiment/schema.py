@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any
+from math import inf
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +25,7 @@ from pydantic import (
 from supclap.explaining import explain
 from supclap.patience import TIMEOUT
 from supclap.section import Section, as_number
+from supclap.wording import shown
 from supclap_platform.experiment.keep import KEEP_ALL, KeepSection
 from supclap_platform.experiment.prices import Prices, read_prices
 from supclap_platform.experiment.search_section import SearchSection
@@ -55,13 +57,34 @@ def _group(value: str) -> str:
 GroupName = Annotated[str, AfterValidator(_group)]
 
 
+AUTO: Literal["auto"] = "auto"  # of a device what the cell needs, as far as that is known
+
+
+def _devices(value: Any) -> float | Literal["auto"]:
+    if value == AUTO:
+        return AUTO
+    try:
+        number = as_number(value)
+    except ValueError:
+        number = None
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < inf:
+        raise ValueError(
+            f"expected a share of a device, a whole number of them, or '{AUTO}', found "
+            f"{shown(str(value))}"
+        )
+    return float(number)
+
+
+Devices = Annotated[float | Literal["auto"], PlainValidator(_devices)]
+
+
 class Resources(Section):
     """What one cell is given. Only ``workers`` can change a result, and is in its signature."""
 
     workers: PositiveInt = 1  # data-parallel processes; the batch is split over them
     min_workers: PositiveInt | None = None  # elastic: go on with fewer, down to so many
     cpu: NonNegativeFloat = 1.0  # cores for each worker
-    gpu: NonNegativeFloat = 0.0  # for each worker; a fraction shares a device
+    gpu: Devices = 0.0  # for each worker; a fraction shares a device, and `auto` finds one
     memory: PositiveInt | None = None  # MB for each worker, kept free by Ray's scheduler
     ray_train: bool = False  # under Ray Train even with one worker
     max_failures: NonNegativeInt = 2  # restarts after crashes before the cell counts as failed
@@ -73,6 +96,8 @@ class Resources(Section):
             raise ValueError(f"'min_workers' is more than 'workers' ({self.workers})")
         if self.cpu == 0 and self.gpu == 0:
             raise ValueError("a worker without cpu and gpu can never be placed")
+        if isinstance(self.gpu, str):
+            return self
         if self.gpu > 1 and self.gpu % 1:
             raise ValueError("'gpu' is a share of one device, or a whole number of them")
         if self.workers > 1 and 0 < self.gpu <= 0.5:
@@ -81,6 +106,16 @@ class Resources(Section):
                 "one, and NCCL refuses two workers on a device: give 'gpu: 1', or 'workers: 1'"
             )
         return self
+
+    @property
+    def devices(self) -> float:
+        """Of each worker; of `auto` a whole one, which is the most that it gives."""
+        return 1.0 if isinstance(self.gpu, str) else self.gpu
+
+    @property
+    def auto(self) -> bool:
+        """Whether it may be given a part of a device. Several workers have one each: NCCL."""
+        return self.gpu == AUTO and self.workers == 1 and not self.ray_train
 
     @property
     def fewest(self) -> int:
@@ -99,7 +134,7 @@ class ResourceChanges(Section):
     workers: PositiveInt | None = None
     min_workers: PositiveInt | None = None
     cpu: NonNegativeFloat | None = None
-    gpu: NonNegativeFloat | None = None
+    gpu: Devices | None = None
     memory: PositiveInt | None = None
     ray_train: bool | None = None
     max_failures: NonNegativeInt | None = None

@@ -15,7 +15,14 @@ from supclap.later_keys import identity_of
 from supclap_platform.experiment import metrics
 from supclap_platform.experiment.identity import Contents, signature
 from supclap_platform.experiment.measure import Measure
-from supclap_platform.experiment.method import Footprint, Method, Need, Timing, own_seed
+from supclap_platform.experiment.method import (
+    Footprint,
+    Method,
+    Need,
+    Timing,
+    own_seed,
+    without_fractions,
+)
 from supclap_platform.experiment.run import Run, RunError
 from supclap_platform.experiment.schema import FIGURES
 
@@ -123,6 +130,15 @@ class SupclapMethod(Method):
         for further in values["also"].values():
             (further["data"] or {}).pop("seed", None)
         return values
+
+    def takes(self, config: RunConfig) -> dict[str, Any]:
+        values = identity_of(config)
+        for key in ("seed", "epochs", "select", "checkpoint_steps", "data", "also", "optimizer"):
+            values.pop(key, None)
+        values["model"].pop("start", None)
+        form: dict[str, Any] = without_fractions(values)
+        form |= {"optimizer": config.optimizer.name, "languages": len(config.data.languages)}
+        return form | {"seconds": clip_seconds(config.data)}
 
     def same_data(self, config: RunConfig) -> dict[str, Any]:
         return config.data.model_dump(mode="json")

@@ -37,7 +37,7 @@ class Bill:
         number = given.workers if workers is None else workers
         hour = None if prices is None else prices.hour(given, number, device)
         if hour is None or prices is None:
-            name = device or ("a GPU" if given.gpu else "CPU")
+            name = device or ("a GPU" if given.devices else "CPU")
             self.unpriced[name] = self.unpriced.get(name, 0) + 1
             return
         self.prices[prices.currency] = prices
@@ -47,6 +47,8 @@ class Bill:
     def add_result(self, prices: Prices | None, given: Resources, result: Result) -> None:
         """Adds a finished run: its training, and what came before its first step."""
         seconds = result.setup_seconds + result.seconds
+        if given.auto:  # it may have had a part of a device
+            given = given.model_copy(update={"gpu": result.share})
         self.add(prices, given, seconds, result.workers, result.made_with.get("device"))
 
     @property

@@ -173,7 +173,9 @@ def time_shapes(plan: Plan, ledger: Ledger, budget: float = TIMING) -> Estimates
             given = cell.resources
             threads = max(1, int(given.cpu))
             try:
-                found[form] = cell.method.time(cell.config, given.workers, threads, given.gpu > 0)
+                found[form] = cell.method.time(
+                    cell.config, given.workers, threads, given.devices > 0
+                )
             except InputError as error:
                 reasons[str(error)] = None
     seconds = {form: each.whole for form, each in found.items()}

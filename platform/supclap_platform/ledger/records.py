@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
@@ -59,11 +60,18 @@ class Result:
     code: str
     data: str
     peak_MB: float | None = None  # most memory held; None where the system did not say
+    reserved_MB: float | None = None  # of a GPU; None without one, and of earlier versions
     made_with: dict[str, str] = field(default_factory=dict)  # versions below it, and the device
     ran_on: dict[str, str] = field(default_factory=dict)  # host, device and process of rank 0
     setup_seconds: float = 0.0  # before the first step; not part of `seconds`
     files: dict[str, str] = field(default_factory=dict)  # hashes of what belongs to it
     time: Duration = field(default=0.0, compare=False)  # when it ended, in seconds since 1970
+
+    @property
+    def share(self) -> float:
+        """Of its device, the most that it was given."""
+        said = self.ran_on.get("share", "")
+        return max((1 / int(k) for k in re.findall(r"1/([1-9]\d*)", said)), default=1.0)
 
     def value(self, name: str) -> float | None:
         """What the run reports under a metric's full name, or None."""

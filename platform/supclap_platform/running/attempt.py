@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from supclap.errors import FULL, InputError, TakenOver
@@ -66,7 +67,12 @@ def run_cell(task: Task, report: Report | None = None) -> Ending:
         except Exception as error:
             if isinstance(error, LostCell | TakenOver) or lease.over():
                 return Ending("busy")  # whatever it was: another process has the cell
-            return _explained(error, log, task.storage)
+            ending = _explained(error, log, task.storage)
+            if task.share < 1 and ending.kind == "failed":
+                from supclap.memory import was_short  # and with it PyTorch
+
+                return replace(ending, short=was_short(error))
+            return ending
 
 
 def _explained(error: Exception, log: Path, storage: str) -> Ending:
@@ -127,5 +133,9 @@ def _train_here(task: Task, ledger: Ledger, lease: Held, report: Report | None) 
             report(event)
 
     torch.set_num_threads(threads(task.resources))
+    if task.share < 1:
+        from supclap.device_share import hold_to
+
+        hold_to(task.share)
     with noted(lease.folder):
         task.method.fit(task.configuration(), run_of(task, ledger, lease.folder, report_event))

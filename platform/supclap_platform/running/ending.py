@@ -21,6 +21,7 @@ class Ending:
     moved: the machine lacks something, and another is to be tried.
 
     unfit: what was in the way is the machine's, and in the way of every cell there.
+    short: memory has ended; with more of it another attempt may go on.
     node: Ray's id of where it happened, if not where the attempt was started.
     """
 
@@ -29,6 +30,7 @@ class Ending:
     log: tuple[str, ...] = field(default=())
     configuration: bool = False
     unfit: bool = False
+    short: bool = False
     node: str = ""
 
 

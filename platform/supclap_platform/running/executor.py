@@ -21,13 +21,16 @@ from supclap_platform.running.ending import Ending
 from supclap_platform.running.fleet import Fleet
 from supclap_platform.running.machine import MB, check_fits, demand, seats
 from supclap_platform.running.place import Place, here
+from supclap_platform.running.preflight import cards_here
 from supclap_platform.running.ray_internals import free_orphaned_groups, nodes_of_groups
+from supclap_platform.running.shares import Shares
 from supclap_platform.running.task import Task, nested, task_of
 
 MOST_BUNDLES = 1_000
 REFRESH = 5.0  # seconds between looks at the resources of a cluster, which may grow and shrink
 ORPHANS = 60.0  # seconds in which a cell that has ended badly may leave something reserved
 SOON = 5.0  # seconds in which Ray begins a cell that it has room for, with a process made for it
+CARDS = 60.0  # seconds in which this machine says how large its devices are
 GRACE = 15.0  # seconds that cells get to give their leases back when a run is stopped
 
 
@@ -65,6 +68,8 @@ class RayExecutor:
         self._total = cluster.resources()
         self._orphans_until = self._freed = 0.0
         self._reported = -REFRESH  # so that the first word is said at once
+        self.shares = Shares(ledger, self._card)
+        self._own_card: float | None = None  # the memory of an own Ray's smallest device
         self._running: dict[Any, _Attempt] = {}  # by Ray's stream of what the task says
         self._work = work
         self._run = ray.remote(_saying_where)
@@ -77,6 +82,8 @@ class RayExecutor:
         """
         if self.fleet is None:
             check_fits(cells, self._total)
+            if any(cell.resources.auto for cell in cells):
+                self._own_card = _smallest_card()
         else:
             self.fleet.begin(cells)
 
@@ -87,6 +94,7 @@ class RayExecutor:
     def room_for(self, cell: Cell) -> bool:
         if not self._running:
             return True  # where the cluster is too small now, its autoscaler sees that it waits
+        cell = self.shares.given(cell)
         total = self._totals(cell)
         used: dict[str, float] = {}
         for running in self._running.values():
@@ -99,11 +107,15 @@ class RayExecutor:
 
     def places(self, cell: Cell) -> int:
         """How many cells like this one fit the cluster at once."""
+        cell = self.shares.given(cell)
         total = self._totals(cell)
         return max(1, min(int(total.get(n, 0.0) / a) for n, a in demand(cell.resources).items()))
 
     def submit(self, cell: Cell) -> None:
+        auto, cell = cell.resources.auto, self.shares.begins(cell)
         task = task_of(cell, self._ledger, self._experiment)
+        if auto:
+            task = replace(task, share=cell.resources.devices)
         nodes = self.fleet.selector(cell) if self.fleet else {}
         options = _options(cell.resources) | _processes_for(task.user_code)
         if nested(cell.resources):
@@ -119,7 +131,7 @@ class RayExecutor:
 
     def news(self) -> list[str]:
         """Lines on the cluster's nodes that nobody has been given yet."""
-        return self.fleet.news() if self.fleet else []
+        return [*(self.fleet.news() if self.fleet else []), *self.shares.news()]
 
     def waiting_for(self, cell: Cell) -> str:
         """What a cell that was submitted waits for, in words; empty once it has begun."""
@@ -139,7 +151,8 @@ class RayExecutor:
             self._reported = time.monotonic()
             from ray.autoscaler.sdk import request_resources
 
-            bundles = [bundle for cell in cells for bundle in _bundles(cell.resources)]
+            given = [self.shares.given(cell) for cell in cells]
+            bundles = [bundle for cell in given for bundle in _bundles(cell.resources)]
             request_resources(bundles=bundles[:MOST_BUNDLES])
             if self.fleet is not None:
                 self.fleet.watch_room(cells)
@@ -172,6 +185,10 @@ class RayExecutor:
         """How an attempt has ended, what its node may be to blame for put down to that."""
         if nested(attempt.cell.resources) and ending.kind != "done":
             self._orphans_until = time.monotonic() + ORPHANS
+        if ending.kind == "done":
+            self.shares.ended(attempt.cell)
+        elif ending.short:
+            return self.shares.too_small(attempt.cell, ending)
         if self.fleet is None:
             return ending
         node = ending.node or (attempt.place.node if attempt.place else "")
@@ -226,9 +243,23 @@ class RayExecutor:
             ray.cancel(reference, force=True)
         self._running.clear()
 
+    def _card(self, cell: Cell) -> float | None:
+        """The memory of the smallest device that a cell may be given, in MB."""
+        return self.fleet.card(cell) if self.fleet else self._own_card
+
     def _totals(self, cell: Cell) -> dict[str, float]:
         """What the nodes have in all that may be given the cell."""
         return self.fleet.room(cell) if self.fleet else self._total
+
+
+def _smallest_card() -> float | None:
+    """The memory of this machine's smallest device, in MB, asked for in a process of its own: one
+    that has looked at devices keeps a context there."""
+    apart = {"env_vars": {"SUPCLAP_PREFLIGHT": "1"}}
+    asked = ray.remote(cards_here).options(num_cpus=0, max_retries=0, runtime_env=apart)
+    with contextlib.suppress(ray.exceptions.RayError):
+        return min(ray.get(asked.remote(), timeout=CARDS), default=None)
+    return None
 
 
 def _options(resources: Resources) -> dict[str, Any]:
@@ -244,7 +275,7 @@ def _options(resources: Resources) -> dict[str, Any]:
         return {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": beside}
     return {
         "num_cpus": resources.cpu,
-        "num_gpus": resources.gpu,
+        "num_gpus": resources.devices,
         "memory": (resources.memory or 0) * MB or None,
         "max_retries": 0,  # the grid's own retries know a mistake from a crash
     }

@@ -41,6 +41,7 @@ class Fleet:
         self._short = ""  # what no node has, in words
         self._short_since = 0.0
         self._lines: list[str] = []
+        self._cards: dict[str, float] = {}  # by node: the memory of its smallest device, in MB
         self.nodes.look()
         self.nodes.knock()
         keep_knocking(self.nodes)
@@ -104,6 +105,14 @@ class Fleet:
                     total[resource] = total.get(resource, 0.0) + amount
         return total
 
+    def card(self, cell: Cell) -> float | None:
+        """The memory of the smallest device that a cell may be given, in MB; None where no node
+        has said it yet."""
+        barred = self.nodes.barred(cell.signature, cell.data)
+        named = self._cards.items()
+        usable = (mb for name, mb in named if name in self.nodes.living and name not in barred)
+        return min(usable, default=None)
+
     def watch_room(self, cells: Iterable[Cell]) -> None:
         """Says after a while what open cells wait for that no node has."""
         each = {tuple(sorted(demand(cell.resources).items())): cell for cell in cells}
@@ -142,6 +151,8 @@ class Fleet:
                 self.nodes.set_aside(node.id, found.lacks)
                 continue
             self.nodes.take_back(node.id)
+            if found.cards:
+                self._cards[node.id] = min(found.cards)
             for kind, reason in found.data.items():
                 self.nodes.lack(node.id, kind, reason)
         if not self._asked:

@@ -106,7 +106,7 @@ def train_in_workers(task: Task, ledger: Ledger, lease: Held) -> None:
     from supclap_platform.running.interface import NamedInterface
 
     given = task.resources
-    share: dict[str, float] = {"CPU": given.cpu, "GPU": given.gpu}
+    share: dict[str, float] = {"CPU": given.cpu, "GPU": given.devices}
     if given.memory:
         share["memory"] = given.memory * 2**20
     workers: Any = given.workers
@@ -118,7 +118,7 @@ def train_in_workers(task: Task, ledger: Ledger, lease: Held) -> None:
         train_loop_config={"task": task, "lease": str(lease.name)},
         scaling_config=ScalingConfig(
             num_workers=workers,
-            use_gpu=given.gpu > 0,
+            use_gpu=given.devices > 0,
             resources_per_worker=share,
             label_selector=dict(task.nodes) or None,
         ),
@@ -130,7 +130,7 @@ def train_in_workers(task: Task, ledger: Ledger, lease: Held) -> None:
             failure_config=FailureConfig(max_failures=given.max_failures),
         ),
         torch_config=NamedInterface(
-            backend="nccl" if given.gpu > 0 else "gloo",
+            backend="nccl" if given.devices > 0 else "gloo",
             timeout_s=ceil((timeout_of(task) + MARGIN).total_seconds()),
         ),
     )

@@ -33,7 +33,7 @@ def demand(resources: Resources) -> dict[str, float]:
     """What a cell takes while it runs, in Ray's names and units."""
     wanted = {
         "CPU": resources.cpu * resources.workers,
-        "GPU": resources.gpu * resources.workers,
+        "GPU": resources.devices * resources.workers,
         "memory": float((resources.memory or 0) * MB * resources.workers),
     }
     return {name: amount for name, amount in wanted.items() if amount}
@@ -147,7 +147,7 @@ def _least(resources: Resources) -> dict[str, float]:
     """What a cell cannot do without. Workers that share devices do not lie across two of them."""
     fewest = resources.model_copy(update={"workers": resources.fewest})
     wanted = demand(fewest)
-    if 0 < resources.gpu < 1:
-        sharers = math.floor(1 / resources.gpu + 1e-9)  # workers that one device holds
+    if 0 < resources.devices < 1:
+        sharers = math.floor(1 / resources.devices + 1e-9)  # workers that one device holds
         wanted["GPU"] = math.ceil(fewest.workers / sharers)
     return wanted

@@ -36,10 +36,12 @@ class Questions:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a node lacks. ``data``: by its kind, as the questions have it."""
+    """What a node lacks. ``data``: by its kind, as the questions have it. ``cards``: the memory of
+    each device, in MB."""
 
     lacks: str = ""
     data: Mapping[str, str] = field(default_factory=dict)
+    cards: tuple[float, ...] = ()
 
 
 def answer(questions: Questions) -> Answers:
@@ -50,7 +52,7 @@ def answer(questions: Questions) -> Answers:
         _check_storage(questions)
         if not questions.tasks:  # else each task's own modules, and no others, are compared
             _check_code(questions.code)
-        _check_devices(questions.gpus)
+        cards = _check_devices(questions.gpus)
         for kind, task in questions.tasks:
             check_code(task)
             try:
@@ -61,7 +63,7 @@ def answer(questions: Questions) -> Answers:
         return Answers(str(error))
     except OSError as error:
         return Answers(masked(gist(error, None), questions.storage))
-    return Answers("", missing)
+    return Answers("", missing, cards)
 
 
 def _check_storage(questions: Questions) -> None:
@@ -88,10 +90,19 @@ def _check_code(code: str) -> None:
         )
 
 
-def _check_devices(count: int) -> None:
-    """Raises InputError where a GPU that Ray counts on does not compute."""
+def cards_here() -> tuple[float, ...]:
+    """The memory of each device of this machine, in MB."""
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides devices from who reserves none
+    from supclap.device_share import cards
+
+    return cards()
+
+
+def _check_devices(count: int) -> tuple[float, ...]:
+    """The memory of the devices. Raises InputError where one that Ray counts on does not
+    compute."""
     if not count:
-        return
+        return ()
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides devices from who reserves none
     import torch
 
@@ -103,3 +114,4 @@ def _check_devices(count: int) -> None:
             torch.ones(8, device=f"cuda:{number}").sum().item()
         except RuntimeError as error:
             raise InputError(f"its GPU {number} does not compute: {gist(error)}") from None
+    return cards_here()

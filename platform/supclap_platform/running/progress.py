@@ -27,6 +27,7 @@ class Running:
     value: float | None
     seconds_left: float | None
     doing: Doing | None = None  # what it is busy with, where that is known
+    device: str = ""  # the share of one that it is held to, such as 1/3; empty of a whole
 
     @property
     def share(self) -> float:
@@ -41,6 +42,10 @@ class Running:
     @property
     def state(self) -> str:
         """What it is at, in a few words."""
+        return f"{self._at}, on {self.device} of a device" if self.device else self._at
+
+    @property
+    def _at(self) -> str:
         if self.doing is not None and self.waits:
             return f"waiting for {self.doing.what}"
         if self.doing is None:
@@ -163,7 +168,8 @@ def running(
     if left is None and whole is not None:
         past = started.setup_seconds + age if started else min(spent, whole / 2)
         left = max(LEAST, whole - past)
-    return Running(label, epoch, epochs, metric, value, left, doing)
+    device = started.ran_on.get("share", "") if started else ""
+    return Running(label, epoch, epochs, metric, value, left, doing, device)
 
 
 def seconds_left(

@@ -37,6 +37,7 @@ class Task:
     host: str  # of the driver
     method: Method
     nodes: Mapping[str, str] = field(default_factory=dict)  # Ray's selector of nodes for workers
+    share: float = 1.0  # of a device's memory that it is held to; less where `gpu: auto` says so
     user_code: str = ""  # which of the storage's code is loaded first (`supclap.user_code`)
 
     def load_code(self) -> None:

@@ -99,7 +99,7 @@ class WithoutRay:
         task = task_of(cell, self._ledger, self._experiment)
         # One worker of Ray Train trains as one without it does, to the bit.
         task = replace(task, resources=cell.resources.model_copy(update={"ray_train": False}))
-        kind = (task.user_code, cell.resources.gpu > 0)
+        kind = (task.user_code, cell.resources.devices > 0)
         if kind != self._kind or self._pipe is None:
             self.close()
             self._begin(kind)
