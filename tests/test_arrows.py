@@ -193,6 +193,7 @@ BASICS = {
             "storage",
         ),
         *("stored", "waiting", "wording", "checkpoint", "workers", "data.cache", "usage", "memory"),
+        "device_share",
         "exchange",
         *("copies", "given_paths", "objects"),
         *(
