@@ -14,6 +14,8 @@ from pathlib import Path
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.ledger.records import State
 
+from supclap.storage import Folder
+
 TABLES = ("table.txt", "table.md", "table.csv", "table.tex")
 BEGUN = re.compile(r"^--- (\S+ \S+) UTC, ", re.MULTILINE)  # an attempt, in a cell's log
 
@@ -28,11 +30,12 @@ class Chaos:
         kills: how often each kind was killed.
     """
 
-    def __init__(self, storage: Path, cells: int, seed: int) -> None:
+    def __init__(self, storage: str | Path, cells: int, seed: int) -> None:
         self.storage = storage
+        self.folder = Folder.at(storage)
         self.cells = cells
         self.random = random.Random(seed)
-        self.finished: dict[str, tuple[bytes, int, list[str]]] = {}
+        self.finished: dict[str, tuple[bytes, datetime, list[str]]] = {}
         self.touched: set[str] = set()
         self.kills: Counter[str] = Counter()
 
@@ -43,13 +46,18 @@ class Chaos:
         return kinds
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """What is finished must stay as it is: its result, and the attempts in its log."""
+    def watched(self, every: float = 0.1) -> Iterator[None]:
+        """What is finished must stay as it is: its result, and the attempts in its log.
+
+        Args:
+            every: seconds between two looks.
+        """
         over = threading.Event()
 
         def watch() -> None:
-            while not over.wait(0.1):
-                self.look()
+            while not over.wait(every):
+                with suppress(OSError):  # a store that does not answer now
+                    self.look()
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -61,15 +69,19 @@ class Chaos:
         self.look()
 
     def look(self) -> None:
-        for result in (self.storage / "cells").glob("*/*/result.json"):
-            cell = result.parents[1]
-            content = result.read_bytes()
+        listed = {tuple(name.split("/")): file for name, file in self.folder.files("cells")}
+        for place, file in listed.items():
+            if len(place) != 3 or place[2] != "result.json":
+                continue
+            content = self.folder.read("/".join(("cells", *place)))
             if not content:  # the end of a term without a result
                 continue
-            logs = "".join(log.read_text() for log in sorted(cell.glob("*/log.txt")))
-            now = (content, result.stat().st_mtime_ns, BEGUN.findall(logs))
-            if self.finished.setdefault(cell.name, now) != now:
-                self.touched.add(cell.name)
+            logs = sorted(log for log in listed if log[::2] == (place[0], "log.txt"))
+            said = "".join(self.folder.read("/".join(("cells", *log))).decode() for log in logs)
+            assert file.time is not None
+            now = (content, file.time, BEGUN.findall(said))
+            if self.finished.setdefault(place[0], now) != now:
+                self.touched.add(place[0])
 
     def all_done(self) -> bool:
         with suppress(OSError):
@@ -81,10 +93,9 @@ class Chaos:
         """Fails unless all is as in a run that nobody disturbed, and no finished cell ran again."""
         for name in TABLES:
             wanted = (calm / "experiments" / experiment / name).read_bytes()
-            assert (self.storage / "experiments" / experiment / name).read_bytes() == wanted
+            assert self.folder.read(f"experiments/{experiment}/{name}") == wanted
         assert len(self.finished) == self.cells
         assert self.touched == set()
         for _, written, begun in self.finished.values():  # no attempt after there was a result
-            assert datetime.strptime(max(begun), "%Y-%m-%d %H:%M:%S").replace(
-                tzinfo=UTC
-            ) <= datetime.fromtimestamp(written / 1e9, UTC)
+            last = datetime.strptime(max(begun), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+            assert last <= written

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import psutil
 from tiny_grid import SUPCLAP, environment, write_experiment
@@ -96,11 +97,14 @@ class Host:
         """A command line that runs on this host."""
         return ["nsenter", "-t", str(self.root), *INSIDE, *map(str, arguments)]
 
-    def start(self, *arguments: str | Path, **env: str) -> subprocess.Popen[str]:
-        """A process on this host, its output in one pipe."""
+    def start(
+        self, *arguments: str | Path, out: IO[str] | None = None, **env: str
+    ) -> subprocess.Popen[str]:
+        """A process on this host, its output in one pipe, or in a file: a pipe that nobody reads is
+        full some time, and stops who writes."""
         return subprocess.Popen(
             self.command(*arguments),
-            stdout=subprocess.PIPE,
+            stdout=subprocess.PIPE if out is None else out,
             stderr=subprocess.STDOUT,
             text=True,
             cwd="/",
@@ -108,9 +112,9 @@ class Host:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
-    def supclap(self, *arguments: str | Path, **env: str) -> subprocess.Popen[str]:
+    def supclap(self, *arguments: str | Path, out: IO[str] | None = None) -> subprocess.Popen[str]:
         """`supclap` on this host."""
-        return self.start(*SUPCLAP, *arguments, **env)
+        return self.start(*SUPCLAP, *arguments, out=out)
 
     def send(self, process: subprocess.Popen[str], number: signal.Signals) -> None:
         """Sends a signal to a process of `start`: what was started here is its child."""
@@ -237,12 +241,15 @@ class Host:
 
 
 class Net:
-    """A switch with hosts, and the folder that they share."""
+    """A switch with hosts, and the folder that they share: a disk of so many MB, if any."""
 
-    def __init__(self) -> None:
+    def __init__(self, disk: int = 0) -> None:
         self.scratch = Path(tempfile.mkdtemp(prefix="sc-net-", dir="/tmp"))
         self.shared = self.scratch / "shared"
         self.shared.mkdir()
+        self._disk = disk
+        if disk:
+            run("mount", "-t", "tmpfs", "-o", f"size={disk}m", "tmpfs", self.shared)
         self.hosts: list[Host] = []
         self.environment = {
             **{k: v for k, v in environment().items() if not k.startswith("RAY_")},
@@ -273,20 +280,26 @@ class Net:
                 host.kill()
         self._switch.kill()
         self._switch.wait()
+        if self._disk:
+            run("umount", "-l", self.shared)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 @contextmanager
 def hosts(
-    *names: str, cpus: Mapping[str, int] | None = None, env: Mapping[str, str] | None = None
+    *names: str,
+    cpus: Mapping[str, int] | None = None,
+    env: Mapping[str, str] | None = None,
+    disk: int = 0,
 ) -> Iterator[list[Host]]:
     """A Ray cluster of simulated hosts; the first is the head.
 
     Args:
         cpus: by name, 1 by default.
         env: more of the environment that Ray's nodes are started in.
+        disk: MB of the shared folder, which is a disk of its own then; 0 of one as large as any.
     """
-    net = Net()
+    net = Net(disk)
     try:
         found = [net.host(name) for name in names]
         for host in found:  # one after another: Ray gives each agent 15 seconds to start

@@ -32,6 +32,18 @@ KEYS = {
 }
 
 
+def place_at(port: int, below: str) -> str:
+    """The URI of a folder on a server of this machine."""
+    return f"s3://{below}?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
+
+
+def make_bucket(port: int, name: str) -> None:
+    import pyarrow.fs as pafs
+
+    options = {"scheme": "http", "region": "us-east-1", "allow_bucket_creation": True}
+    pafs.S3FileSystem(endpoint_override=f"127.0.0.1:{port}", **options).create_dir(name)
+
+
 @dataclass
 class S3Server:
     """A running server. ``delay``: seconds before each answer; may be changed at any time."""
@@ -42,8 +54,7 @@ class S3Server:
 
     def place(self, below: str = "bucket/results") -> str:
         """The URI of a folder: its bucket is there."""
-        options = f"endpoint_override=127.0.0.1:{self.port}&scheme=http&region=us-east-1"
-        return f"s3://{below}?{options}"
+        return place_at(self.port, below)
 
     def upload(self, folder: Path, below: str) -> str:
         """Puts a folder of this machine there; its URI."""
@@ -80,11 +91,7 @@ def s3_server(delay: float = 0.0, bucket: str = "bucket") -> Iterator[S3Server]:
     thread.start()
     try:
         with patch.dict(os.environ, KEYS):
-            import pyarrow.fs as pafs
-
-            options = {"scheme": "http", "region": "us-east-1", "allow_bucket_creation": True}
-            files = pafs.S3FileSystem(endpoint_override=f"127.0.0.1:{found.port}", **options)
-            files.create_dir(bucket)
+            make_bucket(found.port, bucket)
             found.asked.clear()
             yield found
     finally:

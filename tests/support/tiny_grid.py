@@ -86,6 +86,6 @@ def attempts(storage: Path) -> dict[str, int]:
     return dict(begun)
 
 
-def claimed(storage: Path) -> list[str]:
+def claimed(storage: str | Path) -> list[str]:
     """The cells that some live process holds."""
     return sorted(open_ledger(storage).overview().leases)
