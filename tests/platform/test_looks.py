@@ -325,6 +325,10 @@ def test_what_is_shown(tmp_path: Path, ledger: Ledger) -> None:
     assert f"Decided at look {second.look.number} of 4, with {second.seeds} seeds." in text
     assert f"A (n = {max(second.seeds, third.seeds)})" in text
     assert f"B (n = {first.seeds})" in text
+    assert len({run.seeds for run in (first, second, third)}) > 1  # so means are not compared
+    assert "unequal seeds their means are not to be compared, and no best is marked" in text
+    csv_of_rows = (tmp_path / "storage/experiments/looks/table.csv").read_text()
+    assert {row["best"] for row in csv.DictReader(io.StringIO(csv_of_rows))} == {"no"}
     assert "Claims: 1 supported, 0 contradicted, 2 negligible, 0 undecided" in text
     rows = list(
         csv.DictReader(

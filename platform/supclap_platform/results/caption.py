@@ -43,6 +43,11 @@ def notes_of(
             f"{experiment.looks.at_most}: {'; '.join(_counts(rows))}."
         )
         yield scope_of(experiment)
+        if any(unequal_seeds(rows, place) for place in range(len(experiment.columns))):
+            yield (
+                "Where the rows of a column have unequal seeds their means are not to be compared, "
+                "and no best is marked; differences are, which are taken seed by seed."
+            )
     yield from sorted({cell.method.selection(cell.config) for cell in cells})
     yield from gaps_of(rows, experiment.columns)
     if any(not entry.complete for row in rows for entry in row.entries):
@@ -63,6 +68,12 @@ def notes_of(
             yield f"Rows without a published number: {', '.join(lacking)}."
     yield from (f"MIXED: {what}." for what in mixed_up)
     yield from (_stale(one, len(results)) for one in stale)
+
+
+def unequal_seeds(rows: Sequence[Row], place: int) -> bool:
+    """Whether the complete entries of a column rest on unequal seeds."""
+    entries = [row.entries[place] for row in rows]
+    return len({tuple(s for s, _ in e.values) for e in entries if e.values and e.complete}) > 1
 
 
 def _counts(rows: Sequence[Row]) -> Iterable[str]:

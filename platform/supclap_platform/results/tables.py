@@ -19,7 +19,7 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.means import summarise
 from supclap_platform.ledger.records import Result
 from supclap_platform.ledger.staleness import mixture, stale_cells
-from supclap_platform.results.caption import gaps_of, notes_of, versions_of
+from supclap_platform.results.caption import gaps_of, notes_of, unequal_seeds, versions_of
 from supclap_platform.results.table import Difference, Entry, Row, Run, Table
 
 
@@ -130,10 +130,13 @@ def _entry(
 def _with_best(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
     """Marks the best of each column, ties included, among the rows with all their runs.
 
-    Two means tie where they are shown alike: a table must not mark what a reader cannot see.
+    Two means tie where they are shown alike: a table must not mark what a reader cannot see. Means
+    over unequal seeds are not compared: which of them is the best may be the seeds' doing.
     """
     marks: set[tuple[int, int]] = set()
     for place, column in enumerate(columns):
+        if unequal_seeds(rows, place):
+            continue
         means = {}
         for at, row in enumerate(rows):
             entry = row.entries[place]
