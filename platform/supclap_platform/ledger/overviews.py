@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from supclap.run_files import (
-    EVENTS,
-    POINTER,
-    RANKS,
-    RESULT,
-)
+from supclap.run_files import EVENTS, MODEL, MODEL_INDEX, POINTER, RANKS, RESULT
 from supclap.s3 import Listed
 from supclap_platform.ledger.leases import alive
 from supclap_platform.ledger.names import EARLY, FAILURE
 from supclap_platform.ledger.records import Overview, State
-from supclap_platform.ledger.terms import (
-    Terms,
-)
+from supclap_platform.ledger.terms import Terms
 
 
 def overview_of(found: Mapping[str, Terms]) -> Overview:
@@ -38,7 +31,8 @@ def overview_of(found: Mapping[str, Terms]) -> Overview:
 def _files(terms: Terms) -> Iterator[tuple[str, Listed]]:
     """The files of a cell, and those of its run, that say where it stands, by their own names."""
     place = terms.present
-    run = (RESULT, EVENTS, RANKS) if terms.finished is not None else (EVENTS,)
+    model = f"{MODEL}/{MODEL_INDEX}"
+    run = (RESULT, EVENTS, RANKS, model) if terms.finished is not None else (EVENTS,)
     for name in run:
         if (listed := terms.files.get(f"{place}/{name}" if place else name)) is not None:
             yield name, listed

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import pyarrow.fs as pafs
 
-from supclap.run_files import EVENTS, RESULT
+from supclap.run_files import EVENTS, MODEL, MODEL_INDEX, RESULT
 from supclap.s3 import Listed
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.names import EARLY, FAILURE
 from supclap_platform.ledger.records import Known
 
-_FILES = (EVENTS, FAILURE, RESULT, EARLY)  # in the order of a Stamp
-_OF_A_RUN = (EVENTS, RESULT)  # the others are the cell's
+_INDEX = f"{MODEL}/{MODEL_INDEX}"  # a model that comes or goes later is something to show
+_FILES = (EVENTS, FAILURE, RESULT, EARLY, _INDEX)  # in the order of a Stamp
+_OF_A_RUN = (EVENTS, RESULT, _INDEX)  # the others are the cell's
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,11 @@ class Stamp:
     failure: Listed | None
     result: Listed | None
     early: Listed | None
+    model: Listed | None
 
     @property
     def files(self) -> tuple[Listed | None, ...]:
-        return self.events, self.failure, self.result, self.early
+        return self.events, self.failure, self.result, self.early, self.model
 
 
 def stamps_of(cells: Iterable[Known], ledger: Ledger) -> dict[str, Stamp]:
@@ -55,9 +57,10 @@ def _stamp(
     failure: Listed | None,
     result: Listed | None,
     early: Listed | None,
+    model: Listed | None,
 ) -> Stamp:
     """An empty result says nothing: it has ended a term without one."""
-    return Stamp(place, events, failure, result if result and result.size else None, early)
+    return Stamp(place, events, failure, result if result and result.size else None, early, model)
 
 
 def _listed(info: pafs.FileInfo) -> Listed | None:
