@@ -90,6 +90,7 @@ NO_EFFECT = {
     "supclap.copies",
     "supclap.data.cache",
     "supclap.data.places",
+    "supclap.device_share",
     "supclap.document",
     "supclap.encoder_keys",
     "supclap.errors",
