@@ -55,8 +55,10 @@ LoRA = Annotated[LoRAConfig | None, AsBefore(None)]  # null: the encoder's own w
 Head = Annotated[HeadConfig | None, BeforeValidator(_head), AsBefore(None)]
 
 
-def _check_frozen(name: str, section: AudioConfig | TextConfig) -> None:
-    freeze = section.freeze
+def _check_encoder(section: AudioConfig | TextConfig) -> None:
+    """Raises ValueError where the keys that both sides have do not go together."""
+    name, freeze = section.name, section.freeze
+    check_folder(section.names_part[1], name, section.folder)
     if name == FEATURES and freeze is not True:
         raise fault_of("freeze", "should be true: features have no weights to train", freeze)
     if section.recompute and freeze is True:
@@ -93,8 +95,7 @@ class AudioConfig(OpenSection):
 
     @model_validator(mode="after")
     def _folder_of_its_kind(self) -> AudioConfig:
-        check_folder("audio encoder", self.name, self.folder)
-        _check_frozen(self.name, self)
+        _check_encoder(self)
         return self
 
 
@@ -121,8 +122,7 @@ class TextConfig(OpenSection):
 
     @model_validator(mode="after")
     def _folder_of_its_kind(self) -> TextConfig:
-        check_folder("text encoder", self.name, self.folder)
-        _check_frozen(self.name, self)
+        _check_encoder(self)
         return self
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from supclap.device_share import MB
 from supclap.wording import counted, size
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.device_memory import MARGIN, Taken, form, measured, taken
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan
-
-MB = 1_000_000
 
 
 def share_lines(plan: Plan, ledger: Ledger, card: float | None) -> Iterator[str]:

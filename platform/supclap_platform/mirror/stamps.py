@@ -40,15 +40,17 @@ def stamps_of(cells: Iterable[Known], ledger: Ledger) -> dict[str, Stamp]:
     if ledger.storage.local is None:
         seen = ledger.overview(signatures).files
         found = {s: [seen.get(f"{s}/{name}") for name in _FILES] for s in signatures}
-    else:
+    # Each is looked up once, so that all files of a run are of one term.
+    folders = dict(zip(signatures, ledger.folders(signatures), strict=True))
+    if ledger.storage.local is not None:
         places = [
-            f"{(ledger.folder(s) if name in _OF_A_RUN else ledger.cell(s)).base}/{name}"
-            for s in signatures
+            f"{(folder if name in _OF_A_RUN else ledger.cell(s)).base}/{name}"
+            for s, folder in folders.items()
             for name in _FILES
         ]
         infos = iter(ledger.storage.filesystem.get_file_info(places))
         found = {s: [_listed(next(infos)) for _ in _FILES] for s in signatures}
-    return {s: _stamp(ledger.folder(s).base.rpartition(s)[2], *found[s]) for s in signatures}
+    return {s: _stamp(folder.base.rpartition(s)[2], *found[s]) for s, folder in folders.items()}
 
 
 def _stamp(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from supclap.device_share import MB
 from supclap.wording import counted, size
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.device_memory import Taken, form, measured, note, share, taken
@@ -19,7 +20,6 @@ from supclap_platform.ledger.records import Result
 from supclap_platform.running.ending import Ending
 
 LOOK = 5.0  # seconds between looks at what other drivers have noted of a form
-MB = 1_000_000
 
 
 class Shares:
