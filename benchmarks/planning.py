@@ -24,7 +24,8 @@ from unittest.mock import patch
 
 import psutil
 from supclap_platform.experiment.cells import cells_of
-from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.forecast import forecast
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.logs import LOG

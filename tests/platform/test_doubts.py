@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from scipy import stats
 from supclap_platform.experiment.cells import cells_of
-from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.experiment.seeds import Looks
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.sequential import design_of

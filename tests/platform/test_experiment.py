@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.claims import Greater, Trend, Within, asked_of, parse_claim
-from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.experiment.shared_profiles import with_profiles
 
 from supclap.document import read_document

@@ -12,7 +12,8 @@ from PIL import Image
 from scipy.stats import gaussian_kde
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import cells_of
-from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.experiment.schema import FIGURES
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results import curves, fonts, panels

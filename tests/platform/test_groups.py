@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.claims import Greater, Trend, Within, parse_claim
-from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.mirror.content import tags_of

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell, cells_of
-from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.drivers import announce
 from supclap_platform.ledger.history import Histories
 from supclap_platform.ledger.ledger import Ledger

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from s3_server import S3Server, s3_server
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell, cells_of
-from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import Status, make_plan
 from supclap_platform.ledger.records import Known

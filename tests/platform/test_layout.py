@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from supclap_platform.experiment.cells import cells_of
-from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.figures import draw_figures

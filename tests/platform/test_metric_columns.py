@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.metrics import FIRST_WORDS
-from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.formats import as_text
 from supclap_platform.results.tables import build_table

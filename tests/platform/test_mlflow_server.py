@@ -18,7 +18,8 @@ from mlflow_server import free_port, wait_for
 from reported_runs import histories, reported
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell, cells_of
-from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.mirror.store import default_store

@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 from supclap_platform.cli import main
 from supclap_platform.commands import run as run_command
 from supclap_platform.experiment.cells import cells_of
-from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.declared import late
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import Plan, Status

@@ -14,7 +14,8 @@ from scipy import stats
 from supclap_platform.cli import main
 from supclap_platform.commands.now import as_of_now
 from supclap_platform.experiment.cells import Cell, cells_of
-from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.experiment.seeds import Looks
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import make_plan, remember

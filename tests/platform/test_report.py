@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from ranks_of import t2a_ranks
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell, cells_of
-from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.mirror.store import Store
 from supclap_platform.mirror.tracked import tracked_runs

@@ -7,7 +7,8 @@ from typing import Any
 
 import optuna
 import pytest
-from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.experiment.search import Search
 from supclap_platform.experiment.search_section import ParameterSection
 from supclap_platform.experiment.search_space import Space, distribution, grid_values

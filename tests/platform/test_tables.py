@@ -14,8 +14,9 @@ import pytest
 from click.testing import CliRunner
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell, cells_of
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.published import published_table
-from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.means import summarise
 from supclap_platform.results.formats import (

@@ -15,7 +15,8 @@ from ranks_of import t2a_ranks
 from scipy import stats
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell, cells_of
-from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.conclusion import conclude
 from supclap_platform.results.text import width_of

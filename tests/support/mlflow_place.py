@@ -7,7 +7,8 @@ from mlflow.entities import Run
 from mlflow_content import histories_of
 from reported_runs import histories
 from supclap_platform.experiment.cells import Cell, cells_of
-from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.history import Histories
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import make_plan, remember

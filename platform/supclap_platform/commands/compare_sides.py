@@ -9,7 +9,8 @@ from supclap.errors import InputError
 from supclap.user_code import forgotten
 from supclap_platform.commands.options import Asked
 from supclap_platform.experiment.cells import cells_of
-from supclap_platform.experiment.reader import DEFAULT_PROFILE, Experiment
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.profile import DEFAULT_PROFILE
 from supclap_platform.ledger.earlier import BEFORE, Earlier
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.sides import Side, side_of

@@ -14,7 +14,7 @@ from supclap.run_files import MODEL, MODEL_INDEX
 from supclap.storage import Folder
 from supclap.user_code import stored
 from supclap.wording import gist
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.supclap_method import SUPCLAP
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.conclusion import conclude_parts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.search.winner import with_winner
 

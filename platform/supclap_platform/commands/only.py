@@ -13,7 +13,7 @@ import click
 from supclap.errors import InputError, nearest
 from supclap_platform.experiment.cells import INIT, Cell, cells_of
 from supclap_platform.experiment.columns import AT
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.plan import Plan
 
 ONLY, SEED = "--only", "--seed"

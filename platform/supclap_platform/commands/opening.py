@@ -13,7 +13,8 @@ from supclap.document import read_document
 from supclap.errors import InputError, nearest
 from supclap_platform.commands.now import as_of_now
 from supclap_platform.experiment.own_code import CodePolicy
-from supclap_platform.experiment.reader import DEFAULT_PROFILE, load_experiment
+from supclap_platform.experiment.profile import DEFAULT_PROFILE
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.earlier import Earlier
 from supclap_platform.ledger.history import Histories, History
 from supclap_platform.ledger.kept_code import kept_in

@@ -16,8 +16,9 @@ from supclap.overrides import parse_changes
 from supclap.user_code import UserCode
 from supclap.waiting import clear
 from supclap_platform.commands.now import as_of_now
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.own_code import CodePolicy
-from supclap_platform.experiment.reader import Experiment, load_experiment
+from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.history import Histories, History
 from supclap_platform.ledger.kept_code import kept_in
 from supclap_platform.ledger.ledger import Ledger, open_ledger

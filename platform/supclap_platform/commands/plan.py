@@ -21,8 +21,8 @@ from supclap_platform.commands.plan_own import own_of_seeds
 from supclap_platform.commands.plan_room import room_lines, smallest_card
 from supclap_platform.commands.plan_shares import share_lines
 from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.folders import awaited_folders, check_folders
-from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.declared import late
 from supclap_platform.ledger.forecast import Forecast, Times, forecast, time_shapes
 from supclap_platform.ledger.ledger import Ledger

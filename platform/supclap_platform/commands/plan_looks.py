@@ -13,7 +13,7 @@ from supclap.wording import counted, duration
 from supclap_platform.commands.plan_own import own_of_seeds
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.claims import Greater
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.bill import mean_bill
 from supclap_platform.ledger.forecast import Forecast, Times
 from supclap_platform.ledger.ledger import Ledger

@@ -10,7 +10,7 @@ from rich.text import Text
 from supclap.progress import activity
 from supclap.wording import counted, one_line
 from supclap_platform.commands.options import Asked
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.search import placeholders
 from supclap_platform.experiment.variants import Stage, Variant
 from supclap_platform.running.machine import machine, short_of

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from supclap.wording import counted
 from supclap_platform.experiment.cells import cells_of
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.method import STAGE
-from supclap_platform.experiment.reader import Experiment
 
 
 def own_of_seeds(experiment: Experiment) -> Iterator[tuple[str, str]]:

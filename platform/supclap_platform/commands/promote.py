@@ -16,7 +16,8 @@ from supclap.user_code import is_file
 from supclap.wording import counted
 from supclap_platform.commands.model_export import export_model
 from supclap_platform.commands.options import Asked, experiment_options
-from supclap_platform.experiment.reader import DEFAULT_PROFILE, Experiment
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.profile import DEFAULT_PROFILE
 from supclap_platform.mirror.registry import ALIAS, register
 from supclap_platform.mirror.store import choose_store
 from supclap_platform.mirror.tracking import reason

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from supclap_platform.commands.now import as_of_now
 from supclap_platform.commands.only import EVERYTHING, Only
 from supclap_platform.experiment.cells import cells_of
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan
 

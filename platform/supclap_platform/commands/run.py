@@ -20,8 +20,8 @@ from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.commands.rounds import first_round, next_round
 from supclap_platform.commands.run_options import STUDIES, TRACKING, run_options
 from supclap_platform.commands.stale import RerunCommand, with_reruns
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.folders import check_folders, fetch_folders
-from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.journal import Account
 from supclap_platform.ledger.kept_code import keep_code
 from supclap_platform.ledger.kept_models import free_models

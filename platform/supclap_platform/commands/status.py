@@ -10,7 +10,7 @@ from rich.live import Live
 
 from supclap_platform.commands.now import as_of_now
 from supclap_platform.commands.options import Asked, experiment_options
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.drivers import ask_to_stop, drivers_of
 from supclap_platform.ledger.history import Histories
 from supclap_platform.ledger.leases import LeaseName

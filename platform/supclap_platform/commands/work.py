@@ -14,8 +14,8 @@ from supclap_platform.commands.beginning import refuse_mixture, say_stale, show_
 from supclap_platform.commands.only import Only, only_options
 from supclap_platform.commands.options import Asked, experiment_options
 from supclap_platform.commands.rounds import first_round, next_round
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.folders import check_folders, fetch_folders
-from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.drivers import drivers_of
 from supclap_platform.ledger.kept_code import keep_code
 from supclap_platform.ledger.ledger import Ledger

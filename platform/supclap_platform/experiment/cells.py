@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass, replace
 
 from supclap.errors import InputError, SettingError
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.identity import Contents
 from supclap_platform.experiment.method import Configuration, Method
-from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.rows import RESERVED
 from supclap_platform.experiment.schema import Resources
 from supclap_platform.experiment.supclap_method import SUPCLAP

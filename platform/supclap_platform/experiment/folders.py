@@ -9,8 +9,8 @@ from typing import Any
 from supclap.copies import Awaited, awaited, local
 from supclap.document import Key
 from supclap.errors import InputError, SettingError
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.method import Configuration
-from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.search import SECTION, placeholders
 
 

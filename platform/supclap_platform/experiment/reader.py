@@ -7,135 +7,46 @@ place in the grid).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from supclap.document import Document, Key, read_document
-from supclap.errors import InputError, nearest
-from supclap.overrides import flat
-from supclap.user_code import INSTALLED, UserCode
+from supclap.errors import InputError
+from supclap.user_code import UserCode
 from supclap_platform.experiment.checks import (
     check_baselines,
     check_claims,
     check_published,
     with_matters,
 )
-from supclap_platform.experiment.claims import Claim
-from supclap_platform.experiment.columns import AT, Column, check_columns, in_group
+from supclap_platform.experiment.columns import check_columns
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.groups import groups_of, placed_in
 from supclap_platform.experiment.include import check_names, check_part, included
-from supclap_platform.experiment.keep import KEEP_ALL, KeepSection
-from supclap_platform.experiment.layout import Layout, check_layout
+from supclap_platform.experiment.layout import check_layout
 from supclap_platform.experiment.method import Configuration, Method
 from supclap_platform.experiment.own_code import CodePolicy, load_code_of
 from supclap_platform.experiment.own_method import method_in
 from supclap_platform.experiment.prices import EXAMPLE, Prices
+from supclap_platform.experiment.profile import DEFAULT_PROFILE, profile_of
 from supclap_platform.experiment.rows import DeclaredRow, rows_of
 from supclap_platform.experiment.schema import (
     MOST_CELLS,
     ExperimentFile,
     Overrides,
-    ProfileSection,
-    PublishedSection,
     fault,
 )
 from supclap_platform.experiment.search import Search, placeholders, read_search
 from supclap_platform.experiment.seeds import Looks, UntilDecided
 from supclap_platform.experiment.settings import Settings
-from supclap_platform.experiment.shared_profiles import KEY, with_profiles
+from supclap_platform.experiment.shared_profiles import with_profiles
 from supclap_platform.experiment.stage import read_stage, starting_from
 from supclap_platform.experiment.supclap_method import SUPCLAP
-from supclap_platform.experiment.variants import Stage, Variant
+from supclap_platform.experiment.variants import Variant, changes_of, refuse_duplicates
 from supclap_platform.experiment.varying import check_vary, stage_of_each
-
-DEFAULT_PROFILE = "laptop"
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """Everything that an experiment file defines, under one profile."""
-
-    name: str
-    about: str
-    path: Path
-    profile: str
-    changes: dict[str, Any]  # of the command line
-    variants: tuple[Variant, ...]  # group by group
-    seeds: tuple[int, ...]  # where they are added until all is decided: the most that there can be
-    baselines: dict[str, str]  # row -> the row it is compared with
-    stage: Stage | None
-    columns: tuple[Column, ...]
-    published: PublishedSection | None
-    claims: tuple[Claim, ...]
-    figures: tuple[str, ...]
-    groups: tuple[str, ...] = ()  # none: every variant is a row of its own
-    parts: tuple[Experiment, ...] = ()  # of a file that only includes others; all else is empty
-    # Of such a file those that have no part in the profile, by their names.
-    left_out: Mapping[str, Path] = field(default_factory=dict)
-    search: Search | None = None  # its winner becomes a row (`search.winner.with_winner`)
-    settings: Settings | None = field(default=None, repr=False, compare=False)  # knows the places
-    shared: tuple[Path, ...] = ()  # the files of profiles that it names
-    layout: Layout = field(default_factory=Layout)  # of its table and figures
-    method: Method = SUPCLAP  # what trains its cells
-    prices: Prices | None = None  # of an hour, so that time is shown as money too
-    keep: KeepSection = KEEP_ALL  # which models stay, and where
-    looks: Looks | None = None  # where seeds are added until the claims are decided
-    # What each seed has of its own, in the method's words (`varying`); its stage: `stage.per_seed`.
-    vary: tuple[str, ...] = ()
-    # Variant -> seeds that it has by now (`results.looks.with_looks`); as many as the first look
-    # needs where it is absent.
-    reach: Mapping[str, int] | None = None
-    code: UserCode = field(default=UserCode(), repr=False, compare=False)  # of the user's, loaded
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Its own file, then all that it rests on: profiles, parts and theirs, each once."""
-        below = (file for part in self.parts for file in part.files)
-        return tuple(dict.fromkeys((self.path, *self.shared, *below, *self.left_out.values())))
-
-    @property
-    def code_files(self) -> dict[str, bytes]:
-        """The sources of its own code and its parts', by their place from its folder."""
-        found = {}
-        for one in (self, *self.parts):
-            above = one.path.parent.relative_to(self.path.parent)
-            for place, content in one.code.files.items():
-                inside = place.startswith(f"{INSTALLED}/")
-                found[place if inside else (above / place).as_posix()] = content
-        return found
-
-    @property
-    def without(self) -> str:
-        """Which files that it includes have no part in the profile, in words; "" where none."""
-        names = ", ".join(self.left_out)
-        return f"no part of profile {self.profile}: {names}" if names else ""
-
-    @property
-    def rows(self) -> tuple[str, ...]:
-        """The names of the table's rows."""
-        return tuple(dict.fromkeys(variant.row for variant in self.variants))
-
-    @property
-    def sequential(self) -> bool:
-        """Whether it, or a part of it, adds seeds until its claims are decided."""
-        return self.looks is not None or any(part.sequential for part in self.parts)
-
-    def seeds_of(self, variant: str) -> tuple[int, ...]:
-        """The seeds that a variant is to have, as far as that is known by now."""
-        if self.looks is None:
-            return self.seeds
-        return self.seeds[: (self.reach or {}).get(variant, self.looks.seeds[0])]
-
-    def variant(self, name: str) -> Variant:
-        """The variant of that name. Raises KeyError."""
-        found = next((variant for variant in self.variants if variant.name == name), None)
-        if found is None:
-            raise KeyError(name)
-        return found
 
 
 def load_experiment(
@@ -238,16 +149,19 @@ class _Reader:
         self.file = file
         self.changes = changes
         self.profile_name = profile
-        self.profile = self._profile(profile)
+        self.profile = profile_of(document, file, profile, bool(shared))
         self.method = SUPCLAP if file.method is None else self._own_method(file.method)
         self.settings = Settings(document, file, profile, self.profile, changes, self.method, unset)
 
     def experiment(self) -> Experiment:
         file = self.file
-        groups = self._groups()
+        named = (self.profile_name, self.profile)
+        groups = groups_of(self.document, file, named, self.method.first_words)
         rows = rows_of(file, self.document, self.settings.base, self.method)
         placed = [
-            (group, self._in_group(row, group)) for group in groups or (None,) for row in rows
+            (group, placed_in(self.document, file, named, row, group))
+            for group in groups or (None,)
+            for row in rows
         ]
         seeds, looks, vary = self._seeds()
         if len(placed) * len(seeds) > MOST_CELLS:
@@ -257,7 +171,7 @@ class _Reader:
         stage = read_stage(
             self.document,
             file.init,
-            (self.profile_name, self.profile),
+            named,
             self.settings,
             variants,
             groups,
@@ -266,7 +180,7 @@ class _Reader:
         if stage is not None:
             rows_placed = [row for _, row in placed]
             variants = starting_from(stage, variants, rows_placed, self.settings)
-        self._no_duplicates(variants, [row for _, row in placed])
+        refuse_duplicates(self.document, variants, self.method.no_part_of_a_result)
         prices = file.prices if self.profile.prices is None else self.profile.prices
         search = self._search(seeds, names, groups)
         if search is not None:
@@ -395,93 +309,10 @@ class _Reader:
             return (part,)
         return ("profiles", self.profile_name, part)
 
-    def _groups(self) -> tuple[str, ...]:
-        """The groups' names: the file's without those that the profile takes away, then its own."""
-        own = self.profile.groups
-        for name, changes in own.items():
-            if changes is None and name not in self.file.groups:
-                raise self.document.error(
-                    ("profiles", self.profile_name, "groups", name),
-                    f"no group '{name}' to take away{nearest(name, self.file.groups)}",
-                )
-        names = dict.fromkeys([*self.file.groups, *own])
-        for name in names:
-            if name in self.method.first_words:
-                place = () if name in self.file.groups else ("profiles", self.profile_name)
-                key: Key = (*place, "groups", name)
-                raise self.document.error(
-                    key,
-                    f"{'.'.join(key)}: '{name}' begins the names of metrics; call the group "
-                    "another name",
-                )
-        kept = tuple(name for name in names if name not in own or own[name] is not None)
-        if names and not kept:
-            raise self.document.error(
-                ("profiles", self.profile_name, "groups"), "the profile takes every group away"
-            )
-        return kept
-
-    def _in_group(self, row: DeclaredRow, group: str | None) -> DeclaredRow:
-        if group is None:
-            return row
-        if AT in row.name:
-            raise self.document.error(
-                row.places[-1], f"'{row.name}': '{AT}' stands between a row and its group"
-            )
-        place: Key = ("profiles", self.profile_name, "groups", group)
-        layers = (self.file.groups.get(group) or {}, self.profile.groups.get(group) or {})
-        return DeclaredRow(
-            in_group(row.name, group),
-            (*layers, *row.layers),
-            (("groups", group), place, *row.places),
-        )
-
-    def _profile(self, name: str) -> ProfileSection:
-        found = self.file.profiles.get(name)
-        if found is not None:
-            return found
-        if name in self.file.profiles:
-            raise self.document.error(
-                ("profiles", name), f"the file has no part in the profile '{name}'; choose another"
-            )
-        if name == DEFAULT_PROFILE:
-            return ProfileSection()
-        valid = sorted({DEFAULT_PROFILE, *(n for n, p in self.file.profiles.items() if p)})
-        raise self.document.error(
-            (KEY if self.shared else "profiles",),
-            f"no profile '{name}'{nearest(name, valid)} (profiles: {', '.join(valid)})",
-        )
-
     def _variant(self, row: DeclaredRow, group: str | None) -> Variant:
         config, resources = self.settings.build(row.name, row.layers, row.places)
         if row.places[-1] == ("grid",):
             self.settings.check_grid(row)
-        changes: dict[str, Any] = {}
-        for layer in row.layers:
-            for key, value in flat(layer).items():
-                changes = {k: v for k, v in changes.items() if not _undone(k, v, key, value)}
-                changes[key] = value
-        return Variant(row.name, config, resources, changes, group=group, places=row.places)
-
-    def _no_duplicates(self, variants: list[Variant], rows: list[DeclaredRow]) -> None:
-        """Refuses rows that are one run. In two groups they may be: one that changes nothing."""
-        seen: dict[str, str] = {}
-        for variant, row in zip(variants, rows, strict=True):
-            config = variant.config.model_dump(
-                mode="json", exclude=set(self.method.no_part_of_a_result)
-            )
-            what = [config, variant.resources.workers, variant.from_stage, variant.group]
-            content = json.dumps(what, sort_keys=True)
-            if content in seen:
-                raise self.document.error(
-                    row.places[-1],
-                    f"the variants '{seen[content]}' and '{variant.name}' are the same run: "
-                    "their configurations do not differ",
-                )
-            seen[content] = variant.name
-
-
-def _undone(key: str, value: Any, later: str, by: Any) -> bool:
-    """Whether a later word takes a part away that an earlier one was about, or brings it back."""
-    gone = by is None and key.startswith(f"{later}.")
-    return gone or (value is None and later.startswith(f"{key}."))
+        return Variant(
+            row.name, config, resources, changes_of(row.layers), group=group, places=row.places
+        )

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from supclap.wording import counted
 from supclap_platform.experiment.cells import Cell
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.prices import Prices
-from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.schema import Resources
 from supclap_platform.ledger.records import Result
 

@@ -19,8 +19,8 @@ from datetime import UTC, datetime
 from supclap.stored import Count, as_kind, read_values, sealed
 from supclap_platform.experiment.cells import INIT, Cell
 from supclap_platform.experiment.claims import Claim, Greater, Trend
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.identity import digest
-from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
 
 DECLARED = "declared"

@@ -21,8 +21,8 @@ from supclap.storage import Folder
 from supclap.stored import Count, Damaged, as_kind, plain, read_values, sealed
 from supclap.wording import numbers
 from supclap_platform.experiment.cells import Cell
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.keep import COPY, LINK, frees_models
-from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.known_table import KnownTable, known_tables
 from supclap_platform.ledger.leases import Lease, alive, hold, leases_in
 from supclap_platform.ledger.ledger import Ledger

@@ -11,8 +11,8 @@ from pathlib import Path
 from supclap.storage import Folder
 from supclap.stored import as_kind, read_values, sealed
 from supclap.user_code import UserCode, stored
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.own_code import Kept
-from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.names import EXPERIMENTS
 

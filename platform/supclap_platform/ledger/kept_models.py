@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from supclap.wording import counted
 from supclap_platform.experiment.cells import INIT, Cell, cells_of
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.keep import ALL, BASELINE, NONE, frees_models
-from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.history import Histories
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import TRIAL, profile_key

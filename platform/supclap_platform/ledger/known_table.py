@@ -15,7 +15,7 @@ from supclap.overrides import flat
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.claims import Trend
 from supclap_platform.experiment.columns import AT
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.means import summarise
 from supclap_platform.ledger.records import Known, Result
 

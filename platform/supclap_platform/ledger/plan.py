@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 from supclap_platform.experiment.cells import Cell, cells_of
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.identity import digest
-from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.declared import declare
 from supclap_platform.ledger.leases import LeaseName
 from supclap_platform.ledger.ledger import Ledger

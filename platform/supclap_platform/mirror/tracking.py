@@ -19,7 +19,7 @@ from supclap.progress import activity
 from supclap.secrets import masked
 from supclap.wording import gist
 from supclap_platform.experiment.cells import Cell
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.history import Histories, now
 from supclap_platform.ledger.journal import Account
 from supclap_platform.ledger.ledger import Ledger

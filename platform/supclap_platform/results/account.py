@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from supclap.wording import counted
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.journal import Account
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.records import State

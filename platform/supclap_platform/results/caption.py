@@ -9,8 +9,8 @@ from supclap.stored import AGAIN
 from supclap.wording import SINGLY, counted, numbers, seed_list
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.columns import Column, in_group
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.published import PublishedTable, source
-from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.names import CELLS
 from supclap_platform.ledger.records import Result, State
 from supclap_platform.ledger.staleness import Stale, code_of_today

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from supclap.progress import activity
 from supclap.storage import Folder
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.records import State
 from supclap_platform.results.evidence import Evidence

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from supclap_platform.experiment.cells import INIT, Cell
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.bill import Bill, Costs
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import TRIAL, profile_key

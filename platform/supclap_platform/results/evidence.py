@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from supclap.events import EpochEnded
 from supclap_platform.experiment.cells import INIT, Cell, cells_of
 from supclap_platform.experiment.claims import Greater, Within
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.records import Result, State
 from supclap_platform.ledger.staleness import Stale, mixture, stale_cells

@@ -9,7 +9,7 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 
 from supclap_platform.experiment.cells import INIT, Cell
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.records import Result, State
 from supclap_platform.ledger.staleness import code_of_package

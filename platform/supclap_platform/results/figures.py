@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from supclap.progress import activity
 from supclap.wording import counted
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.variants import Variant
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.curves import DISTRIBUTION, Line, line_of

@@ -19,7 +19,7 @@ import pyarrow as pa
 from supclap.overrides import flat
 from supclap.stored import Damaged, read_content
 from supclap_platform.experiment.cells import INIT, Cell
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.declared import late
 from supclap_platform.ledger.records import State
 from supclap_platform.ledger.snapshot import Snapshot

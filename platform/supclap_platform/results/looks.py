@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from supclap.wording import counted
 from supclap_platform.experiment.claims import Claim
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.seeds import Looks
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.means import summarise

@@ -16,7 +16,7 @@ from supclap.run_files import MODEL
 from supclap.storage import Folder
 from supclap.wording import numbers
 from supclap_platform.experiment.columns import in_group
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.supclap_method import SUPCLAP
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.records import State

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.evidence import Evidence
 from supclap_platform.results.marks import swatch

@@ -21,7 +21,8 @@ from supclap.progress import activity
 from supclap.wording import counted, duration, seed_list
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.columns import in_group
-from supclap_platform.experiment.reader import DEFAULT_PROFILE, Experiment
+from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.profile import DEFAULT_PROFILE
 from supclap_platform.ledger.bill import Costs
 from supclap_platform.ledger.history import Histories, History, seeds_of
 from supclap_platform.ledger.ledger import Ledger

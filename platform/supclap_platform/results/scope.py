@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.method import Configuration
-from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.varying import value_at
 
 

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from supclap.storage import Folder
 from supclap.stored import Damaged, as_kind, read_content, read_values, sealed
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.ledger import Ledger
 
 INDEX = "figures/search.json"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from supclap.errors import InputError
 from supclap_platform.experiment.columns import Column, in_group, split_group
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.earlier import BEFORE, Earlier
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.cases import unfinished

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from supclap.csv_text import csv_text
 from supclap.storage import Folder
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.results.conclusion import Conclusion
 from supclap_platform.results.formats import WIDTH
 from supclap_platform.results.text import aligned, escaped, pipes

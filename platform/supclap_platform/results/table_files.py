@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.results.formats import rendered
 from supclap_platform.results.table import Table

@@ -12,9 +12,9 @@ from dataclasses import replace
 from supclap.errors import InputError
 from supclap_platform.experiment.cells import INIT, Cell, cells_of
 from supclap_platform.experiment.columns import Column, in_group
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.identity import digest
 from supclap_platform.experiment.published import PublishedTable, published_table
-from supclap_platform.experiment.reader import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.means import summarise
 from supclap_platform.ledger.records import Result

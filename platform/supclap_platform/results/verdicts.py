@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from supclap_platform.experiment.claims import Claim, Trend
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.seeds import Looks
 from supclap_platform.ledger.declared import late
 from supclap_platform.ledger.ledger import Ledger

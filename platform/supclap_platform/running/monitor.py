@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from supclap.progress import Doing
 from supclap.wording import counted
 from supclap_platform.experiment.cells import Cell
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.bill import Costs
 from supclap_platform.ledger.forecast import remaining
 from supclap_platform.ledger.ledger import Ledger

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from supclap.errors import InputError, nearest
 from supclap_platform.experiment.cells import INIT, Cell, cells_of
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.means import summarise
 from supclap_platform.ledger.records import Result

@@ -13,7 +13,7 @@ from rich.console import Console
 from supclap.errors import INTERRUPTED, InputError
 from supclap.wording import counted, duration
 from supclap_platform.experiment.cells import Cell
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.drivers import announce, drivers_of
 from supclap_platform.ledger.leases import acquire
 from supclap_platform.ledger.ledger import Ledger

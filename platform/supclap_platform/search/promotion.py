@@ -9,7 +9,7 @@ import yaml
 
 from supclap.overrides import override
 from supclap.scalars import Dumper
-from supclap_platform.experiment.reader import Experiment
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.search import Objective
 from supclap_platform.ledger.plan import TRIAL
 from supclap_platform.search.winner import Ranked

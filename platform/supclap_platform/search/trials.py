@@ -8,8 +8,8 @@ from typing import Any
 
 from supclap.overrides import flat
 from supclap_platform.experiment.cells import Cell, cells_of
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.identity import Contents
-from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.search import Objective, Search
 from supclap_platform.experiment.variants import Variant
 from supclap_platform.ledger.ledger import Ledger

@@ -13,8 +13,8 @@ from pydantic import Field
 from supclap.errors import InputError
 from supclap.events import first_name
 from supclap.stored import Count, Damaged, as_kind, read_values, sealed
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.identity import digest
-from supclap_platform.experiment.reader import Experiment
 from supclap_platform.experiment.search import Objective, Search
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import profile_key
