@@ -77,6 +77,7 @@ PARTS: dict[str, Callable[[RunConfig], bool]] = {
 # What they do cannot change a number: words, places, files as such, measuring, this module itself,
 # and the reading of a configuration, as a run is named by what it resolves to.
 NO_EFFECT = {
+    "supclap.addresses",
     "supclap.code",
     "supclap.config",
     "supclap.config.data",
@@ -99,6 +100,7 @@ NO_EFFECT = {
     "supclap.fetching",
     "supclap.hub",
     "supclap.later_keys",
+    "supclap.local_files",
     "supclap.objects",
     "supclap.open_section",
     "supclap.overrides",

@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from supclap.errors import InputError
+from supclap.local_files import is_folder
 from supclap.objects import in_store, talk
 from supclap.run_files import MODEL, MODEL_INDEX, RESULT
-from supclap.storage import Folder, is_folder
+from supclap.storage import Folder
 from supclap.use_commands import open_clips, open_model
 from supclap_platform.ledger.results import read_ranks, read_result
 from supclap_platform.ledger.terms import is_term

@@ -28,8 +28,8 @@ from supclap.errors import InputError, SettingError
 from supclap.feasibility import CELL
 from supclap.hub import files_read, in_hub, located
 from supclap.later_keys import identity_of
+from supclap.local_files import is_folder
 from supclap.objects import in_store
-from supclap.storage import is_folder
 from supclap.wording import one_line
 
 if TYPE_CHECKING:
