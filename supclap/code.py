@@ -90,6 +90,7 @@ NO_EFFECT = {
     "supclap.config.values",
     "supclap.copies",
     "supclap.data.cache",
+    "supclap.data.json_keys",
     "supclap.data.places",
     "supclap.device_share",
     "supclap.document",

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from supclap.config import FEATURES
 from supclap.copies import local
+from supclap.data.json_keys import check_index
 from supclap.data.prepare import Own, PrepareReport, prepare
 from supclap.data.sources import SOURCES
 from supclap.data.sources.listing import BROKEN, LOSSES
@@ -134,6 +135,8 @@ def prepare_command(
         raise InputError("--source is missing: the folder where the collection lies")
     folder = Path("/") if source is None else local(source)
     with activity("reading the index"):
+        if own is None:
+            check_index(name, folder)
         report = prepare(
             name,
             folder,

@@ -252,3 +252,37 @@ def test_official_indexes_are_compared_without_their_sounds() -> None:
     assert found.stdout.splitlines()[2].split()[:2] == ["train", "49,838"]
     assert int(found.stdout.splitlines()[2].split()[3]) == len(ours & theirs) == 15
     assert "not by content and near" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "text", "key"),
+    [
+        (
+            "captions",
+            "captions.json",
+            '[{"file": "a", "captions": "x", "captions": ""}]',
+            "captions",
+        ),
+        (
+            "captions",
+            "captions.json",
+            '[{"file": "a", "captions": {"eng": "x", "eng": ""}}]',
+            "eng",
+        ),
+        ("wavcaps", "bbc_final.json", '{"data": [{"id": 1, "caption": "x", "id": 2}]}', "id"),
+    ],
+)
+def test_a_key_that_stands_twice_in_an_index_is_one_line(
+    name: str, file: str, text: str, key: str, tmp_path: Path
+) -> None:
+    """Python takes the last of them: captions were lost, and nothing said so."""
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    commands: tuple[tuple[str | Path, ...], ...] = (
+        ("prepare", name, "--source", tmp_path, "--out", tmp_path / "out"),
+        ("data", "overlap", f"{name}={tmp_path}", f"{name}={tmp_path}"),
+    )
+    for words in commands:
+        done = CliRunner().invoke(main, [*map(str, words)])
+        assert done.exit_code == 2, done.output
+        assert f"{tmp_path / file}: the key '{key}' stands twice in one object" in done.output
+    assert not (tmp_path / "out").exists()

@@ -138,6 +138,7 @@ def test_wavcaps_own_lists_leave_out_what_they_name(tmp_path: Path) -> None:
         ("a.json", '{"FreeSound": [17, true]}', "FreeSound[1]: true is no id"),
         ("a.json", '{"FreeSound": [" "]}', 'FreeSound[0]: " " is no id'),
         ("a.json", '{"FreeSound": [{"id": 1}]}', 'FreeSound[0]: {"id": 1} is no id'),
+        ("a.json", '{"FreeSound": [1], "FreeSound": [2]}', "the key 'FreeSound' stands twice"),
         ("a.csv", "clip,split\nx,y\n", "no column clip_id"),
         ("a.csv", "", "is empty; expected the columns clip_id"),
         ("a.csv", "clip_id;split\nx;y\n", "its fields are separated by ';': use commas"),

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from supclap.data.clips import INDEX, Collection
+from supclap.data.json_keys import check_index
 from supclap.data.overlap.fingerprint import fingerprint
 from supclap.data.overlap.matching import Near, near_pairs
 from supclap.data.overlap.origin import Origin, origin_of
@@ -85,6 +86,7 @@ def read_side(place: str, splits: Sequence[str] = ()) -> Side:
     """
     name, mark, below = place.partition("=")
     if mark and name in SOURCES:
+        check_index(name, Path(below))
         entries = read_source(name, Path(below)).entries
         found = [(entry.split, entry.clip_id) for entry in entries]
         folder = None

@@ -17,6 +17,7 @@ from pathlib import Path
 from textwrap import shorten
 
 from supclap.csv_text import FORMULA
+from supclap.data.json_keys import check_keys
 from supclap.data.overlap.origin import FREESOUND, YOUTUBE, origin_of
 from supclap.data.sources.files import stem
 from supclap.data.sources.listing import Listing
@@ -41,6 +42,7 @@ def read_exclusions(file: Path) -> Exclusions:
         found = (_clip_id(where, row["clip_id"]) for where, row in rows(file, ("clip_id",)))
         return Exclusions(file, frozenset(found))
     content = load_json(file)
+    check_keys(file)
     if not isinstance(content, dict) or not content or not content.keys() <= _SOURCES.keys():
         raise InputError(
             f'{file}: expected {{"AudioSet": [...], "FreeSound": [...]}}, as WavCaps\' lists are'
