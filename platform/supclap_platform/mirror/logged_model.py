@@ -118,8 +118,9 @@ def _copy(
 ) -> Any:
     with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
         local = _local(model.folder, Path(scratch))
+        needs_code = _checked(local)  # before there is an entry, which would stay without files
         created = _create(client, experiment, run, name, params)
-        copy_into(client, created, local, run.id)
+        copy_into(client, created, local, run.id, needs_code)
         client.finalize_logged_model(created.model_id, "READY")
         return created
 
@@ -163,21 +164,28 @@ def make_whole(client: Any, logged: Any, folder: Folder | None) -> None:
     if folder is None:
         raise InputError(f"{logged.tags[WEIGHTS]}: the run is kept without its model by now")
     with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
-        copy_into(client, logged, _local(folder, Path(scratch)), logged.source_run_id)
+        local = _local(folder, Path(scratch))
+        copy_into(client, logged, local, logged.source_run_id, _checked(local))
     client.delete_logged_model_tag(logged.model_id, WEIGHTS)
 
 
-def copy_into(client: Any, logged: Any, model: Path, run: str) -> None:
-    """Makes the files of a model, and what describes them, those of a logged one.
-
-    Raises Damaged where they are not those that were saved.
-    """
+def _checked(model: Path) -> bool:
+    """Whether a model needs code of the user's. Raises Damaged where its files are not those that
+    were saved."""
     from supclap.model.folder import check_model  # PyTorch: seconds, for each command
 
     try:
-        needs_code = check_model(model)
+        return check_model(model)
     except InputError as error:
         raise Damaged(str(model), str(error), NO_MODEL) from None
+
+
+def copy_into(client: Any, logged: Any, model: Path, run: str, needs_code: bool) -> None:
+    """Makes the files of a model, and what describes them, those of a logged one.
+
+    Args:
+        needs_code: as `_checked` says of the same files.
+    """
     with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
         place = Path(scratch, "logged")
         save_flavor(model, place, run, logged, needs_code)
