@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger import leftovers as module
+from supclap_platform.ledger.device_memory import Taken, note
 from supclap_platform.ledger.drivers import announce
 from supclap_platform.ledger.leases import acquire
 from supclap_platform.ledger.ledger import Ledger, open_ledger
@@ -24,6 +26,7 @@ from supclap_platform.running import caches
 from supclap_platform.testing import finish, interrupt
 
 from supclap.storage import Folder
+from supclap.stored import sealed
 
 FILE = """
 experiment: e
@@ -192,6 +195,55 @@ def test_earlier_results_are_left_while_an_experiment_is_driven(
         assert "left as they are: earlier: e: being run, which may add to them" in output
         assert (tmp_path / "s" / "earlier" / "x" / "aaaa").is_dir()
     assert "removed 1 place" in clean(tmp_path, "--only", "earlier", "--yes")
+
+
+def test_notes_on_memory_go_after_their_cells(ledger: Ledger, tmp_path: Path) -> None:
+    """One on cells of two experiments stays while one of them is there; one of an earlier version
+    does not say whose it is."""
+    here, gone = (of(tmp_path, text, "B", 0) for text in (FILE, OTHER))
+    note(ledger, "both", Taken(1000.0, of=(here, gone)))
+    note(ledger, "one", Taken(0.0, 2000.0, of=(gone,)))
+    ledger.storage.write("memory/old.json", sealed({"reserved": 1.0, "short": 0.0, "cells": 1}))
+    notes = tmp_path / "s" / "memory"
+    output = clean(tmp_path)
+    assert "left as they are: memory: 1 note of an earlier version, or damaged" in output
+    assert "memory            0 notes" in output
+    ledger.storage.delete("experiments/gone")
+    clean(tmp_path, "--only", "orphans", "--yes")
+    (line,) = [line for line in clean(tmp_path).splitlines() if line.startswith("memory")]
+    assert line.split()[:5] == [
+        "memory",
+        "1",
+        "note",
+        str((notes / "one.json").stat().st_size),
+        "B",
+    ]
+    found, _ = leftovers(ledger)
+    with announce(ledger, "e"):
+        assert "left as they are: memory: e: being run" in clean(tmp_path, "--yes")
+    note(ledger, "one", Taken(of=(here,)))  # another cell of the form finishes meanwhile
+    removed: list[module.Leftover] = []
+    remove(ledger, found, removed.append)
+    assert not removed
+    ledger.storage.delete("memory/one.json")
+    note(ledger, "one", Taken(0.0, 2000.0, of=(gone,)))
+    assert "removed 1 place" in clean(tmp_path, "--only", "memory", "--yes")
+    assert sorted(one.name for one in notes.iterdir()) == ["both.json", "old.json"]
+
+
+def test_the_places_of_a_cell_are_found_once(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+    places = module._places
+
+    def noted(signature: str, files: Sequence[module._File]) -> list[str]:
+        found.append(signature)
+        return places(signature, files)
+
+    monkeypatch.setattr(module, "_places", noted)
+    leftovers(ledger)
+    assert sorted(found) == sorted(ledger.storage.names("cells"))
 
 
 def test_where_what_is_asked_for_is_not_known_no_cell_is_an_orphan(

@@ -9,6 +9,7 @@ from supclap_platform.commands.options import command_ledger, storage_option
 from supclap_platform.ledger.leftovers import (
     CHECKPOINT,
     EARLY,
+    NOTE,
     ORPHAN,
     STOPPED,
     Leftover,
@@ -23,6 +24,7 @@ KINDS = {  # what each is, and how one of it is called
     STOPPED: ("checkpoints of trials that a search stopped: they could go on from them", "place"),
     ORPHAN: ("cells that no experiment of the storage asks for", "cell"),
     EARLY: ("results of earlier code, which `compare FILE@code=earlier` shows", "result"),
+    NOTE: ("notes on the memory that cells took, of which none is left", "note"),
     CACHES: ("made data in this machine's cache, made again when needed", "folder"),
 }
 

@@ -13,18 +13,19 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from supclap.device_share import CONTEXT
 from supclap.stored import Count, as_kind, read_values, sealed
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.identity import digest
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.ledger.records import Result
+from supclap_platform.ledger.records import CellName, Result
 
 MEMORY = "memory"
 MARGIN = 0.15  # of what was measured: another loss's numbers, other batches, fragments
 MOST = 8  # cells that share a device
+NAMED = 100  # cells that a note names
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,14 @@ class Taken:
         reserved: at most, of a device, by its finished cells; 0: none was measured.
         short: the largest share of a device in which a cell ran out of memory; 0: none did.
         cells: that ``reserved`` rests on.
+        of: signatures of cells that have said this, `NAMED` at most; notes of earlier versions have
+            none. A note whose cells are all gone is a leftover (`leftovers`).
     """
 
     reserved: float = 0.0
     short: float = 0.0
     cells: Count = 0
+    of: tuple[CellName, ...] = ()
 
     @property
     def needed(self) -> float:
@@ -62,6 +66,7 @@ class Taken:
             max(self.reserved, other.reserved),
             max(self.short, other.short),
             max(self.cells, other.cells),
+            tuple(sorted({*self.of, *other.of}))[:NAMED],
         )
 
 
@@ -112,5 +117,6 @@ def measured(cells: Iterable[Cell], results: Mapping[str, Result]) -> dict[str, 
             continue
         name = form(cell)
         before = found.get(name, Taken())
-        found[name] = Taken(max(before.reserved, result.reserved_MB), 0.0, before.cells + 1)
+        one = Taken(result.reserved_MB, of=(cell.signature,))
+        found[name] = replace(before.and_(one), cells=before.cells + 1)
     return found

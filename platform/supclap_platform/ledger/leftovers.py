@@ -4,6 +4,7 @@
     stopped       checkpoints of trials that a search has stopped, which could go on from them
     orphans       cells that no experiment of the storage has asked for (the ends of terms stay)
     earlier       what cells reported under earlier versions of the code, before a rerun
+    memory        notes on the memory of cells that are gone
 
 A cell on which a process works is left as it is. Before anything of a cell is removed, its lease is
 taken, as by whoever trains it, and what was found is looked at again: so nobody can begin to need
@@ -13,7 +14,7 @@ it meanwhile.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ import pyarrow.fs as pafs
 from supclap.errors import InputError
 from supclap.run_files import CHECKPOINTS, LATEST, RESULT
 from supclap.storage import Folder
+from supclap.wording import counted
+from supclap_platform.ledger.device_memory import MEMORY, taken
 from supclap_platform.ledger.drivers import drivers_of
 from supclap_platform.ledger.leases import alive, parse_lease
 from supclap_platform.ledger.ledger import Ledger
@@ -31,6 +34,7 @@ from supclap_platform.ledger.records import State
 from supclap_platform.ledger.terms import is_term
 
 CHECKPOINT, STOPPED, ORPHAN, EARLY = "checkpoints", "stopped", "orphans", "earlier"
+NOTE = MEMORY
 SCRATCH = ".part"  # how the name of an unfinished file ends
 AT_ONCE = 50  # leases held while orphans are looked at again
 
@@ -40,9 +44,9 @@ class Leftover:
     """What can be removed.
 
     Attributes:
-        kind: `CHECKPOINT`, `STOPPED`, `ORPHAN` or `EARLY`.
+        kind: `CHECKPOINT`, `STOPPED`, `ORPHAN`, `EARLY` or `NOTE`.
         place: its folder or file, below the storage.
-        signature: the cell's.
+        signature: the cell's; empty of a note, which is on several.
         size: bytes.
     """
 
@@ -68,16 +72,17 @@ class _File:
 
 
 def leftovers(ledger: Ledger) -> tuple[list[Leftover], list[Kept]]:
-    """What of a storage nothing needs, and what is passed over. Three listings; nothing changes."""
+    """What of a storage nothing needs, and what is passed over. Four listings; nothing changes."""
     cells: dict[str, list[_File]] = defaultdict(list)
     for file in _files(ledger.storage, CELLS):  # before what is asked for: a run notes that first
         cells[file.path.split("/")[1]].append(file)
     earlier = list(_files(ledger.storage, EARLIER))
     at_work = {signature for signature, files in cells.items() if _at_work(files)}
     free = {s: files for s, files in cells.items() if s not in at_work}
-    found = list(_checkpoints(free))
+    places = {s: _places(s, files) for s, files in free.items()}
+    found = list(_checkpoints(free, places))
     kept = []
-    stopped, driven = list(_stopped(free)), _driven(ledger)
+    stopped, driven = list(_stopped(free, places)), _driven(ledger)
     if stopped and driven:
         kept.append(Kept(STOPPED, f"{', '.join(driven)}: being run, which may go on with them"))
     else:
@@ -96,6 +101,15 @@ def leftovers(ledger: Ledger) -> tuple[list[Leftover], list[Kept]]:
         kept.append(Kept(EARLY, f"{', '.join(driven)}: being run, which may add to them"))
     else:
         found += _earlier(earlier)
+    there = {signature for signature, files in cells.items() if _size(files)}
+    notes, nameless = _notes(ledger, there)
+    if nameless:
+        why = f"{counted(nameless, 'note')} of an earlier version, or damaged: no cell is named"
+        kept.append(Kept(NOTE, why))
+    if notes and driven:
+        kept.append(Kept(NOTE, f"{', '.join(driven)}: being run, which may add to them"))
+    else:
+        found += notes
     return sorted(found, key=lambda one: (one.kind, one.place)), kept
 
 
@@ -123,6 +137,13 @@ def remove(ledger: Ledger, found: Iterable[Leftover], done: Callable[[Leftover],
         for one in kinds[EARLY]:
             ledger.storage.delete(one.place)
             done(one)
+    if kinds[NOTE] and not _driven(ledger):
+        there = {one.path.split("/")[1] for one in _files(ledger.storage, CELLS) if one.size}
+        still = {one.place for one in _notes(ledger, there)[0]}
+        for one in kinds[NOTE]:
+            if one.place in still:
+                ledger.storage.delete_file(one.place)
+                done(one)
 
 
 def _is_still(kind: str, signature: str, ledger: Ledger) -> bool:
@@ -174,11 +195,11 @@ def _at_work(files: Sequence[_File]) -> bool:
     return any(lease is not None and alive(lease, beat) for lease, beat in leases)
 
 
-def _checkpoints(cells: dict[str, list[_File]]) -> Iterator[Leftover]:
+def _checkpoints(cells: dict[str, list[_File]], places: dict[str, list[str]]) -> Iterator[Leftover]:
     for signature, files in cells.items():
-        places = _places(signature, files)
-        if any(_is_result(file, places) for file in files):
-            folders = list(_folders(CHECKPOINT, signature, files))
+        own = places[signature]
+        if any(_is_result(file, own) for file in files):
+            folders = list(_folders(CHECKPOINT, signature, files, own))
             yield from folders
             for file in files:
                 within = any(file.path.startswith(f"{one.place}/") for one in folders)
@@ -186,12 +207,12 @@ def _checkpoints(cells: dict[str, list[_File]]) -> Iterator[Leftover]:
                     yield Leftover(CHECKPOINT, file.path, signature, file.size)
 
 
-def _stopped(cells: dict[str, list[_File]]) -> Iterator[Leftover]:
+def _stopped(cells: dict[str, list[_File]], places: dict[str, list[str]]) -> Iterator[Leftover]:
     for signature, files in cells.items():
-        places = _places(signature, files)
-        noted = any(file.path == f"{places[0]}/{STOPPED_EARLY}" for file in files)
-        if noted and not any(_is_result(file, places) for file in files):
-            yield from _folders(STOPPED, signature, files)
+        own = places[signature]
+        noted = any(file.path == f"{own[0]}/{STOPPED_EARLY}" for file in files)
+        if noted and not any(_is_result(file, own) for file in files):
+            yield from _folders(STOPPED, signature, files, own)
 
 
 def _places(signature: str, files: Sequence[_File]) -> list[str]:
@@ -201,9 +222,11 @@ def _places(signature: str, files: Sequence[_File]) -> list[str]:
     return [cell, *(f"{cell}/{term}" for term in sorted(terms) if is_term(term))]
 
 
-def _folders(kind: str, signature: str, files: Sequence[_File]) -> Iterator[Leftover]:
+def _folders(
+    kind: str, signature: str, files: Sequence[_File], places: Sequence[str]
+) -> Iterator[Leftover]:
     """The folders of checkpoints of a cell."""
-    for place in _places(signature, files):
+    for place in places:
         folder = f"{place}/{CHECKPOINTS}"
         below = [file for file in files if file.path.startswith(f"{folder}/")]
         if below:
@@ -222,6 +245,19 @@ def _earlier(files: Sequence[_File]) -> Iterator[Leftover]:
         folders["/".join(file.path.split("/")[:3])].append(file)
     for place, inside in folders.items():
         yield Leftover(EARLY, place, place.split("/")[1], _size(inside))
+
+
+def _notes(ledger: Ledger, there: Collection[str]) -> tuple[list[Leftover], int]:
+    """The notes on cells of which none is there any more; and how many do not say on which cells
+    they are, as those of earlier versions and damaged ones."""
+    found, nameless = [], 0
+    for file in _files(ledger.storage, MEMORY):
+        name = file.path.removeprefix(f"{MEMORY}/").removesuffix(".json")
+        known = taken(ledger, name)
+        if known.of and not set(known.of) & set(there):
+            found.append(Leftover(NOTE, file.path, "", file.size))
+        nameless += not known.of
+    return found, nameless
 
 
 def _asked(ledger: Ledger) -> set[str]:

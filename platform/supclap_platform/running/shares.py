@@ -97,7 +97,7 @@ class Shares:
         next larger one, and nobody is to blame."""
         parts, card = self._given[cell.signature]
         name = form(cell)
-        short = Taken(short=card / parts)
+        short = Taken(short=card / parts, of=(cell.signature,))
         self._known[name] = self._known.get(name, Taken()).and_(note(self._ledger, name, short))
         self._most[cell.signature] = parts - 1
         after, _ = self._parts(cell)
