@@ -11,6 +11,33 @@ if TYPE_CHECKING:
 # context, loaded kernels. It cannot be asked for; 500 to 700 MB are usual.
 CONTEXT = 1000.0
 MB = 1e6
+WHOLE = "1"  # in words of shares; of a run that never had less, nothing is said
+
+_trained = [0.0]  # seconds
+
+
+def trained_before(seconds: float) -> None:
+    """Notes for how long the run that this process goes on with was trained before."""
+    _trained[0] = seconds
+
+
+def shares_had(before: str, now: str) -> str:
+    """The shares of a device that a run has had, such as ``1 + 1/4 from 3600 s``: at first a whole
+    one, and since it was trained for so long a quarter. Empty where it was a whole one all along.
+
+    Args:
+        before: the same as the attempts before have said; ``now``: the share of this one.
+    """
+    before, now = before or WHOLE, now or WHOLE
+    if latest_share(before) != latest_share(now):
+        before = f"{before} + {now} from {_trained[0]:.0f} s"
+    return "" if before == WHOLE else before
+
+
+def latest_share(had: str) -> str:
+    """The last of the shares that a run has had; empty of a whole device."""
+    share = had.rpartition(" + ")[2].partition(" ")[0]
+    return "" if share == WHOLE else share
 
 
 def cards() -> tuple[float, ...]:

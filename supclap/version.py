@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+SHARE = "share"  # of a device, where a process was held to one
+
 
 def made_with(device: torch.device) -> dict[str, str]:
     """Versions of Python and PyTorch, and the name of the device, as reports show them."""
@@ -36,12 +38,20 @@ def ran_on(device: torch.device) -> dict[str, str]:
     kind = "GPU" if device.type == "cuda" else device.type.upper()
     found = {"host": socket.gethostname(), "device": f"{kind}{number}", "process": str(os.getpid())}
     share = held_to(device)
-    return found | ({"share": share} if share else {})
+    return found | ({SHARE: share} if share else {})
 
 
 def went_on(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
     """Of each thing all that a run has had, in the order in which it had them."""
-    return {name: both(before.get(name, value), value, " + ") for name, value in now.items()}
+    from supclap.device_share import shares_had
+
+    found = {
+        name: both(before.get(name, value), value, " + ")
+        for name, value in now.items()
+        if name != SHARE
+    }
+    share = shares_had(before.get(SHARE, ""), now.get(SHARE, ""))
+    return found | ({SHARE: share} if share else {})
 
 
 def both_modules(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:

@@ -19,19 +19,22 @@ from supclap_platform.experiment.schema import Resources
 from supclap_platform.ledger.bill import Bill
 from supclap_platform.ledger.device_memory import Taken, form, share
 from supclap_platform.ledger.ledger import Ledger, open_ledger
-from supclap_platform.ledger.plan import Plan, make_plan
+from supclap_platform.ledger.plan import Plan, make_plan, remember
 from supclap_platform.ledger.records import Result
+from supclap_platform.running.attempt import run_cell
 from supclap_platform.running.ending import Ending
 from supclap_platform.running.machine import demand, impossible
 from supclap_platform.running.progress import running
 from supclap_platform.running.shares import Shares
-from supclap_platform.running.task import Task
-from supclap_platform.testing import events_of, leave
+from supclap_platform.running.task import Task, task_of
+from supclap_platform.testing import events_of, interrupt, leave
 
+from supclap import device_share
 from supclap.device_share import held_to, hold_to
 from supclap.errors import InputError
-from supclap.events import Finished, Started
+from supclap.events import EpochEnded, Finished, Started
 from supclap.memory import was_short
+from supclap.version import went_on
 
 FILE = """\
 experiment: shared
@@ -198,6 +201,7 @@ def test_it_is_known_at_once_after_a_resume_elsewhere_and_to_other_drivers(
     assert gpu(shares(ledger, 24_000.0).given(second)) == 1
     assert gpu(shares(ledger, None).given(second)) == 1
     (note,) = (tmp_path / "storage" / "memory").iterdir()
+    assert json.loads(note.read_bytes())["of"] == [first.signature]  # as `clean` asks
     note.write_text("{", encoding="utf-8")  # nothing is lost but the knowledge
     assert gpu(shares(ledger).given(second)) == 1
     assert len(ledger.damage) == 1
@@ -283,10 +287,59 @@ def test_the_result_says_the_share_and_costs_no_more(plan: Plan) -> None:
     assert running("A", [started], "loss").state.endswith(", on 1/4 of a device")
     result = Result("s", {}, 3600.0, 1, 1, 1, 1, "", "", made_with={"device": "NVIDIA H100"})
     prices = Prices(None, {"H100": 8.0})
-    for said, cost in (("1/4", "$2.00"), ("1/4 + 1/2", "$4.00"), ("", "$8.00"), ("much", "$8.00")):
+    costs = {  # of an hour
+        "1/4": "$2.00",
+        "1/4 + 1/2": "$4.00",  # of a version that did not note since when
+        "1 + 1/4 from 1800 s": "$5.00",  # half an hour at 8, half an hour at 2
+        "1/4 + 1 from 900 s + 1/2 from 2700 s": "$5.50",  # (1/4 * 900 + 1800 + 1/2 * 900) / 3600
+        "1 + 1/4 from 0 s": "$2.00",
+        "1 + 1/4 from 7200 s": "$8.00",
+        "much": "$8.00",
+    }
+    for said, cost in costs.items():
         bill = Bill()
         bill.add_result(prices, cell.resources, replace(result, ran_on={"share": said}))
         assert bill.text == cost
+    bill = Bill()  # what came before the first step is the first attempt's
+    early = replace(result, setup_seconds=1800.0, ran_on={"share": "1 + 1/4 from 1800 s"})
+    bill.add_result(prices, cell.resources, early)
+    assert bill.text == "$9.00"
+    went = replace(start, ran_on={"share": "1/4 + 1/2 from 60 s"})
+    assert running("A", [went], "loss").state.endswith(", on 1/2 of a device")
+    went = replace(start, ran_on={"share": "1/4 + 1 from 60 s"})
+    assert "device" not in running("A", [went], "loss").state
+
+
+def test_a_run_that_goes_on_says_since_when_it_has_its_share(
+    plan: Plan, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a whole device nothing is said, as long as a run has had no other."""
+    cell = of(plan, "A")
+    remember(plan, ledger)
+    interrupt(ledger, cell)
+    seconds = sum(e.seconds for e in ledger.events(cell.signature) if isinstance(e, EpochEnded))
+    assert seconds > 0
+    monkeypatch.setattr(device_share, "_trained", [0.0])
+    said: list[dict[str, str]] = []
+
+    def fit(*_: Any) -> None:
+        for before, now in (
+            ("", ""),
+            ("", "1/4"),
+            ("1/4", "1/4"),
+            ("1/4", ""),
+            ("1/4 + 1/2", "1/8"),
+        ):
+            share = [{"share": one} if one else {} for one in (before, now)]
+            said.append(went_on(*share))
+
+    monkeypatch.setattr(type(cell.method), "fit", fit)
+    ending = run_cell(task_of(replace(cell, resources=Resources(gpu=1)), ledger, "shared"))
+    assert ending.error == "its workers ended without a result"
+    since = f"from {seconds:.0f} s"
+    assert [one.get("share", "") for one in said] == [
+        "", f"1 + 1/4 {since}", "1/4", f"1/4 + 1 {since}", f"1/4 + 1/2 + 1/8 {since}",
+    ]  # fmt: skip
 
 
 class Gpus:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated
 
 from pydantic import Field
 
+from supclap.device_share import WHOLE
 from supclap.s3 import Listed
 from supclap.stored import (
     Count,
     Duration,
     Positive,
 )
+from supclap.version import SHARE
 from supclap_platform.ledger.leases import LeaseName
 
 # A signature that is read from a file names a folder, which may be removed: one name, no path.
+# As `supclap.device_share.shares_had` has them.
+_SHARE = re.compile(r"1(?:/([1-9]\d{0,3}))?(?: from (\d{1,12}) s)?")
 CellName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -69,9 +74,18 @@ class Result:
 
     @property
     def share(self) -> float:
-        """Of its device, the most that it was given."""
-        said = self.ran_on.get("share", "")
-        return max((1 / int(k) for k in re.findall(r"1/([1-9]\d*)", said)), default=1.0)
+        """Of its device, what it had: the mean over its time, to which each attempt brings its own
+        share. Where it is not said since when it had one, the most that it was given."""
+        found = [_SHARE.fullmatch(one) for one in self.ran_on.get(SHARE, WHOLE).split(" + ")]
+        had = [(1 / int(one[1] or 1), one[2]) for one in found if one is not None]
+        if len(had) < len(found):
+            return 1.0
+        whole = self.setup_seconds + self.seconds
+        if not whole or not all(since for _, since in had[1:]):
+            return max(share for share, _ in had)
+        starts = [0.0, *(min(self.setup_seconds + float(s or 0), whole) for _, s in had[1:]), whole]
+        times = (end - start for start, end in pairwise(starts))
+        return sum(share * time for (share, _), time in zip(had, times, strict=True)) / whole
 
     def value(self, name: str) -> float | None:
         """What the run reports under a metric's full name, or None."""

@@ -12,8 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from supclap.errors import FULL, InputError, TakenOver
-from supclap.events import Event
+from supclap.events import EpochEnded, Event, from_lines
+from supclap.run_files import EVENTS
 from supclap.secrets import masked, without_password
+from supclap.storage import Folder
+from supclap.stored import Damaged, read_content
 from supclap.wording import gist
 from supclap_platform.experiment.run import Crash, RunError
 from supclap_platform.ledger.holding import Held
@@ -123,6 +126,15 @@ def _train(task: Task, ledger: Ledger, lease: Held, report: Report | None) -> No
         watch_workers(task, ledger, lease, report)
 
 
+def _trained(folder: Folder) -> float:
+    """For how many seconds the run in a folder was trained, up to its last whole epoch."""
+    try:
+        events = from_lines(read_content(folder, EVENTS), folder.uri_of(EVENTS))
+    except (FileNotFoundError, Damaged):
+        return 0.0
+    return sum(event.seconds for event in events if isinstance(event, EpochEnded))
+
+
 def _train_here(task: Task, ledger: Ledger, lease: Held, report: Report | None) -> None:
     import torch
 
@@ -133,9 +145,11 @@ def _train_here(task: Task, ledger: Ledger, lease: Held, report: Report | None) 
             report(event)
 
     torch.set_num_threads(threads(task.resources))
-    if task.share < 1:
-        from supclap.device_share import hold_to
+    if task.resources.devices:
+        from supclap.device_share import hold_to, trained_before
 
-        hold_to(task.share)
+        trained_before(_trained(lease.folder))
+        if task.share < 1:
+            hold_to(task.share)
     with noted(lease.folder):
         task.method.fit(task.configuration(), run_of(task, ledger, lease.folder, report_event))

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from supclap.device_share import latest_share
 from supclap.events import EpochEnded, Event, Finished, Started
 from supclap.progress import STEPS, Doing, epoch_name
+from supclap.version import SHARE
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.running.doing import EVERY, WAITING, doing_in
 
@@ -168,7 +170,7 @@ def running(
     if left is None and whole is not None:
         past = started.setup_seconds + age if started else min(spent, whole / 2)
         left = max(LEAST, whole - past)
-    device = started.ran_on.get("share", "") if started else ""
+    device = latest_share(started.ran_on.get(SHARE, "")) if started else ""
     return Running(label, epoch, epochs, metric, value, left, doing, device)
 
 
