@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 
 from benchmarks.machine import print_table
@@ -32,8 +31,9 @@ from supclap.losses import (
 from supclap.model.ced import CED, FIXED
 from supclap.model.clap import CLAP
 from supclap.model.registry import Source
-from supclap.model.sonar import NLLB, SONAR
+from supclap.model.sonar import SONAR
 from supclap.precision import autocast
+from supclap.published_encoders import PUBLISHED, nllb_words
 
 CLIPS = 49_838  # of AudioCaps' training split
 BATCH = 24
@@ -44,17 +44,10 @@ PAPER = {
     "bi-StaticSVR": (243.8, 22_732),
     "bi-DynamicSVR": (251.9, 22_834),
 }
-BASE = {"embed_dim": 768, "depth": 12, "num_heads": 12, "mlp_ratio": 4.0, "target_length": 1012}
-LARGE = {
-    "d_model": 1024,
-    "encoder_layers": 24,
-    "encoder_attention_heads": 16,
-    "encoder_ffn_dim": 8192,
-    "vocab_size": 256_206,
-    "max_position_embeddings": 514,
-}
+LARGE = PUBLISHED["sonar"].described
 TINY_AUDIO = {"embed_dim": 24, "depth": 2, "num_heads": 3, "mlp_ratio": 2.0, "target_length": 112}
-TINY_TEXT = LARGE | {
+TINY_TEXT = {
+    **LARGE,
     "d_model": 32,
     "encoder_layers": 2,
     "encoder_attention_heads": 4,
@@ -138,33 +131,21 @@ def contenders(dim: int) -> dict[str, SupCLAPLoss]:
 
 def shapes(small: bool, seconds: float) -> CLAP:
     """CED-Base and SONAR under heads to 1,024 numbers, with random weights."""
-    audio, text = (TINY_AUDIO, TINY_TEXT) if small else (BASE, LARGE)
+    audio, text = (TINY_AUDIO, TINY_TEXT) if small else (PUBLISHED["ced"].described, LARGE)
     named: dict[str, Any] = {
         "audio": {"name": "ced", "folder": "random"},
         "text": {"name": "sonar", "folder": "random"},
         "dim": 64 if small else 1024,
     }
     config = ModelConfig.model_validate(named)
-    described = FIXED | audio | {"model_type": "ced"}
+    described = {**FIXED, **audio, "model_type": "ced"}
     files = {"config.json": json.dumps(described).encode()}
     heard = CED(config.audio, Source(seconds, 0.0, files=files))
-    marks = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "model_type": "m2m_100"}
     files = {
-        "config.json": json.dumps(text | marks).encode(),
-        "tokenizer.json": tokenizer().encode(),
+        "config.json": json.dumps(dict(text)).encode(),
+        "tokenizer.json": nllb_words(WORDS).encode(),
     }
     return CLAP(config, seconds, heard, SONAR(config.text, Source(seconds, 0.0, files=files)))
-
-
-def tokenizer() -> str:
-    """One that knows NLLB's marks and some words: a word of AudioCaps is seldom more than one of
-    SONAR's own tokens."""
-    marks = ["<s>", "<pad>", "</s>", "<unk>", *WORDS, *NLLB.values()]
-    words = {word: number for number, word in enumerate(marks)}
-    made = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    content: str = made.to_str()
-    return content
 
 
 def inputs(folder: Path, model: CLAP, seconds: float, small: bool, feed: Feed) -> Iterator[Fed]:

@@ -43,6 +43,17 @@ class SettingError(InputError):
         return type(self), (self.key, str(self))  # to another process and back
 
 
+class NoPackage(SettingError):
+    """A setting that needs a package which is not installed; ``command`` installs it."""
+
+    def __init__(self, key: str, reason: str, command: str) -> None:
+        super().__init__(key, f"{reason}: {command}")
+        self.reason, self.command = reason, command
+
+    def __reduce__(self) -> tuple[type[NoPackage], tuple[str, str, str]]:  # type: ignore[override]
+        return type(self), (self.key, self.reason, self.command)
+
+
 def closest(word: str, valid: Iterable[str], cutoff: float = 0.5) -> str | None:
     """The valid name that is spelled most like ``word``, of those that share ``cutoff`` with it."""
     if len(word) > 200:  # no name is so long, and the comparison takes the square of it

@@ -41,7 +41,7 @@ from supclap.config import (
     RunConfig,
     TextConfig,
 )
-from supclap.errors import InputError, SettingError
+from supclap.errors import InputError, NoPackage, SettingError
 from supclap.number_schedule import NumberSchedule
 from supclap.rehearsal import rehearse_loss
 
@@ -224,14 +224,23 @@ def _check_encoders(model: ModelConfig) -> None:
                 raise nothing_to_recompute(f"model.{side}.recompute")
         width = _width(section)
         if section.lora is not None:
-            from supclap.model.lora import check_installed
-
-            check_installed(f"model.{side}.lora")
+            _check_adapters(f"model.{side}.lora")
         own = registry.own(f"{side} encoder", section.name) is not None
         if own or (section.lora is not None and section.folder is None):
             width = _build(model, side, SECONDS["soundscenes"])
         if section.head is not None and width is not None:
             _try_head(section.head, width, model.dim)
+
+
+def _check_adapters(key: str) -> None:
+    """Raises NoPackage where what makes low-rank adapters is not installed."""
+    from supclap.model.lora import check_installed
+
+    try:
+        check_installed(key)
+    except SettingError as error:
+        reason, _, command = str(error).rpartition(": ")
+        raise NoPackage(key, reason, command) from None
 
 
 def _width(section: AudioConfig | TextConfig) -> int | None:

@@ -25,12 +25,14 @@ class Footprint:
         model: of a saved model.
         checkpoint: of a checkpoint; a run keeps `CHECKPOINTS`.
         kept: of what frozen encoders make of all sounds and captions, kept once for all runs.
+        fixed: of the memory, weights, gradients and the optimizer's state: without any step.
     """
 
     memory: float = 0.0
     model: float = 0.0
     checkpoint: float = 0.0
     kept: float = 0.0
+    fixed: float = 0.0
 
 
 UNKNOWN = Footprint()
@@ -68,6 +70,7 @@ def footprint(
         memory=0.0 if peak is None else fixed + max(0.0, peak - fixed) * times,
         model=sum(_bytes(value) for value in model.state_dict().values()) / MB,
         checkpoint=(learned + state) / MB,
+        fixed=(weights + learned + state) / MB,
     )
 
 

@@ -13,24 +13,14 @@ from typing import Literal
 from supclap.bounds import clip_seconds
 from supclap.config import FEATURES, DataConfig, RunConfig
 from supclap.config.pretrained import PRETRAINED
-from supclap.data.sources import SOURCES
+from supclap.data.published import named_in
 from supclap.errors import InputError
 from supclap.feasibility import CELL, check_encoder
 from supclap.hub import in_hub
 from supclap.objects import in_store
+from supclap.published_encoders import PUBLISHED, Published
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
-# Other words for a collection, in the names of folders and variables.
-_ALSO_CALLED = {"us8k": "urbansound8k", "urbansound": "urbansound8k", "esc10": "esc50"}
-# Where the encoders of the paper are published, with the files that are read.
-_PUBLISHED = {
-    "ced": ("mispeech/ced-base", "config.json model.safetensors"),
-    "sonar": (
-        "cointegrated/SONAR_200_text_encoder",
-        "config.json model.safetensors tokenizer.json",
-    ),
-    "sentence_transformers": ("sentence-transformers/all-MiniLM-L6-v2", ""),
-}
 
 
 @dataclass(frozen=True)
@@ -139,8 +129,7 @@ def _prepare(data: DataConfig) -> str:
         out = _out(place, "data/mine")
         arrays = "--audio A.npy --text T.npy --captions CSV"
         return f"supclap prepare features {arrays} --out {out}{_named(place, out)}"
-    words = [_ALSO_CALLED.get(word, word) for word in re.split(r"[^a-z0-9]+", place.lower())]
-    name = next((word for word in reversed(words) if word in SOURCES), "NAME")
+    name = named_in(place) or "NAME"
     out = _out(place, f"data/{name.lower()}")
     return f"supclap prepare {name} --source {name.upper()} --out {out}{_named(place, out)}"
 
@@ -148,9 +137,9 @@ def _prepare(data: DataConfig) -> str:
 def _download(encoder: str, place: str) -> str:
     if encoder not in PRETRAINED:
         return f"the folder of your encoder {encoder}{_named(place, 'IT')}"
-    repo, files = _PUBLISHED.get(encoder, ("OWNER/NAME", ""))
-    out = _out(place, repo.rpartition("/")[2].lower())
-    parts = ("hf download", repo, files, "--local-dir", out)
+    published = PUBLISHED.get(encoder, Published("OWNER/NAME"))
+    out = _out(place, published.repo.rpartition("/")[2].lower())
+    parts = ("hf download", published.repo, published.files, "--local-dir", out)
     return " ".join(part for part in parts if part) + _named(place, out)
 
 

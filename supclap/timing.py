@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supclap.bounds import clip_seconds
 from supclap.config import LossConfig, RunConfig
 from supclap.data import look_at
 from supclap.data.clips import Caption
@@ -26,17 +25,17 @@ from supclap.data.places import INDICES, is_here, with_events_here
 from supclap.errors import InputError
 from supclap.footprint import MB, UNKNOWN, Footprint, footprint
 from supclap.losses import build_loss
-from supclap.model.clap import CLAP, Level, build_model
+from supclap.model.clap import CLAP, Level
 from supclap.model.tokens import Tokens
 from supclap.optimization import build_optimizer
 from supclap.precision import autocast
+from supclap.standing_in import WORDS, build, counts
 from supclap.usage import Usage, resident
 
 BUDGET = 1.5  # seconds for the steps of one configuration
 FIRST_ROWS = 4  # of the first try
 MOST_STEPS = 3  # of a batch that fits
 BLOCK = 32  # rows of a timed measurement
-WORDS = ("a dog barks", "a bell rings twice", "rain falls on a roof", "an engine starts far away")
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,7 @@ class Estimate:
     once: float  # of frozen encoders, for the first run on these data
     steps: int
     footprint: Footprint = UNKNOWN
+    assumed: tuple[str, ...] = ()  # what stands in for weights and data that are not here
 
     @property
     def whole(self) -> float:
@@ -75,17 +75,20 @@ def estimate(config: RunConfig, workers: int = 1, threads: int = 1, gpu: bool = 
         gpu: the run asks for a GPU.
 
     Raises:
-        InputError: it cannot be timed here: no GPU, no data, a model that cannot be built.
+        InputError: it cannot be timed here: no GPU, a model that cannot be built, data of which
+            nothing is known. Published encoders and collections need not be here.
     """
     if gpu and not torch.cuda.is_available():
         raise InputError("it asks for a GPU, and this machine has none")
     # The first optimizer of a process imports it, which takes seconds that are not a step's.
     importlib.import_module("torch._dynamo")
-    sizes = sizes_of(config)
+    sizes, assumed = sizes_or_published(config)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        return _Timer(config, sizes, workers, torch.device("cuda" if gpu else "cpu")).estimate()
+        timer = _Timer(config, sizes, workers, torch.device("cuda" if gpu else "cpu"))
+        found = timer.estimate()
+        return replace(found, assumed=(*timer.assumed, *assumed))
     finally:
         torch.set_num_threads(before)
 
@@ -97,15 +100,14 @@ def sizes_of(config: RunConfig) -> Sizes:
         InputError: the collection cannot be opened, or has no such split.
     """
     data = config.data
-    spoken = len(data.languages)
-    counts: dict[str, tuple[int, int]] = {}
+    found: dict[str, tuple[int, int]] = {}
     widths = None
     if data.name == "soundscenes":
         from supclap.bounds import split_sizes
 
         for split, clips in split_sizes(data.clips).items():
             each = 1 if split in ("train", "pretrain") else 5
-            counts[split] = (clips, clips * each * spoken)
+            found[split] = (clips, clips * each * len(data.languages))
     else:
         if data.name in INDICES and not is_here(data):
             raise InputError("the data lie in a store and are not copied to this machine")
@@ -116,18 +118,55 @@ def sizes_of(config: RunConfig) -> Sizes:
                 listed = collection.split(split)
                 widths, rows = listed.widths, listed.captions
                 captions = sum(c.language in data.languages for row in rows for c in row)
-                counts[split] = (len(rows), captions)
+                found[split] = (len(rows), captions)
+    return _used(config, found, widths)
+
+
+def sizes_or_published(config: RunConfig) -> tuple[Sizes, tuple[str, ...]]:
+    """`sizes_of`, or the counts of the published index where the collection is not here; then also
+    in words what it is taken for. Raises InputError as `sizes_of`, where there is none."""
+    try:
+        return sizes_of(config), ()
+    except InputError:
+        published = counts(config)
+        if published is None:
+            raise
+    found, words = published
+    return _used(config, found, None), (words,)
+
+
+def _used(
+    config: RunConfig, found: dict[str, tuple[int, int]], widths: tuple[int, int] | None
+) -> Sizes:
+    """What a run uses of splits with so many clips and captions. Raises InputError."""
+    data = config.data
     for name in (data.train, data.val, data.test):
-        if name is not None and name not in counts:
-            raise InputError(f"data: no split '{name}' (there are {', '.join(sorted(counts))})")
-    clips, captions = counts[data.train]
+        if name is not None and name not in found:
+            raise InputError(f"data: no split '{name}' (there are {', '.join(sorted(found))})")
+    clips, captions = found[data.train]
     kept = min(clips, data.limit or clips)
     pairs = captions * kept // max(1, clips) if data.pairs == "all" else kept
-    val = counts[data.val] if data.val else (0, 0)
-    test = counts[data.test] if data.test else (0, 0)
+    val = found[data.val] if data.val else (0, 0)
+    test = found[data.test] if data.test else (0, 0)
     watched = [val, test] if config.select.split == "test" else [val]
-    last = [test, counts.get("shifted", (0, 0))]
+    last = [test, found.get("shifted", (0, 0))]
     return Sizes(kept, pairs, _sum(watched), _sum(last), widths)
+
+
+def kept_MB(model: CLAP, config: RunConfig, sizes: Sizes) -> float:
+    """What frozen encoders make of all that a run uses; of features the outputs are given."""
+    if sizes.widths is not None:
+        return 0.0
+    clips = sizes.train + sizes.watched[0] + sizes.last[0]
+    captions = sizes.pairs * texts_of(config) + sizes.watched[1] + sizes.last[1]
+    towers = ((model.audio, clips), (model.text, captions))
+    numbers = sum(rows * int(tower.encoder.width) for tower, rows in towers if tower.frozen)
+    return 4 * numbers / MB
+
+
+def texts_of(config: RunConfig) -> int:
+    """Texts of a pair."""
+    return len(config.data.languages) if config.loss.multilingual else 1
 
 
 class _Timer:
@@ -140,13 +179,12 @@ class _Timer:
         self.held = self._held()
         self.peak: tuple[int, float | None] = (0, None)  # rows of the largest step, MB at most
         began = time.monotonic()
-        seconds = clip_seconds(config.data)
-        alone = config.model.model_copy(update={"start": None})
-        self.model: CLAP = build_model(alone, WORDS, seconds, 0, sizes.widths).to(device)
+        model, self.assumed = build(config, sizes.widths)
+        self.model: CLAP = model.to(device)
         self.setup = time.monotonic() - began
         self.loss = build_loss(LossConfig(), config.batch_size).to(device)
         self.optimizer = build_optimizer(config.optimizer, self.model, self.loss)
-        self.texts = len(config.data.languages) if config.loss.multilingual else 1
+        self.texts = texts_of(config)
         self.level: Level = "outputs" if self.model.audio.frozen else "features"
         self.numbers = np.random.default_rng(0)
 
@@ -173,13 +211,7 @@ class _Timer:
         rows, peak = self.peak
         times = min(self.rows, self.config.chunk or self.rows) / max(1, rows)
         found = footprint(self.model, self.loss, self.optimizer, self.held, peak, times)
-        kept = 0.0
-        clips = self.sizes.train + self.sizes.watched[0] + self.sizes.last[0]
-        captions = self.sizes.pairs * self.texts + self.sizes.watched[1] + self.sizes.last[1]
-        if self.sizes.widths is None:  # of features the outputs are given
-            for tower, rows in ((self.model.audio, clips), (self.model.text, captions)):
-                kept += 4 * rows * int(tower.encoder.width) if tower.frozen else 0
-        return replace(found, kept=kept / MB)
+        return replace(found, kept=kept_MB(self.model, self.config, self.sizes))
 
     def _held(self) -> float:
         """MB that the process holds on the device, before the model is made."""

@@ -5,12 +5,17 @@ So that an index that was cut off, or is another edition, is seen before it is t
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from supclap.data.sources import SOURCES
 from supclap.data.sources.listing import BROKEN, Listing
+
+# Other words for a collection, in the names of folders and variables.
+_ALSO_CALLED = {"us8k": "urbansound8k", "urbansound": "urbansound8k", "esc10": "esc50"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,33 @@ EDITIONS: dict[str, tuple[Edition, ...]] = {
         ),
     ),
 }
+
+# Captions that each clip of a split has.
+_EACH = {
+    "audiocaps": {"train": 1, "val": 5, "test": 5},
+    "clotho": {"train": 5, "val": 5, "test": 5},
+}
+
+
+def named_in(place: str) -> str | None:
+    """The collection that a folder, or the variable that stands for it, seems to hold by its
+    name."""
+    words = [_ALSO_CALLED.get(word, word) for word in re.split(r"[^a-z0-9]+", place.lower())]
+    return next((word for word in reversed(words) if word in SOURCES), None)
+
+
+def pairs_of(name: str) -> tuple[str, dict[str, tuple[int, int]]] | None:
+    """A collection's edition that the paper takes, and by split its clips and captions; None where
+    the captions of a clip are not known here."""
+    if name not in _EACH:
+        return None
+    edition = EDITIONS[name][0]
+    found = {}
+    for split, each in _EACH[name].items():
+        count = edition.counts[split]
+        clips = count // each if edition.of == "captions" else count
+        found[split] = clips, clips * each
+    return edition.name, found
 
 
 def edition_line(listing: Listing) -> str:

@@ -92,7 +92,8 @@ def test_what_cannot_be_timed_stays_unknown_with_its_reason(
     path.write_text(path.read_text().replace("{max_failures: 2}", "{gpu: 1}"))
     arguments = ["plan", str(path), "--storage", str(tmp_path / "storage")]
     shown = CliRunner().invoke(main, arguments, catch_exceptions=False)
-    last = shown.stdout.splitlines()[-1]
+    last, unknown = shown.stdout.splitlines()[-2:]
+    assert unknown.startswith("not known: hours; ")
     assert last.startswith("forecast: none for 4 cells: no finished cell of their shape")
     assert last.endswith("and none could be timed: it asks for a GPU")
 

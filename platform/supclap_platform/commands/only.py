@@ -14,6 +14,7 @@ from supclap.errors import InputError, nearest
 from supclap_platform.experiment.cells import INIT, Cell, cells_of
 from supclap_platform.experiment.columns import AT
 from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.identity import Contents
 from supclap_platform.ledger.plan import Plan
 
 ONLY, SEED = "--only", "--seed"
@@ -61,24 +62,29 @@ class Only:
         """Whether it takes any of some rows."""
         return not self.rows or not set(rows).isdisjoint(self.rows)
 
-    def signatures(self, experiment: Experiment) -> frozenset[str]:
-        """The cells that it takes, of an experiment as it is by now."""
+    def signatures(self, experiment: Experiment, content: Contents | None = None) -> frozenset[str]:
+        """The cells that it takes, of an experiment as it is by now.
+
+        Args:
+            content: as `cells_of` takes it.
+        """
         return frozenset(
             cell.signature
-            for name, cell in _cells(experiment)
+            for name, cell in _cells(experiment, content)
             if (not self.seeds or cell.seed in self.seeds)
             and (not self.rows or names_of(name, cell.group) & set(self.rows))
         )
 
-    def of(self, plan: Plan, anew: Collection[str] = ()) -> Plan:
+    def of(self, plan: Plan, anew: Collection[str] = (), content: Contents | None = None) -> Plan:
         """A plan without the cells that it leaves out; the plan itself where it leaves out none.
 
         Args:
             anew: signatures that are made anew whatever it takes: they rest on a stage that is.
+            content: as `cells_of` has taken it for the plan.
         """
         if not self:
             return plan
-        return plan.of(self.signatures(plan.experiment) | frozenset(anew))
+        return plan.of(self.signatures(plan.experiment, content) | frozenset(anew))
 
     def refuse_nothing(self, plan: Plan) -> None:
         """Raises InputError where it takes no cell that the experiment has by now: where seeds are
@@ -139,11 +145,11 @@ def names_of(variant: str, group: str | None) -> set[str]:
     return names
 
 
-def _cells(experiment: Experiment) -> Iterator[tuple[str, Cell]]:
+def _cells(experiment: Experiment, content: Contents | None) -> Iterator[tuple[str, Cell]]:
     """Each cell under its name, of each part: a run that parts share has a name in each of them."""
     for part in experiment.parts or (experiment,):
         above = f"{part.name}: " if experiment.parts else ""
-        yield from ((f"{above}{cell.variant}", cell) for cell in cells_of(part))
+        yield from ((f"{above}{cell.variant}", cell) for cell in cells_of(part, content))
 
 
 def _shown(seeds: list[int]) -> str:

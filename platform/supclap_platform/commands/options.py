@@ -19,6 +19,7 @@ from supclap_platform.commands.now import as_of_now
 from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.own_code import CodePolicy
 from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.experiment.settings import Lacking
 from supclap_platform.ledger.history import Histories, History
 from supclap_platform.ledger.kept_code import kept_in
 from supclap_platform.ledger.ledger import Ledger, open_ledger
@@ -35,21 +36,21 @@ class Asked:
     storage: str
     no_code: bool = False
 
-    def experiment(self, announce: bool = False, unset: dict[str, str] | None = None) -> Experiment:
+    def experiment(self, announce: bool = False, lacking: Lacking | None = None) -> Experiment:
         """The experiment of the file. Raises InputError as `load_experiment` does.
 
         Args:
             announce: print which files of the user's are run, before they are. Where it is not
                 asked for, results are only shown: code that is broken by now does not hide them.
-            unset: as `load_experiment` takes it; what is to be run is asked after then too.
+            lacking: as `load_experiment` takes it; what is to be run is asked after then too.
         """
-        shows = not announce and unset is None
+        shows = not announce and lacking is None
         broken = _show_broken if shows else None
         policy = CodePolicy(not self.no_code, kept=kept_in(self.storage), broken=broken)
         if announce:
             policy = replace(policy, announce=show_code)
         changes = parse_changes(self.changes)
-        return load_experiment(self.file, self.profile, changes, policy, unset)
+        return load_experiment(self.file, self.profile, changes, policy, lacking)
 
     def open(self, writing: bool = False, announce: bool = False) -> tuple[Experiment, Ledger]:
         """The experiment as it is by now, and the ledger: with its search's winner where there is

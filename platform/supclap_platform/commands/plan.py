@@ -14,12 +14,16 @@ from supclap.data.cache import cache_folder, free_bytes
 from supclap.errors import InputError
 from supclap.events import EARLIER_NAMES
 from supclap.progress import activity
-from supclap.wording import counted, duration, size
+from supclap.wording import counted, size
 from supclap_platform.commands.only import Only, only_options
 from supclap_platform.commands.options import Asked, experiment_options
+from supclap_platform.commands.plan_forecast import forecast_line, places
+from supclap_platform.commands.plan_missing import short
 from supclap_platform.commands.plan_own import own_of_seeds
+from supclap_platform.commands.plan_preview import open_lines, run_lines
 from supclap_platform.commands.plan_room import room_lines, smallest_card
 from supclap_platform.commands.plan_shares import share_lines
+from supclap_platform.commands.plan_without import show_without
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.folders import awaited_folders, check_folders
@@ -29,7 +33,7 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, make_plan
 from supclap_platform.ledger.room import room
 from supclap_platform.ledger.staleness import code_of_today, stale_lines
-from supclap_platform.running.machine import cores, machine, misfit
+from supclap_platform.running.machine import machine, misfit
 from supclap_platform.search.winner import search_line
 
 MOST_SEEDS = 8  # more do not fit a line: the plan then counts them
@@ -66,7 +70,7 @@ def plan(asked: Asked, only: Only, at_once: int | None, no_timing: bool) -> None
                 check_folders(experiment)
                 coming = awaited_folders(experiment)
     except InputError:
-        _list_missing(asked)
+        show_without(asked, only, at_once, no_timing)
         raise
     first = None if no_timing else time_shapes(made, ledger)
     console = Console(soft_wrap=True, highlight=False)
@@ -78,11 +82,17 @@ def plan(asked: Asked, only: Only, at_once: int | None, no_timing: bool) -> None
     *above, last = describe(made, expected, ledger, whole)
     for line in above:
         console.print(line)
+    for missing in short(experiment, asked) if made.to_run else ():
+        console.print(Text(f"to run it: {missing.command}"))
+    for text in run_lines(made, first):
+        console.print(Text(text))
     for line in () if needed is None else room_lines(needed, made, ledger, side):
         console.print(line)
     for text in share_lines(made, ledger, smallest_card(made)):
         console.print(Text(text))
     console.print(last)
+    for text in open_lines(made, first, asked):
+        console.print(Text(text))
     for line in _fetches(coming):
         console.print(line)
     left_out = only.left_out(whole, made)
@@ -97,36 +107,6 @@ def plan(asked: Asked, only: Only, at_once: int | None, no_timing: bool) -> None
         for line in describe_looks(experiment, ledger, worst, times, at_once or places(worst)):
             console.print(line)
         refuse_margins(experiment, ledger)  # at the end: what would do stands above
-
-
-def _list_missing(asked: Asked) -> None:
-    """Where a plan cannot be made because data or weights are missing: all that is, with what gets
-    it. Raises InputError where that is more than one thing; else it returns, as what was raised
-    already names the only one with its line in the file."""
-    from supclap_platform.commands.plan_missing import closing, lines_of, missing_from
-
-    try:
-        experiment, missing = missing_from(asked)
-    except InputError as error:
-        if "${" in str(error):  # a setting that is no place cannot do without its variable
-            return
-        raise
-    if not any(each.kind in ("data", "weights") for each in missing):
-        return
-    if not any(each.command for each in missing):  # places in a store, which say what to do
-        return
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(f"{experiment.name}, profile {experiment.profile}: what is missing here")
-    for line in lines_of(missing):
-        console.print(line)
-    if len(missing) > 1:
-        raise InputError(closing(experiment, missing))
-
-
-def places(plan: Plan) -> int:
-    """How many cells of the plan fit this machine's cores side by side."""
-    need = max((c.resources.workers * c.resources.cpu for c in plan.to_run), default=1.0)
-    return max(1, int(cores() // max(need, 1e-9))) if need else 1
 
 
 def describe(
@@ -154,7 +134,7 @@ def describe(
     for name, own in own_of_seeds(experiment):
         yield Text(f"{name}{': ' if name else ''}each seed's own: {own}")
     yield from _remarks(plan, ledger, whole or plan)
-    yield Text(_forecast_line(expected))
+    yield Text(forecast_line(expected))
 
 
 def _seeds(experiment: Experiment) -> str:
@@ -235,29 +215,6 @@ def _late(part: Experiment, plan: Plan, ledger: Ledger) -> Iterator[str]:
         yield f"{found.seeds}; the verdicts say so"
 
 
-def _forecast_line(expected: Forecast) -> str:
-    if not expected.cells:
-        return "forecast: nothing to run"
-    reasons = "; ".join(expected.first.reasons) if expected.first else ""
-    if expected.unknown == expected.cells:
-        return (
-            f"forecast: none for {counted(expected.cells, 'cell')}: no finished cell of their "
-            "shape (same configuration but for loss and seed) is in this storage yet"
-            + (f", and none could be timed: {reasons}" if reasons else "")
-        )
-    known = expected.cells - expected.unknown
-    text = (
-        f"forecast: {counted(known, 'cell')} {'takes' if known == 1 else 'take'} "
-        f"{duration(expected.wall_seconds)} with {expected.at_once} at once, "
-        f"{expected.worker_hours:.2f} worker-hours"
-        f"{f', {expected.bill.text}' if expected.bill.text else ''} ({_basis(expected)})"
-    )
-    if expected.unknown:
-        text += f"; {counted(expected.unknown, 'more cell')} without a finished cell of the shape"
-        text += f", and not timed: {reasons}" if reasons else ""
-    return text
-
-
 def _fetches(coming: Sequence[Awaited]) -> Iterator[Text]:
     """What each machine that trains will copy from stores, and the room for it here."""
     for one in coming:
@@ -270,21 +227,3 @@ def _fetches(coming: Sequence[Awaited]) -> Iterator[Text]:
         short = needed > free
         text += f"; {'only ' if short else ''}{size(free)} are free here"
         yield Text(text, style="bold red" if short else "")
-
-
-def _basis(expected: Forecast) -> str:
-    """What a forecast rests on."""
-    parts = []
-    if expected.basis:
-        parts.append(f"from {counted(expected.basis, 'finished cell')} of the same shape")
-    if expected.first is not None and expected.estimated:
-        first = expected.first
-        text = f"an estimate from {counted(first.steps, 'step')} timed here just now"
-        if expected.basis:
-            text = f"for {counted(expected.estimated, 'cell')} {text}"
-        if expected.once >= 1:
-            text += f", with {duration(expected.once)} for data that are made once"
-        if first.scaled:
-            text += f", {counted(len(first.scaled), 'shape')} by epochs and clips alone"
-        parts.append(text)
-    return "; ".join(parts)

@@ -19,6 +19,8 @@ def room_lines(needed: Room, plan: Plan, ledger: Ledger, at_once: int) -> Iterat
     """A line on memory and one on disk; what does not fit says so, with what helps."""
     if needed.memory:
         yield _memory(needed, plan, at_once)
+    elif needed.least:
+        yield _least(needed, plan)
     if needed.disk or needed.kept:
         yield _disk(needed, ledger)
 
@@ -47,6 +49,21 @@ def _memory(needed: Room, plan: Plan, at_once: int) -> Text:
     return Text(text) if fits else Text(f"{text}: it does not fit{help_}", "yellow")
 
 
+def _least(needed: Room, plan: Plan) -> Text:
+    """Of runs of which no step was timed."""
+    size_ = round(needed.least * MB)
+    text = f"memory: at least {size(size_)} a worker"
+    on_device = any(cell.resources.devices for cell in plan.to_run)
+    text += " on its GPU" if on_device else ""
+    text += " (weights, gradients and the optimizer's state; a step takes more)"
+    have = _device()[0] if on_device else None
+    if have is None or size_ <= have:
+        return Text(text)
+    return Text(
+        f"{text}: it does not fit into {size(have)}; freeze a part, or adapt it (lora)", "yellow"
+    )
+
+
 def _device() -> tuple[int | None, str]:
     import torch
 
@@ -64,6 +81,20 @@ def smallest_card(plan: Plan) -> float | None:
     from supclap.device_share import cards
 
     return min(cards(), default=None)
+
+
+def no_room(needed: Room | None, ledger: Ledger) -> str | None:
+    """Why what is left has no room on this machine's disks, in words; None where it has, or where
+    it is not known."""
+    if needed is None:
+        return None
+    asked = [(needed.disk, ledger.storage.local), (needed.kept, cache_folder())]
+    wanted = [
+        f"{size(round(amount * MB))} in {place}, which has {size(free)}"
+        for amount, place in asked
+        if place is not None and amount * MB > (free := free_bytes(place))
+    ]
+    return f"it writes {'; '.join(wanted)}" if wanted else None
 
 
 def _disk(needed: Room, ledger: Ledger) -> Text:

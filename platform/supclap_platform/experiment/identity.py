@@ -67,10 +67,7 @@ def signature(config: RunConfig, workers: int = 1, content: Contents | None = No
         encoder = getattr(config.model, side)
         if encoder.folder is not None:
             key = f"model.{side}.folder"
-            values["model"][side]["folder"] = content.encoder(encoder.folder, key)
-            missing = missing_from(encoder.name, located(encoder.folder, key))
-            if missing is not None:
-                raise SettingError(key, f"{key}: {missing}")
+            values["model"][side]["folder"] = content.encoder(encoder.name, encoder.folder, key)
     start = config.model.start
     if start is not None and not start.startswith(CELL):
         values["model"]["start"] = content.folder(start, "model.start")
@@ -135,15 +132,24 @@ class Contents:
         """Of any folder: the names, sizes and small files' bytes of all that lies below it."""
         return self._once(("folder", path), lambda: _folder(_here(path, key), key))
 
-    def encoder(self, place: str, key: str) -> str:
+    def encoder(self, name: str, place: str, key: str) -> str:
         """Of a pretrained encoder: its folder, or what of a repository's snapshot it reads."""
+        return self._once(("encoder", name, place), lambda: self._encoder(name, place, key))
+
+    def _encoder(self, name: str, place: str, key: str) -> str:
         if not in_hub(place):
-            return self.folder(place, key)
-        try:
+            found = self.folder(place, key)
             folder = located(place, key)
-        except InputError as error:
-            raise SettingError(key, f"{key}: {error}") from None
-        return self._once(("hub", place), lambda: _files(folder, files_read(folder)))
+        else:
+            try:
+                folder = located(place, key)
+            except InputError as error:
+                raise SettingError(key, f"{key}: {error}") from None
+            found = self._once(("hub", place), lambda: _files(folder, files_read(folder)))
+        missing = missing_from(name, folder)
+        if missing is not None:
+            raise SettingError(key, f"{key}: {missing}")
+        return found
 
     def path(self, path: Path, key: str) -> str:
         """Of a folder as `folder` takes it, of a file its bytes. Raises SettingError."""
@@ -155,6 +161,18 @@ class Contents:
         if key not in self._known:
             self._known[key] = compute()
         return self._known[key]
+
+
+class NamesOfContents(Contents):
+    """In the place of content that is not here its name, so that runs can be counted before it is.
+    Signatures that rest on it are no run's."""
+
+    def _once(self, key: tuple[str, ...], compute: Callable[[], str]) -> str:
+        try:
+            return super()._once(key, compute)
+        except InputError:
+            self._known[key] = "absent:" + digest({"name": list(key)})
+            return self._known[key]
 
 
 def _collection(folder: str, splits: Mapping[str, str | None]) -> str:

@@ -66,12 +66,14 @@ class Footprint:
         model: of the model that it leaves.
         checkpoints: of those that it keeps while it runs.
         kept: in the cache, of what is made once for all runs.
+        fixed: of the memory, what it takes without any step; 0: not known.
     """
 
     memory: float = 0.0
     model: float = 0.0
     checkpoints: float = 0.0
     kept: float = 0.0
+    fixed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Timing:
 
     of: what that is made for; runs of equal ``of`` share it.
     footprint: what it takes of memory and disk; None where that is not known.
+    assumed: what stands in for weights and data that are not here, in words.
     """
 
     whole: float
@@ -87,6 +90,29 @@ class Timing:
     once: float = 0.0
     of: str = ""
     footprint: Footprint | None = None
+    assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What is known of a run before any step of it.
+
+    Attributes:
+        steps: of an epoch; None: not known.
+        batch: pairs of a step; 0: not known.
+        parameters: of its model, and ``learned`` those that training changes; 0: not known.
+        footprint: what it takes but for its steps: its memory is ``fixed``.
+        assumed: what stands in for weights and data that are not here, in words.
+        unknown: what is not known, and why, in words.
+    """
+
+    steps: int | None = None
+    batch: int = 0
+    parameters: int = 0
+    learned: int = 0
+    footprint: Footprint = Footprint()
+    assumed: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 class Method(ABC):
@@ -170,6 +196,10 @@ class Method(ABC):
     @abstractmethod
     def time(self, config: Configuration, workers: int, threads: int, gpu: bool) -> Timing:
         """Times some steps of a run. Raises InputError where it cannot."""
+
+    def preview(self, config: Configuration) -> Preview:
+        """What is known of a run before any step of it."""
+        return Preview(unknown=(f"what a run takes ({self.name} says it of finished cells alone)",))
 
     # -- identity -------------------------------------------------------------------------------
 

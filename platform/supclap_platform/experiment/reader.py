@@ -41,7 +41,7 @@ from supclap_platform.experiment.schema import (
 )
 from supclap_platform.experiment.search import Search, placeholders, read_search
 from supclap_platform.experiment.seeds import Looks, UntilDecided
-from supclap_platform.experiment.settings import Settings
+from supclap_platform.experiment.settings import Lacking, Settings
 from supclap_platform.experiment.shared_profiles import with_profiles
 from supclap_platform.experiment.stage import read_stage, starting_from
 from supclap_platform.experiment.supclap_method import SUPCLAP
@@ -54,7 +54,7 @@ def load_experiment(
     profile: str = DEFAULT_PROFILE,
     changes: Mapping[str, Any] | None = None,
     policy: CodePolicy | None = None,
-    unset: dict[str, str] | None = None,
+    lacking: Lacking | None = None,
 ) -> Experiment:
     """The experiment in a file, under a profile, with ``changes`` (dotted keys) of its base.
 
@@ -63,8 +63,8 @@ def load_experiment(
 
     Args:
         policy: whether they may be, and where to look for those that are not there.
-        unset: is given the environment variables that the file names and that are not set
-            (`Settings`); else the first is an error.
+        lacking: is given what the file asks of the machine and is not there (`Settings`); else the
+            first such thing is an error.
 
     Raises:
         InputError: one line with file, line, key, what is valid and the nearest valid name.
@@ -72,9 +72,9 @@ def load_experiment(
     document, file, shared = _read(path)
     policy = policy or CodePolicy()
     if "include" in document.values:
-        return _including(document, file, profile, dict(changes or {}), policy, unset)
+        return _including(document, file, profile, dict(changes or {}), policy, lacking)
     code = load_code_of(document, file, policy)
-    return _Reader(document, file, profile, dict(changes or {}), shared, code, unset).experiment()
+    return _Reader(document, file, profile, dict(changes or {}), shared, code, lacking).experiment()
 
 
 def _read(path: Path) -> tuple[Document, ExperimentFile, tuple[Path, ...]]:
@@ -93,7 +93,7 @@ def _including(
     profile: str,
     changes: Overrides,
     policy: CodePolicy,
-    unset: dict[str, str] | None,
+    lacking: Lacking | None,
 ) -> Experiment:
     """An experiment that only includes others, each read under the same profile and changes."""
     parts, left_out = [], {}
@@ -104,7 +104,7 @@ def _including(
             left_out[section.experiment] = path
             continue
         code = load_code_of(inner, section, policy)
-        reader = _Reader(inner, section, profile, changes, shared, code, unset)
+        reader = _Reader(inner, section, profile, changes, shared, code, lacking)
         parts.append((key, reader.experiment()))
     check_names(document, file.experiment, [(key, part.name) for key, part in parts])
     if not parts:
@@ -141,7 +141,7 @@ class _Reader:
         changes: Overrides,
         shared: tuple[Path, ...],
         code: UserCode,
-        unset: dict[str, str] | None = None,
+        lacking: Lacking | None = None,
     ) -> None:
         self.shared = shared
         self.code = code
@@ -151,7 +151,9 @@ class _Reader:
         self.profile_name = profile
         self.profile = profile_of(document, file, profile, bool(shared))
         self.method = SUPCLAP if file.method is None else self._own_method(file.method)
-        self.settings = Settings(document, file, profile, self.profile, changes, self.method, unset)
+        self.settings = Settings(
+            document, file, profile, self.profile, changes, self.method, lacking
+        )
 
     def experiment(self) -> Experiment:
         file = self.file

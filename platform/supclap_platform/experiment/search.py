@@ -29,7 +29,7 @@ from supclap_platform.experiment.search_space import (
     SpaceError,
     count_points,
 )
-from supclap_platform.experiment.settings import Settings
+from supclap_platform.experiment.settings import Lacking, Settings
 
 SECTION = "search"
 
@@ -207,7 +207,7 @@ class _Reader:
             raise self.document.error(
                 (SECTION, "sampler"), f"the grid has {MOST_POINTS} settings or more"
             )
-        _check_installed(self.document, section)
+        _check_installed(self.document, section, self.settings.lacking)
 
     def _check_names(self, rows: tuple[str, ...]) -> None:
         keys: dict[Key, str] = {(SECTION, "winner"): self.section.winner}
@@ -296,15 +296,16 @@ def value_at(config: Configuration, dotted: str) -> Any:
     return node
 
 
-def _check_installed(document: Document, section: SearchSection) -> None:
+def _check_installed(document: Document, section: SearchSection, lacking: Lacking | None) -> None:
     import importlib.util
 
     needed = {"cmaes": "cmaes", "gp": "torch"}.get(section.sampler.name)
     if needed is not None and importlib.util.find_spec(needed) is None:
-        raise document.error(
-            (SECTION, "sampler"),
-            f"the sampler {section.sampler.name} needs the package {needed}: pip install {needed}",
-        )
+        fault = f"the sampler {section.sampler.name} needs the package {needed}"
+        command = f"pip install {needed}"
+        if lacking is None:
+            raise document.error((SECTION, "sampler"), f"{fault}: {command}")
+        lacking.packages.setdefault(command, fault)
 
 
 def placeholders(search: Search) -> dict[str, Configuration]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
 from supclap.document import Document, Key
-from supclap.errors import InputError, SettingError
+from supclap.errors import InputError, NoPackage, SettingError
 from supclap.overrides import covers, override
 from supclap.secrets import STAYS_OUTSIDE, check_no_secret, names_secret
 from supclap.wording import one_line
@@ -26,6 +27,20 @@ from supclap_platform.experiment.schema import (
 )
 
 
+@dataclass
+class Lacking:
+    """What a file asks of the machine and is not there. Whoever reads a file with one of these is
+    given it in the place of an error.
+
+    variables: environment variables that texts name and that are not set, with what there is to say
+        of the first place; the texts stay as they are.
+    packages: the command that installs each, with who needs it.
+    """
+
+    variables: dict[str, str] = field(default_factory=dict)
+    packages: dict[str, str] = field(default_factory=dict)
+
+
 class Settings:
     """The layers below every row: the file's base, the profile's, the command line's changes."""
 
@@ -37,15 +52,13 @@ class Settings:
         profile: ProfileSection,
         changes: Overrides,
         method: Method,
-        unset: dict[str, str] | None = None,
+        lacking: Lacking | None = None,
     ) -> None:
         """
         Args:
-            unset: is given each environment variable that a text names and that is not set, with
-                what there is to say of the first place; the text then stays as it is. Without it
-                the first such variable is an error.
+            lacking: is given what is not there; without it the first such thing is an error.
         """
-        self.unset = unset
+        self.lacking = lacking
         self.document = document
         self.method = method
         # What a file says of the experiment and not of its runs, as `seeds` of their seed.
@@ -88,7 +101,9 @@ class Settings:
         try:
             self.method.check(config, resources.workers)
         except SettingError as error:
-            raise self.error(places, error.key, f"{name}: {error}") from None
+            if self.lacking is None or not isinstance(error, NoPackage):
+                raise self.error(places, error.key, f"{name}: {error}") from None
+            self.lacking.packages.setdefault(error.command, f"{name}: {error.reason}")
         return config, resources
 
     def check_grid(self, row: DeclaredRow) -> None:
@@ -148,9 +163,9 @@ class Settings:
             if match[1] not in os.environ:
                 message = f"{dotted}: the environment variable {match[1]} is not set"
                 fault = self.error(places, dotted, message)
-                if self.unset is None:
+                if self.lacking is None:
                     raise fault
-                self.unset.setdefault(match[1], str(fault))
+                self.lacking.variables.setdefault(match[1], str(fault))
                 return match[0]
             if names_secret(match[1]):
                 message = f"{dotted}: {match[1]} is a secret by its name: {STAYS_OUTSIDE}"

@@ -19,6 +19,7 @@ from supclap_platform.experiment.method import (
     Footprint,
     Method,
     Need,
+    Preview,
     Timing,
     own_seed,
     without_fractions,
@@ -112,11 +113,30 @@ class SupclapMethod(Method):
         from supclap.timing import estimate, seconds_of_scenes
 
         found = estimate(config, workers, threads, gpu)
-        once = seconds_of_scenes(config) + found.once
+        once, assumed = found.once, found.assumed
+        try:
+            once += seconds_of_scenes(config)
+        except InputError:  # recordings that are not here
+            assumed = (*assumed, "no time for scenes of recordings that are not here")
         data = config.data.model_dump_json()
-        takes = found.footprint
-        size = Footprint(takes.memory, takes.model, CHECKPOINTS * takes.checkpoint, takes.kept)
-        return Timing(found.whole, found.steps, once, data, size)
+        return Timing(
+            found.whole, found.steps, once, data, _size(found.footprint, CHECKPOINTS), assumed
+        )
+
+    def preview(self, config: RunConfig) -> Preview:
+        from supclap.footprint import CHECKPOINTS
+        from supclap.preview import preview
+
+        found = preview(config)
+        return Preview(
+            found.steps,
+            config.batch_size,
+            found.parameters,
+            found.learned,
+            _size(found.footprint, CHECKPOINTS),
+            found.assumed,
+            found.unknown,
+        )
 
     def signature(self, config: RunConfig, workers: int, contents: Contents) -> str:
         return signature(config, workers, contents)
@@ -206,6 +226,12 @@ class SupclapMethod(Method):
                 run.report(event)
         except TrainingError as error:
             raise RunError(str(error)) from error
+
+
+def _size(takes: Any, checkpoints: int) -> Footprint:
+    """`supclap.footprint.Footprint` in the platform's words."""
+    kept = checkpoints * takes.checkpoint
+    return Footprint(takes.memory, takes.model, kept, takes.kept, takes.fixed)
 
 
 def _is_made(data: DataConfig) -> bool:

@@ -14,7 +14,7 @@ from supclap.events import EpochEnded
 from supclap.progress import activity
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.identity import digest
-from supclap_platform.experiment.method import Footprint, Timing
+from supclap_platform.experiment.method import Footprint, Preview, Timing
 from supclap_platform.ledger.bill import Bill, Costs
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import Plan, Status, shape
@@ -48,6 +48,8 @@ class Estimates:
     scaled: shapes that were not timed themselves, but taken from the others by epochs and clips.
     reasons: why shapes could not be timed, each once.
     footprints: what the shapes that were timed take of memory and disk.
+    previews: what is known of those that could not be timed.
+    assumed: what stood in, where steps were timed, for weights and data that are not here.
     """
 
     seconds: Mapping[str, float]
@@ -57,6 +59,8 @@ class Estimates:
     scaled: frozenset[str] = frozenset()
     reasons: tuple[str, ...] = ()
     footprints: Mapping[str, Footprint] = field(default_factory=dict)
+    previews: Mapping[str, Preview] = field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
 
 
 def forecast(
@@ -160,6 +164,7 @@ def time_shapes(plan: Plan, ledger: Ledger, budget: float = TIMING) -> Estimates
         return None
     found: dict[str, Timing] = {}
     reasons: dict[str, None] = {}
+    previews: dict[str, Preview] = {}
     late: list[str] = []
     until = time.monotonic() + budget
     order = sorted(missing, key=lambda form: -counts[form])
@@ -178,6 +183,7 @@ def time_shapes(plan: Plan, ledger: Ledger, budget: float = TIMING) -> Estimates
                 )
             except InputError as error:
                 reasons[str(error)] = None
+                previews[form] = cell.method.preview(cell.config)
     seconds = {form: each.whole for form, each in found.items()}
     if found:
         per = [each.whole / _work(cells[form]) for form, each in found.items()]
@@ -186,7 +192,10 @@ def time_shapes(plan: Plan, ledger: Ledger, budget: float = TIMING) -> Estimates
     once = {form: each.once for form, each in found.items()}
     of = {form: each.of for form, each in found.items()}
     sizes = {form: each.footprint for form, each in found.items() if each.footprint}
-    return Estimates(seconds, steps, once, of, frozenset(late), tuple(reasons), sizes)
+    assumed = tuple(dict.fromkeys(words for each in found.values() for words in each.assumed))
+    return Estimates(
+        seconds, steps, once, of, frozenset(late), tuple(reasons), sizes, previews, assumed
+    )
 
 
 def _work(cell: Cell) -> float:

@@ -22,6 +22,8 @@ class Room:
         disk: in the storage, once all is done and while the last cells run.
         models: that are among it.
         kept: in the cache, of what frozen encoders make once.
+        least: of the worker that takes most among those whose memory is not known: what it takes
+            without any step.
     """
 
     memory: float
@@ -30,6 +32,7 @@ class Room:
     disk: float
     models: int
     kept: float
+    least: float = 0.0
 
 
 def room(plan: Plan, at_once: int, first: Estimates | None) -> Room | None:
@@ -43,8 +46,11 @@ def room(plan: Plan, at_once: int, first: Estimates | None) -> Room | None:
         result = plan.results.get(cell.signature)
         if result is not None and result.peak_MB is not None:
             peaks.setdefault(shape(cell), []).append(result.peak_MB)
-    guessed: dict[str, Footprint] = dict(first.footprints) if first else {}
-    most, measured, models = 0.0, 0, 0
+    guessed: dict[str, Footprint] = {}
+    if first:
+        guessed = {form: known.footprint for form, known in first.previews.items()}
+        guessed |= first.footprints
+    most, least, measured, models = 0.0, 0.0, 0, 0
     taken: list[float] = []  # by cell, of all its workers
     disk, checkpoints = 0.0, 0.0
     kept: dict[str, float] = {}
@@ -58,13 +64,14 @@ def room(plan: Plan, at_once: int, first: Estimates | None) -> Room | None:
         taken.append(memory * cell.resources.workers)
         if found is None:
             continue
-        if plan.experiment.keep.models == ALL:
+        least = least if memory else max(least, found.fixed)
+        if plan.experiment.keep.models == ALL and found.model:
             disk, models = disk + found.model, models + 1
         checkpoints = max(checkpoints, found.checkpoints)
-        name = first.of.get(form, form) if first else form
+        name = first.of.get(form, cell.data) if first else form
         kept[name] = max(kept.get(name, 0.0), found.kept)
-    if not most and not disk:
+    if not most and not disk and not least:
         return None
     at_work = sorted(taken, reverse=True)[:at_once]
     running = checkpoints * len(at_work)
-    return Room(most, sum(at_work), measured, disk + running, models, sum(kept.values()))
+    return Room(most, sum(at_work), measured, disk + running, models, sum(kept.values()), least)
