@@ -99,3 +99,66 @@ def test_a_cell_that_was_cancelled_gives_itself_back(
     error = ray.exceptions.TaskCancelledError()
     assert ended(cell, ledger, error, monkeypatch).kind == "crashed"
     assert ledger.state(cell.signature) is State.RUNNING
+
+
+class Attempts:
+    """Ray's answers on attempts: each says these words in turn, the last of them after a kill where
+    it does not end by itself."""
+
+    def __init__(self, words: dict[str, list[Any]], stubborn: str) -> None:
+        self.words, self.stubborn = words, stubborn
+        self.cancelled: list[tuple[str, bool]] = []
+
+    def cancel(self, said: str, force: bool = False) -> None:
+        self.cancelled.append((said, force))
+
+    def wait(self, running: list[str], **_: Any) -> tuple[list[str], list[str]]:
+        """As `ray.wait`: a stream is ready when it has a next word."""
+        ready = [
+            said
+            for said in running
+            if len(self.words[said])
+            > (said == self.stubborn and (said, True) not in self.cancelled)
+        ]
+        return ready[:1], running
+
+    def heard(self, said: str) -> Any:
+        return self.words[said].pop(0)
+
+
+def test_a_run_that_is_stopped_waits_until_each_cell_has_given_its_lease_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that says only now where it is has not ended, though Ray has a word of it; one that has
+    to be killed gives nothing back, nor does one whose process has died."""
+    import ray
+    from supclap_platform.running import executor as module
+
+    path = tmp_path / "e.yaml"
+    path.write_text(FILE.replace("{A: {}}", "{A: {}}\nseeds: 3"), encoding="utf-8")
+    ledger = open_ledger(tmp_path / "storage", writing=True)
+    names = ["late", "stubborn", "dead"]
+    cells = dict(zip(names, cells_of(load_experiment(path)), strict=True))
+    places = {name: Place("n", "p", "elsewhere", pid) for pid, name in enumerate(names, 1)}
+    for name, cell in cells.items():
+        lease = LeaseName("elsewhere", places[name].pid, 1, "0")
+        ledger.cell(cell.signature).write(str(lease), b"{}")
+    gone = module._Dead("crashed", "the process of the cell ended")
+    words = {
+        "late": [places["late"], Ending("crashed", "cancelled")],
+        "stubborn": [places["stubborn"], Ending("crashed", "cancelled")],
+        "dead": [places["dead"], gone],
+    }
+    ours = Attempts(words, "stubborn")
+    monkeypatch.setattr(module, "Fleet", lambda *_: OneNode())
+    monkeypatch.setattr(module, "_heard", ours.heard)
+    monkeypatch.setattr(ray, "wait", ours.wait)
+    monkeypatch.setattr(ray, "cancel", ours.cancel)
+    found = module.RayExecutor(Standing(), ledger, "shown")
+    found._running = {name: module._Attempt(cell, 0.0) for name, cell in cells.items()}
+    found.cancel()
+    assert not any(words.values())  # each was waited for, to its end
+    by_force = [said for said, force in ours.cancelled if force]
+    assert by_force == ["stubborn"]
+    left = {name for name, cell in cells.items() if ledger.cell(cell.signature).names()}
+    assert left == {"late"}  # which, living, has taken its own away

@@ -10,6 +10,8 @@ from typing import Literal
 from supclap.errors import InputError
 from supclap.secrets import masked
 
+GRACE = 15.0  # seconds that cells get to give their leases back when a run is stopped
+
 
 @dataclass(frozen=True)
 class Ending:

@@ -17,7 +17,7 @@ from supclap_platform.experiment.schema import Resources
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.running.attempt import run_cell
 from supclap_platform.running.cluster import Cluster, dead_of
-from supclap_platform.running.ending import Ending
+from supclap_platform.running.ending import GRACE, Ending
 from supclap_platform.running.fleet import Fleet
 from supclap_platform.running.machine import MB, check_fits, demand, seats
 from supclap_platform.running.place import Place, here
@@ -31,7 +31,7 @@ REFRESH = 5.0  # seconds between looks at the resources of a cluster, which may 
 ORPHANS = 60.0  # seconds in which a cell that has ended badly may leave something reserved
 SOON = 5.0  # seconds in which Ray begins a cell that it has room for, with a process made for it
 CARDS = 60.0  # seconds in which this machine says how large its devices are
-GRACE = 15.0  # seconds that cells get to give their leases back when a run is stopped
+KILLED = 5.0  # seconds in which a process is gone that was killed
 
 
 @dataclass
@@ -233,15 +233,35 @@ class RayExecutor:
         return bool(dead_of(self._cluster.daemons))
 
     def cancel(self) -> None:
-        running = list(self._running)
-        if not running:
-            return
-        for reference in running:
-            ray.cancel(reference)  # as Ctrl-C does: the cell gives its lease back
-        _, left = ray.wait(running, num_returns=len(running), timeout=GRACE)
-        for reference in left:  # by force those alone: Ray 2.60 aborts where one is just ending
-            ray.cancel(reference, force=True)
+        """Ends all attempts as Ctrl-C does, so that each gives its lease back, and waits for that:
+        Ray kills what still runs when this process leaves it. Who does not end in time is killed,
+        and its lease taken away."""
+        for said in self._running:
+            ray.cancel(said)
+        dead = [attempt for attempt, heard in self._ended(GRACE) if isinstance(heard, _Dead)]
+        for said in self._running:  # by force those alone: Ray 2.60 aborts where one is just ending
+            ray.cancel(said, force=True)
+        dead += [attempt for attempt, _ in self._ended(KILLED)]
+        for attempt in dead:
+            if attempt.place is not None:
+                self._ledger.evict(attempt.cell.signature, attempt.place.host, attempt.place.pid)
         self._running.clear()
+
+    def _ended(self, seconds: float) -> list[tuple[_Attempt, Ending]]:
+        """The attempts that end within so many seconds, and how; they run no more. That one says
+        where it is, which it may not have said before, is no end."""
+        until, found = time.monotonic() + seconds, []
+        while self._running:
+            left = max(0.0, until - time.monotonic())
+            said, _ = ray.wait(list(self._running), num_returns=1, timeout=left)
+            if not said:
+                break
+            heard = _heard(said[0])
+            if isinstance(heard, Place):
+                self._running[said[0]].place = heard
+            else:
+                found.append((self._running.pop(said[0]), heard))
+        return found
 
     def _card(self, cell: Cell) -> float | None:
         """The memory of the smallest device that a cell may be given, in MB."""

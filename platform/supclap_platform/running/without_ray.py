@@ -30,10 +30,9 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.names import FAILURE
 from supclap_platform.ledger.records import State
 from supclap_platform.running.attempt import run_cell
-from supclap_platform.running.ending import Ending
+from supclap_platform.running.ending import GRACE, Ending
 from supclap_platform.running.task import Task, task_of
 
-GRACE = 5.0  # seconds that a cell gets to give its lease back
 WATCH_SECONDS = 1.0
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
