@@ -13,9 +13,8 @@ from supclap_platform.results.comparison import Change, Comparison, Line
 from supclap_platform.results.formats import WIDTH
 from supclap_platform.results.inference import CONFIDENCE, LEVEL
 from supclap_platform.results.pages import policy_hash, resource, template
-from supclap_platform.results.text import aligned, escaped, pipes
+from supclap_platform.results.text import NONE, aligned, escaped, p_text, pipes
 
-NONE = "–"
 SIGNS = {
     Change.WORSE: "✗",
     Change.BETTER: "✓",
@@ -152,8 +151,8 @@ def words_of(line: Line, one: Comparison) -> list[str]:
         *([] if one.of_models else [line.n]),
         number,
         *([] if one.of_models else [_interval(line, line.wide)]),
-        _p(line.p),
-        _p(line.corrected),
+        p_text(line.p),
+        p_text(line.corrected),
         verdict,
     ]
 
@@ -246,9 +245,3 @@ def _interval(line: Line, ends: tuple[float, float] | None) -> str:
     if ends is None:
         return NONE
     return "[" + ", ".join(_number(line, end, sign=True) for end in ends) + "]"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return NONE
-    return "<0.0001" if value < 0.0001 else f"{value:.4f}"

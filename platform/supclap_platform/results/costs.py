@@ -12,8 +12,7 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import TRIAL, profile_key
 from supclap_platform.ledger.records import Result
 from supclap_platform.results.conclusion import Conclusion
-
-NOTHING = "–"
+from supclap_platform.results.text import NONE
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def trials_cost(experiment: Experiment, ledger: Ledger) -> tuple[int, str]:
     bill = Bill()
     for result in results.values():
         bill.add_result(experiment.prices, resources, result)
-    return len(results), bill.text or NOTHING
+    return len(results), bill.text or NONE
 
 
 def _behind(cells: Iterable[Cell], runs: set[str]) -> list[Cell]:
@@ -94,5 +93,5 @@ def _line(
     signatures = {cell.signature for cell in cells}
     done = [results[signature] for signature in sorted(signatures & results.keys())]
     seconds = sum((r.setup_seconds + r.seconds) * r.workers for r in done)
-    text = costs.bill(cells, results).text or NOTHING
+    text = costs.bill(cells, results).text or NONE
     return CostLine(what, outcome, len(done), seconds / 3600, text)

@@ -8,7 +8,8 @@ from markupsafe import Markup
 
 from supclap_platform.experiment.claims import Greater
 from supclap_platform.results.looks import Step
-from supclap_platform.results.verdict_formats import interval_text, number_text, p_text
+from supclap_platform.results.text import p_text
+from supclap_platform.results.verdict_formats import interval_text, number_text
 from supclap_platform.results.verdicts import Verdict
 
 WIDE, HIGH = 264, 120  # pixels of the figure

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from functools import cache
 
+NONE = "–"  # in the place of a value that there is not
 RUNS = 80  # that a line names: those of two rows with forty seeds
 
 
@@ -25,6 +26,13 @@ def runs_line(runs: Sequence[str], between: str = ", ") -> str:
     """Runs in a line; of a row with hundreds of seeds the first ones, as CSV has all."""
     shown = between.join(runs[:RUNS])
     return shown if len(runs) <= RUNS else f"{shown} and {len(runs) - RUNS} more, in the .csv file"
+
+
+def p_text(value: float | None) -> str:
+    """A p, four decimals."""
+    if value is None:
+        return NONE
+    return "<0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def width_of(text: str) -> int:

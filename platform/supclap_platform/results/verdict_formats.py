@@ -11,7 +11,7 @@ from supclap_platform.experiment.claims import Greater, Trend, Within, asked_of
 from supclap_platform.results.formats import WIDTH
 from supclap_platform.results.inference import CONFIDENCE, LEVEL
 from supclap_platform.results.power import MOST, POWER
-from supclap_platform.results.text import aligned, escaped, pipes, runs_line
+from supclap_platform.results.text import NONE, aligned, escaped, p_text, pipes, runs_line
 from supclap_platform.results.verdicts import Outcome, Verdict
 
 HEADS = (
@@ -27,7 +27,6 @@ COLUMNS = (  # of CSV
 # Of CSV, where one of the claims has something of them.
 FURTHER = ("matters", "look", "looks", "path", "scope", "adjusted")
 SHORT = ("verdict", "effect", "95 % interval", "seeds", "claim")  # of `HEADS`
-NONE = "–"
 
 
 def verdicts_as_text(verdicts: Sequence[Verdict]) -> str:
@@ -331,13 +330,6 @@ def interval_text(one: Verdict, ends: tuple[float, float] | None) -> str:
     if ends is None:
         return NONE
     return "[" + ", ".join(number_text(one, end, sign=True) for end in ends) + "]"
-
-
-def p_text(value: float | None) -> str:
-    """A p, four decimals."""
-    if value is None:
-        return NONE
-    return "<0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def _exact(value: float) -> str:
