@@ -16,6 +16,7 @@ from supclap.config import DataConfig
 from supclap.data.cache import build_once, cache_folder
 from supclap.data.soundscenes import soundscenes_collection
 from supclap.errors import InputError
+from supclap.made_clips import made_clips
 
 MAKE = """
 import sys
@@ -74,13 +75,20 @@ def test_a_cache_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.heavy
-def test_two_that_ask_at_once_get_the_same_whole_collection(tmp_path: Path) -> None:
+def test_two_that_ask_at_once_get_the_same_whole_collection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lies where a plan says that it will, and takes about what that says."""
+    monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path))
+    place, size = made_clips(DataConfig(clips=16))
     both = [run(MAKE, tmp_path) for _ in range(2)]
     answers = [process.communicate(timeout=PATIENCE) for process in both]
     assert [process.returncode for process in both] == [0, 0], answers
     assert answers[0][0] == answers[1][0]
     name, content = answers[0][0].split()
     assert left(tmp_path) == [name]
+    assert place == tmp_path / name
+    assert size == pytest.approx(sum(f.stat().st_size for f in place.iterdir()), rel=0.1)
     alone = soundscenes_collection(DataConfig(clips=16), tmp_path / "alone", workers=1)
     assert alone.content_hash() == content
 

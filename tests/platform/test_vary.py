@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,10 +16,13 @@ from supclap_platform.cli import main
 from supclap_platform.commands.now import as_of_now
 from supclap_platform.experiment.cells import INIT, Cell, cells_of
 from supclap_platform.experiment.experiment import Experiment
+from supclap_platform.experiment.method import Footprint
 from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.experiment.supclap_method import SUPCLAP
 from supclap_platform.ledger.forecast import Estimates, forecast
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import make_plan, remember, shape
+from supclap_platform.ledger.room import room
 from supclap_platform.results.conclusion import conclude
 from supclap_platform.results.report import build_report
 from supclap_platform.results.scope import scope_of
@@ -25,6 +31,7 @@ from supclap_platform.search.winner import search_digest
 from supclap_platform.testing import finish
 
 from supclap import user_code
+from supclap.data.soundscenes import SYNTHETIC
 from supclap.errors import InputError
 
 TEXT = """\
@@ -174,6 +181,45 @@ def test_what_is_judged_and_said(tmp_path: Path, ledger: Ledger) -> None:
     assert planned.exit_code == 0, planned.output
     assert "each seed's own: 5 stages and 5 worlds\n" in planned.output
     assert "each seed's own, at worst: 5 stages and 5 worlds\n" in planned.output
+
+
+@pytest.mark.heavy
+def test_the_clips_of_each_world_count_on_the_disk(
+    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two collections a seed, its own and that of `also.other`: of 1,000 clips, 1,000 for
+    pretraining, 500, 1,000 and 1,000 to measure on, and 20 of each kind of event."""
+    monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**11))
+    text = TEXT.replace("data: {seed: 7}", "data: {seed: 7, clips: 1000}")
+    text = text.replace("seed: 9}", "seed: 9, clips: 1000}")
+    clips = 1000 + 1000 + 500 + 1000 + 1000 + 20 * len(SYNTHETIC)
+    one = clips * 2 * 16_000 * 2  # two seconds of 16-bit samples
+    load(tmp_path, text)
+    place = [str(tmp_path / "vary.yaml"), "--storage", str(tmp_path / "storage")]
+
+    def taken(name: str) -> tuple[float, int]:
+        """Of the made clips in a line of the plan: bytes, and collections."""
+        planned = CliRunner().invoke(main, ["plan", "--no-timing", *place])
+        assert planned.exit_code == 0, planned.output
+        line = rf"^{name}: (\S+) GB \(made clips of (\d+) collections\)"
+        found = re.search(line, planned.output, re.MULTILINE)
+        assert found is not None, planned.output
+        return float(found[1]) * 1e9, int(found[2])
+
+    assert taken("disk") == (pytest.approx(6 * one, rel=0.05), 6)
+    assert taken("disk at worst") == (pytest.approx(10 * one, rel=0.05), 10)
+    # What is there already is not free any more.
+    next(iter(SUPCLAP.made(cells_of(load(tmp_path, text))[0].config))).mkdir(parents=True)
+    assert taken("disk")[1] == 5
+    # Outputs of frozen encoders are another for each world too.
+    plan = make_plan(load(tmp_path, text), ledger)
+    forms = {shape(cell) for cell in plan.cells}
+    size = Footprint(kept=50.0)
+    first = Estimates({}, 1, of=dict.fromkeys(forms, "data"), footprints=dict.fromkeys(forms, size))
+    found = room(plan, 2, first)
+    assert found is not None
+    assert found.kept == 3 * 50.0
 
 
 def test_what_stays_the_same_is_named(tmp_path: Path, ledger: Ledger) -> None:

@@ -21,7 +21,7 @@ from supclap_platform.commands.plan_forecast import forecast_line, places
 from supclap_platform.commands.plan_missing import short
 from supclap_platform.commands.plan_own import own_of_seeds
 from supclap_platform.commands.plan_preview import open_lines, run_lines
-from supclap_platform.commands.plan_room import room_lines, smallest_card
+from supclap_platform.commands.plan_room import disk_line, room_lines, smallest_card
 from supclap_platform.commands.plan_shares import share_lines
 from supclap_platform.commands.plan_without import show_without
 from supclap_platform.experiment.cells import cells_of
@@ -106,6 +106,9 @@ def plan(asked: Asked, only: Only, at_once: int | None, no_timing: bool) -> None
         times = Times.of(worst, ledger, first)
         for line in describe_looks(experiment, ledger, worst, times, at_once or places(worst)):
             console.print(line)
+        most = room(worst, side, first)
+        if most is not None and (most.disk or most.kept or most.made):
+            console.print(disk_line(most, ledger, "disk at worst"))
         refuse_margins(experiment, ledger)  # at the end: what would do stands above
 
 

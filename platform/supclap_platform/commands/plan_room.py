@@ -21,8 +21,8 @@ def room_lines(needed: Room, plan: Plan, ledger: Ledger, at_once: int) -> Iterat
         yield _memory(needed, plan, at_once)
     elif needed.least:
         yield _least(needed, plan)
-    if needed.disk or needed.kept:
-        yield _disk(needed, ledger)
+    if needed.disk or needed.kept or needed.made:
+        yield disk_line(needed, ledger)
 
 
 def _memory(needed: Room, plan: Plan, at_once: int) -> Text:
@@ -88,7 +88,7 @@ def no_room(needed: Room | None, ledger: Ledger) -> str | None:
     it is not known."""
     if needed is None:
         return None
-    asked = [(needed.disk, ledger.storage.local), (needed.kept, cache_folder())]
+    asked = [(needed.disk, ledger.storage.local), (needed.kept + needed.made, cache_folder())]
     wanted = [
         f"{size(round(amount * MB))} in {place}, which has {size(free)}"
         for amount, place in asked
@@ -97,21 +97,33 @@ def no_room(needed: Room | None, ledger: Ledger) -> str | None:
     return f"it writes {'; '.join(wanted)}" if wanted else None
 
 
-def _disk(needed: Room, ledger: Ledger) -> Text:
-    local = ledger.storage.local
-    of = f" ({counted(needed.models, 'model')}, and checkpoints while cells run)"
-    text = f"disk: {size(round(needed.disk * MB))}{of if needed.models else ''}"
-    text += f" in {ledger.storage.uri}"
-    fits = True
-    if local is not None:
-        free = free_bytes(local)
-        fits = needed.disk * MB <= free
-        text += f", of {size(free)} that are free"
-    if needed.kept:
+def disk_line(needed: Room, ledger: Ledger, name: str = "disk") -> Text:
+    """What the storage and the cache take, in a line; ``name``: what it is of."""
+    fits, parts = True, []
+    if needed.disk:
+        of = f" ({counted(needed.models, 'model')}, and checkpoints while cells run)"
+        text = f"{size(round(needed.disk * MB))}{of if needed.models else ''}"
+        text += f" in {ledger.storage.uri}"
+        local = ledger.storage.local
+        if local is not None:
+            free = free_bytes(local)
+            fits = needed.disk * MB <= free
+            text += f", of {size(free)} that are free"
+        parts.append(text)
+    for taken, of in _in_cache(needed):
         cache = cache_folder()
         free = free_bytes(cache)
-        fits = fits and needed.kept * MB <= free
-        text += f"; {size(round(needed.kept * MB))} in {cache}, of {size(free)}"
+        fits = fits and (needed.kept + needed.made) * MB <= free
+        parts.append(f"{size(round(taken * MB))}{of} in {cache}, of {size(free)}")
+    line = f"{name}: {'; '.join(parts)}"
     if fits:
-        return Text(text)
-    return Text(f"{text}: it does not fit; `supclap clean`, or --storage ELSEWHERE", "yellow")
+        return Text(line)
+    return Text(f"{line}: it does not fit; `supclap clean`, or --storage ELSEWHERE", "yellow")
+
+
+def _in_cache(needed: Room) -> Iterator[tuple[float, str]]:
+    """What the cache is to take, in MB, with what it is of."""
+    if needed.kept:
+        yield needed.kept, ""
+    if needed.made:
+        yield needed.made, f" (made clips of {counted(needed.collections, 'collection')})"

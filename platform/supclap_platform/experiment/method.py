@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -273,6 +274,11 @@ class Method(ABC):
     def made_of(self, config: Configuration, word: str) -> str:
         """What a run has by a word of `vary`: equal for runs that share it."""
         raise NotImplementedError(f"{self.name} offers nothing to vary")
+
+    def made(self, config: Configuration) -> Mapping[Path, float]:
+        """What of a run's data is made and kept in the cache of this machine: where, and about how
+        many MB of it. Runs of equal data share it. Raises InputError."""
+        return {}
 
     def shared_still(self, config: Configuration, word: str) -> Iterable[str]:
         """What of a varied word is the same for all seeds all the same, in words."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +28,7 @@ from supclap_platform.experiment.method import (
 from supclap_platform.experiment.run import Run, RunError
 from supclap_platform.experiment.schema import FIGURES
 
+MB = 1_000_000
 WORLD = "world"  # of clips that are made from `data.seed`
 
 
@@ -208,6 +210,13 @@ class SupclapMethod(Method):
     def made_of(self, config: RunConfig, word: str) -> str:
         data = config.data
         return f"{data.seed} {data.clips} {clip_seconds(data)} {data.events}"
+
+    def made(self, config: RunConfig) -> Mapping[Path, float]:
+        from supclap.made_clips import made_clips
+
+        also = (further.data for further in config.also.values() if further.data is not None)
+        found = (made_clips(data) for data in (config.data, *also) if _is_made(data))
+        return {place: size / MB for place, size in found}
 
     def shared_still(self, config: RunConfig, word: str) -> Iterator[str]:
         if config.data.events is not None:
