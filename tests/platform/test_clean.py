@@ -14,6 +14,7 @@ from s3_server import s3_server
 from supclap_platform.cli import main
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.experiment.supclap_method import SUPCLAP
 from supclap_platform.ledger import leftovers as module
 from supclap_platform.ledger.device_memory import Taken, note
 from supclap_platform.ledger.drivers import announce
@@ -279,6 +280,59 @@ def test_of_the_cache_only_what_is_ours_and_only_while_nobody_uses_it(
     assert "removed 7 places, 70 B" in clean(tmp_path, "--only", "caches", "--yes")
     left = {path.parent.relative_to(cache).as_posix() for path in cache.rglob("x")}
     assert left == set(theirs)
+
+
+@pytest.mark.heavy
+def test_a_world_goes_when_all_its_cells_are_finished(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that a cell goes on with, or is yet to begin with, stays; so does what is no world."""
+    path = tmp_path / "w.yaml"
+    seeds = "{until: decided, looks: [3], vary: [world]}"
+    text = (
+        "experiment: w\nbase: {epochs: 1}\nvariants: {C: {}, D: {loss.name: siglip}}\n"
+        f"seeds: {seeds}\nclaims: [D > C on t2a.R@1]\n"
+    )
+
+    def asked(text: str) -> dict[tuple[str, int], Cell]:
+        path.write_text(text, encoding="utf-8")
+        plan = make_plan(load_experiment(path), ledger)
+        remember(plan, ledger)
+        return {(cell.variant, cell.seed): cell for cell in plan.cells}
+
+    def listed() -> set[str]:
+        output = clean(tmp_path, "--only", "worlds", "--each")
+        return {line.split("/")[-1] for line in output.splitlines() if "/cache/" in line}
+
+    ledger.storage.delete("experiments")
+    ledger.storage.delete("cells")
+    found = asked(text)
+    worlds = [next(iter(SUPCLAP.made(found["C", seed].config))) for seed in range(3)]
+    other = tmp_path / "cache" / "code-182d1d8d6d61c0c3"
+    for folder in (*worlds, other):
+        folder.mkdir(parents=True)
+        (folder / "x").write_bytes(b"x" * 10)
+    for name, seed in (("C", 0), ("D", 0), ("C", 1), ("D", 2)):
+        finish(ledger, found[name, seed], {"test.t2a.R@1": 40.0})
+    interrupt(ledger, found["C", 2])
+    assert listed() == {worlds[0].name}  # D 1 is to begin, C 2 to go on
+    finish(ledger, found["D", 1], {"test.t2a.R@1": 40.0})
+    assert listed() == {worlds[0].name, worlds[1].name}
+    # Without worlds of their own, a seed that is to come needs the one of all.
+    shared = text.replace("experiment: w", "experiment: v").replace(", vary: [world]", "")
+    more = asked(shared)
+    assert listed() == {worlds[1].name}
+    with monkeypatch.context() as patched:
+        patched.setattr(caches, "users", lambda: ["process 7 (supclap run)"])
+        assert "left as they are: caches: used by process 7" in clean(tmp_path)
+    for cell in more.values():
+        finish(ledger, cell, {"test.t2a.R@1": 40.0})
+    lines = {line.split()[0]: line.split()[1:5] for line in clean(tmp_path).splitlines()}
+    assert lines["worlds"] == lines["caches"] == ["2", "folders", "20", "B"]  # the third, the code
+    assert "removed 2 places, 20 B" in clean(tmp_path, "--only", "worlds", "--yes")
+    assert not worlds[0].exists()
+    assert worlds[2].exists()
+    assert other.exists()
 
 
 @pytest.mark.heavy

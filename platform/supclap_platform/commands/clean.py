@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from supclap.wording import counted, size
 from supclap_platform.commands.options import command_ledger, storage_option
+from supclap_platform.ledger.finished_worlds import finished_worlds
 from supclap_platform.ledger.leftovers import (
     CHECKPOINT,
     EARLY,
@@ -18,13 +21,14 @@ from supclap_platform.ledger.leftovers import (
 )
 from supclap_platform.running import caches
 
-CACHES = "caches"
+CACHES, WORLDS = "caches", "worlds"
 KINDS = {  # what each is, and how one of it is called
     CHECKPOINT: ("checkpoints and unfinished files of finished cells", "place"),
     STOPPED: ("checkpoints of trials that a search stopped: they could go on from them", "place"),
     ORPHAN: ("cells that no experiment of the storage asks for", "cell"),
     EARLY: ("results of earlier code, which `compare FILE@code=earlier` shows", "result"),
     NOTE: ("notes on the memory that cells took, of which none is left", "note"),
+    WORLDS: ("made clips in this machine's cache, of which all cells are finished", "folder"),
     CACHES: ("made data in this machine's cache, made again when needed", "folder"),
 }
 
@@ -50,14 +54,18 @@ def clean(storage: str, kinds: tuple[str, ...], each: bool, yes: bool) -> None:
     wanted = kinds or tuple(KINDS)
     ledger = command_ledger(storage, writing=yes)
     found: list[Leftover] = []
-    if set(wanted) != {CACHES}:
+    if set(wanted) - {CACHES, WORLDS}:
         all_, kept = leftovers(ledger)
         found = [one for one in all_ if one.kind in wanted]
         for passed in kept:
             click.echo(f"left as they are: {passed.kind}: {passed.why}")
     made: list[caches.Cached] = []
-    if CACHES in wanted:
+    worlds: set[Path] = set()
+    if {CACHES, WORLDS} & set(wanted):
         made = caches.cached()
+        if WORLDS in wanted:
+            worlds = finished_worlds(ledger, [one.path for one in made])
+        made = [one for one in made if CACHES in wanted or one.path in worlds]
         using = caches.users() if made else []
         if using:
             shown = f"{using[0]}{f' and {len(using) - 1} more' if len(using) > 1 else ''}"
@@ -66,7 +74,8 @@ def clean(storage: str, kinds: tuple[str, ...], each: bool, yes: bool) -> None:
     listed: dict[str, list[tuple[str, int]]] = {kind: [] for kind in KINDS}
     for left in found:
         listed[left.kind].append((ledger.storage.uri_of(left.place), left.size))
-    listed[CACHES] = [(str(one.path), one.size) for one in made]
+    for one in made:
+        listed[WORLDS if one.path in worlds else CACHES].append((str(one.path), one.size))
     for kind in wanted:
         about, noun = KINDS[kind]
         whole = size(sum(weight for _, weight in listed[kind]))

@@ -379,7 +379,7 @@ class Ledger:
     def known(self, experiment: str, profile: str) -> list[Known]:
         """Every cell that a run of the experiment under this profile has asked for, each once."""
         found: dict[str, Known] = {}
-        for listed, cell in self._asked(experiment):
+        for listed, cell in self.asked(experiment):
             if listed == profile:
                 found.setdefault(cell.signature, cell)
         return list(found.values())
@@ -388,11 +388,12 @@ class Ledger:
         """The signatures of every cell that any experiment has asked for, by shape."""
         found: dict[str, set[str]] = {}
         for experiment in self.storage.names(EXPERIMENTS):
-            for _, cell in self._asked(experiment):
+            for _, cell in self.asked(experiment):
                 found.setdefault(cell.shape, set()).add(cell.signature)
         return found
 
-    def _asked(self, experiment: str) -> Iterator[tuple[str, Known]]:
+    def asked(self, experiment: str) -> Iterator[tuple[str, Known]]:
+        """Profile and cell, of every list of cells that runs of an experiment have asked for."""
         return read_asked(self.experiment_folder(experiment), self.spared)
 
     def experiment_folder(self, experiment: str) -> Folder:
