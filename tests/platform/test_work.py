@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -16,9 +17,11 @@ from supclap_platform.cli import main
 from supclap_platform.commands import work as command
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.ledger.leases import LeaseName
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.ledger.records import State
+from supclap_platform.running import without_ray as module
 from supclap_platform.running.attempt import run_cell
 from supclap_platform.running.ending import Ending
 from supclap_platform.running.task import Task, task_of
@@ -182,6 +185,43 @@ def test_what_others_did_since_the_plan_is_seen_before_a_cell_is_tried(
     assert [one and one.kind for one in kinds] == ["done", "busy", "busy", None]
     assert ledger.state(given_up.signature) is State.FAILED
     assert ledger.failure(failed_long_ago.signature) is None  # tried again, as by a run
+
+
+class Stubborn:
+    """A process that Ctrl-C does not end, as `multiprocessing` has one."""
+
+    def __init__(self) -> None:
+        self._own = subprocess.Popen(["sh", "-c", "trap '' INT; echo; exec sleep 60"], stdout=-1)
+        assert self._own.stdout is not None
+        self._own.stdout.read(1)
+        self.pid = self._own.pid
+
+    def join(self, seconds: float | None = None) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._own.wait(seconds)
+
+    def kill(self) -> None:
+        self._own.kill()
+
+
+@pytest.mark.heavy
+def test_a_process_that_has_to_be_killed_leaves_no_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another host nobody could know for a minute that it is dead."""
+    monkeypatch.setattr(module, "GRACE", 0.2)
+    cells, ledger, _ = experiment(tmp_path)
+    executor = WithoutRay(ledger, "shared")
+    process = Stubborn()
+    folder = ledger.cell(cells[0].signature)
+    try:
+        folder.write(str(LeaseName(LeaseName.own().host, process.pid, 1, "0")), b"{}")
+        executor._process, executor._cell = process, cells[0]
+        executor.cancel()
+        assert ended(process.pid)
+    finally:
+        process.kill()
+    assert folder.names() == []
 
 
 def test_a_machine_that_lacks_what_every_cell_needs_takes_none(

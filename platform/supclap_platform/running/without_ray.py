@@ -131,11 +131,16 @@ class WithoutRay:
         return [(cell.signature, ending)]
 
     def cancel(self) -> None:
-        """Ends the cell's process as Ctrl-C does: it gives its lease back."""
-        if self._process is not None and self._cell is not None:
+        """Ends the cell's process as Ctrl-C does, so that it gives its lease back. One that has to
+        be killed gives nothing back: its lease is taken away."""
+        if self._process is None or self._cell is None:
+            self.close()
+        else:
+            pid = self._process.pid
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process.pid, signal.SIGINT)
-        self.close()
+                os.kill(pid, signal.SIGINT)
+            self.close()
+            self._ledger.evict(self._cell.signature, LeaseName.own().host, pid)
         self._cell = self._known = None
 
     def close(self) -> None:
