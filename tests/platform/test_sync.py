@@ -56,7 +56,8 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 leave(ledger, cell, reported(cell, 2, number, finished=True))
         if ledger.failure(cells[3].signature) is None:  # the two experiments share their cells
             ledger.record_failure(cells[3].signature, "out of memory")
-        assert tracker.close("FAILED", {"figures/drift.svg": profile.encode()})
+        ended = {"figures/drift.svg": profile.encode()}
+        assert tracker.close("FAILED", ended, patience=PATIENCE)
     return folder
 
 
