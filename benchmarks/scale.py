@@ -6,7 +6,8 @@
 Two tables. *run*: `supclap run` of a training loop that returns at once, so that all that is left
 is the platform: Ray, leases, events, results, MLflow, table and report. *done*: `supclap plan`,
 `run` (with nothing to do; the first time it shows MLflow all of them), `status` and `report` of an
-experiment whose cells are all done.
+experiment whose cells are all done, and `sync` between, until MLflow shows all and the report leads
+to it: the last of the runs is the one that has nothing to do.
 Processor seconds are of the command with all its processes; other work on the machine does not
 count in them, while it does in the wall's.
 
@@ -111,10 +112,11 @@ def done(path: Path, cells: int) -> None:
     storage = path.parent / "done"
     finish_all(path, storage)
     rows: list[list[str]] = []
-    for command in ("plan", "run", "run", "status", "report"):
-        again = command == "run" and len(rows) > 1  # MLflow has been brought up to date by then
-        spent = _command(command, path, "--storage", storage)
-        rows.append([f"{command}{', once more' if again else ''}", *_row(spent)])
+    runs = ("run: MLflow is given all", "run: the report leads to it", "run: nothing to do")
+    for name in ("plan", runs[0], "sync", *runs[1:], "status", "report"):
+        command = name.partition(":")[0]
+        own = () if command == "sync" else (path,)
+        rows.append([name, *_row(_command(command, *own, "--storage", storage))])
     print_table([f"{cells:,} cells done", "wall s", "processor s", "peak MB"], rows)
     print(f"aim: {NOTHING_TO_DO:.0f} s for a run of 10,000 cells with nothing to do")
 

@@ -16,8 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from supclap.known_syntax import KnownSyntax
 from supclap.registry import Registered
-from supclap.syntax import Parsed, parse
+from supclap.syntax import Parsed
 from supclap.user_code.identity import imported_by, parts_in, parts_of
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ NO_EFFECT = {
     "supclap.feasibility",
     "supclap.fetching",
     "supclap.hub",
+    "supclap.known_syntax",
     "supclap.later_keys",
     "supclap.local_files",
     "supclap.objects",
@@ -160,6 +162,7 @@ class Code:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._parsed: dict[str, Parsed | None] = {}
+        self._syntax = KnownSyntax()
         self._versions: dict[tuple[Any, ...], dict[str, str]] = {}
 
     def modules(self, config: RunConfig) -> dict[str, str]:
@@ -182,7 +185,9 @@ class Code:
 
     def under(self, package: str) -> dict[str, str]:
         """The same of a module, or of all in a package, and nothing that they import."""
-        return {name: self._read(name).version for name in self._below(package)}
+        found = {name: self._read(name).version for name in self._below(package)}
+        self._syntax.keep()
+        return found
 
     def reached(self, names: Iterable[str]) -> dict[str, str]:
         """The same of each module that the names lead to, whatever a configuration uses."""
@@ -199,6 +204,7 @@ class Code:
             parsed = self._read(module)
             found[module] = parsed.version
             left += [name for name in self._known(parsed.imports) if _used(name, used)]
+        self._syntax.keep()
         return found
 
     def _below(self, module: str) -> list[str]:
@@ -231,7 +237,7 @@ class Code:
         path = self.folder.joinpath(*parts)
         file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         try:
-            return parse(file.read_bytes())
+            return self._syntax.parse(file.read_bytes())
         except FileNotFoundError:  # a name within a module
             return None
 

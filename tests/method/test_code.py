@@ -1,6 +1,7 @@
 """The version of the code: of syntax trees, of what a run can execute, and of nothing else."""
 
 import importlib
+import os
 import pkgutil
 import shutil
 import subprocess
@@ -73,6 +74,36 @@ def add_to(path: Path) -> None:
 
 def test_a_copy_has_the_version_of_its_original(copy: Path) -> None:
     assert versions(copy) == versions(HERE)
+
+
+def test_what_is_known_of_a_source_is_of_its_content_alone(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Size and time of a file say nothing: an edit that leaves both is seen."""
+    monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path / "cache"))
+    true = versions(copy)
+    (kept,) = (tmp_path / "cache").glob("syntax-*/modules.json")
+    with monkeypatch.context() as nothing_parsed:
+        nothing_parsed.setattr("supclap.known_syntax.parse", None)
+        assert versions(copy) == true
+    path = copy / "losses/siglip.py"
+    before = path.stat()
+    text = path.read_text(encoding="utf-8")
+    at = text.index("self")
+    path.write_text(f"{text[:at]}elsf{text[at + 4 :]}", encoding="utf-8")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    edited = versions(copy)
+    assert {name for name in CONFIGS if edited[name] != true[name]} == {"siglip"}
+    path.write_text(text, encoding="utf-8")
+    whole = kept.read_bytes()
+    for lie in (b"", b"{", whole[:-9], whole.replace(b'["', b'["0', 1), whole.replace(b"0", b"1")):
+        assert lie != whole
+        kept.write_bytes(lie)
+        assert versions(copy) == true
+    shutil.rmtree(kept.parent.parent)
+    kept.parent.parent.write_bytes(b"no folder")
+    assert versions(copy) == true
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -22,6 +21,7 @@ from supclap_platform.commands.run_options import STUDIES, TRACKING, run_options
 from supclap_platform.commands.stale import RerunCommand, with_reruns
 from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.folders import check_folders, fetch_folders
+from supclap_platform.ledger.history import now as right_now
 from supclap_platform.ledger.journal import Account
 from supclap_platform.ledger.kept_code import keep_code
 from supclap_platform.ledger.kept_models import free_models
@@ -88,7 +88,8 @@ def run(
         if code:
             raise SystemExit(code)
     whole = experiment
-    now = first_round(whole, ledger)
+    seen = Snapshot(ledger)  # as long as nothing is run, all agree on one moment
+    now = first_round(whole, seen)
     only.refuse_nothing(now.plan)
     plan, anew = with_reruns(now.plan, rerun_stale, only=only)
     work = only.of(plan, anew)  # the plan stays whole: what is asked, shown and compared is
@@ -113,16 +114,19 @@ def run(
             keep_code(whole, ledger)
             remember(plan, ledger)
             if tracker is None:
-                say = _sayer(console)
+                resting = executor is None
+                view = seen if resting else ledger
+                say, uri = _sayer(console), tracking_uri
                 tracker = stack.enter_context(
-                    tracked(plan.experiment, plan.cells, ledger, tracking_uri, say, account_now)
+                    tracked(plan.experiment, plan.cells, view, uri, say, account_now, resting)
                 )
             else:
                 tracker.widen(plan.experiment, plan.cells)
             if executor is not None:
                 code = drive(work, ledger, executor, tracker, console, now.claims) or code
             stopped = code == INTERRUPTED or (executor is not None and executor.lost)
-            following = None if stopped else next_round(whole, ledger, only)
+            over = stopped or executor is None  # where nothing was run, nothing new follows
+            following = None if over else next_round(whole, ledger, only)
             if following is None:
                 break
             now = following
@@ -132,7 +136,8 @@ def run(
         if stopped:
             tracker.close("KILLED", tables_of(plan.experiment, ledger), patience=LAST_LOOK)
         else:
-            code = _end(plan, work, ledger, tracker, console, mixed, store, code)
+            view = seen if executor is None else Snapshot(ledger)
+            code = _end(plan, work, view, tracker, console, mixed, store, code)
     if not code and plan.stale and not mixed:
         code = say_stale(plan, console)
     raise SystemExit(code)
@@ -141,7 +146,7 @@ def run(
 def _end(
     plan: Plan,
     work: Plan,
-    ledger: Ledger,
+    seen: Snapshot,
     tracker: Tracker,
     console: Console,
     mixed: bool,
@@ -151,19 +156,19 @@ def _end(
     """What a run ends with whose cells are all over; the exit code. ``code``: of its cells."""
     experiment = plan.experiment
     files: dict[str, bytes] = {}
-    account = None
+    account, ended = None, right_now()  # which the report and MLflow show
     try:  # the last words need no room: they are printed before they are written
-        files, account = _conclude(experiment, ledger, console, mixed, store)
-        files |= search_files(experiment, ledger)
+        files, account = _conclude(experiment, seen, tracker, console, mixed, store, ended)
+        files |= search_files(experiment, seen)
     except OSError as error:
-        own = ledger.experiment_folder(experiment.name).uri
+        own = seen.experiment_folder(experiment.name).uri
         rest = "every cell's result is kept: make room, and the same command writes the rest"
         say_unwritten(own, error, rest, console)
         code = code or 1
     code = code or (1 if work.count(Status.DAMAGED) else 0)
-    if line := free_models(experiment, ledger).line:
+    if line := free_models(experiment, seen).line:
         console.print(line, markup=False, soft_wrap=True)
-    tracker.close("FAILED" if code else "FINISHED", files, account=account)
+    tracker.close("FAILED" if code else "FINISHED", files, account=account, ended=ended)
     return code
 
 
@@ -205,11 +210,16 @@ def _sayer(console: Console) -> Callable[[str], None]:
 
 
 def _conclude(
-    experiment: Experiment, ledger: Ledger, console: Console, mixed: bool, store: Store | None
+    experiment: Experiment,
+    seen: Snapshot,
+    tracker: Tracker,
+    console: Console,
+    mixed: bool,
+    store: Store | None,
+    ended: int,
 ) -> tuple[dict[str, bytes], Account]:
     """Prints and writes what an experiment ends with; its files by name, and what it says."""
     console.print()
-    seen = Snapshot(ledger)
     concluded = conclude_parts(experiment, seen, mixed)
     drawings: dict[str, Sequence[Drawing]] = {}  # part -> its figures, drawn for files and page
     if experiment.parts:
@@ -217,11 +227,13 @@ def _conclude(
     else:
         console.print(concluded[0].text(), markup=False, soft_wrap=True)
         files = _write(concluded[0], drawings, seen, console)
-    files |= _report(experiment, concluded, drawings, seen, console, mixed, store)
+    account = account_of(experiment, concluded)
+    tracker.settle(account)  # the page leads to MLflow's runs
+    files |= _report(experiment, concluded, drawings, seen, console, mixed, store, ended)
     browse = "" if store is None else "`supclap ui` shows every run; "
     console.print(f"next: {browse}edit the file and run it again:")
     console.print("      only what is new will be trained")
-    return files, account_of(experiment, concluded)
+    return files, account
 
 
 def _conclude_parts(
@@ -277,11 +289,12 @@ def _report(
     console: Console,
     mixed: bool,
     store: Store | None,
+    ended: int,
 ) -> dict[str, bytes]:
     """Writes the page on the experiment; its file by name."""
     from supclap_platform.results.report import REPORT, build_report
 
-    page = build_report(experiment, seen, mixed, store, datetime.now(UTC), concluded, drawings)
+    page = build_report(experiment, seen, mixed, store, ended, concluded, drawings)
     folder = seen.experiment_folder(experiment.name)
     folder.write(REPORT, page)
     text = f"report: {folder.uri_of(REPORT)} (verdicts, table, figures and runs on one page)"

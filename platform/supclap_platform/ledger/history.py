@@ -2,6 +2,7 @@
 
     <storage>/experiments/<name>/parents/<digest>/parent.json   when it began, how it ended, cells
     <storage>/experiments/<name>/parents/<digest>/artifacts/    tables, figures, the experiment file
+    <storage>/experiments/<name>/parents/<digest>/shown.json    what of it MLflow is known to show
     <storage>/experiments/<name>/parents/<digest>/lease~…       a driver is at work on it
 
 There is one history for each experiment file and profile (with its ``--set`` changes).
@@ -108,9 +109,10 @@ class Histories:
             self.keep(history, {f"{above}{place}": c for place, c in one.code.files.items()})
         return history
 
-    def end(self, history: History, status: str) -> History:
-        """Notes how a run ended."""
-        ended = replace(history, status=status, ended=history.resting or now())
+    def end(self, history: History, status: str, moment: int | None = None) -> History:
+        """Notes how a run ended, and when: by default now. One that had nothing to train changes no
+        time."""
+        ended = replace(history, status=status, ended=history.resting or moment or now())
         self._write(ended)
         return ended
 

@@ -16,6 +16,7 @@ class Snapshot(Ledger):
         super().__init__(ledger.storage)
         self.damage = ledger.damage
         self.read = ledger.read  # what has not changed since is not read once more
+        self._places = ledger._places
         self._seen: Overview | None = None
         self._results: dict[str, Result] = {}
 

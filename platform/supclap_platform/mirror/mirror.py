@@ -53,6 +53,14 @@ from supclap_platform.mirror.gathered import gathering
 from supclap_platform.mirror.runs import Runs
 from supclap_platform.mirror.stamps import Stamp, stamps_of
 from supclap_platform.mirror.store import Store
+from supclap_platform.mirror.whole_mark import (
+    WholeMark,
+    content_of,
+    database_of,
+    read_mark,
+    settled_database,
+    write_mark,
+)
 
 LOCK = "mirror"
 CELLS, CLAIMS = "cells/", "claims/"  # what the experiment's run counts
@@ -96,6 +104,7 @@ class Mirror:
         self._said: tuple[float, float] = (0.0, 0.0)  # when the account was made last, how long
         self._owed = False  # the account is not of all that has finished
         self.shown: Callable[[int], object] = lambda number: None  # is given the cells sent so far
+        self._left: str | None = None  # hash of all that is shown, once that is so
 
     def catch_up(self) -> bool:
         """Sends what is new. False: another process is mirroring this experiment; ask again.
@@ -135,8 +144,9 @@ class Mirror:
                         runs.flush()
                 journal = self._written(journal)
                 runs.show_groups(journal, self.driving)
+                files = self._histories.artifacts(self.history) if whole else {}
                 if whole:
-                    runs.show_artifacts(self._histories.artifacts(self.history))
+                    runs.show_artifacts(files)
                 # Copies are large: all else is there first, however long they take.
                 for record in finished:
                     self._ledger.spared(partial(runs.show_model, record, link))
@@ -144,10 +154,45 @@ class Mirror:
                 runs.flush()
                 runs.fresh = False
                 self._stamps |= {cell.signature: stamps[cell.signature] for cell in changed}
+                self._left = None
+                if whole and not self._ledger.damage:
+                    shown = content_of(self._store, self.history, stamps, journal, files)
+                    self._left = shown if runs.parent_status == self.history.status else None
             except BaseException:
                 self.forget()
                 raise
         return True
+
+    def marked(self) -> bool:
+        """Whether the store is the one of which a mark says that it shows all there is. Nothing is
+        opened."""
+        mark = read_mark(self._histories.folder(self.history))
+        return mark is not None and mark.database == database_of(self._store)
+
+    def is_shown(self, account: Account) -> bool:
+        """Whether that is what there is now, and the experiment says this. Nothing is opened."""
+        mark = read_mark(self._histories.folder(self.history))
+        if mark is None or mark.database != database_of(self._store):
+            return False
+        stamps = stamps_of(self._histories.cells(self.history), self._ledger)
+        journal = replace(self._journal(), account=account)
+        files = self._histories.artifacts(self.history)
+        now = content_of(self._store, self.history, stamps, journal, files)
+        return now == mark.content and mark.database == database_of(self._store)
+
+    def mark(self) -> None:
+        """Notes that the store shows all there is, where that is so and can be known later.
+
+        The store is read once more: what somebody else has changed in it since this process looked
+        is not what the ledger has. Raises whatever MLflow raises where it is away.
+        """
+        if self._left is None or self._runs is None:
+            return
+        before = settled_database(self._store)
+        if before is None or not self._runs.as_left() or database_of(self._store) != before:
+            return
+        with suppress(OSError):  # a full disk: it is looked at once more
+            write_mark(self._histories.folder(self.history), WholeMark(self._left, before))
 
     def wait_and_catch_up(self, patience: float = 60.0) -> bool:
         """As `catch_up`, but waits so many seconds for another process that is mirroring."""
@@ -161,6 +206,7 @@ class Mirror:
     def forget(self) -> None:
         """Makes the next call look at all anew, in the ledger and in the store."""
         self._runs = None
+        self._left = None
         self._stamps.clear()
         self._states.clear()
         self._results.clear()

@@ -48,7 +48,7 @@ from supclap_platform.mirror.rows import (
     status_of_group,
 )
 from supclap_platform.mirror.stamps import Stamp
-from supclap_platform.mirror.stored_run import PARAMS, PARENT_RUN, RunStore, StoredRun
+from supclap_platform.mirror.stored_run import NAME, PARAMS, PARENT_RUN, RunStore, StoredRun
 from supclap_platform.mirror.views import view_tag
 
 PARENT = "supclap.parent"  # tag of a parent run: which
@@ -89,6 +89,26 @@ class Runs:
     def flush(self) -> None:
         """Has the store show all that was shown to it."""
         self._client.flush()
+
+    def as_left(self) -> bool:
+        """Whether the store has every run as it was found or left here, and no other."""
+        there = self._listed(self._store.search({PARENT: self._history.key}))
+        there |= self._listed(self._store.search({BELOW: self._history.key}))
+        every = (self._parent, *self._groups.values(), *self._children.values())
+        return there == self._listed(every)
+
+    @staticmethod
+    def _listed(runs: Iterable[StoredRun]) -> dict[str, tuple[object, ...]]:
+        return {
+            run.id: (
+                run.status,
+                run.began,
+                run.ended,
+                run.name,
+                {key: value for key, value in run.tags.items() if key != NAME},
+            )
+            for run in runs
+        }
 
     def is_running(self, signature: str) -> bool:
         """Whether the store shows the cell as running."""

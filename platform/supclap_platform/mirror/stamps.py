@@ -12,6 +12,7 @@ from supclap.s3 import Listed
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.names import EARLY, FAILURE
 from supclap_platform.ledger.records import Known
+from supclap_platform.ledger.snapshot import Snapshot
 
 _INDEX = f"{MODEL}/{MODEL_INDEX}"  # a model that comes or goes later is something to show
 _FILES = (EVENTS, FAILURE, RESULT, EARLY, _INDEX)  # in the order of a Stamp
@@ -35,14 +36,16 @@ class Stamp:
 
 
 def stamps_of(cells: Iterable[Known], ledger: Ledger) -> dict[str, Stamp]:
-    """By signature: from one call, or of a store of objects one listing; nothing is read."""
+    """By signature: from one call, or of a store of objects one listing; nothing is read. Of a
+    `Snapshot` they are as they were in its listing."""
     signatures = list(dict.fromkeys(cell.signature for cell in cells))
-    if ledger.storage.local is None:
+    listing = ledger.storage.local is None or isinstance(ledger, Snapshot)
+    if listing:
         seen = ledger.overview(signatures).files
         found = {s: [seen.get(f"{s}/{name}") for name in _FILES] for s in signatures}
     # Each is looked up once, so that all files of a run are of one term.
     folders = dict(zip(signatures, ledger.folders(signatures), strict=True))
-    if ledger.storage.local is not None:
+    if not listing:
         places = [
             f"{(folder if name in _OF_A_RUN else ledger.cell(s)).base}/{name}"
             for s, folder in folders.items()

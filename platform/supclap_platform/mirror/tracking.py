@@ -48,6 +48,7 @@ def open_tracker(
     uri: str | None = None,
     say: Callable[[str], None] = _to_terminal,
     account: Giver | None = None,
+    resting: bool = False,
 ) -> Tracker:
     """Begins to mirror a run of an experiment; returns at once.
 
@@ -58,13 +59,14 @@ def open_tracker(
         uri: of the tracking store; by default $MLFLOW_TRACKING_URI, else SQLite in the storage.
         say: is given each line for the user. It is called from another thread.
         account: what the experiment says at a moment, in words; called from that thread too.
+        resting: the run has nothing to train: a store that is known to show all is not opened.
 
     Raises:
         InputError: a URI that MLflow cannot use. A server that does not answer is no mistake: it
             is reported through ``say``, and the run goes on.
     """
     store = choose_store(uri, ledger.storage)
-    return Tracker(experiment, cells, ledger, store, say, account)
+    return Tracker(experiment, cells, ledger, store, say, account, resting)
 
 
 @contextmanager
@@ -75,10 +77,11 @@ def tracked(
     uri: str | None,
     say: Callable[[str], None],
     account: Giver | None = None,
+    resting: bool = False,
 ) -> Iterator[Tracker]:
     """`open_tracker`, for a run that closes it itself. Whatever ends the run before that, such as
     Ctrl-C, leaves it KILLED in MLflow; what ends it while it is being closed leaves it closed."""
-    tracker = open_tracker(experiment, cells, ledger, uri, say, account)
+    tracker = open_tracker(experiment, cells, ledger, uri, say, account, resting)
     try:
         yield tracker
     except BaseException:
@@ -97,6 +100,7 @@ class Tracker:
         store: Store | None,
         say: Callable[[str], None] = _to_terminal,
         account: Giver | None = None,
+        resting: bool = False,
     ) -> None:
         self.store = store
         self._say = say
@@ -110,6 +114,10 @@ class Tracker:
         self._idle = threading.Event()  # all that was new at the last look is in MLflow
         self._trouble = False
         self._mirror: Mirror | None = None
+        self._thread: threading.Thread | None = None
+        self._hurry = threading.Event()  # the next look is waited for
+        self._looks = threading.Condition()
+        self._begun = self._over = 0  # looks
         if store is None:
             say(
                 "MLflow: the storage is not on this machine and no tracking URI is given "
@@ -120,13 +128,29 @@ class Tracker:
         if account is not None:
             give = account
             self._mirror.account = lambda: give(self._experiment, self._ledger)
-        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
-        self._wake.set()
-        self._thread.start()
+        if not (resting and self._mirror.marked()):
+            self._start()
 
     def catch_up(self) -> None:
         """Says that cells may have reported something. Returns at once; call it often."""
+        self._start()
         self._wake.set()
+
+    def settle(self, account: Account, patience: float = LAST_LOOK) -> None:
+        """Waits until MLflow shows what there is by now, where it can be used: what is written next
+        leads to its runs.
+
+        Args:
+            account: what the experiment says now.
+        """
+        if self._mirror is None or self._thread is None:
+            return
+        self._mirror.account = lambda: account
+        with self._looks:
+            wanted = self._begun + 1
+            self._hurry.set()
+            self._wake.set()
+            self._looks.wait_for(lambda: self._over >= wanted or self._trouble, patience)
 
     def widen(self, experiment: Experiment, cells: Sequence[Cell]) -> None:
         """Says that the run goes on with more cells. Returns at once."""
@@ -135,7 +159,7 @@ class Tracker:
         if self._mirror is not None:
             self._mirror.history = self._history
             self._mirror.wanted = {cell.signature for cell in cells}
-        self._wake.set()
+        self.catch_up()
 
     @activity("bringing MLflow up to date")
     def close(
@@ -144,6 +168,7 @@ class Tracker:
         artifacts: Mapping[str, bytes] | None = None,
         patience: float = PATIENCE,
         account: Account | None = None,
+        ended: int | None = None,
     ) -> bool:
         """Ends the run of the experiment in MLflow; cells that are not finished end as KILLED.
         Called once more, it waits once more, and the first call's status and files stay.
@@ -156,6 +181,7 @@ class Tracker:
             artifacts: files for the parent run (tables, figures, the report), by relative name.
             patience: seconds to wait for a store that works; one that is away is tried once.
             account: what the experiment says at its end, where that is known already.
+            ended: when it was over, where its report says so: in milliseconds since 1970.
 
         Returns:
             Whether MLflow shows all that the ledger has.
@@ -163,47 +189,73 @@ class Tracker:
         if not self._closing.is_set():
             if self._mirror is not None and account is not None:
                 self._mirror.account = lambda: account
-            self._end(status, artifacts or {})
+            self._end(status, artifacts or {}, ended)
         if self._mirror is None:
             return False
+        if self._thread is None and account is not None:
+            self._mirror.history = self._history
+            if self._mirror.is_shown(account):
+                return True
         self._wake.set()
-        self._thread.join(patience)
-        if self._thread.is_alive() or not self._idle.is_set():
+        thread = self._start()
+        assert thread is not None
+        thread.join(patience)
+        if thread.is_alive() or not self._idle.is_set():
             self._say(f"MLflow lacks a part of this run; `supclap sync` adds it ({self._place()})")
             return False
         return True
 
-    def _end(self, status: str, artifacts: Mapping[str, bytes]) -> None:
+    def _end(self, status: str, artifacts: Mapping[str, bytes], ended: int | None) -> None:
         """Notes in the ledger how the run has ended."""
         try:
-            self._history = self._histories.end(self._history, status)
+            self._history = self._histories.end(self._history, status, ended)
             self._histories.keep(self._history, artifacts)
         except OSError as error:  # a full disk: how it ended is shown, if not kept
-            self._history = replace(self._history, status=status, ended=now())
+            self._history = replace(self._history, status=status, ended=ended or now())
             place = self._histories.folder(self._history).uri
             self._say(f"{place}: cannot be written: {error.strerror or gist(error)}")
         self._presence.release()
         self._closing.set()
+        self._hurry.set()
+
+    def _start(self) -> threading.Thread | None:
+        """The thread, at work from now on at the latest; None where there is nothing to look at."""
+        if self._thread is None and self._mirror is not None:
+            self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+            self._wake.set()
+            self._thread.start()
+        return self._thread
 
     def _work(self) -> None:
         """The thread: looks when it is woken, waits, and at the end looks once more."""
         wait = RETRY[0]
         while True:
             self._wake.wait()
-            self._wake.clear()
+            with self._looks:
+                self._wake.clear()
+                self._hurry.clear()
+                self._begun += 1
             closing = self._closing.is_set()
             start = time.monotonic()
             done = self._look(closing)
+            with self._looks:
+                self._over = self._begun
+                self._looks.notify_all()
             if closing and (done or self._trouble):
                 return
             if done:
                 wait = RETRY[0]
                 spent = time.monotonic() - start
-                self._closing.wait(min(max(PAUSE[0], spent / SHARE - spent), PAUSE[1]))
+                self._pause(min(max(PAUSE[0], spent / SHARE - spent), PAUSE[1]))
             else:
                 self._wake.set()  # what is missing is not forgotten
-                self._closing.wait(wait if self._trouble else PAUSE[0])
+                self._pause(wait if self._trouble else PAUSE[0])
                 wait = min(2 * wait, RETRY[1])
+
+    def _pause(self, seconds: float) -> None:
+        """Waits, unless the run is about to end."""
+        if not self._closing.is_set():
+            self._hurry.wait(seconds)
 
     def _look(self, closing: bool) -> bool:
         """One attempt. Whether MLflow now shows what the ledger had when it began."""
@@ -216,6 +268,8 @@ class Tracker:
                 mirror.closing = True
                 mirror.history = self._history
             done = mirror.catch_up()
+            if closing and done:
+                mirror.mark()
         except Exception as error:  # a view must never stop what it shows
             if not self._trouble:
                 why = masked(reason(error), self.store.uri if self.store else "")

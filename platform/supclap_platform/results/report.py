@@ -143,7 +143,7 @@ def build_report(
     ledger: Ledger,
     mixed: bool = False,
     store: Store | None = None,
-    ended: datetime | None = None,
+    ended: int | None = None,
     concluded: Sequence[Conclusion] = (),
     drawings: Mapping[str, Sequence[Drawing]] | None = None,
 ) -> bytes:
@@ -152,7 +152,8 @@ def build_report(
     Args:
         mixed: allow finished runs of several code versions or data, and say so.
         store: where MLflow keeps its runs; the page leads to them.
-        ended: when the run that writes the page ended, if that is not in the ledger yet.
+        ended: when the run that writes the page ended, in milliseconds since 1970, if that is not
+            in the ledger yet.
         concluded: the conclusions of its parts from this same `Snapshot`, where they are made.
         drawings: part -> its declared figures with their PDF, where they are drawn from the same.
 
@@ -165,7 +166,8 @@ def build_report(
     parts = [_part(one, snapshot, tracked, (drawings or {}).get(one.name)) for one in concluded]
     history = _history(experiment, ledger)
     if history is not None and ended is not None:
-        history = replace(history, ended=round(ended.timestamp() * 1000))
+        # A run that had nothing to train changes no time: `Histories.end` keeps it, too.
+        history = replace(history, ended=history.resting or ended)
     style, script = resource("report.css"), resource("table.js")
     page = template("report.html", duration=duration, anchor=anchor, called=called).render(
         experiment=experiment,
