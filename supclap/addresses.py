@@ -89,6 +89,20 @@ def connected(uri: str) -> tuple[pafs.FileSystem, str]:
     return found
 
 
+def hasty(filesystem: pafs.FileSystem, seconds: float) -> pafs.FileSystem:
+    """The same file system, which gives up a question after so many seconds, without another try.
+
+    S3's library would try for minutes, and a process cannot end before it is over; Google's has its
+    own limit (`_GOOGLE_PATIENCE`).
+    """
+    if filesystem.type_name != "s3":
+        return filesystem
+    once = pafs.AwsStandardS3RetryStrategy(max_attempts=1)
+    _, (options,) = filesystem.__reduce__()
+    limits = {"connect_timeout": seconds, "request_timeout": seconds, "retry_strategy": once}
+    return pafs.S3FileSystem(**{**options, **limits})
+
+
 def quoted(uri: str) -> str:
     """A URI whose place may hold blanks, letters of any alphabet and other signs that have to be
     spelled in one, as ``%20``; what is spelled so already stays."""

@@ -106,9 +106,12 @@ def copied(place: str | Path) -> bool:
     return not in_store(place) or copy_of(str(place)).here
 
 
-def copy_of(place: str, needs: Sequence[str] = (), what: str = "") -> Copy:
-    """The state of a place of a store, and where its copy lies. Raises InputError as `local`."""
-    objects = objects_at(place)
+def copy_of(
+    place: str, needs: Sequence[str] = (), what: str = "", seconds: float | None = None
+) -> Copy:
+    """The state of a place of a store, and where its copy lies; ``seconds`` as `objects_at` takes
+    it. Raises InputError as `local`."""
+    objects = objects_at(place, seconds=seconds)
     if needs and not {file.name for file in objects.files} & set(needs):
         raise _not_it(objects, needs, what)
     return Copy(place, objects)
@@ -218,17 +221,19 @@ class Awaited:
     size: int  # bytes
 
     def __str__(self) -> str:
+        """``s3://bucket/data (3 files, 4.50 GB)``"""
         return f"{self.uri} ({counted(self.files, 'file')}, {size(self.size)})"
 
 
-def awaited(places: Iterable[str]) -> list[Awaited]:
-    """What of some places of stores this machine has no copy of, each once.
+def awaited(places: Iterable[str], seconds: float | None = None) -> list[Awaited]:
+    """What of some places of stores this machine has no copy of, each once; ``seconds`` as
+    `objects_at` takes it.
 
     Raises InputError as `local`.
     """
     found = []
     for place in dict.fromkeys(places):
-        copy = copy_of(place)
+        copy = copy_of(place, seconds=seconds)
         if not copy.here:
             objects = copy.objects
             found.append(Awaited(objects.folder.uri, len(objects.files), objects.size))

@@ -9,7 +9,8 @@ already is asked nothing more, so that a node resolves a revision once.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -69,15 +70,17 @@ def files_read(folder: Path) -> list[Path]:
 
 
 def _matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*")}
+    return [f for n, f in files.items() if f.is_file() and _fits(n, patterns)]
+
+
+def _fits(name: str, patterns: Iterable[str]) -> bool:
     """As huggingface_hub chooses files: a star stands for folders too."""
 
-    def fits(name: str, patterns: Iterable[str]) -> bool:
+    def one_of(patterns: Iterable[str]) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in patterns)
 
-    files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*")}
-    return [
-        f for n, f in files.items() if f.is_file() and fits(n, patterns) and not fits(n, OTHERS)
-    ]
+    return one_of(patterns) and not one_of(OTHERS)
 
 
 @cache
@@ -93,40 +96,108 @@ def _snapshot(named: str, key: str) -> Path:
     return folder
 
 
+def hub_cache() -> Path:
+    """Where huggingface_hub keeps what it downloads."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def cached(place: str) -> Path | None:
+    """The folder of a repository's snapshot in the cache; None where it is not there as a whole.
+    Nothing is asked of the network. Raises InputError: it is no name of a repository."""
+    named = place.removeprefix(PREFIX)
+    folder = _local(named, (*SMALL, *SAFE))
+    if folder is None or _matching(folder, SAFE):
+        return folder
+    folder = _local(named, (*SMALL, *SAFE, *TENSORS))
+    return folder if folder is not None and _matching(folder, TENSORS) else None
+
+
+def to_fetch(place: str, seconds: float) -> tuple[int, int]:
+    """How many files of a repository an encoder reads, and their bytes, as the hub lists them.
+
+    Args:
+        seconds: that an answer may take.
+
+    Raises:
+        InputError: as `located`.
+    """
+    from huggingface_hub import HfApi
+
+    named = place.removeprefix(PREFIX)
+    name, revision = _parted(named)
+    with _answered(named):
+        try:
+            told = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=seconds)
+        except OSError:
+            raise
+        except Exception as error:  # of the library below, which goes by several names
+            raise ConnectionError(gist(error, 80)) from error
+    sizes = {one.rfilename: one.size or 0 for one in told.siblings or ()}
+    safe = any(_fits(file, SAFE) for file in sizes)
+    read = [
+        size for file, size in sizes.items() if _fits(file, (*SMALL, *(SAFE if safe else TENSORS)))
+    ]
+    return len(read), sum(read)
+
+
 def _fetched(named: str, patterns: tuple[str, ...]) -> Path:
     """Raises InputError: neither in the cache nor to be had."""
+    folder = _local(named, patterns)
+    if folder is not None:
+        return folder
+    with _answered(named):
+        return _downloaded(named, patterns, local=False)
+
+
+def _local(named: str, patterns: tuple[str, ...]) -> Path | None:
+    """What of a repository lies in the cache. Raises InputError: it is no name of one."""
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return _downloaded(named, patterns, local=True)
+    except LocalEntryNotFoundError:
+        return None
+    except HFValidationError as error:
+        raise InputError(f"{named}: is no name of a repository: {gist(error)}") from None
+
+
+def _downloaded(named: str, patterns: tuple[str, ...], local: bool) -> Path:
     from huggingface_hub import snapshot_download
+
+    name, revision = _parted(named)
+    return Path(
+        snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=list(patterns),
+            ignore_patterns=list(OTHERS),
+            local_files_only=local,
+        )
+    )
+
+
+def _parted(named: str) -> tuple[str, str | None]:
+    name, _, revision = named.partition("@")
+    return name, revision or None
+
+
+@contextmanager
+def _answered(named: str) -> Iterator[None]:
+    """Within it what the hub refuses, or cannot be asked, is an InputError that says what to do."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
-        HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
-    name, _, revision = named.partition("@")
-
-    def fetched(local: bool) -> Path:
-        return Path(
-            snapshot_download(
-                name,
-                revision=revision or None,
-                allow_patterns=list(patterns),
-                ignore_patterns=list(OTHERS),
-                local_files_only=local,
-            )
-        )
-
+    name, revision = _parted(named)
     command = f"hf download {name}" + (f" --revision {revision}" if revision else "")
     try:
-        return fetched(local=True)
-    except LocalEntryNotFoundError:
-        pass
-    except HFValidationError as error:
-        raise InputError(f"{named}: is no name of a repository: {gist(error)}") from None
-    try:
-        return fetched(local=False)
+        yield
     except GatedRepoError:
         raise InputError(
             f"{named}: is given to those who have asked for it: accept its terms on "

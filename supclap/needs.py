@@ -13,10 +13,12 @@ from typing import Literal
 from supclap.bounds import clip_seconds
 from supclap.config import FEATURES, DataConfig, RunConfig
 from supclap.config.pretrained import PRETRAINED
+from supclap.copies import Awaited, awaited
+from supclap.data.places import ARRAYS
 from supclap.data.published import named_in
 from supclap.errors import InputError
 from supclap.feasibility import CELL, check_encoder
-from supclap.hub import in_hub
+from supclap.hub import cached, in_hub, to_fetch
 from supclap.objects import in_store
 from supclap.published_encoders import PUBLISHED, Published
 
@@ -47,8 +49,24 @@ class Need:
         found = _VARIABLE.search(self.place)
         return None if found is None else found[1]
 
+    def awaited(self, seconds: float) -> Awaited | None:
+        """What a run would fetch of it first, and does not lie here; None where that is nothing.
+
+        Args:
+            seconds: that a store or a repository may take to answer.
+
+        Raises:
+            InputError: nothing lies there, or it cannot be asked; it says what to do.
+        """
+        if in_hub(self.place):
+            if cached(self.place) is not None:
+                return None
+            return Awaited(self.place, *to_fetch(self.place, seconds))
+        return next(iter(awaited([self.place], seconds)), None) if in_store(self.place) else None
+
     def fault(self) -> str | None:
-        """Why it is not there, in a line; None where it is."""
+        """Why it is not there, in a line; None where it is. What lies in a store or a repository is
+        fetched for that."""
         if self.variable is not None:
             return f"{self.variable} is not set ({self.key})"
         try:
@@ -104,8 +122,10 @@ def _data(key: str, data: DataConfig) -> Iterator[Need]:
             command = f"a folder in the layout of ESC-50 or of UrbanSound8K{_named(place, 'IT')}"
             yield Need("data", f"{key}.events", place, command, events)
     elif data.arrays is not None:
-        for name in ("audio", "text", "captions"):
+        for name in ARRAYS:
             place = getattr(data.arrays, name)
+            if place is None:
+                continue
             command = f"an array of your encoder's outputs, or its table{_named(place, 'IT')}"
             yield Need("data", f"{key}.arrays.{name}", place, command, look)
     elif data.folder is not None:

@@ -18,6 +18,7 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from supclap.addresses import hasty
 from supclap.errors import InputError, nearest
 from supclap.secrets import masked, without_password
 from supclap.storage import Folder
@@ -110,16 +111,19 @@ def in_store(place: str | Path) -> bool:
     return True
 
 
-def objects_at(place: str, only: Sequence[str] = ()) -> Objects:
+def objects_at(place: str, only: Sequence[str] = (), seconds: float | None = None) -> Objects:
     """What lies at a place of a store.
 
     Args:
         only: names of files below it; no others are asked for. Those that are absent are left out.
+        seconds: that an answer may take, for who only wants to know; None: as long as it takes.
 
     Raises:
         InputError: nothing lies there, or it cannot be read; names that are no names here.
     """
     folder = Folder.at(place)
+    if seconds is not None:
+        folder.filesystem = hasty(folder.filesystem, seconds)
     base = folder.base.rpartition("/")[2]
     below = f"{folder.base}/".__add__
     if only:
@@ -187,7 +191,11 @@ def _asked(
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         asked = [pool.submit(ask, file) for file in files]
-        return [talk(folder, one.result) for one in asked]
+        try:
+            return [talk(folder, one.result) for one in asked]
+        except InputError:
+            pool.shutdown(wait=False, cancel_futures=True)  # the others would end as this one
+            raise
 
 
 def described(name: str, opened: pa.NativeFile, changed: int = 0) -> Object:

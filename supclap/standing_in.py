@@ -10,13 +10,17 @@ import torch
 
 from supclap.bounds import clip_seconds
 from supclap.config import ModelConfig, RunConfig
+from supclap.copies import awaited
 from supclap.data.published import named_in, pairs_of
 from supclap.errors import InputError
+from supclap.hub import cached, in_hub
 from supclap.model.clap import CLAP
 from supclap.model.folder import SIDES
 from supclap.model.registry import Source, make_audio, make_text
+from supclap.objects import in_store
 from supclap.published_encoders import PUBLISHED, described_files
 
+SECONDS = 10.0  # that a store has to say what lies there
 WORDS = ("a dog barks", "a bell rings twice", "rain falls on a roof", "an engine starts far away")
 
 
@@ -55,6 +59,8 @@ def _encoder(
     make: Any = make_audio if side == "audio" else make_text
     section = getattr(model, side)
     try:
+        if not _is_here(section.folder):
+            raise InputError(f"model.{side}.folder: {section.folder} is not fetched yet")
         return make(section, Source(seconds, model.dropout, WORDS, width=width)), []
     except InputError:
         words = [word for text in WORDS for word in text.split()]
@@ -63,6 +69,15 @@ def _encoder(
             raise
     encoder = make(section, Source(seconds, model.dropout, WORDS, files=files))
     return encoder, [f"{section.name} of the size of {PUBLISHED[section.name].repo}"]
+
+
+def _is_here(place: str | None) -> bool:
+    """Whether nothing of a place has to be fetched. Raises InputError: that cannot be known."""
+    if place is None:
+        return True
+    if in_hub(place):
+        return cached(place) is not None
+    return not in_store(place) or not awaited([place], SECONDS)
 
 
 def counts(config: RunConfig) -> tuple[dict[str, tuple[int, int]], str] | None:

@@ -195,7 +195,7 @@ BASICS = {
         *("stored", "waiting", "wording", "checkpoint", "workers", "data.cache", "usage", "memory"),
         "device_share",
         "exchange",
-        *("copies", "given_paths", "local_files", "objects"),
+        *("answers", "copies", "given_paths", "hub", "local_files", "objects"),
         *(
             "later_keys",
             "user_code",

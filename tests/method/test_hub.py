@@ -62,6 +62,33 @@ def test_what_is_read_is_downloaded_once_and_opened_as_a_folder_is(
 
 
 @pytest.mark.heavy
+def test_what_would_be_fetched_is_listed_and_nothing_is(
+    hub: Hub, bert: Path, tmp_path: Path
+) -> None:
+    place = "hf://some/bert@main"
+    assert places.cached(place) is None
+    read = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+    wanted = [bert / name for name in read if (bert / name).is_file()]
+    for named in (place, "hf://some/bert", f"hf://some/bert@{COMMIT}"):
+        assert places.to_fetch(named, 5) == (len(wanted), sum(f.stat().st_size for f in wanted))
+    assert not any("/resolve/" in path for path in hub.asked)
+    # Weights that are no safetensors are read where there are no others.
+    old = hub.repositories["old/bert"] = shutil.copytree(bert, tmp_path / "old")
+    (old / "model.safetensors").rename(old / "pytorch_model.bin")
+    assert places.to_fetch("hf://old/bert", 5) == places.to_fetch(place, 5)
+    places.located(place)
+    hub.asked.clear()
+    assert places.cached(place) == places.located(place)
+    assert hub.asked == []
+    for repo, message in (
+        ("no/such", "there is no such repository"),
+        ("some/bert@v9", "the repository has no revision 'v9'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            places.to_fetch(f"hf://{repo}", 5)
+
+
+@pytest.mark.heavy
 def test_the_identity_is_the_content(hub: Hub, bert: Path, tmp_path: Path) -> None:
     named = {signature(config_of(f"some/bert{at}")) for at in ("", "@main", f"@{COMMIT}")}
     assert len(named) == 1
@@ -106,6 +133,8 @@ def test_without_a_network_it_says_what_to_download(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(InputError, match=r"`hf download a/b --revision v1`.* folder: FOLDER$"):
         places.located("hf://a/b@v1")
+    with pytest.raises(InputError, match=r"`hf download a/b --revision v1`.* folder: FOLDER$"):
+        places.to_fetch("hf://a/b@v1", 5)
 
 
 @pytest.mark.parametrize(

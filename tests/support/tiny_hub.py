@@ -40,7 +40,7 @@ def _handler(hub: list[Hub]) -> type[BaseHTTPRequestHandler]:
         def answer(self, with_body: bool) -> None:
             path = unquote(urlsplit(self.path).path)
             hub[0].asked.append(path)
-            name = next((n for n in hub[0].repositories if f"/{n}/" in path), None)
+            name = next((n for n in hub[0].repositories if f"/{n}/" in f"{path}/"), None)
             if name is None:
                 return self.error(404, "RepoNotFound")
             if name in hub[0].gated:
@@ -48,10 +48,15 @@ def _handler(hub: list[Hub]) -> type[BaseHTTPRequestHandler]:
             folder, rest = hub[0].repositories[name], path.partition(f"/{name}/")[2]
             files = sorted(f for f in folder.rglob("*") if f.is_file())
             kind, _, more = rest.partition("/")
-            if kind == "revision":
-                if more not in ("main", COMMIT):
+            if kind in ("", "revision"):
+                if more not in ("", "main", COMMIT):
                     return self.error(404, "RevisionNotFound")
-                return self.send(json.dumps({"id": name, "sha": COMMIT}).encode(), with_body)
+                listed = [
+                    {"rfilename": file.relative_to(folder).as_posix(), "size": file.stat().st_size}
+                    for file in files
+                ]
+                told = {"id": name, "sha": COMMIT, "siblings": listed}
+                return self.send(json.dumps(told).encode(), with_body)
             if kind == "tree":
                 listed = [
                     {
@@ -96,8 +101,11 @@ def serving(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Hub]:
     thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     asks = partial(huggingface_hub.snapshot_download, endpoint=made[0].url, cache_dir=cache)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", asks)
+    api = partial(huggingface_hub.HfApi, endpoint=made[0].url)
+    monkeypatch.setattr(huggingface_hub, "HfApi", api)
     try:
         yield made[0]
     finally:

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,7 +16,9 @@ import click
 
 from supclap.errors import InputError
 from supclap.wording import gist
-from supclap_platform.commands.options import storage_option
+from supclap_platform.commands.doctor_file import WRONG, findings, read
+from supclap_platform.commands.options import Asked, file_options, storage_option
+from supclap_platform.experiment.profile import DEFAULT_PROFILE
 from supclap_platform.running.listening import Listener, advice, listening
 
 LEAST_FREE = 5  # GB
@@ -23,11 +26,28 @@ PACKAGES = ("torch", "ray", "mlflow", "pyarrow", "transformers", "optuna")
 
 
 @click.command()
+@partial(file_options, required=False)
 @storage_option
 @click.option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="An MLflow server to try.")
 @click.option("--address", help="A Ray cluster to try; default: an own Ray.")
-def doctor(storage: str, tracking_uri: str | None, address: str | None) -> None:
-    """Check this machine: one line for each part, and what to do where one is wrong."""
+def doctor(
+    file: Path | None,
+    profile: str,
+    changes: tuple[str, ...],
+    no_code: bool,
+    storage: str,
+    tracking_uri: str | None,
+    address: str | None,
+) -> None:
+    """Check this machine: one line for each part, and what to do where one is wrong.
+
+    With FILE also all that its runs need: what is here, what a run would fetch and how much that
+    is, and what is missing, with the command that gets it. Nothing is fetched.
+    """
+    if file is None and (changes or profile != DEFAULT_PROFILE or no_code):
+        raise InputError("--profile, --set and --no-code are of a FILE: supclap doctor FILE")
+    asked = None if file is None else Asked(file, profile, changes, storage, no_code)
+    of_file = None if asked is None else read(asked)  # a mistake in it is said at once
     reached: list[Listener] = []
     checks: list[tuple[str, Callable[[], str]]] = [
         ("python", _python),
@@ -53,6 +73,13 @@ def doctor(storage: str, tracking_uri: str | None, address: str | None) -> None:
             sign, found = "WRONG", gist(error, None)
             wrong += 1
         click.echo(f"{sign:<6}{name:<18}{found}")
+    if asked is not None and of_file is not None:
+        click.echo(f"{asked.file}, profile {asked.profile}")
+        for one in findings(*of_file, asked, here=address is None):
+            click.echo(f"{one.sign:<6}{one.name:<18}{one.text}")
+            if one.command:
+                click.echo(f"{'':<24}{one.command}")
+            wrong += one.sign == WRONG
     if wrong:
         raise SystemExit(1)
 

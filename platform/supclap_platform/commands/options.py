@@ -119,7 +119,7 @@ def histories_of(files: Sequence[Path], ledger: Ledger) -> list[History]:
     return found
 
 
-def file_options(command: Any) -> Any:
+def file_options(command: Any, required: bool = True) -> Any:
     """FILE, --profile, --set and --no-code: which experiment."""
     command = click.option(
         "--no-code", is_flag=True, help="Refuse a FILE that names code of its own to run."
@@ -130,7 +130,7 @@ def file_options(command: Any) -> Any:
     command = click.option(
         "--profile", default="laptop", show_default=True, help="One of the file's profiles."
     )(command)
-    return click.argument("file", type=click.Path(path_type=Path))(command)
+    return click.argument("file", type=click.Path(path_type=Path), required=required)(command)
 
 
 def storage_option(command: Any) -> Any:

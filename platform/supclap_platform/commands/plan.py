@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import click
 from rich.console import Console
 from rich.text import Text
 
 from supclap.copies import Awaited
-from supclap.data.cache import cache_folder, free_bytes
 from supclap.errors import InputError
 from supclap.events import EARLIER_NAMES
 from supclap.progress import activity
-from supclap.wording import counted, size
+from supclap.wording import counted
 from supclap_platform.commands.only import Only, only_options
 from supclap_platform.commands.options import Asked, experiment_options
+from supclap_platform.commands.plan_fetches import fetch_lines
 from supclap_platform.commands.plan_forecast import forecast_line, places
 from supclap_platform.commands.plan_missing import short
 from supclap_platform.commands.plan_own import own_of_seeds
@@ -93,7 +93,7 @@ def plan(asked: Asked, only: Only, at_once: int | None, no_timing: bool) -> None
     console.print(last)
     for text in open_lines(made, first, asked):
         console.print(Text(text))
-    for line in _fetches(coming):
+    for line in fetch_lines(coming):
         console.print(line)
     left_out = only.left_out(whole, made)
     if left_out:
@@ -216,17 +216,3 @@ def _late(part: Experiment, plan: Plan, ledger: Ledger) -> Iterator[str]:
         yield f"'{claim.text}': {words}; its verdict says so"
     if found.seeds:
         yield f"{found.seeds}; the verdicts say so"
-
-
-def _fetches(coming: Sequence[Awaited]) -> Iterator[Text]:
-    """What each machine that trains will copy from stores, and the room for it here."""
-    for one in coming:
-        yield Text(f"to fetch: {one}")
-    if coming:
-        needed, free = sum(one.size for one in coming), free_bytes()
-        text = (
-            f"in all {size(needed)}, once for each machine that trains, into its {cache_folder()}"
-        )
-        short = needed > free
-        text += f"; {'only ' if short else ''}{size(free)} are free here"
-        yield Text(text, style="bold red" if short else "")

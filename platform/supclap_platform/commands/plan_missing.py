@@ -5,10 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rich.text import Text
 
+from supclap.answers import answers
+from supclap.copies import Awaited
+from supclap.errors import InputError
 from supclap.progress import activity
+from supclap.secrets import without_password
 from supclap.wording import counted, one_line
 from supclap_platform.commands.options import Asked
 from supclap_platform.experiment.experiment import Experiment
@@ -19,6 +24,7 @@ from supclap_platform.experiment.variants import Stage, Variant
 from supclap_platform.running.machine import machine, short_of
 
 _MOST = 400  # characters of a reason
+SECONDS = 10.0  # that stores and repositories have to say what lies there
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,18 @@ class Missing:
     command: str
 
 
-def missing_from(asked: Asked) -> tuple[Experiment, list[Missing]]:
-    """The experiment that is asked for, and all that it needs and that is not on this machine.
+@dataclass(frozen=True)
+class Looked:
+    """A need that was looked for: it is here, or to be fetched by a run, or has a fault."""
+
+    need: Need
+    coming: Awaited | None = None
+    fault: str | None = None
+
+
+def missing_from(asked: Asked) -> tuple[Experiment, list[Missing], list[Awaited]]:
+    """The experiment that is asked for, all that it needs and that is not on this machine, and what
+    a run would fetch by itself.
 
     Environment variables that its file names and that are not set, and packages that are not
     installed, are no error here: they are among what is missing.
@@ -42,13 +58,36 @@ def missing_from(asked: Asked) -> tuple[Experiment, list[Missing]]:
     lacking = Lacking()
     experiment = asked.experiment(lacking=lacking)
     with activity("looking for data and weights"):
-        missing = [
-            Missing(need.kind, fault, need.command)
-            for need in needs_of(experiment)
-            if (fault := need.fault()) is not None
-        ]
+        looked = look_for(needs_of(experiment))
+    missing = [Missing(one.need.kind, one.fault, one.need.command) for one in looked if one.fault]
     missing.sort(key=lambda each: each.kind)
-    return experiment, [*missing, *lacking_of(experiment, lacking), *short(experiment, asked)]
+    missing += [*lacking_of(experiment, lacking), *short(experiment, asked)]
+    return experiment, missing, list(dict.fromkeys(one.coming for one in looked if one.coming))
+
+
+def look_for(needs: Sequence[Need], seconds: float = SECONDS) -> list[Looked]:
+    """Looks for each. Nothing is fetched; stores and repositories have ``seconds`` to answer."""
+    placed = [need for need in needs if need.variable is None]
+    asked = answers([partial(need.awaited, seconds) for need in placed], seconds)
+    told = dict(zip(map(id, placed), asked, strict=True))
+    found = []
+    for need in needs:
+        answer = told.get(id(need))
+        if isinstance(answer, InputError):
+            found.append(Looked(need, fault=_unanswered(need, answer)))
+        elif answer is not None:
+            found.append(Looked(need, coming=answer))
+        else:
+            found.append(Looked(need, fault=need.fault()))
+    return found
+
+
+def _unanswered(need: Need, error: InputError) -> str:
+    """Why it is not known what lies at a place; with the place, where the reason lacks it."""
+    place = without_password(need.place)
+    said = str(error)
+    named = place.removeprefix("hf://").partition("?")[0] in said
+    return f"{need.key}: {said}" if named else f"{need.key}: {place}: {said}"
 
 
 def needs_of(experiment: Experiment) -> list[Need]:

@@ -9,6 +9,7 @@ from rich.text import Text
 from supclap.errors import InputError
 from supclap_platform.commands.only import Only
 from supclap_platform.commands.options import Asked
+from supclap_platform.commands.plan_fetches import fetch_lines
 from supclap_platform.commands.plan_forecast import forecast_line, places
 from supclap_platform.commands.plan_missing import Missing, closing, lines_of, missing_from
 from supclap_platform.commands.plan_preview import count_line, open_lines, plan_without, run_lines
@@ -29,12 +30,14 @@ def show_without(asked: Asked, only: Only, at_once: int | None, no_timing: bool)
     already names the only one with its line in the file.
     """
     try:
-        experiment, missing = missing_from(asked)
+        experiment, missing, coming = missing_from(asked)
     except InputError as error:
         if "${" in str(error):  # a setting that is no place cannot do without its variable
             return
         raise
     if not any(each.kind in ("data", "weights", "package") for each in missing):
+        return
+    if not any(each.command for each in missing):  # places in a store, which say what to do
         return
     lines: list[Text] = []
     try:
@@ -44,6 +47,7 @@ def show_without(asked: Asked, only: Only, at_once: int | None, no_timing: bool)
         pass
     else:
         lines, full = _known(made, ledger, asked, at_once, no_timing)
+        lines += fetch_lines(coming)
         if full is not None:
             missing.append(Missing("room", full, CLEAN))
     console = Console(soft_wrap=True, highlight=False)

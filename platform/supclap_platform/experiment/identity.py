@@ -164,15 +164,17 @@ class Contents:
 
 
 class NamesOfContents(Contents):
-    """In the place of content that is not here its name, so that runs can be counted before it is.
-    Signatures that rest on it are no run's."""
+    """In the place of content that is not here, or lies in a store or a repository, its name, so
+    that runs can be counted before anything is fetched. Signatures that rest on it are no run's."""
 
     def _once(self, key: tuple[str, ...], compute: Callable[[], str]) -> str:
+        named = "absent:" + digest({"name": list(key)})
+        if any("://" in part for part in key):
+            return named
         try:
             return super()._once(key, compute)
         except InputError:
-            self._known[key] = "absent:" + digest({"name": list(key)})
-            return self._known[key]
+            return self._known.setdefault(key, named)
 
 
 def _collection(folder: str, splits: Mapping[str, str | None]) -> str:

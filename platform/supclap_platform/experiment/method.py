@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from supclap.code import own_code
 from supclap.code import version_of as version_of
+from supclap.copies import Awaited
 from supclap.user_code import UserCode
 from supclap.user_code.imports import imports_of
 from supclap_platform.experiment.measure import Measure
@@ -53,6 +54,10 @@ class Need(Protocol):
     def command(self) -> str: ...
     @property
     def variable(self) -> str | None: ...
+
+    def awaited(self, seconds: float) -> Awaited | None:
+        """What a run would fetch of it first, and does not lie here; None where that is nothing.
+        Raises InputError: that cannot be known, after so many ``seconds`` or at once."""
 
     def fault(self) -> str | None:
         """Why it is not there, in a line; None where it is."""

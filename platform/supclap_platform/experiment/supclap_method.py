@@ -111,14 +111,17 @@ class SupclapMethod(Method):
         return needs_of(config)
 
     def time(self, config: RunConfig, workers: int, threads: int, gpu: bool) -> Timing:
+        from supclap.data.places import is_here
         from supclap.footprint import CHECKPOINTS
         from supclap.timing import estimate, seconds_of_scenes
 
         found = estimate(config, workers, threads, gpu)
         once, assumed = found.once, found.assumed
         try:
+            if not is_here(config.data):  # but in a store: nothing is fetched to time it
+                raise InputError("the recordings are not here")
             once += seconds_of_scenes(config)
-        except InputError:  # recordings that are not here
+        except InputError:
             assumed = (*assumed, "no time for scenes of recordings that are not here")
         data = config.data.model_dump_json()
         return Timing(
