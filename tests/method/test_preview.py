@@ -20,6 +20,7 @@ from supclap.preview import preview
 from supclap.standing_in import WORDS
 
 
+@pytest.mark.heavy
 def test_sizes_are_those_of_the_model_and_the_optimizer_after_a_step(tmp_path: Path) -> None:
     config = tiny_config(make_collection(tmp_path / "data"), model__text__freeze=True)
     found = preview(config)
@@ -103,6 +104,7 @@ def test_the_papers_encoders_need_not_be_here_nor_its_data() -> None:
     assert kept * 1e6 == 4 * 1024 * (49_838 + 2_475 + 4_875)
 
 
+@pytest.mark.heavy
 def test_what_cannot_be_known_says_why(tmp_path: Path) -> None:
     config = tiny_config(tmp_path / "mine")
     found = preview(config)

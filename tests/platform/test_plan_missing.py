@@ -195,6 +195,7 @@ seeds: 2
 """
 
 
+@pytest.mark.heavy
 def test_with_only_a_gpu_missing_the_plan_is_made_and_says_what_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +232,7 @@ def test_with_only_a_gpu_missing_the_plan_is_made_and_says_what_it_lacks(
     assert "not known" not in shown
 
 
+@pytest.mark.heavy
 def test_packages_that_are_not_installed_are_listed_with_the_rest(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +272,7 @@ search:
     assert "model.audio.lora: needs peft, which is not installed: pip install" in alone.stderr
 
 
+@pytest.mark.heavy
 def test_runs_of_many_kinds_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     make_collection(tmp_path / "tones")
