@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from supclap.data.sources.files import Files
+from supclap.data.sources.files import Files, no_file
 from supclap.data.sources.wavcaps import SOURCES as WAVCAPS
 from supclap.errors import InputError
 from supclap.wording import one_line
@@ -32,6 +32,8 @@ def check_keys(path: Path) -> None:
                 )
             seen.add(key)
 
+    if no_file(path):  # a device has no end
+        return
     try:
         json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=object_of)
     except InputError:
