@@ -19,7 +19,7 @@ from waiting import until
 
 pytestmark = pytest.mark.heavy
 
-LONG = 400  # epochs: always stopped before
+LONG = 4_000  # epochs: always stopped before, on a busy machine too
 SEARCH = """
 search:
   space: {optimizer.lr: {log_uniform: [1.0e-5, 0.01]}}

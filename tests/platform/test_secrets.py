@@ -181,8 +181,11 @@ PLANTED = {
 def holders(folder: Path, secret: bytes) -> list[str]:
     """The files below a folder that hold a secret, and those whose names do."""
     found = []
-    for path in folder.rglob("*"):
-        with suppress(OSError):  # what an own Ray has taken away meanwhile
+    # A walk of `os`, as it passes over a folder that an own Ray has taken away meanwhile.
+    for path in (
+        Path(at, name) for at, folders, files in os.walk(folder) for name in (*folders, *files)
+    ):
+        with suppress(OSError):  # the same of a file
             if secret in os.fsencode(path) or (path.is_file() and secret in path.read_bytes()):
                 found.append(str(path))
     return found
