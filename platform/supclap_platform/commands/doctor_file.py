@@ -60,7 +60,7 @@ def findings(
     for shelf in shelves(list(coming)):
         text = f"{size(shelf.needed)} to fetch into {shelf.folder}, once; {shelf.room}"
         yield Finding(WRONG if shelf.short else OK, "room", text, CLEAN if shelf.short else "")
-    missing = [*lacking_of(experiment, lacking), *(short(experiment, asked) if here else ())]
+    missing = [*lacking_of(looked, lacking), *(short(experiment, asked) if here else ())]
     for each in missing:
         yield Finding(WRONG, each.kind, one_line(each.reason), each.command)
     if not looked and not missing:

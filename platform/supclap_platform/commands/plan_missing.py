@@ -18,6 +18,7 @@ from supclap.wording import counted, one_line
 from supclap_platform.commands.options import Asked
 from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.method import Need
+from supclap_platform.experiment.profile import DEFAULT_PROFILE
 from supclap_platform.experiment.search import placeholders
 from supclap_platform.experiment.settings import Lacking
 from supclap_platform.experiment.variants import Stage, Variant
@@ -61,7 +62,7 @@ def missing_from(asked: Asked) -> tuple[Experiment, list[Missing], list[Awaited]
         looked = look_for(needs_of(experiment))
     missing = [Missing(one.need.kind, one.fault, one.need.command) for one in looked if one.fault]
     missing.sort(key=lambda each: each.kind)
-    missing += [*lacking_of(experiment, lacking), *short(experiment, asked)]
+    missing += [*lacking_of(looked, lacking), *short(experiment, asked)]
     return experiment, missing, list(dict.fromkeys(one.coming for one in looked if one.coming))
 
 
@@ -100,9 +101,9 @@ def needs_of(experiment: Experiment) -> list[Need]:
     return list(found.values())
 
 
-def lacking_of(experiment: Experiment, lacking: Lacking) -> Iterator[Missing]:
+def lacking_of(looked: Sequence[Looked], lacking: Lacking) -> Iterator[Missing]:
     """Variables, but for those of a need that says so itself, and packages."""
-    named = {need.variable for need in needs_of(experiment)}
+    named = {one.need.variable for one in looked}
     for name, place in lacking.variables.items():
         if name not in named:
             yield Missing("variable", place, f"export {name}=...")
@@ -131,12 +132,12 @@ def closing(experiment: Experiment, missing: Sequence[Missing]) -> str:
 
 def command_of(name: str, asked: Asked) -> str:
     """``supclap NAME FILE --profile P``, as it can be typed."""
-    words = ["supclap", name, shlex.quote(str(asked.file))]
-    if asked.profile != "laptop":
-        words += ["--profile", shlex.quote(asked.profile)]
+    words = ["supclap", name, str(asked.file)]
+    if asked.profile != DEFAULT_PROFILE:
+        words += ["--profile", asked.profile]
     for change in asked.changes:
-        words += ["--set", shlex.quote(change)]
-    return " ".join(words)
+        words += ["--set", change]
+    return shlex.join(words)
 
 
 def short(experiment: Experiment, asked: Asked) -> Iterator[Missing]:
