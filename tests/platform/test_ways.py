@@ -210,12 +210,13 @@ def test_the_image_is_built_of_what_the_clone_has() -> None:
 STUBS = {
     "scontrol": "echo node1; echo node2",
     "hostname": "echo 192.0.2.10 10.0.0.1",
-    # `srun`: its own options, then the command.
-    "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',
+    # `srun`: its own options, then the command, on one core unless it is told, as since Slurm 22.05.
+    "srun": 'export CORES=1; while [[ $1 == --* ]]; do '
+    '[[ $1 != --cpus-per-task=* ]] || CORES=${1#*=}; shift; done; exec "$@"',
     # `ray symmetric-run`: what it is called with, then the command, unless Ray does not start.
-    "ray": 'echo "ray ${*:1:8}"; stat -c "token %s %a" $RAY_AUTH_TOKEN_PATH; [[ -e dead ]] && '
+    "ray": 'echo "ray ${*:1:8}, $CORES cores"; stat -c "token %s %a" $RAY_AUTH_TOKEN_PATH; [[ -e dead ]] && '
     'exit 0; while [[ $1 != -- ]]; do shift; done; shift; "$@"; exit 0',
-    "supclap": 'echo "supclap $*"; exit 3',
+    "supclap": 'echo "supclap $*, $CORES cores"; exit 3',
 }
 
 
@@ -237,12 +238,15 @@ def test_the_scripts_of_slurm_start_what_the_page_says(tmp_path: Path) -> None:
 
     places = {"SUPCLAP_STORAGE": "/shared/results", "FILE": "a b.yaml"}
     work = ran("work.sbatch", **places, OPTIONS="--profile paper --seed 0")
-    assert (work.returncode, work.stdout) == (3, "supclap work a b.yaml --profile paper --seed 0\n")
+    assert (work.returncode, work.stdout) == (
+        3,
+        "supclap work a b.yaml --profile paper --seed 0, 16 cores\n",
+    )
     ray = ran("ray.sbatch", **places, OPTIONS="--mixed")
     assert ray.stdout.splitlines() == [
-        "ray symmetric-run --address 192.0.2.10:24567 --min-nodes 2 --num-cpus=16 -- bash",
+        "ray symmetric-run --address 192.0.2.10:24567 --min-nodes 2 --num-cpus=16 -- bash, 16 cores",
         "token 64 600",
-        "supclap run a b.yaml --address 192.0.2.10:24567 --mixed",
+        "supclap run a b.yaml --address 192.0.2.10:24567 --mixed, 16 cores",
     ]
     assert ray.returncode == 3  # that of `run`, whatever `symmetric-run` makes of it
     (tmp_path / "dead").touch()
