@@ -49,6 +49,7 @@ test: lint
 # One test after another: each starts a cluster of its own, whose hosts are this machine.
 chaos: $(VENV)/.dev
 	$(PY) -m pytest -m cluster tests/cluster
+	$(PY) -m pytest -m long tests/platform/test_chaos.py
 
 clean:
 	rm -rf $(VENV)

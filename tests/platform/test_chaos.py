@@ -16,17 +16,18 @@ from pathlib import Path
 
 import psutil
 import pytest
-from chaos import Chaos
+from chaos import TABLES, Chaos
 from mlflow_content import content_of
 from mlflow_server import Server, wait_for
 from reported_runs import histories
 from s3_process import S3Process, s3_process
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment
-from supclap_platform.ledger.leases import LeaseName
 from supclap_platform.ledger.ledger import open_ledger
 from tiny_grid import claimed, start, supclap, write_experiment
 from waiting import PATIENCE
+
+from supclap.storage import Folder
 
 pytestmark = pytest.mark.heavy
 
@@ -46,26 +47,31 @@ class OwnRay(Chaos):
     ) -> None:
         super().__init__(storage, CELLS, SEED)
         self.path = path
+        self.log = path.with_suffix(".log").open("a+")  # of all drivers
         self.server = server
         self.store = store
         self.driver: subprocess.Popen[str] | None = None
 
     def begin(self) -> None:
-        """A driver, where none is at work."""
+        """A driver and MLflow's server, where none is at work."""
+        self.server.ensure()
         if self.driver is None or self.driver.poll() is not None:
             self.driver = start(
                 "run", self.path, "--storage", self.storage, "--cpus", "2",
-                "--tracking-uri", self.server.uri,
+                "--tracking-uri", self.server.uri, out=self.log,
             )  # fmt: skip
+
+    def said(self) -> str:
+        """The end of what drivers have printed."""
+        self.log.seek(0)
+        return self.log.read()[-20_000:]
 
     def kill(self, whom: str) -> None:
         """Kills once, at a random moment after a cell has begun to train."""
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
             self.begin()
-            held: list[LeaseName] = []
-            with suppress(OSError):
-                held = list(open_ledger(self.storage).overview().leases.values())
+            held = self.leases()
             if not held:
                 if self.all_done():
                     return
@@ -75,7 +81,7 @@ class OwnRay(Chaos):
             assert self.driver is not None
             if whom == "driver":
                 self.driver.kill()
-                self.driver.communicate()
+                self.driver.wait()
                 gone([lease.pid for lease in held])
             elif whom == "server":
                 self.server.kill()
@@ -96,15 +102,18 @@ class OwnRay(Chaos):
                     os.kill(self.random.choice(held).pid, signal.SIGKILL)
             self.kills[whom] += 1
             return
-        raise AssertionError("no cell began to train")
+        raise AssertionError(f"no cell began to train\n{self.said()}")
 
 
 def gone(pids: list[int]) -> None:
     """What trained must not outlive its driver: it would go on to write. (Ray's agents stay for
     a minute, trying to report to a driver that is dead.)"""
-    left = {psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)}
+    left = []
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            left.append(psutil.Process(pid))
     _, left = psutil.wait_procs(left, timeout=60)
-    assert not left, [process.cmdline() for process in left]
+    assert not left, left
 
 
 @pytest.fixture
@@ -113,6 +122,29 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.start()
     yield server
     server.kill()
+
+
+def test_a_log_that_comes_after_its_result_is_no_second_attempt(tmp_path: Path) -> None:
+    """As on S3, where a log is stored every few seconds and at its end."""
+    chaos = Chaos(tmp_path / "storm", 1, SEED)
+    table = chaos.folder.below("experiments/e")
+    for name in TABLES:
+        table.write(name, b"")
+        Folder.at(tmp_path / "calm").write(f"experiments/e/{name}", b"")
+    chaos.folder.write("cells/a/0001-0/result.json", b"")  # an attempt that was killed
+    chaos.folder.write("cells/a/0002-0/result.json", b"{}")
+    with chaos.watched():
+        chaos.look()
+        chaos.check(tmp_path / "calm", "e")  # its process was killed before it stored its log
+        for term in ("0001-0", "0002-0"):
+            log = b"--- 2000-01-01 08:00:00 UTC, a, host h, CPU, process 1 ---\n"
+            chaos.folder.write(f"cells/a/{term}/log.txt", log)
+    chaos.check(tmp_path / "calm", "e")
+    assert [len(begun) for *_, begun in chaos.finished.values()] == [2]
+    chaos.folder.write("cells/a/0003-0/log.txt", log.replace(b"2000-", b"2900-"))
+    chaos.look()
+    with pytest.raises(AssertionError, match="a was begun again"):
+        chaos.check(tmp_path / "calm", "e")
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_table_and_runs(
@@ -151,8 +183,9 @@ def survive(chaos: OwnRay, counts: dict[str, int], scratch: Path) -> None:
         finally:
             if chaos.driver is not None and chaos.driver.poll() is None:
                 with suppress(subprocess.TimeoutExpired):
-                    chaos.driver.communicate(timeout=PATIENCE)
+                    chaos.driver.wait(PATIENCE)
                 chaos.driver.kill()
+        chaos.server.ensure()
         wait_for(chaos.server.uri)
         last = ("--storage", chaos.storage, "--cpus", "2", "--tracking-uri", chaos.server.uri)
         code, output = supclap("run", chaos.path, *last)

@@ -11,9 +11,11 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from supclap_platform.ledger.leases import LeaseName
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.ledger.records import State
 
+from supclap.errors import InputError
 from supclap.storage import Folder
 
 TABLES = ("table.txt", "table.md", "table.csv", "table.tex")
@@ -24,9 +26,11 @@ class Chaos:
     """Watches a storage on which runs are killed.
 
     Attributes:
-        finished: by signature what its result was when it was first seen: content, time of
-            writing, and when the attempts at the cell began, as its log says.
-        touched: signatures of finished cells of which any of that has changed since.
+        finished: by signature what its result was when it was first seen: content and time of
+            writing; and when the attempts at the cell began, as its logs say by now. A store of
+            objects has a log some seconds later than it is written, or never where the store
+            did not answer at its end.
+        touched: signatures of finished cells whose result has changed since.
         kills: how often each kind was killed.
     """
 
@@ -47,7 +51,7 @@ class Chaos:
 
     @contextmanager
     def watched(self, every: float = 0.1) -> Iterator[None]:
-        """What is finished must stay as it is: its result, and the attempts in its log.
+        """What is finished must stay as it is.
 
         Args:
             every: seconds between two looks.
@@ -56,7 +60,7 @@ class Chaos:
 
         def watch() -> None:
             while not over.wait(every):
-                with suppress(OSError):  # a store that does not answer now
+                with suppress(OSError, InputError):  # a store that does not answer now
                     self.look()
 
         watcher = threading.Thread(target=watch)
@@ -79,12 +83,20 @@ class Chaos:
             logs = sorted(log for log in listed if log[::2] == (place[0], "log.txt"))
             said = "".join(self.folder.read("/".join(("cells", *log))).decode() for log in logs)
             assert file.time is not None
-            now = (content, file.time, BEGUN.findall(said))
-            if self.finished.setdefault(place[0], now) != now:
+            result = (content, file.time)
+            first = self.finished.setdefault(place[0], (*result, []))[:2]
+            self.finished[place[0]] = (*first, BEGUN.findall(said))
+            if first != result:
                 self.touched.add(place[0])
 
+    def leases(self) -> list[LeaseName]:
+        """Who trains a cell now; nobody where the store does not answer."""
+        with suppress(OSError, InputError):
+            return list(open_ledger(self.storage).overview().leases.values())
+        return []
+
     def all_done(self) -> bool:
-        with suppress(OSError):
+        with suppress(OSError, InputError):
             states = open_ledger(self.storage).overview().states
             return len(states) == self.cells and set(states.values()) == {State.DONE}
         return False
@@ -96,6 +108,7 @@ class Chaos:
             assert self.folder.read(f"experiments/{experiment}/{name}") == wanted
         assert len(self.finished) == self.cells
         assert self.touched == set()
-        for _, written, begun in self.finished.values():  # no attempt after there was a result
-            last = datetime.strptime(max(begun), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
-            assert last <= written
+        for signature, (_, written, begun) in self.finished.items():
+            for moment in begun:  # no attempt after there was a result
+                began = datetime.strptime(moment, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+                assert began <= written, f"{signature} was begun again"

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 from supclap_platform.commands.ui import server_arguments
@@ -49,9 +50,15 @@ class Server:
             start_new_session=True,
         )
 
+    def ensure(self) -> None:
+        """Starts it anew where it has ended by itself: somebody may have had its port just then."""
+        if self._process is not None and self._process.poll() is not None:
+            self.start()
+
     def kill(self) -> None:
         """Kills all its processes; its store stays."""
         if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None

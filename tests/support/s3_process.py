@@ -46,7 +46,7 @@ def s3_process(bucket: str = "bucket") -> Iterator[S3Process]:
     )
     try:
         with patch.dict(os.environ, KEYS):
-            until(lambda: answers(f"http://127.0.0.1:{port}"))
+            until(lambda: answers(f"http://127.0.0.1:{port}"), process)
             make_bucket(port, bucket)
             yield S3Process(port, process)
     finally:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import IO
 
 from supclap_platform.ledger.ledger import open_ledger
 from tiny_run import make_collection
@@ -55,11 +56,12 @@ def environment() -> dict[str, str]:
     return {**kept, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    """`supclap` with these arguments, as a process with its output in one pipe."""
+def start(*arguments: str | Path, out: IO[str] | None = None) -> subprocess.Popen[str]:
+    """`supclap` with these arguments, as a process with its output in one pipe, or in a file: a
+    pipe that nobody reads is full some time, and stops who writes."""
     return subprocess.Popen(
         [*SUPCLAP, *map(str, arguments)],
-        stdout=subprocess.PIPE,
+        stdout=subprocess.PIPE if out is None else out,
         stderr=subprocess.STDOUT,
         text=True,
         env=environment(),

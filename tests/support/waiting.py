@@ -17,10 +17,12 @@ def until(
     pause: float = 0.05,
 ) -> None:
     """Waits until a condition holds; fails at once where ``process``, which is to bring it about,
-    has ended, and shows what it printed."""
+    has ended without, and shows what it printed."""
     end = time.monotonic() + PATIENCE
     while not condition():
-        assert process is None or process.poll() is None, process.communicate()[0]
+        if process is not None and process.poll() is not None:
+            assert condition(), process.communicate()[0]  # its last act may have been that
+            return
         assert time.monotonic() < end, f"not within {PATIENCE:g} s"
         time.sleep(pause)
 
