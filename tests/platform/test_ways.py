@@ -9,10 +9,16 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import click
+import pyarrow.fs as pafs
 import pytest
 import yaml
 from click.testing import CliRunner
 from supclap_platform.cli import main
+from supclap_platform.mirror.store import choose_store
+
+from supclap.errors import INTERRUPTED, STALE
+from supclap.storage import Folder
 
 ROOT = Path(__file__).parents[2]
 WAYS = ROOT / "docs/cluster"
@@ -159,6 +165,32 @@ def check_cluster(spec: dict[str, Any]) -> None:
         assert all(isinstance(value, str) for value in one["rayStartParams"].values())
 
 
+# Of batch/v1.
+INDEXED = {"completionMode", "completions", "parallelism", "backoffLimitPerIndex",
+           "podFailurePolicy", "template"}  # fmt: skip
+
+
+def check_indexed_job(job: dict[str, Any]) -> None:
+    assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job")
+    spec = job["spec"]
+    assert spec.keys() <= INDEXED
+    pod = spec["template"]["spec"]
+    # Kubernetes takes a policy only for pods that are not started anew in their place, and an index
+    # can fail only where indices are counted one by one.
+    assert pod["restartPolicy"] == "Never"
+    assert spec["completionMode"] == "Indexed"
+    assert spec["backoffLimitPerIndex"] > 0
+    evicted, ended = spec["podFailurePolicy"]["rules"]
+    assert evicted["action"] == "Ignore"  # first: a pod that is evicted ends as a stopped one does
+    assert evicted["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+    assert ended["action"] == "FailIndex"
+    codes = ended["onExitCodes"]
+    assert codes == {"operator": "In", "values": sorted({1, 2, STALE, INTERRUPTED})}
+    (container,) = pod["containers"]
+    assert container["command"][:2] == ["supclap", "work"]
+    assert container["command"][3:] == ["--profile", "paper"]
+
+
 def manifests(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     text = (WAYS / "kubernetes" / name).read_text(encoding="utf-8")
     ray, policy = yaml.safe_load_all(text)
@@ -191,8 +223,19 @@ def test_the_manifests_have_the_fields_of_kuberay_and_let_in_nobody_else() -> No
     # The page's own Job.
     block = re.search(r"```yaml\n(.*?)```", (WAYS / "kubernetes.md").read_text(), re.DOTALL)
     assert block is not None
-    (container,) = yaml.safe_load(block[1])["spec"]["template"]["spec"]["containers"]
-    assert container["command"][:2] == ["supclap", "work"]
+    check_indexed_job(yaml.safe_load(block[1]))
+
+
+def test_what_shows_a_storage_that_is_no_folder_says_where_to() -> None:
+    """MLflow's own file cannot lie in a bucket."""
+    text = (WAYS / "kubernetes.md").read_text(encoding="utf-8")
+    lines = re.findall(r"supclap (?:sync|ui) [^`\n]*", text)
+    assert len(lines) == 2
+    for line in lines:
+        command, *words = line.split()[1:]
+        context = main.get_command(click.Context(main), command).make_context(command, words)
+        storage = Folder(pafs._MockFileSystem(), "bucket/results", context.params["storage"])
+        assert choose_store(context.params["tracking_uri"], storage) is not None
 
 
 def test_the_image_is_built_of_what_the_clone_has() -> None:
@@ -210,12 +253,12 @@ def test_the_image_is_built_of_what_the_clone_has() -> None:
 STUBS = {
     "scontrol": "echo node1; echo node2",
     "hostname": "echo 192.0.2.10 10.0.0.1",
-    # `srun`: its own options, then the command, on one core unless it is told, as since Slurm 22.05.
-    "srun": 'export CORES=1; while [[ $1 == --* ]]; do '
+    # `srun`: its own options, then the command; on one core unless it is told (since Slurm 22.05).
+    "srun": "export CORES=1; while [[ $1 == --* ]]; do "
     '[[ $1 != --cpus-per-task=* ]] || CORES=${1#*=}; shift; done; exec "$@"',
     # `ray symmetric-run`: what it is called with, then the command, unless Ray does not start.
-    "ray": 'echo "ray ${*:1:8}, $CORES cores"; stat -c "token %s %a" $RAY_AUTH_TOKEN_PATH; [[ -e dead ]] && '
-    'exit 0; while [[ $1 != -- ]]; do shift; done; shift; "$@"; exit 0',
+    "ray": 'echo "ray ${*:1:8}, $CORES cores"; stat -c "token %s %a" $RAY_AUTH_TOKEN_PATH; '
+    '[[ -e dead ]] && exit 0; while [[ $1 != -- ]]; do shift; done; shift; "$@"; exit 0',
     "supclap": 'echo "supclap $*, $CORES cores"; exit 3',
 }
 
@@ -244,7 +287,8 @@ def test_the_scripts_of_slurm_start_what_the_page_says(tmp_path: Path) -> None:
     )
     ray = ran("ray.sbatch", **places, OPTIONS="--mixed")
     assert ray.stdout.splitlines() == [
-        "ray symmetric-run --address 192.0.2.10:24567 --min-nodes 2 --num-cpus=16 -- bash, 16 cores",
+        "ray symmetric-run --address 192.0.2.10:24567 --min-nodes 2 --num-cpus=16 -- bash, "
+        "16 cores",
         "token 64 600",
         "supclap run a b.yaml --address 192.0.2.10:24567 --mixed, 16 cores",
     ]

@@ -35,7 +35,7 @@ def sync(files: tuple[Path, ...], storage: str, tracking_uri: str | None) -> Non
     if store is None:
         raise InputError(
             f"storage '{ledger.storage.uri}' is not on this machine, so MLflow's store "
-            "cannot lie in it: give --tracking-uri"
+            "cannot lie in it: give --tracking-uri sqlite:///FILE, or that of an MLflow server"
         )
     histories = histories_of(files, ledger)
     if not histories:
