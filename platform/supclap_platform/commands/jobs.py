@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from supclap.errors import INTERRUPTED
+from supclap.errors import INTERRUPTED, InputError
 from supclap.secrets import without_password
 from supclap.wording import counted, duration, one_line
 from supclap_platform.running import jobs as server
@@ -75,7 +75,10 @@ def cancel(job: str, address: str) -> None:
     """End JOB, as Ctrl-C ends a run: its cells keep their checkpoints, and submit goes on."""
     client = server.connect(address)
     name = server.choose(client, job)
-    state = server.cancel(client, name)
+    try:
+        state = server.cancel(client, name)
+    except server.JobLost as lost:
+        raise InputError(_said(lost, without_password(address))) from None
     if state == "STOPPED":
         click.echo(f"job {name}: stopped; the same `supclap submit` goes on from the checkpoints")
     else:
@@ -99,5 +102,11 @@ def followed(client: Any, job: str, shown: str) -> int:
         click.echo(f"\nthe job goes on; to end it: supclap cancel {job} --address {shown}")
         return INTERRUPTED
     except server.JobLost as lost:  # nothing is wrong with the input
-        click.echo(f"supclap: {lost}", err=True)
+        click.echo(f"supclap: {_said(lost, shown)}", err=True)
         return 1
+
+
+def _said(lost: server.JobLost, shown: str) -> str:
+    """With the whole command that may show more later."""
+    look = f": `supclap {lost.look} --address {shown}` shows it" if lost.look else ""
+    return f"{lost}{look}"

@@ -47,7 +47,15 @@ class Job:
 
 
 class JobLost(InputError):
-    """The cluster does not know the job, or does not answer any more."""
+    """The cluster does not know the job, or does not answer any more.
+
+    Attributes:
+        look: the words of the command that may show more later, without its --address; or "".
+    """
+
+    def __init__(self, message: str, look: str = "") -> None:
+        super().__init__(message)
+        self.look = look
 
 
 def connect(address: str) -> Any:
@@ -154,7 +162,7 @@ def cancel(client: Any, job: str) -> str:
         if info is not None and str(info.status.value) in OVER:
             return str(info.status.value)
         if time.monotonic() - since > GRACE + PATIENCE:
-            raise JobLost(f"job {job}: it does not end; `supclap jobs` shows it")
+            raise JobLost(f"job {job}: it does not end", "jobs")
         time.sleep(POLL / 4)
 
 
@@ -188,8 +196,8 @@ def follow(client: Any, job: str, say: Say, warn: Say, patience: float = PATIENC
                 break
         elif time.monotonic() - since > patience:
             raise JobLost(
-                f"job {job}: the cluster has not answered for {patience:.0f} s; the job may go "
-                f"on: `supclap logs {job} --follow` shows it"
+                f"job {job}: the cluster has not answered for {patience:.0f} s; the job may go on",
+                f"logs {job} --follow",
             )
         time.sleep(POLL)
     if not whole:
