@@ -1,5 +1,6 @@
 """kill -9 at random moments: of cells, of the driver with all its Ray, and of MLflow's server. The
-long form keeps its results on S3, which stops answering for a while, and kills parts of Ray too.
+long form keeps its results on S3, which stops answering for a while, and kills parts of Ray too;
+or it is a job on a cluster, whose driver is killed.
 
 `SUPCLAP_CHAOS_ROUNDS` and `SUPCLAP_CHAOS_SEED` ask for more, or for other, rounds.
 """
@@ -19,13 +20,14 @@ import pytest
 from chaos import TABLES, Chaos
 from mlflow_content import content_of
 from mlflow_server import Server, wait_for
+from ray_head import Head
 from reported_runs import histories
 from s3_process import S3Process, s3_process
 from supclap_platform.experiment.cells import cells_of
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.ledger import open_ledger
 from tiny_grid import claimed, start, supclap, write_experiment
-from waiting import PATIENCE
+from waiting import PATIENCE, until
 
 from supclap.storage import Folder
 
@@ -56,10 +58,16 @@ class OwnRay(Chaos):
         """A driver and MLflow's server, where none is at work."""
         self.server.ensure()
         if self.driver is None or self.driver.poll() is not None:
-            self.driver = start(
-                "run", self.path, "--storage", self.storage, "--cpus", "2",
-                "--tracking-uri", self.server.uri, out=self.log,
-            )  # fmt: skip
+            places = ("--storage", self.storage, "--tracking-uri", self.server.uri)
+            self.driver = self.started(self.path, *places)
+
+    def started(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        return start("run", *arguments, "--cpus", "2", out=self.log)
+
+    def kill_driver(self) -> None:
+        assert self.driver is not None
+        self.driver.kill()
+        self.driver.wait()
 
     def said(self) -> str:
         """The end of what drivers have printed."""
@@ -68,8 +76,8 @@ class OwnRay(Chaos):
 
     def kill(self, whom: str) -> None:
         """Kills once, at a random moment after a cell has begun to train."""
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
             self.begin()
             held = self.leases()
             if not held:
@@ -80,8 +88,7 @@ class OwnRay(Chaos):
             time.sleep(self.random.uniform(0.0, 1.5))
             assert self.driver is not None
             if whom == "driver":
-                self.driver.kill()
-                self.driver.wait()
+                self.kill_driver()
                 gone([lease.pid for lease in held])
             elif whom == "server":
                 self.server.kill()
@@ -103,6 +110,29 @@ class OwnRay(Chaos):
             self.kills[whom] += 1
             return
         raise AssertionError(f"no cell began to train\n{self.said()}")
+
+
+class AsJob(OwnRay):
+    """The same as a job of a cluster, which is submitted again when its driver was killed."""
+
+    def __init__(self, path: Path, storage: Path, server: Server, head: Head) -> None:
+        super().__init__(path, storage, server)
+        self.head = head
+
+    def started(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        return self.head.start("submit", *arguments, "--address", self.head.url, out=self.log)
+
+    def kill_driver(self) -> None:
+        def over() -> bool:
+            """Kills it, where it has begun, and says whether `submit` has seen that."""
+            for process in psutil.Process(self.head.process.pid).children(recursive=True):
+                with suppress(psutil.Error):
+                    if "-m supclap_platform run" in " ".join(process.cmdline()):
+                        process.kill()
+            assert self.driver is not None
+            return self.driver.poll() is not None
+
+        until(over, pause=0.2)
 
 
 def gone(pids: list[int]) -> None:
@@ -170,6 +200,22 @@ def test_on_s3_that_stops_answering_it_ends_with_the_same_table_and_runs(
         chaos = OwnRay(path, store.place(), server, store)
         survive(chaos, counts, tmp_path)
     assert sum(chaos.kills.values()) >= FAR_ROUNDS - 2, chaos.kills
+
+
+@pytest.mark.long
+def test_a_job_whose_driver_is_killed_is_submitted_again_and_ends_with_the_same(
+    tmp_path: Path, server: Server
+) -> None:
+    path = write_experiment(tmp_path, epochs=10 * EPOCHS, max_failures=FAR_ROUNDS)
+    half = FAR_ROUNDS // 4
+    head = Head()
+    try:
+        head.wait()
+        chaos = AsJob(path, tmp_path / "storm", server, head)
+        survive(chaos, {"cell": half, "driver": half}, tmp_path)
+    finally:
+        head.stop()
+    assert sum(chaos.kills.values()) >= 2 * half - 1, chaos.kills
 
 
 def survive(chaos: OwnRay, counts: dict[str, int], scratch: Path) -> None:

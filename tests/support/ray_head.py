@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import IO
 
 from tiny_grid import SUPCLAP, environment
 from waiting import PATIENCE, answers, until
@@ -70,6 +71,16 @@ class Head:
         except subprocess.TimeoutExpired:
             self.process.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self, *arguments: str | Path, out: IO[str]) -> subprocess.Popen[str]:
+        """`supclap` as a client of this head, as a process with its output in a file."""
+        return subprocess.Popen(
+            [*SUPCLAP, *map(str, arguments)],
+            env=self.environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def supclap(self, *arguments: str | Path, **env: str) -> tuple[int, str]:
         """`supclap` as a client of this head."""
