@@ -64,8 +64,10 @@ def train_command(
         load_given(code)
         run = _configuration(config, changes, data)
         from supclap.divergence import TrainingError
+        from supclap.objects import in_store
         from supclap.storage import Folder
 
+        in_store(out or "")  # a mistyped address would be a folder of that name, here
         folder = Folder.at(out or f"{RUNS}/{_name(run)}")
     show = Show(folder)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,10 +19,19 @@ from supclap.progress import activity
 # Seconds that this process has given to what is made once and then kept, the wait for another
 # process that makes it included: they say nothing of how long the next run takes.
 spent = [0.0]
+# As a path it would be folders that are called like it, wherever a process happens to stand.
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def cache_folder() -> Path:
-    """$SUPCLAP_CACHE, else $XDG_CACHE_HOME/supclap, else ~/.cache/supclap; it may not exist yet."""
+    """$SUPCLAP_CACHE, else $XDG_CACHE_HOME/supclap, else ~/.cache/supclap; it may not exist yet.
+
+    Raises:
+        InputError: $SUPCLAP_CACHE is an address: the folder has to be one of this machine.
+    """
+    own = os.environ.get("SUPCLAP_CACHE", "")
+    if ADDRESS.match(own) and not Path(own).exists():
+        raise InputError(f"SUPCLAP_CACHE {own}: expected a folder of this machine")
     return cache_named_by(os.environ) or Path.home() / ".cache" / "supclap"
 
 

@@ -11,6 +11,7 @@ import click
 
 from supclap.csv_text import csv_text
 from supclap.errors import InputError, nearest
+from supclap.given_paths import HerePath
 from supclap.progress import activity
 from supclap.text_files import check_target, write_text
 from supclap.wording import counted
@@ -39,9 +40,7 @@ def data_group() -> None:
     metavar="KINDS",
     help="As id,content.  [default: id,recording,content,near]",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Write every clip of A that is found as CSV."
-)
+@click.option("--out", type=HerePath(), help="Write every clip of A that is found as CSV.")
 @click.option("--workers", type=int, help="Processes that read sound.  [default: one per core]")
 def overlap_command(
     a: str, b: str, splits_a: str, splits_b: str, by: str, out: Path | None, workers: int | None

@@ -20,7 +20,9 @@ from tiny_run import everything, tiny_config
 import supclap
 from supclap.config import parse_config
 from supclap.data import look_at, open_data
+from supclap.data.cache import cache_folder
 from supclap.data.features import FeatureClips
+from supclap.data.overlap_command import overlap_command
 from supclap.data.prepare_command import prepare_command
 from supclap.errors import InputError, SettingError
 from supclap.feasibility import check_data
@@ -28,6 +30,7 @@ from supclap.model.clap import CLAP, build_model
 from supclap.parts import DataSource, Item, register
 from supclap.storage import Folder
 from supclap.timing import sizes_of
+from supclap.train_command import train_command
 from supclap.training import fit
 from supclap.use_commands import embed_command, evaluate_command, search_command
 
@@ -185,8 +188,9 @@ def test_commands_read_what_lies_there(folders: dict[str, str], tmp_path: Path) 
         (evaluate_command, "m", "--data", "soundscenes", "--json"),
         (embed_command, "x", "--model", "m", "--out"),
         (prepare_command, "captions", "--source", "x", "--out"),
+        (overlap_command, "a", "b", "--out"),
     ],
-    ids=["evaluate", "embed", "prepare"],
+    ids=["evaluate", "embed", "prepare", "overlap"],
 )
 def test_what_is_written_here_is_not_written_to_a_folder_called_s3(
     words: tuple[Command, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -194,4 +198,19 @@ def test_what_is_written_here_is_not_written_to_a_folder_called_s3(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"s3://bucket/x: expected a path of this machine"):
         run(*words, "s3://bucket/x")
+    with pytest.raises(InputError, match=r"s3:/bucket/x: an address has two slashes"):
+        run(*words, "s3:/bucket/x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mistyped_address_of_a_run_or_of_the_cache_is_no_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"gs:/bucket/x: an address has two slashes"):
+        run(train_command, "--out", "gs:/bucket/x")
+    for place in ("s3://bucket/cache", "s3:/bucket/cache"):
+        monkeypatch.setenv("SUPCLAP_CACHE", place)
+        with pytest.raises(InputError, match=f"SUPCLAP_CACHE {place}: expected a folder of this"):
+            cache_folder()
     assert not list(tmp_path.iterdir())

@@ -121,7 +121,13 @@ def test_a_quiet_connection_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize(
     ("answer", "words"),
-    [(GONE, "no longer knows it (its head has restarted?)"), (OSError("refused"), "not answered")],
+    [
+        (GONE, "no longer knows it (its head has restarted?)"),
+        (
+            OSError("refused"),
+            f": `supclap logs tiny-a1 --follow --address {ADDRESS}` shows it",
+        ),
+    ],
 )
 def test_a_head_that_restarts_or_stays_away_is_one_line(
     answer: Exception, words: str, monkeypatch: pytest.MonkeyPatch
@@ -277,6 +283,46 @@ def test_a_relative_place_is_refused_before_anything_is_asked_of_the_cluster(
     assert "s3://BUCKET/NAME" in done.output
 
 
+@pytest.mark.parametrize(
+    ("option", "place", "words"),
+    [
+        ("--storage", "s4://b/x", "s4://b/x: no store is addressed by 's4://'; did you mean"),
+        ("--storage", "gs:/b/x", "gs:/b/x: an address has two slashes: gs://b/x"),
+        ("--env", "SUPCLAP_STORAGE=s4://b/x", "SUPCLAP_STORAGE: s4://b/x: no store is addressed"),
+        ("--tracking-uri", "s3://b/x", "tracking URI 's3://b/x': expected http(s)://HOST:PORT"),
+        ("--tracking-uri", "mlruns", "tracking URI 'mlruns': expected http(s)://HOST:PORT"),
+        ("--study-storage", "postgresl://h/n", "postgresl://h/n: expected a database"),
+        ("--study-storage", "s3:/b/x", "s3:/b/x: expected a database as SQLAlchemy names it"),
+        ("--study-storage", "/shared/study.db", "/shared/study.db: expected a database"),
+    ],
+)
+def test_what_is_no_place_anywhere_is_refused_here_and_not_in_the_job(
+    option: str, place: str, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "e.yaml"
+    path.write_text("experiment: e\nvariants: {A: {}}\n", encoding="utf-8")
+    given = ["submit", str(path), "--address", ADDRESS, "--dry-run", option, place]
+    done = CliRunner().invoke(main, given)
+    assert done.exit_code == 2, done.output
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"supclap: {option}")
+    assert words in line
+
+
+def test_a_database_of_any_known_kind_is_a_place_on_the_cluster() -> None:
+    for name, place in (
+        ("study_storage", "postgresql://h/n"),
+        ("study_storage", "postgresql+psycopg://u@h:5/n"),
+        ("study_storage", "mysql+pymysql://h/n"),
+        ("study_storage", "sqlite:////shared/study.db"),
+        ("tracking_uri", "http://mlflow:5000"),
+        ("tracking_uri", "databricks"),
+        ("tracking_uri", "postgresql://h/n"),
+        ("tracking_uri", "sqlite:////shared/mlflow.db"),
+    ):
+        check_given(name, name, place, ADDRESS)
+
+
 def test_a_folder_of_this_machine_alone_is_refused_for_a_cluster_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,15 +332,17 @@ def test_a_folder_of_this_machine_alone_is_refused_for_a_cluster_elsewhere(
     monkeypatch.setattr(Path, "home", classmethod(lambda cls: tmp_path))
     for place in (own, f"file://{own}"):
         with pytest.raises(InputError, match="a folder of this machine alone"):
-            check_given("--storage", place, ADDRESS)
-        check_given("--storage", place, "http://127.0.0.1:8265")  # here, or through a tunnel
-    check_given("--storage", "/shared/results", ADDRESS)
-    check_given("--storage", "s3://bucket/results", ADDRESS)
+            check_given("storage", "--storage", place, ADDRESS)
+        check_given(
+            "storage", "--storage", place, "http://127.0.0.1:8265"
+        )  # here, or through a tunnel
+    check_given("storage", "--storage", "/shared/results", ADDRESS)
+    check_given("storage", "--storage", "s3://bucket/results", ADDRESS)
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/x / ext4 rw 0 0\nserver:/ {tmp_path.resolve()} nfs4 rw 0 0\n")
     shared: Callable[..., bool] = job_places._is_shared
     monkeypatch.setattr(job_places, "_is_shared", lambda path: shared(path, mounts))
-    check_given("--storage", own, ADDRESS)  # a home that every machine mounts
+    check_given("storage", "--storage", own, ADDRESS)  # a home that every machine mounts
 
 
 def test_in_a_job_no_result_goes_where_ray_clears_away(
@@ -303,6 +351,9 @@ def test_in_a_job_no_result_goes_where_ray_clears_away(
     check_in_job("supclap-results", ("sqlite:///mlflow.db",))  # at home it is fine
     monkeypatch.setenv(JOB, "{}")
     check_in_job(str(tmp_path / "results"), ("http://127.0.0.1:5000", None))
+    check_in_job(str(tmp_path / "results"), ("databricks", None))  # no folder: MLflow's word
+    with pytest.raises(InputError, match="an address has two slashes: s3://bucket/x"):
+        check_in_job("s3:/bucket/x", ())  # a cluster's own setting
     for storage, others, words in (
         ("supclap-results", (None,), "supclap-results: a job's own folder"),
         (str(tmp_path), ("sqlite:///m.db",), "sqlite:///m.db: a job's own folder"),

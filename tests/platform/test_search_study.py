@@ -210,6 +210,7 @@ def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--study-storage nonsense") as caught:
         opened(tmp_path, url="nonsense://x")
     assert "\n" not in str(caught.value)
+    opened(tmp_path)  # it is not kept as the study's place, which is in the storage as by default
 
 
 def test_asha_lets_one_in_three_pass_each_rung() -> None:

@@ -8,17 +8,20 @@ import time
 import urllib.request
 from pathlib import Path
 
+import click
 import optuna
 import pytest
 from click.testing import CliRunner
 from mlflow_server import free_port
 from supclap_platform.cli import main
+from supclap_platform.commands.opening import open_results
 from supclap_platform.commands.ui import server_arguments
 from supclap_platform.ledger.ledger import open_ledger
 from supclap_platform.mirror.store import choose_store, default_store, sqlite_path, sqlite_uri
 from supclap_platform.search.study_place import StudyPlace
 from tiny_grid import supclap, write_experiment
 
+from supclap.errors import InputError
 from supclap.storage import Folder
 
 SEARCH = """
@@ -102,6 +105,66 @@ def test_what_is_no_storage_is_one_short_line(tmp_path: Path, command: str, plac
     assert line.startswith("supclap: ")
     assert len(line) < 700
     assert not any(secret in done.stderr for secret in ("AK:x", "u:x@", "=x1"))
+
+
+# What else each command needs that takes --storage. `submit` has its own tests; `doctor` shows it
+# as one of its lines.
+REST = {
+    "clean": [], "compare": ["e.yaml", "e.yaml@profile"], "export": ["e.yaml", "--to", "out"],
+    "figures": ["e.yaml"], "plan": ["e.yaml"], "promote": ["e.yaml", "--register", "m"],
+    "report": ["e.yaml"], "run": ["e.yaml"], "status": ["e.yaml"], "stop": ["e.yaml"], "sync": [],
+    "table": ["e.yaml"], "ui": [], "work": ["e.yaml"],
+}  # fmt: skip
+
+
+@pytest.mark.heavy
+def test_every_command_that_takes_a_storage_is_known_here() -> None:
+    context = click.Context(main)
+    found = {name: main.get_command(context, name) for name in main.list_commands(context)}
+    takes = {name for name, one in found.items() if any(p.name == "storage" for p in one.params)}
+    assert takes - {"doctor", "submit"} == REST.keys()
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("command", REST)
+@pytest.mark.parametrize("given", ["option", "variable"])
+def test_a_mistyped_address_is_no_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, given: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("e.yaml").write_text("experiment: e\nvariants: {a: {}, b: {epochs: 3}}\nbaseline: a\n")
+    words, place = [command, *REST[command]], "s3:/bucket/results"
+    if given == "option":
+        words += ["--storage", place]
+    else:
+        monkeypatch.setenv("SUPCLAP_STORAGE", place)
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2, done.output
+    said = "supclap: s3:/bucket/results: an address has two slashes: s3://bucket/results"
+    assert said in done.stderr.splitlines()
+    assert beside(tmp_path) == {"e.yaml"}
+
+
+def test_results_are_not_opened_from_a_folder_called_s3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for storage in ("gs:/bucket/x", Path("gs://bucket/x")):
+        with pytest.raises(InputError, match="an address has two slashes: gs://bucket/x"):
+            open_results("e", storage)
+    monkeypatch.setenv("SUPCLAP_STORAGE", "S3:/bucket/x")
+    with pytest.raises(InputError, match="an address has two slashes: s3://bucket/x"):
+        open_results("e")
+
+
+@pytest.mark.parametrize("place", ["a:b", "./a:b", "C:\\results", "s3:x", "s3:/there"])
+def test_a_folder_may_have_a_colon_in_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if place == "s3:/there":  # made on purpose, or by an earlier version
+        Path(place).mkdir(parents=True)
+    assert open_ledger(place, writing=True).storage.local == tmp_path / place
 
 
 @pytest.mark.heavy

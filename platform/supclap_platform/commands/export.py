@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import click
 
-from supclap.errors import InputError
+from supclap.given_paths import HerePath
 from supclap.wording import counted
 from supclap_platform.commands.options import Asked, experiment_options
 
@@ -15,7 +14,12 @@ from supclap_platform.commands.options import Asked, experiment_options
 @click.command()
 @experiment_options
 @click.option(
-    "--to", "place", required=True, metavar="DIR", help="Folder to write; an export is replaced."
+    "--to",
+    "place",
+    type=HerePath(),
+    required=True,
+    metavar="DIR",
+    help="Folder to write; an export is replaced.",
 )
 @click.option(
     "--format",
@@ -26,15 +30,13 @@ from supclap_platform.commands.options import Asked, experiment_options
     show_default=True,
     help="Of the files (repeatable: both).",
 )
-def export(asked: Asked, place: str, formats: tuple[str, ...]) -> None:
+def export(asked: Asked, place: Path, formats: tuple[str, ...]) -> None:
     """Write FILE's runs, epochs, queries, trials, verdicts and table as files; train nothing."""
-    if re.match(r"\w+://", place):
-        raise InputError(f"--to {place}: expected a folder of this machine")
     from supclap_platform.results.exporting import SCHEMA, check_place
     from supclap_platform.results.exporting import export as write
     from supclap_platform.results.opened import Results
 
-    target = Path(place).expanduser()
+    target = place.expanduser()
     check_place(target)
     experiment, ledger = asked.open()
     # What is damaged is named when the command ends, as by any other.

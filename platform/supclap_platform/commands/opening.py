@@ -35,7 +35,7 @@ def open_results(
     no_code: bool = False,
 ) -> Results:
     """See `supclap_platform.open`."""
-    place = str(storage or os.environ.get(STORAGE) or DEFAULT_STORAGE)
+    place = storage or os.environ.get(STORAGE) or DEFAULT_STORAGE
     ledger = open_ledger(place)
     policy = CodePolicy(not no_code, kept=kept_in(place), broken=_warn_of_code)
     asked, file, scratch = dict(changes or {}), Path(experiment), None

@@ -81,7 +81,16 @@ def _words(option: click.Option, value: Any) -> Iterator[str]:
         yield f"{flag}={value}"
 
 
-def places_of(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """The places that were given, by the option that named each."""
-    options = {name: f"--{name.replace('_', '-')}" for name in PLACES}
-    return {options[name]: parameters[name] for name in PLACES if parameters.get(name)}
+def places_of(
+    parameters: Mapping[str, Any], env: Mapping[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    """The places that were given: the parameter, the option that named it, and the place.
+
+    Args:
+        env: the variables that are set by ``--env``.
+    """
+    for name, variable in PLACES.items():
+        if parameters.get(name):
+            yield name, f"--{name.replace('_', '-')}", parameters[name]
+        if env.get(variable):
+            yield name, f"--env {variable}", env[variable]

@@ -16,7 +16,7 @@ from supclap.wording import counted, size
 from supclap_platform.commands.jobs import followed, server_option
 from supclap_platform.commands.only import Only
 from supclap_platform.commands.options import file_options, show_code
-from supclap_platform.commands.run_options import PLACES, passed_on, places_of, run_options
+from supclap_platform.commands.run_options import passed_on, places_of, run_options
 from supclap_platform.commands.stale import RerunCommand
 from supclap_platform.experiment.own_code import CodePolicy
 from supclap_platform.experiment.reader import load_experiment
@@ -55,12 +55,10 @@ def submit(
     What `supclap run` takes, this takes and passes on; see `supclap run --help`.
     """
     env = _variables(variables)
-    given = places_of(passed) | {
-        f"--env {name}": env[name] for name in PLACES.values() if env.get(name)
-    }
-    _refuse_secrets(env, given)
-    for what, place in given.items():
-        check_given(what, place, address)
+    given = list(places_of(passed, env))
+    _refuse_secrets(env, {what: place for _, what, place in given})
+    for name, what, place in given:
+        check_given(name, what, place, address)
     os.environ.update(env)  # the file may name them
     policy = CodePolicy(not no_code, announce=show_code)
     experiment = load_experiment(file, profile, parse_changes(changes), policy)

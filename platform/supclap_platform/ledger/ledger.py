@@ -29,6 +29,7 @@ import pyarrow.fs as pafs
 
 from supclap.errors import InputError
 from supclap.events import Event, from_lines
+from supclap.objects import in_store
 from supclap.run_files import (
     ANEW,
     CONFIG,
@@ -76,8 +77,10 @@ def open_ledger(place: str | Path, writing: bool = False) -> Ledger:
         writing: also try to write there.
 
     Raises:
-        InputError: no such file system, not reachable, not a folder, or not writable.
+        InputError: no such file system, an address with a mistake in it, not reachable, not a
+            folder, or not writable.
     """
+    in_store(place)  # as a path, s3:/bucket would be a folder of that name, here
     storage = Folder.at(place)
     try:
         found = storage.filesystem.get_file_info(storage.base)

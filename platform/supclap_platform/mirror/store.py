@@ -37,7 +37,8 @@ _DRIVERS = {
     },
     "mysql": {"pymysql": ("pymysql", "pymysql"), "mysqldb": ("MySQLdb", "mysqlclient")},
 }
-_SERVERS = ("http", "https", "databricks")
+DATABRICKS = "databricks"  # a whole URI of MLflow's: the workspace that the machine is set up for
+_SERVERS = ("http", "https", DATABRICKS)
 
 # MLflow reads these at its import or at each request; what the user has set stays.
 _SETTINGS = {
@@ -95,20 +96,25 @@ def choose_store(uri: str | None, storage: Folder) -> Store | None:
     if not uri:
         local = storage.local
         return None if local is None else default_store(local)
-    scheme = urlsplit(uri).scheme.partition("+")[0]
-    if uri == "databricks" or scheme in _SERVERS:
+    if check_uri(uri) not in _DATABASES:
         return Store(uri)
-    if scheme not in _DATABASES:
-        raise InputError(
-            f"tracking URI '{without_password(uri)}': expected http(s)://HOST:PORT of an MLflow "
-            "server, or a database such as sqlite:///mlflow.db; MLflow no longer writes to plain "
-            "folders"
-        )
     path = sqlite_path(uri)
     # MLflow's own default is relative to wherever a process happens to stand.
     if path is not None:
         return Store(uri, (path.absolute().parent / ARTIFACTS).as_uri())
     return Store(_with_driver(uri), _artifacts_below(storage))
+
+
+def check_uri(uri: str) -> str:
+    """The kind of a store's URI, its scheme. Raises InputError: MLflow cannot use it."""
+    kind = urlsplit(uri).scheme.partition("+")[0]
+    if uri != DATABRICKS and kind not in (*_SERVERS, *_DATABASES):
+        raise InputError(
+            f"tracking URI '{without_password(uri)}': expected http(s)://HOST:PORT of an MLflow "
+            "server, or a database such as sqlite:///mlflow.db; MLflow no longer writes to plain "
+            "folders"
+        )
+    return kind
 
 
 def _with_driver(uri: str) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from supclap.errors import InputError
+from supclap.objects import in_store
 from supclap.secrets import without_password
-from supclap_platform.mirror.store import sqlite_path
+from supclap_platform.mirror.store import DATABRICKS, check_uri, sqlite_path
 
 JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # a variable that Ray gives to every job's driver
 WANTED = "a place that every node sees: s3://BUCKET/NAME, gs://BUCKET/NAME or a network folder"
@@ -21,15 +22,21 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SHARED = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "gluster", "fuse", "9p", "afs")
 
 
-def check_given(what: str, place: str, address: str) -> None:
-    """Raises InputError for a place that cannot be one on the cluster.
+def check_given(name: str, what: str, place: str, address: str) -> None:
+    """Raises InputError for a place that cannot be one on the cluster, or is none anywhere.
 
     Args:
+        name: which place it is: storage, tracking_uri or study_storage.
         what: the option or variable that names it.
         address: the job server's. Behind a loopback address is this machine, or a tunnel.
     """
+    checks = {"storage": in_store, "tracking_uri": check_uri, "study_storage": _check_database}
+    try:
+        checks[name](place)
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from None
     path = _path(place)
-    if path is None:
+    if path is None or (name, place) == ("tracking_uri", DATABRICKS):
         return
     shown = f"{what} {without_password(place)}"
     if not path.is_absolute():
@@ -50,8 +57,9 @@ def check_in_job(storage: str, others: tuple[str | None, ...]) -> None:
     """
     if JOB not in os.environ:
         return
+    in_store(storage)
     given = "give --storage, or set SUPCLAP_STORAGE where `ray start` is called"
-    for place in (storage, *others):
+    for place in (storage, *(one for one in others if one != DATABRICKS)):
         path = _path(place or "")
         if place and path is not None and not path.is_absolute():
             raise InputError(
@@ -64,6 +72,20 @@ def check_in_job(storage: str, others: tuple[str | None, ...]) -> None:
             f"storage {storage}: the cluster's head has no folder {path.parent}: {given}, to "
             f"{WANTED}"
         )
+
+
+def _check_database(url: str) -> None:
+    """Raises InputError for what is no database's URL."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(url).get_dialect()
+    except (ArgumentError, ImportError):  # NoSuchModuleError is one of the first kind
+        raise InputError(
+            f"{without_password(url)}: expected a database as SQLAlchemy names it, such as "
+            "postgresql://HOST/NAME; by default a study is in the storage"
+        ) from None
 
 
 def _path(place: str) -> Path | None:

@@ -67,8 +67,13 @@ class StudyPlace:
                 f"the study of this search is in {before}: give that with --study-storage; to "
                 f"begin a new one here, remove {self.folder.uri_of(PLACE)}"
             )
+        # What the user has named is tried first: a place that cannot be used is not kept.
+        opened = self._opened() if self.given else None
         if before != self.shown:
             self.folder.write(PLACE, f"{self.shown}\n".encode())
+        return opened or self._opened()
+
+    def _opened(self) -> tuple[StudyJournal | None, Any]:
         if self.url is None:
             journal = StudyJournal(self.folder.below(JOURNAL))
             return journal, JournalStorage(journal)
