@@ -31,7 +31,7 @@ ROUNDS = int(os.environ.get("SUPCLAP_STORM_ROUNDS", "50"))
 SEED = int(os.environ.get("SUPCLAP_STORM_SEED", "0"))
 DISK = 256  # MB of the shared disk
 PORT = 5000  # of MLflow's server on the head
-SILENT = 25.0  # seconds for which a host is cut off or asleep, and the disk is full at most
+SILENT = 25.0  # seconds for which a host is cut off, paused or asleep, and the disk full at most
 # Of a hundred kills, how many of each kind.
 KINDS = {
     "cell": 24, "worker": 14, "driver": 14, "mlflow": 14, "raylet": 8, "cut": 10, "sleep": 4,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -30,9 +31,8 @@ def check_given(name: str, what: str, place: str, address: str) -> None:
         what: the option or variable that names it.
         address: the job server's. Behind a loopback address is this machine, or a tunnel.
     """
-    checks = {"storage": in_store, "tracking_uri": check_uri, "study_storage": _check_database}
     try:
-        checks[name](place)
+        _KINDS[name](place)
     except InputError as error:
         raise InputError(f"{what}: {error}") from None
     path = _path(place)
@@ -86,6 +86,13 @@ def _check_database(url: str) -> None:
             f"{without_password(url)}: expected a database as SQLAlchemy names it, such as "
             "postgresql://HOST/NAME; by default a study is in the storage"
         ) from None
+
+
+_KINDS: Mapping[str, Callable[[str], object]] = {
+    "storage": in_store,
+    "tracking_uri": check_uri,
+    "study_storage": _check_database,
+}
 
 
 def _path(place: str) -> Path | None:
