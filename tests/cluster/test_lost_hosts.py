@@ -95,7 +95,7 @@ class Run:
     def one_at_work(self) -> tuple[Host, str, LeaseName]:
         """A host that trains a cell, with the cell and the lease on it."""
         signature, lease = next(iter(self.holders().items()))
-        return next(h for h in self.cluster.others if h.name == lease.host), signature, lease
+        return next(h for h in self.cluster.others if h.name == lease.host_name), signature, lease
 
     def moved(self, signature: str, before: LeaseName, name: str) -> None:
         """Waits until another process holds a cell, and notes how long that took."""

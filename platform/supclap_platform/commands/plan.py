@@ -205,7 +205,7 @@ def _remarks(plan: Plan, ledger: Ledger, whole: Plan) -> Iterator[Text]:
                 yield Text(f"failed: {cell.label}, {tries}: {failure.error}", style="red")
         elif status is Status.RUNNING:
             holder = plan.leases[cell.signature]
-            yield Text(f"running: {cell.label}, on {holder.host}, process {holder.pid}")
+            yield Text(f"running: {cell.label}, on {holder.host_name}, process {holder.pid}")
 
 
 def _late(part: Experiment, plan: Plan, ledger: Ledger) -> Iterator[str]:

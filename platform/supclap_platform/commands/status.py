@@ -61,7 +61,7 @@ def status(asked: Asked, watching: bool) -> None:
         console.print(trouble, style="red", markup=False, soft_wrap=True)
     for name, driver in _drivers(experiment, ledger):
         whole = "" if name == experiment.name else f", as a part of {name}"
-        shown = f"driven by process {driver.pid} on {driver.host}{whole}"
+        shown = f"driven by process {driver.pid} on {driver.host_name}{whole}"
         console.print(shown, markup=False, soft_wrap=True)
     if progress.seconds is None:
         console.print("nobody drives it now", markup=False)
@@ -91,12 +91,12 @@ def stop(asked: Asked) -> None:
         for name in Histories(ledger).including(experiment.name):
             for driver in drivers_of(ledger, name):
                 click.echo(
-                    f"process {driver.pid} on {driver.host} runs it as a part of {name}; to stop "
-                    "that, give its file"
+                    f"process {driver.pid} on {driver.host_name} runs it as a part of {name}; to "
+                    "stop that, give its file"
                 )
         return
     for driver in drivers:
-        click.echo(f"asked process {driver.pid} on {driver.host} to stop")
+        click.echo(f"asked process {driver.pid} on {driver.host_name} to stop")
     until = time.monotonic() + PATIENCE
     now, _ = as_of_now(experiment, ledger)
     while make_plan(now, ledger).count(Status.RUNNING):

@@ -6,10 +6,16 @@ file system that lists what was just written (local disks, S3, GCS): whoever wan
 lease, then lists. Of two who write at the same time at least one sees the other, and whoever sees a
 live lease of another withdraws. Both may withdraw, never may both stay.
 
-A holder that is dead is taken over: on this host, at once when its process is gone (a machine that
-slept has old heartbeats and living processes); on another host, when its heartbeat is older than
-``STALE_AFTER`` seconds of the storage's own clock. What a holder that is only paused then writes is
-shut out by `terms`.
+A holder that is dead is taken over: on this machine, at once when its process is gone (a machine
+that slept has old heartbeats and living processes); on another one, when its heartbeat is older
+than ``STALE_AFTER`` seconds of the storage's own clock: whoever takes it over has just written a
+file there, and compares the two. What a holder that is only paused then writes is shut out by
+`terms`.
+
+Many machines have one host name (`localhost`, copies of one image, containers on their host's
+network), and a container has its own table of processes. So a lease names the machine too, by the
+start of its kernel and that table. The leases of earlier versions do not: they are judged by their
+heartbeats alone, which a living holder keeps fresh, while a number of a process proves nothing.
 """
 
 from __future__ import annotations
@@ -21,9 +27,12 @@ import re
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
 from types import TracebackType
 
 import pyarrow.fs as pafs
@@ -38,13 +47,17 @@ _NAME = re.compile(r"^lease~([A-Za-z0-9._-]+)~(\d+)~(\d+)~([0-9a-f-]+)$")
 # boot, and the moment of boot moves when the system's clock is set. A live holder must never look
 # dead.
 CLOCK_TOLERANCE = 5_000
+# What tells one machine from another of its name, on Linux: other systems have neither.
+_KERNEL = Path("/proc/sys/kernel/random/boot_id")  # another one after each start
+_PROCESSES = Path("/proc/self/ns/pid")  # the table that a process's number is one of
+_MACHINE = re.compile(r"\.[0-9a-f]{8}$")
 
 
 @dataclass(frozen=True)
 class LeaseName:
-    """The holder of a lease: a process on a host. ``born``: when it started, against pid reuse.
+    """The holder of a lease: a process on a machine. ``born``: when it started, against pid reuse.
 
-    ``nonce``: of a cell's lease the name of its term.
+    ``host``: the machine, as `_host` names it. ``nonce``: of a cell's lease the name of its term.
     """
 
     host: str
@@ -54,6 +67,11 @@ class LeaseName:
 
     def __str__(self) -> str:
         return f"{PREFIX}{self.host}~{self.pid}~{self.born}~{self.nonce}"
+
+    @property
+    def host_name(self) -> str:
+        """The name of its host, for people: other machines may have it too."""
+        return _MACHINE.sub("", self.host)
 
     @classmethod
     def own(cls, nonce: str | None = None) -> LeaseName:
@@ -66,7 +84,7 @@ class LeaseName:
         return self.gone() if self.host == _host() else silent > STALE_AFTER
 
     def gone(self) -> bool:
-        """Whether it was a process of this host that no longer runs."""
+        """Whether it was a process of this machine that no longer runs."""
         if self.host != _host():
             return False
         born = _born(self.pid)
@@ -185,8 +203,8 @@ def hold(place: Folder, heartbeat: float = HEARTBEAT) -> Lease:
 
 
 def _clear(place: Folder, own: LeaseName) -> None:
-    """Removes what dead holders have left, once they have been silent for long: where their process
-    cannot be seen, as in another container of this name, they are not taken for dead."""
+    """Removes what dead holders have left, once they have been silent for long: where a system does
+    not tell machines of one name apart, a process that cannot be seen here may live on another."""
     present = leases_in(place)
     now = present.get(own)
     for other, beat in present.items():
@@ -208,8 +226,43 @@ def leases_of(files: Iterable[tuple[str, datetime | None]]) -> dict[LeaseName, d
 
 
 def alive(name: LeaseName, beat: datetime | None) -> bool:
-    """Whether a listed lease is still held, by this machine's clock."""
-    return not name.dead((datetime.now(UTC) - beat).total_seconds() if beat is not None else 0.0)
+    """Whether a listed lease seems to be held: who takes it over asks the storage's clock.
+
+    This machine's clock may be apart from the storage's. So of another machine's holder counts too
+    what this process has seen: a heartbeat that has stood still for `STALE_AFTER` seconds is a dead
+    one's, however new it seems, and one that moves is a living one's, however old it seems.
+    """
+    if beat is None or name.host == _host():
+        return not name.dead(0.0)
+    now, old = time.monotonic(), _silence(beat) > STALE_AFTER
+    seen = _SEEN.setdefault(name, _Seen(beat, now))
+    if beat != seen.beat:
+        seen = _SEEN[name] = _Seen(beat, now, moved=old and beat > seen.beat)
+    return now - seen.since <= STALE_AFTER and (seen.moved or not old)
+
+
+def surely_alive(name: LeaseName, beat: datetime) -> bool:
+    """Whether a listed lease is held, however far clocks are apart: so fresh a heartbeat is a dead
+    one's for a moment only."""
+    return not name.gone() if name.host == _host() else abs(_silence(beat)) <= STALE_AFTER / 3
+
+
+def _silence(beat: datetime) -> float:
+    """Seconds since a heartbeat, by this machine's clock."""
+    return (datetime.now(UTC) - beat).total_seconds()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A heartbeat, since when this process knows it, and whether it seemed old though it had just
+    moved."""
+
+    beat: datetime
+    since: float
+    moved: bool = False
+
+
+_SEEN: dict[LeaseName, _Seen] = {}  # of other machines
 
 
 def _write(cell: Folder, name: LeaseName) -> None:
@@ -217,15 +270,23 @@ def _write(cell: Folder, name: LeaseName) -> None:
 
 
 def _content(name: LeaseName) -> bytes:
-    return json.dumps({"host": name.host, "pid": name.pid}).encode()
+    return json.dumps({"host": name.host_name, "pid": name.pid}).encode()
 
 
 def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()) or "host"
+    """This machine as its leases name it: the host's name, and what tells it from others of that
+    name where the system says it."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()) or "host"
+    told = []
+    with contextlib.suppress(OSError):
+        told.append(_KERNEL.read_text(encoding="ascii").strip())
+    with contextlib.suppress(OSError):
+        told.append(str(_PROCESSES.readlink()))
+    return f"{name}.{sha256(' '.join(told).encode()).hexdigest()[:8]}" if told else name
 
 
 def _born(pid: int) -> int | None:
-    """When a process of this host started, in milliseconds; None where there is no such process."""
+    """When a process of this machine started, in milliseconds; None where there is no such one."""
     import psutil
 
     if pid >= 2**31:  # no process's: the name of a file that nobody here wrote

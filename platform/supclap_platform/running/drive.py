@@ -93,7 +93,7 @@ def _sharing(others: list[LeaseName]) -> list[str]:
     if len(others) > SHOWN:
         hosts = counted(len({other.host for other in others}), "host")
         return [f"{len(others)} processes on {hosts} run it too: sharing the cells"]
-    return [f"process {o.pid} on {o.host} runs it too: sharing the cells" for o in others]
+    return [f"process {o.pid} on {o.host_name} runs it too: sharing the cells" for o in others]
 
 
 def say_unwritten(place: str, error: OSError, rest: str, console: Console) -> None:

@@ -82,7 +82,8 @@ def _only_driver(experiment: Experiment, ledger: Ledger) -> Iterator[None]:
     """Holds the search while it is driven. Raises InputError where another process does."""
     lock = acquire(ledger.experiment_folder(experiment.name).below(LOCK))
     if lock is None:
-        others = [f"process {one.pid} on {one.host}" for one in drivers_of(ledger, experiment.name)]
+        drivers = drivers_of(ledger, experiment.name)
+        others = [f"process {one.pid} on {one.host_name}" for one in drivers]
         raise InputError(
             f"{experiment.path}: {', '.join(others) or 'another process'} runs it already, and a "
             "search has one driver; `supclap status` shows it, `supclap stop` ends it"
