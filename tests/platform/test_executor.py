@@ -86,6 +86,28 @@ def test_a_process_that_ray_calls_dead_holds_its_cell_no_longer(
     assert ledger.state(cell.signature) is State.TO_RUN
 
 
+def test_nodes_that_never_answer_leave_no_file_when_nothing_is_left_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+    from supclap_platform.running import executor as module
+    from supclap_platform.running import fleet
+
+    monkeypatch.setattr(fleet, "keep_knocking", lambda nodes: None)
+    monkeypatch.setattr(ray, "nodes", list)
+    monkeypatch.setattr(ray, "wait", lambda running, **_: ([], running))
+    monkeypatch.setattr("ray.autoscaler.sdk.request_resources", lambda bundles: None)
+    ledger = open_ledger(tmp_path, writing=True)
+    executor = module.RayExecutor(Standing(), ledger, "shown")
+    assert executor.fleet is not None
+    assert fleet._asked([], ledger, executor.fleet._marker) == {}
+    executor.fleet._asked = {"answer": None}
+    assert len(list(tmp_path.iterdir())) == 1
+    executor.want([])
+    assert list(tmp_path.iterdir()) == []
+    assert executor.fleet.look() == []
+
+
 def test_a_cell_that_was_cancelled_gives_itself_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

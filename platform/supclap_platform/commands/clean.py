@@ -12,9 +12,11 @@ from supclap_platform.ledger.finished_worlds import finished_worlds
 from supclap_platform.ledger.leftovers import (
     CHECKPOINT,
     EARLY,
+    ENDED,
     NOTE,
     ORPHAN,
     STOPPED,
+    STRAY,
     Leftover,
     leftovers,
     remove,
@@ -24,10 +26,12 @@ from supclap_platform.running import caches
 CACHES, WORLDS = "caches", "worlds"
 KINDS = {  # what each is, and how one of it is called
     CHECKPOINT: ("checkpoints and unfinished files of finished cells", "place"),
+    ENDED: ("what killed processes left in ended terms of finished cells; logs stay", "place"),
     STOPPED: ("checkpoints of trials that a search stopped: they could go on from them", "place"),
     ORPHAN: ("cells that no experiment of the storage asks for", "cell"),
     EARLY: ("results of earlier code, which `compare FILE@code=earlier` shows", "result"),
     NOTE: ("notes on the memory that cells took, of which none is left", "note"),
+    STRAY: ("what killed runs left beside the cells: of Tune, and of trying the storage", "place"),
     WORLDS: ("made clips in this machine's cache, of which all cells are finished", "folder"),
     CACHES: ("made data in this machine's cache, made again when needed", "folder"),
 }

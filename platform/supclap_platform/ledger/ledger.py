@@ -56,7 +56,7 @@ from supclap_platform.ledger.asked import keep_asked, read_asked
 from supclap_platform.ledger.holding import Held, begin_group, evict, keep_others_out, take_cell
 from supclap_platform.ledger.leases import Lease
 from supclap_platform.ledger.logs import by_rank, is_log, tail
-from supclap_platform.ledger.names import CELLS, EARLIER, EARLY, EXPERIMENTS, FAILURE
+from supclap_platform.ledger.names import CELLS, EARLIER, EARLY, EXPERIMENTS, FAILURE, PROBE
 from supclap_platform.ledger.overviews import overview_of
 from supclap_platform.ledger.records import Failure, Known, Overview, Result, State
 from supclap_platform.ledger.results import FEW, Results, read_result
@@ -87,7 +87,7 @@ def open_ledger(place: str | Path, writing: bool = False) -> Ledger:
         if found.type == pafs.FileType.File:
             raise InputError(f"storage '{storage.uri}': is a file, not a folder")
         if writing:
-            probe = f"probe-{secrets.token_hex(4)}"
+            probe = f"{PROBE}{secrets.token_hex(4)}"
             storage.write(probe, b"")
             storage.delete_file(probe)
     except InputError:

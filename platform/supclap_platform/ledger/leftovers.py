@@ -1,10 +1,13 @@
 """What of a storage nothing needs any more, and its removal.
 
     checkpoints   of finished cells, and what killed writers have left beside them
+    ended         of finished cells what lies in other terms than the finished one, but for logs and
+                  the ends of terms: of processes that were killed, or woke when it was too late
     stopped       checkpoints of trials that a search has stopped, which could go on from them
     orphans       cells that no experiment of the storage has asked for (the ends of terms stay)
     earlier       what cells reported under earlier versions of the code, before a rerun
     memory        notes on the memory of cells that are gone
+    strays        what killed drivers leave beside the cells (`strays`)
 
 A cell on which a process works is left as it is. Before anything of a cell is removed, its lease is
 taken, as by whoever trains it, and what was found is looked at again: so nobody can begin to need
@@ -22,18 +25,21 @@ import pyarrow.fs as pafs
 
 from supclap.errors import InputError
 from supclap.run_files import CHECKPOINTS, LATEST, RESULT
+from supclap.s3 import Listed
 from supclap.storage import Folder
 from supclap.wording import counted
 from supclap_platform.ledger.device_memory import MEMORY, taken
 from supclap_platform.ledger.drivers import drivers_of
 from supclap_platform.ledger.leases import alive, parse_lease
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.ledger.names import CELLS, EARLIER, EXPERIMENTS
+from supclap_platform.ledger.logs import is_log
+from supclap_platform.ledger.names import CELLS, EARLIER, EXPERIMENTS, RAY_TRAIN
 from supclap_platform.ledger.names import EARLY as STOPPED_EARLY
-from supclap_platform.ledger.records import State
-from supclap_platform.ledger.terms import is_term
+from supclap_platform.ledger.strays import remove_of_tune, tried_out, unused_by_tune
+from supclap_platform.ledger.terms import Terms, is_term, of_a_run, terms_in
 
 CHECKPOINT, STOPPED, ORPHAN, EARLY = "checkpoints", "stopped", "orphans", "earlier"
+ENDED, STRAY = "ended", "strays"
 NOTE = MEMORY
 SCRATCH = ".part"  # how the name of an unfinished file ends
 AT_ONCE = 50  # leases held while orphans are looked at again
@@ -44,9 +50,9 @@ class Leftover:
     """What can be removed.
 
     Attributes:
-        kind: `CHECKPOINT`, `STOPPED`, `ORPHAN`, `EARLY` or `NOTE`.
+        kind: `CHECKPOINT`, `ENDED`, `STOPPED`, `ORPHAN`, `EARLY`, `NOTE` or `STRAY`.
         place: its folder or file, below the storage.
-        signature: the cell's; empty of a note, which is on several.
+        signature: the cell's; empty of a note, which is on several, and of a stray.
         size: bytes.
     """
 
@@ -72,7 +78,10 @@ class _File:
 
 
 def leftovers(ledger: Ledger) -> tuple[list[Leftover], list[Kept]]:
-    """What of a storage nothing needs, and what is passed over. Four listings; nothing changes."""
+    """What of a storage nothing needs, and what is passed over. Nothing changes.
+
+    It takes five listings, and one for each experiment.
+    """
     cells: dict[str, list[_File]] = defaultdict(list)
     for file in _files(ledger.storage, CELLS):  # before what is asked for: a run notes that first
         cells[file.path.split("/")[1]].append(file)
@@ -80,7 +89,7 @@ def leftovers(ledger: Ledger) -> tuple[list[Leftover], list[Kept]]:
     at_work = {signature for signature, files in cells.items() if _at_work(files)}
     free = {s: files for s, files in cells.items() if s not in at_work}
     places = {s: _places(s, files) for s, files in free.items()}
-    found = list(_checkpoints(free, places))
+    found = list(_unneeded(free, places))
     kept = []
     stopped, driven = list(_stopped(free, places)), _driven(ledger)
     if stopped and driven:
@@ -110,6 +119,12 @@ def leftovers(ledger: Ledger) -> tuple[list[Leftover], list[Kept]]:
         kept.append(Kept(NOTE, f"{', '.join(driven)}: being run, which may add to them"))
     else:
         found += notes
+    found += (Leftover(STRAY, at, "", size) for at, size in unused_by_tune(ledger.storage))
+    tried = [Leftover(STRAY, name, "", 0) for name in tried_out(ledger.storage)]
+    if tried and driven:
+        kept.append(Kept(STRAY, f"{', '.join(driven)}: being run, whose nodes may look for them"))
+    else:
+        found += tried
     return sorted(found, key=lambda one: (one.kind, one.place)), kept
 
 
@@ -122,14 +137,16 @@ def remove(ledger: Ledger, found: Iterable[Leftover], done: Callable[[Leftover],
     for one in found:
         kinds[one.kind].append(one)
     by_cell: dict[str, list[Leftover]] = defaultdict(list)
-    for one in (*kinds[CHECKPOINT], *kinds[STOPPED]):
+    for one in (*kinds[CHECKPOINT], *kinds[ENDED], *kinds[STOPPED]):
         by_cell[one.signature].append(one)
     for signature, places in by_cell.items():
         with ExitStack() as held:
-            if _taken(ledger, signature, held) and _is_still(places[0].kind, signature, ledger):
+            if _taken(ledger, signature, held):
+                terms = terms_in(ledger.cell(signature))
                 for one in places:
-                    _remove(ledger.storage, one)
-                    done(one)
+                    if _is_still(one, terms):
+                        _remove(ledger.storage, one)
+                        done(one)
     orphans = kinds[ORPHAN]
     for start in range(0, len(orphans), AT_ONCE):
         _remove_orphans(ledger, orphans[start : start + AT_ONCE], done)
@@ -144,13 +161,31 @@ def remove(ledger: Ledger, found: Iterable[Leftover], done: Callable[[Leftover],
             if one.place in still:
                 ledger.storage.delete_file(one.place)
                 done(one)
+    _remove_strays(ledger, kinds[STRAY], done)
 
 
-def _is_still(kind: str, signature: str, ledger: Ledger) -> bool:
-    """Whether the cell is still what makes its checkpoints a leftover."""
-    if kind == CHECKPOINT:
-        return ledger.state(signature) is State.DONE
-    return ledger.cell(signature).exists(STOPPED_EARLY)
+def _remove_strays(
+    ledger: Ledger, strays: Sequence[Leftover], done: Callable[[Leftover], None]
+) -> None:
+    still = set(tried_out(ledger.storage)) if strays and not _driven(ledger) else set()
+    for one in strays:
+        if "/" in one.place:
+            if remove_of_tune(ledger.storage, one.place):
+                done(one)
+        elif one.place in still:
+            ledger.storage.delete_file(one.place)
+            done(one)
+
+
+def _is_still(one: Leftover, terms: Terms) -> bool:
+    """Whether the cell is still what makes this a leftover."""
+    if one.kind == STOPPED:
+        return STOPPED_EARLY in terms.files
+    finished = terms.finished
+    if finished is None or one.kind == CHECKPOINT:
+        return finished is not None
+    place, _, name = one.place.rpartition("/")
+    return place != f"{CELLS}/{one.signature}/{finished}".rstrip("/") or name == RAY_TRAIN
 
 
 def _remove(storage: Folder, one: Leftover) -> None:
@@ -195,24 +230,63 @@ def _at_work(files: Sequence[_File]) -> bool:
     return any(lease is not None and alive(lease, beat) for lease, beat in leases)
 
 
-def _checkpoints(cells: dict[str, list[_File]], places: dict[str, list[str]]) -> Iterator[Leftover]:
+def _unneeded(cells: dict[str, list[_File]], places: dict[str, list[str]]) -> Iterator[Leftover]:
+    """What finished cells need no more."""
     for signature, files in cells.items():
-        own = places[signature]
-        if any(_is_result(file, own) for file in files):
-            folders = list(_folders(CHECKPOINT, signature, files, own))
-            yield from folders
-            for file in files:
-                within = any(file.path.startswith(f"{one.place}/") for one in folders)
-                if file.path.endswith(SCRATCH) and not within:
-                    yield Leftover(CHECKPOINT, file.path, signature, file.size)
+        own, *_ = places[signature]
+        finished = _finished(signature, files)
+        if finished is None:
+            continue
+        for place in places[signature]:
+            for name, inside in _inside(place, files).items():
+                kind = _kind(name, place == finished, place == own)
+                if kind is not None:
+                    yield Leftover(kind, f"{place}/{name}", signature, _size(inside))
+                elif not (place == own and is_term(name)):
+                    for file in inside:
+                        if file.path.endswith(SCRATCH):
+                            yield Leftover(CHECKPOINT, file.path, signature, file.size)
+
+
+def _kind(name: str, finished: bool, own: bool) -> str | None:
+    """What a file or folder is where a finished cell has written, in the cell's own folder or one
+    of a term; None where it is needed."""
+    if name == CHECKPOINTS:
+        return CHECKPOINT
+    if name == RAY_TRAIN:
+        return ENDED
+    if finished or name.endswith(SCRATCH):
+        return None
+    over = of_a_run(name) if own else name != RESULT and not is_log(name)
+    return ENDED if over else None
+
+
+def _finished(signature: str, files: Sequence[_File]) -> str | None:
+    """Where the result of a cell lies, below the storage; None where there is none."""
+    cell = f"{CELLS}/{signature}"
+    listed = {f.path.removeprefix(f"{cell}/"): Listed(f.size, f.info.mtime) for f in files}
+    term = Terms(listed).finished
+    return None if term is None else f"{cell}/{term}".rstrip("/")
+
+
+def _inside(place: str, files: Sequence[_File]) -> dict[str, list[_File]]:
+    """What lies directly in a place, each with its files."""
+    found: dict[str, list[_File]] = defaultdict(list)
+    for file in files:
+        if file.path.startswith(f"{place}/"):
+            found[file.path.removeprefix(f"{place}/").partition("/")[0]].append(file)
+    return found
 
 
 def _stopped(cells: dict[str, list[_File]], places: dict[str, list[str]]) -> Iterator[Leftover]:
     for signature, files in cells.items():
         own = places[signature]
         noted = any(file.path == f"{own[0]}/{STOPPED_EARLY}" for file in files)
-        if noted and not any(_is_result(file, own) for file in files):
-            yield from _folders(STOPPED, signature, files, own)
+        if noted and _finished(signature, files) is None:
+            for place in own:
+                below = _inside(place, files).get(CHECKPOINTS)
+                if below:
+                    yield Leftover(STOPPED, f"{place}/{CHECKPOINTS}", signature, _size(below))
 
 
 def _places(signature: str, files: Sequence[_File]) -> list[str]:
@@ -220,23 +294,6 @@ def _places(signature: str, files: Sequence[_File]) -> list[str]:
     cell = f"{CELLS}/{signature}"
     terms = {file.path.split("/")[2] for file in files}
     return [cell, *(f"{cell}/{term}" for term in sorted(terms) if is_term(term))]
-
-
-def _folders(
-    kind: str, signature: str, files: Sequence[_File], places: Sequence[str]
-) -> Iterator[Leftover]:
-    """The folders of checkpoints of a cell."""
-    for place in places:
-        folder = f"{place}/{CHECKPOINTS}"
-        below = [file for file in files if file.path.startswith(f"{folder}/")]
-        if below:
-            yield Leftover(kind, folder, signature, _size(below))
-
-
-def _is_result(file: _File, places: Sequence[str]) -> bool:
-    """Whether a file says that its cell is finished: an empty one has ended a term without it."""
-    place, _, name = file.path.rpartition("/")
-    return name == RESULT and place in places and (file.size > 0 or place == places[0])
 
 
 def _earlier(files: Sequence[_File]) -> Iterator[Leftover]:

@@ -170,7 +170,7 @@ def _strip(cell: Folder, terms: Terms, but: Collection[str | None]) -> None:
         below = {
             name[len(start) :].partition("/")[0]
             for name in terms.files
-            if name.startswith(start) and (place or _of_a_run(name))
+            if name.startswith(start) and (place or of_a_run(name))
         }
         for name in below:
             if name != RESULT and not is_log(name):
@@ -178,7 +178,8 @@ def _strip(cell: Folder, terms: Terms, but: Collection[str | None]) -> None:
                     cell.delete(f"{start}{name}")
 
 
-def _of_a_run(name: str) -> bool:
+def of_a_run(name: str) -> bool:
+    """Whether a file of a cell's own folder is one of the run that earlier versions had there."""
     return name.partition("/")[0] in (CONFIG, EVENTS, CHECKPOINTS, OWN, MODEL, RANKS)
 
 

@@ -146,6 +146,8 @@ class RayExecutor:
 
         Call it often: it speaks to the cluster once in a while, and at once where nothing is left.
         """
+        if not cells and self.fleet is not None:
+            self.fleet.ask_no_more()
         due = not cells or time.monotonic() - self._reported > REFRESH
         if due and not self._cluster.own:
             self._reported = time.monotonic()

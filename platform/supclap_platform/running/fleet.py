@@ -16,6 +16,7 @@ from supclap.errors import InputError
 from supclap.wording import duration, gist
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.names import PREFLIGHT
 from supclap_platform.ledger.staleness import code_of_package
 from supclap_platform.running.ending import Ending
 from supclap_platform.running.machine import demand, impossible
@@ -125,6 +126,12 @@ class Fleet:
             self._lines.append(f"waiting: {found}")
             self._short_since = float("inf")  # once
 
+    def ask_no_more(self) -> None:
+        """Waits for no answer any more: nothing is left to run."""
+        if self._asked:
+            self._asked.clear()
+            self._clear()
+
     def news(self) -> list[str]:
         lines, self._lines = self._lines, []
         return [*self.nodes.news(), *lines]
@@ -156,8 +163,11 @@ class Fleet:
             for kind, reason in found.data.items():
                 self.nodes.lack(node.id, kind, reason)
         if not self._asked:
-            with contextlib.suppress(OSError):
-                self._ledger.storage.delete(self._marker)
+            self._clear()
+
+    def _clear(self) -> None:
+        with contextlib.suppress(OSError):
+            self._ledger.storage.delete(self._marker)
 
 
 def examined(ledger: Ledger) -> dict[str, str]:
@@ -182,7 +192,7 @@ def examined(ledger: Ledger) -> dict[str, str]:
 
 def _marker() -> str:
     """A file in the storage that nodes look for."""
-    return f"preflight-{secrets.token_hex(4)}"
+    return f"{PREFLIGHT}{secrets.token_hex(4)}"
 
 
 def _asked(

@@ -21,6 +21,7 @@ from supclap_platform.ledger.holding import Held
 from supclap_platform.ledger.leases import LeaseName, parse_lease
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.logs import captured
+from supclap_platform.ledger.names import RAY_TRAIN
 from supclap_platform.ledger.terms import has_ended
 from supclap_platform.running.doing import noted, waiting, waits_no_more
 from supclap_platform.running.ending import (
@@ -36,7 +37,6 @@ from supclap_platform.running.ray_internals import letting_go
 from supclap_platform.running.root_cause import root_cause
 from supclap_platform.running.task import Report, Task, run_of, threads, timeout_of
 
-RAY_TRAIN = "ray-train"  # in the cell's folder, while Ray Train works on it
 FATAL = "fatal.json"  # left by a worker under Ray Train that must not be restarted
 STOP = "stop"  # asks the workers under Ray Train to end; the cell can go on later
 WATCH_SECONDS = 1.0

@@ -17,6 +17,7 @@ from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.drivers import announce, drivers_of
 from supclap_platform.ledger.leases import acquire
 from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.names import SEARCH
 from supclap_platform.ledger.plan import make_plan
 from supclap_platform.ledger.records import State
 from supclap_platform.ledger.staleness import stale_cells
@@ -43,7 +44,6 @@ from supclap_platform.search.tuning import INTERRUPTION, tune_search
 from supclap_platform.search.warm import finished
 from supclap_platform.search.winner import read_findings, with_winner, write_findings
 
-LOCK = "search"  # in the experiment's folder: held by the search's one driver
 LOST_RAY = "Ray has died"  # why trials were stopped
 
 
@@ -80,7 +80,7 @@ def run_search(
 @contextmanager
 def _only_driver(experiment: Experiment, ledger: Ledger) -> Iterator[None]:
     """Holds the search while it is driven. Raises InputError where another process does."""
-    lock = acquire(ledger.experiment_folder(experiment.name).below(LOCK))
+    lock = acquire(ledger.experiment_folder(experiment.name).below(SEARCH))
     if lock is None:
         drivers = drivers_of(ledger, experiment.name)
         others = [f"process {one.pid} on {one.host_name}" for one in drivers]

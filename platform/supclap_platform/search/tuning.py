@@ -14,6 +14,7 @@ from typing import Any
 from supclap.environment import environment
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.ledger import Ledger
+from supclap_platform.ledger.names import RAY_TUNE
 from supclap_platform.running.fleet import Fleet
 from supclap_platform.running.machine import demand
 from supclap_platform.running.progress import Progress, Reader, Running, running
@@ -25,7 +26,6 @@ from supclap_platform.search.searcher import StudyScheduler, StudySearch
 from supclap_platform.search.study import Book
 from supclap_platform.search.winner import write_findings
 
-RAY_TUNE = "ray-tune"  # below the experiment's folder, while Tune works there
 INTERRUPTION = "interrupted"  # why a search was stopped that was asked to
 NOTE_SECONDS = 5.0  # between notes of what the search has cost
 LOOK_SECONDS = 1.0  # between looks at the running trials
