@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import click
 
 from supclap.errors import InputError, nearest
 from supclap.progress import activity
+from supclap.scratch import scratch_folder
 from supclap.wording import counted
 
 
@@ -49,8 +47,8 @@ def check_command(
         if names and part.name not in names:
             continue
         click.echo(f"{part.kind} '{part.name}'")
-        with tempfile.TemporaryDirectory(prefix="supclap-check-") as scratch:
-            for finding in check_part(part, given, Path(scratch), workers=not one_process):
+        with scratch_folder("check") as scratch:
+            for finding in check_part(part, given, scratch, workers=not one_process):
                 click.echo(str(finding))
                 failed += finding.ok is False
     if failed:

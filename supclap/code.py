@@ -117,6 +117,7 @@ NO_EFFECT = {
     "supclap.run_files",
     "supclap.s3",
     "supclap.scalars",
+    "supclap.scratch",
     "supclap.secrets",
     "supclap.section",
     "supclap.storage",

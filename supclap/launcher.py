@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -16,7 +15,6 @@ from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +25,7 @@ from supclap.errors import InputError
 from supclap.events import Event
 from supclap.feasibility import check_run
 from supclap.progress import Doing, activity, listening, relay
+from supclap.scratch import scratch_folder
 from supclap.storage import Folder
 from supclap.training import TrainingError, fit
 from supclap.user_code import UserCode, needed_by
@@ -57,8 +56,8 @@ def launch(config: RunConfig, place: str, workers: int) -> Generator[Event, None
     code = needed_by(config)
     context = get_context("spawn")
     threads = max(1, torch.get_num_threads() // workers)
-    with tempfile.TemporaryDirectory(prefix="supclap-workers-") as scratch:
-        meeting = Path(scratch, "meeting").as_uri()
+    with scratch_folder("workers") as scratch:
+        meeting = (scratch / "meeting").as_uri()
         pipes: list[Connection] = []
         processes: list[SpawnProcess] = []
         try:

@@ -18,6 +18,7 @@ from supclap.errors import InputError
 from supclap.events import EpochEnded, Event, Finished, Started
 from supclap.metric_names import find
 from supclap.progress import activity
+from supclap.scratch import sweep
 from supclap.wording import counted, one_line
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import; `supclap --help` must not wait for it
@@ -72,6 +73,7 @@ def train_command(
     show = Show(folder)
     try:
         with alone(folder):
+            sweep()  # who was killed here before has left its model
             for event in _events(run, folder, workers):
                 show(event)
     except TrainingError as error:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from supclap_platform.ledger import logs
 from supclap_platform.ledger.ledger import Ledger
 from waiting import until
 
+from supclap.scratch import sweep
 from supclap.storage import Folder
 
 A = "a" * 16
@@ -84,3 +86,51 @@ def test_a_long_log_is_stored_in_pieces_each_once(
     assert Ledger(Folder.at(server.place("bucket/long"))).last_log(A)[-1] == "line 399"
     assert whole.partition("---\n")[2] == lines
     held.release()
+
+
+HELD = """
+import sys, time
+from datetime import UTC, datetime
+import pyarrow.fs as pafs
+from supclap.storage import Folder
+from supclap_platform.ledger import logs
+far = pafs._MockFileSystem(datetime.now(UTC))  # cannot append: the log grows on this machine
+with logs.captured(Folder(far, "bucket/term", "mock://bucket/term"), "InfoNCE, seed 0") as path:
+    print("a word", flush=True)
+    with open(sys.argv[1], "w") as said:
+        print(path, file=said)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.heavy
+def test_the_next_attempt_removes_the_temporary_log_of_a_killed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from supclap_platform.running.attempt import run_cell
+    from supclap_platform.running.task import Task
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    said = tmp_path / "said"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen([sys.executable, "-c", HELD, str(said)], env=environment)
+    try:
+        until(lambda: said.exists() and said.read_text().endswith("\n"), process)
+        path = Path(said.read_text().strip())
+        sweep()
+        assert "a word" in path.read_text()  # it lives
+    finally:
+        process.kill()
+        process.wait()
+    assert path.exists()
+
+    class Begun(Exception):
+        """The attempt goes on from here."""
+
+    def begun(task: Task) -> Ledger:
+        raise Begun
+
+    monkeypatch.setattr("supclap_platform.running.attempt.checked_ledger", begun)
+    with pytest.raises(Begun):
+        run_cell(None)  # type: ignore[arg-type]
+    assert [one.name for one in tmp_path.iterdir()] == ["said"]

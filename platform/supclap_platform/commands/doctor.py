@@ -6,7 +6,6 @@ import importlib
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +14,7 @@ from pathlib import Path
 import click
 
 from supclap.errors import InputError
+from supclap.scratch import scratch_folder
 from supclap.wording import gist
 from supclap_platform.commands.doctor_file import WRONG, findings, read
 from supclap_platform.commands.options import Asked, file_options, storage_option
@@ -186,7 +186,7 @@ def _mlflow(uri: str | None) -> str:
     from supclap.storage import Folder
     from supclap_platform.mirror.store import choose_store
 
-    with tempfile.TemporaryDirectory(prefix="supclap-doctor-") as scratch:
+    with scratch_folder("doctor") as scratch:
         store = choose_store(uri, Folder.at(scratch))
         assert store is not None  # a folder of this machine can always hold one
         count = len(store.connect().search_experiments())

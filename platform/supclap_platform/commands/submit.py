@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 
 from supclap.errors import InputError
 from supclap.overrides import parse_changes
+from supclap.scratch import scratch_folder
 from supclap.secrets import names_secret, secret_in, without_password
 from supclap.wording import counted, size
 from supclap_platform.commands.jobs import followed, server_option
@@ -71,8 +71,8 @@ def submit(
         _show(request)
         return
     client = connect(address)
-    with tempfile.TemporaryDirectory(prefix="supclap-submit-") as scratch:
-        job = submit_job(client, request, Path(scratch))
+    with scratch_folder("submit") as scratch:
+        job = submit_job(client, request, scratch)
     shown = without_password(address)
     click.echo(f"job {job} at {shown}")
     if no_wait:
@@ -106,8 +106,8 @@ def _show(request: Request) -> None:
     for name, files in packages().items():
         whole = size(sum(map(len, files.values())))
         click.echo(f"would upload the package {name} ({counted(len(files), 'file')}, {whole})")
-    with tempfile.TemporaryDirectory(prefix="supclap-submit-") as scratch:
-        packed = pack(request, Path(scratch) / "supclap.zip").stat().st_size
+    with scratch_folder("submit") as scratch:
+        packed = pack(request, scratch / "supclap.zip").stat().st_size
     click.echo(f"in all {size(packed)}, packed")
     click.echo(f"would start {entrypoint(request)}")
 

@@ -16,12 +16,12 @@ import os
 import re
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from supclap.scratch import scratch_folder
 from supclap.storage import Folder
 
 LOG = "log.txt"
@@ -63,8 +63,8 @@ def captured(term: Folder, label: str, rank: int = 0) -> Iterator[Path]:
         with _redirected(local / log_name(rank), label):
             yield local / log_name(rank)
         return
-    with tempfile.TemporaryDirectory(prefix="supclap-log-") as scratch:
-        path = Path(scratch, LOG)
+    with scratch_folder("log") as scratch:
+        path = scratch / LOG
         with _stored(path, term, rank), _redirected(path, label):
             yield path
 

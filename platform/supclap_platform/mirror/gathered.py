@@ -8,7 +8,6 @@ reads flushes first. Other clients (of a server, of a database that `tables` doe
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from supclap.scratch import scratch_folder
 from supclap_platform.mirror.stored_run import NAME, RUNS, StoredRun
 from supclap_platform.mirror.tables import (
     DIALECTS,
@@ -45,9 +45,9 @@ class Direct:
 
     def put_model_files(self, logged: Any, files: Mapping[str, bytes]) -> None:
         """Makes files those of a logged model."""
-        with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
-            _write_files(Path(scratch), files)
-            self._client.log_model_artifacts(logged.model_id, scratch)
+        with scratch_folder("mlflow") as scratch:
+            _write_files(scratch, files)
+            self._client.log_model_artifacts(logged.model_id, str(scratch))
 
     def flush(self) -> None:
         """Nothing is left to do."""
@@ -295,9 +295,9 @@ def gathering(client: Any) -> Any:
 def _put(place: str, files: Mapping[str, bytes]) -> None:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
-        _write_files(Path(scratch), files)
-        get_artifact_repository(place).log_artifacts(scratch)
+    with scratch_folder("mlflow") as scratch:
+        _write_files(scratch, files)
+        get_artifact_repository(place).log_artifacts(str(scratch))
 
 
 def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -13,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from supclap.errors import InputError
+from supclap.scratch import scratch_folder
 from supclap.storage import Folder
 from supclap.stored import Damaged
 from supclap_platform.mirror.content import NO_MODEL, KeptModel
@@ -116,8 +116,8 @@ def _copy(
     name: str,
     params: Mapping[str, str],
 ) -> Any:
-    with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
-        local = _local(model.folder, Path(scratch))
+    with scratch_folder("mlflow") as scratch:
+        local = _local(model.folder, scratch)
         needs_code = _checked(local)  # before there is an entry, which would stay without files
         created = _create(client, experiment, run, name, params)
         copy_into(client, created, local, run.id, needs_code)
@@ -163,8 +163,8 @@ def make_whole(client: Any, logged: Any, folder: Folder | None) -> None:
         return
     if folder is None:
         raise InputError(f"{logged.tags[WEIGHTS]}: the run is kept without its model by now")
-    with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
-        local = _local(folder, Path(scratch))
+    with scratch_folder("mlflow") as scratch:
+        local = _local(folder, scratch)
         copy_into(client, logged, local, logged.source_run_id, _checked(local))
     client.delete_logged_model_tag(logged.model_id, WEIGHTS)
 
@@ -186,8 +186,8 @@ def copy_into(client: Any, logged: Any, model: Path, run: str, needs_code: bool)
     Args:
         needs_code: as `_checked` says of the same files.
     """
-    with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
-        place = Path(scratch, "logged")
+    with scratch_folder("mlflow") as scratch:
+        place = scratch / "logged"
         save_flavor(model, place, run, logged, needs_code)
         client.log_model_artifacts(logged.model_id, str(place))
 
@@ -228,8 +228,8 @@ def _linked_template() -> tuple[dict[str, bytes], dict[str, Any]]:
     """What MLflow writes of one such model, which takes it 0.1 s; that of others differs in ids."""
     import yaml
 
-    with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
-        place = Path(scratch, "logged")
+    with scratch_folder("mlflow") as scratch:
+        place = scratch / "logged"
         save_flavor(None, place)
         found = {path.name: path.read_bytes() for path in place.iterdir()}
     return found, yaml.safe_load(found.pop(_DESCRIPTION))

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from supclap.events import Started
+from supclap.scratch import scratch_folder
 from supclap_platform.ledger.history import History
 from supclap_platform.ledger.journal import EXPERIMENT, Journal
 from supclap_platform.ledger.records import Known
@@ -158,12 +157,12 @@ class Runs:
         found = state.hexdigest()[:16]
         if not files or self._parent.tags.get(ARTIFACTS) == found:
             return
-        with tempfile.TemporaryDirectory(prefix="supclap-mlflow-") as scratch:
+        with scratch_folder("mlflow") as scratch:
             for name, content in files.items():
-                path = Path(scratch, name)
+                path = scratch / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-            self._client.log_artifacts(self._parent.id, scratch)
+            self._client.log_artifacts(self._parent.id, str(scratch))
         tables = [{"path": name, "type": "table"} for name in files if _is_table(name)]
         self._store.set_tags(self._parent, {_TABLES: json.dumps(tables), ARTIFACTS: found})
 

@@ -5,14 +5,13 @@ Nothing is trained, and nothing is written.
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from supclap.errors import InputError, nearest
 from supclap.run_files import MODEL
+from supclap.scratch import scratch_folder
 from supclap.storage import Folder
 from supclap.wording import numbers
 from supclap_platform.experiment.columns import in_group
@@ -260,7 +259,7 @@ def _loaded_from_elsewhere(folder: Folder) -> CLAP:
     """The model in a folder that is not on this machine, by way of a copy that goes again."""
     import supclap
 
-    with tempfile.TemporaryDirectory(prefix="supclap-model-") as scratch:
-        copy = Path(scratch, MODEL)
+    with scratch_folder("model") as scratch:
+        copy = scratch / MODEL
         folder.copy_to(copy)
         return supclap.load(copy)

@@ -14,6 +14,7 @@ from pathlib import Path
 from supclap.errors import FULL, InputError, TakenOver
 from supclap.events import EpochEnded, Event, from_lines
 from supclap.run_files import EVENTS
+from supclap.scratch import sweep
 from supclap.secrets import masked, without_password
 from supclap.storage import Folder
 from supclap.stored import Damaged, read_content
@@ -45,6 +46,7 @@ def run_cell(task: Task, report: Report | None = None) -> Ending:
         report: is given each event. It may raise SystemExit to end the attempt: the cell is given
             back, and can go on later from its last checkpoint.
     """
+    sweep()  # who was killed here before has left its log or model
     try:
         ledger = checked_ledger(task)
         lease = ledger.take(task.signature)

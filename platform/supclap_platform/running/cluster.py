@@ -6,16 +6,19 @@ import contextlib
 import os
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from supclap.environment import environment
 from supclap.errors import InputError
 from supclap.progress import activity
+from supclap.scratch import sweep
 from supclap_platform.running.machine import cores
-from supclap_platform.running.ray_folder import ray_folder, sweep
+from supclap_platform.running.ray_folder import PARENT, ray_folder
 from supclap_platform.running.ray_internals import bury, hush, sparing
 
 DAEMONS = ("gcs_server", "raylet")
@@ -69,6 +72,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[C
     """
     os.environ.update({k: v for k, v in _SETTINGS.items() if k not in os.environ})
     hush()
+    sweep([PARENT, Path(tempfile.gettempdir())])
     ray = _own(cpus or cores()) if address is None else _attached(address)
     with ray as cluster:
         yield cluster
@@ -78,7 +82,6 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[C
 def _own(cpus: int) -> Iterator[Cluster]:
     import ray
 
-    sweep()
     with ray_folder() as folder:
         daemons: tuple[Any, ...] = ()
         try:

@@ -14,6 +14,7 @@ from typing import Any
 
 from supclap.errors import InputError
 from supclap.patience import MARGIN
+from supclap.scratch import sweep
 from supclap.storage import Folder
 from supclap.stored import as_kind, read_values
 from supclap_platform.experiment.run import Crash, RunError
@@ -169,6 +170,7 @@ def _work(arguments: dict[str, Any]) -> None:
     if attempt.exists(FATAL) or attempt.exists(STOP) or not cell.exists(str(lease)):
         return  # Ray Train has restarted the workers; what ended them would be met again
     _end_with(lease, cell)
+    sweep()
     torch.set_num_threads(threads(task.resources))
     rank = get_context().get_world_rank()
     group = Workers.current(timeout_of(task)).from_first(

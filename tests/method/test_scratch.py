@@ -1,4 +1,4 @@
-"""What drivers leave in /tmp: removed only where it is known that nobody uses it."""
+"""What processes leave of temporary files: removed only where it is known that nobody uses it."""
 
 from __future__ import annotations
 
@@ -6,33 +6,27 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
-from supclap_platform.running import ray_folder as module
-from supclap_platform.running.ray_folder import LOCK, PREFIX, ray_folder, sweep
 
-pytestmark = pytest.mark.heavy
+from supclap import scratch as module
+from supclap.scratch import LOCK, START, held_folder, scratch_folder, sweep
 
+PREFIX = f"{START}ray-"
 HOLD = """
 import sys, time
 from pathlib import Path
-from supclap_platform.running import ray_folder as module
-module.PARENT = Path(sys.argv[1])
-with module.ray_folder() as folder:
+from supclap.scratch import held_folder
+with held_folder("ray", Path(sys.argv[1])) as folder:
     print(folder, flush=True)
     time.sleep(600)
 """
 
 
-@pytest.fixture(autouse=True)
-def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(module, "PARENT", tmp_path)
-    return tmp_path
-
-
-def driver(parent: Path, *before: str) -> tuple[subprocess.Popen[str], Path]:
+def holder(parent: Path, *before: str) -> tuple[subprocess.Popen[str], Path]:
     """A process that holds a folder below ``parent``."""
     process = subprocess.Popen(
         [*before, sys.executable, "-c", HOLD, str(parent)], stdout=subprocess.PIPE, text=True
@@ -42,62 +36,72 @@ def driver(parent: Path, *before: str) -> tuple[subprocess.Popen[str], Path]:
 
 
 @pytest.mark.heavy
-def test_a_live_drivers_folder_stays_and_a_killed_ones_goes(parent: Path) -> None:
-    process, folder = driver(parent)
+def test_the_folder_of_a_live_process_stays_and_a_killed_ones_goes(tmp_path: Path) -> None:
+    process, folder = holder(tmp_path)
     try:
         # As another container sees it: under a process number that is nobody's here.
-        moved = folder.rename(parent / f"{PREFIX}4194304-seen")
-        sweep()
+        moved = folder.rename(tmp_path / f"{PREFIX}4194304-seen")
+        sweep([tmp_path])
         assert (moved / LOCK).exists()
     finally:
         process.kill()
         process.wait()
-    sweep()
+    sweep([tmp_path])
     assert not moved.exists()
 
 
 @pytest.mark.heavy
 def test_what_cannot_be_known_to_be_dead_stays(
-    parent: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    silent = parent / f"{PREFIX}4194304-of-an-earlier-version"
+    silent = tmp_path / f"{PREFIX}4194304-of-an-earlier-version"
     silent.mkdir()
-    begun = parent / f"{PREFIX}4194304-just-made"  # its driver is about to take the lock
+    begun = tmp_path / f"{PREFIX}4194304-just-made"  # its process is about to take the lock
     begun.mkdir()
     (begun / LOCK).write_text("")
-    process, folder = driver(parent)
+    process, folder = holder(tmp_path)
     process.kill()
     process.wait()
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(module, "_kernel", lambda: "another machine's")
-        sweep()
+        sweep([tmp_path])
     assert folder.exists()
-    sweep()
+    sweep([tmp_path])
     assert (silent.exists(), begun.exists(), folder.exists()) == (True, True, False)
 
 
-def test_a_folder_is_removed_at_the_end(parent: Path) -> None:
-    with ray_folder() as folder:
+def test_a_folder_is_empty_at_first_and_removed_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with scratch_folder("log") as folder:
+        assert list(folder.iterdir()) == []  # all that lies there may be sent elsewhere
+        (folder / "log.txt").write_text("a word")
         sweep()
-        assert Path(folder, LOCK).exists()
-    assert list(parent.iterdir()) == []
+        assert (folder / "log.txt").exists()
+    with pytest.raises(ZeroDivisionError), scratch_folder("log"):
+        raise ZeroDivisionError
+    with held_folder("ray", tmp_path) as held:
+        assert [path.name for path in held.iterdir()] == [LOCK]
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_driver_in_a_container_of_its_own_is_left_alone(parent: Path) -> None:
+@pytest.mark.heavy
+def test_a_process_in_a_container_of_its_own_is_left_alone(tmp_path: Path) -> None:
     alone = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
     if os.getuid() or subprocess.run([*alone, "true"], check=False).returncode:
         pytest.skip("needs the right to make a namespace of processes")
-    process, folder = driver(parent, *alone)
+    process, folder = holder(tmp_path, *alone)
     try:
         number = folder.name.removeprefix(PREFIX).partition("-")[0]
         assert int(number) < 10  # it counts its processes from 1
-        sweep()
+        sweep([tmp_path])
         assert (folder / LOCK).exists()
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     until = time.monotonic() + 10
     while folder.exists() and time.monotonic() < until:
-        sweep()
+        sweep([tmp_path])
         time.sleep(0.1)
     assert not folder.exists()
