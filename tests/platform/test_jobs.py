@@ -97,6 +97,33 @@ def test_what_was_said_after_the_last_connection_is_said_too() -> None:
     assert follow(Server(broken, [info("FAILED", 3)])) == (3, "all that it said\n")
 
 
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (-9, "SIGKILL (out of memory?)"),
+        (137, "SIGKILL (out of memory?)"),
+        (-11, "SIGSEGV"),
+        (143, "SIGTERM"),
+    ],
+)
+def test_a_run_that_was_killed_ends_in_one_line_that_says_how_to_go_on(
+    code: int, reason: str
+) -> None:
+    """What was killed could say nothing itself, and its code is no word of `supclap run`'s."""
+    warned: list[str] = []
+    client = Server(
+        [["one\n"]], [info("FAILED", code, "Job entrypoint command failed\nwith a log")]
+    )
+    assert server.follow(client, "j", lambda text: None, warned.append) == 1
+    goes_on = "every finished cell is kept, and the same `supclap submit` goes on"
+    assert warned == [f"job j: its `supclap run` was killed by {reason}; {goes_on}"]
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 130, 255])
+def test_the_exit_code_of_a_run_that_has_ended_by_itself_is_passed_on(code: int) -> None:
+    assert follow(Server([["one\n"]], [info("FAILED", code)]))[0] == code
+
+
 def test_what_ray_says_of_itself_is_left_out() -> None:
     own = "2026-11-28 21:45:41,198\tINFO job_manager.py:581 -- Runtime env is setting up.\n"
     pieces: list[str | Exception] = [own[:30], own[30:] + "Running entrypoint for job j: x\n", "1"]

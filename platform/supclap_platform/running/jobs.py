@@ -7,6 +7,7 @@ import contextlib
 import logging
 import re
 import secrets
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from supclap.errors import InputError
+from supclap.errors import INTERRUPTED, InputError
 from supclap.secrets import masked, without_password
 from supclap.wording import gist, one_line
 from supclap_platform.running.submit import Request, entrypoint, pack
@@ -26,6 +27,7 @@ PATIENCE = 300.0  # seconds without any answer, after which following ends
 GRACE = 60  # seconds that a cancelled run has to give its cells back; Ray's own default is 3
 OVER = ("SUCCEEDED", "FAILED", "STOPPED")
 EXPERIMENT, COMMAND = "supclap experiment", "supclap command"  # what a job of ours says of itself
+GOES_ON = "every finished cell is kept, and the same `supclap submit` goes on"
 _RAYS_OWN = re.compile(  # what Ray writes into a job's output
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\tINFO \S+\.py:\d+ -- |Running entrypoint for job "
 )
@@ -167,7 +169,8 @@ def cancel(client: Any, job: str) -> str:
 
 
 def follow(client: Any, job: str, say: Say, warn: Say, patience: float = PATIENCE) -> int:
-    """Passes the job's output to ``say`` until it ends; the exit code of its `supclap run`.
+    """Passes the job's output to ``say`` until it ends; the exit code of its `supclap run`, 1 where
+    that was killed.
 
     A connection that is lost is no failure of the job: what it says meanwhile comes after. One that
     is away for a while is said to ``warn``.
@@ -206,9 +209,13 @@ def follow(client: Any, job: str, say: Say, warn: Say, patience: float = PATIENC
     lines.end()
     if info.status.value == "SUCCEEDED":
         return 0
-    if info.driver_exit_code is None:
+    code = info.driver_exit_code
+    if code is None:
         warn(f"job {job}: {info.status.value.lower()}: {info.message or 'no reason given'}")
-    return int(info.driver_exit_code or 1)
+    elif _killed_by(code):
+        warn(f"job {job}: its `supclap run` was killed by {_killed_by(code)}; {GOES_ON}")
+        return 1
+    return int(code or 1)
 
 
 class _Lines:
@@ -259,6 +266,16 @@ class _Listener:
                 self.heard = came
 
 
+def _killed_by(code: int) -> str:
+    """The signal that has ended a process of an exit code, in words; empty where none has. A run
+    that was asked to stop has ended by itself, and has said so."""
+    number = -code if code < 0 else code - 128  # as Python has it, and as a shell
+    if code == INTERRUPTED or number not in set(signal.Signals):
+        return ""
+    name = signal.Signals(number).name
+    return f"{name} (out of memory?)" if number == signal.SIGKILL else name
+
+
 def _info(client: Any, job: str) -> Any:
     """What the cluster says of a job; None where it does not answer. Raises JobLost."""
     try:
@@ -266,8 +283,7 @@ def _info(client: Any, job: str) -> Any:
     except Exception as error:  # of a proxy on the way, of a server that starts; or for good
         if "does not exist" in str(error):
             raise JobLost(
-                f"job {job}: the cluster no longer knows it (its head has restarted?); every "
-                "finished cell is kept, and the same `supclap submit` goes on"
+                f"job {job}: the cluster no longer knows it (its head has restarted?); {GOES_ON}"
             ) from None
         return None
 
