@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from supclap_platform.experiment.cells import Cell, cells_of
@@ -16,6 +17,7 @@ from supclap_platform.ledger.leases import LeaseName
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.ledger.records import State
+from supclap_platform.running import group
 from supclap_platform.running.attempt import run_cell
 from supclap_platform.running.task import task_of
 from tiny_grid import write_experiment
@@ -122,6 +124,35 @@ def test_each_group_of_workers_has_a_term_and_the_last_one_counts(ledger: Ledger
     assert ledger.state(A) is State.DONE
     assert ledger.begin_group(A, held.term).base == two.base  # restarted after its end: it is whole
     assert two.read("result.json") == b"whole"
+    held.release(published=True)
+
+
+@pytest.mark.heavy
+def test_workers_that_are_restarted_after_their_result_leave_it_as_it_is(
+    cell: Cell, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray Train restarts a group of which one worker is lost, though the first has the result: a
+    second beginning in the log of a finished cell would say that it was run again."""
+    held = ledger.take(cell.signature)
+    assert held is not None
+    done = ledger.begin_group(cell.signature, held.term)
+    done.write("log.txt", b"--- attempt 1\n")
+    publish(done, b"whole")
+
+    def files() -> dict[str, bytes]:
+        top = Path(ledger.cell(cell.signature).base)
+        return {str(f.relative_to(top)): f.read_bytes() for f in top.rglob("*") if f.is_file()}
+
+    before = files()
+    monkeypatch.setattr("ray.train.get_context", lambda: SimpleNamespace(get_world_rank=lambda: 0))
+    monkeypatch.setattr("ray.init", lambda *_, **__: pytest.fail("they train"))
+    monkeypatch.setattr(group, "_end_with", lambda lease, folder: None)
+    task = task_of(cell, ledger, "tiny")
+    group._work({"task": task, "lease": str(held.name)})
+    after = files()
+    assert {name: after[name] for name in before} == before
+    (new,) = after.keys() - before.keys()  # nothing of the second group's but its name
+    assert new.endswith("/holder")
     held.release(published=True)
 
 

@@ -124,6 +124,14 @@ def has_ended(cell: Folder, term: str) -> bool:
         return False
 
 
+def is_finished(cell: Folder, term: str) -> bool:
+    """Whether a term has ended with a result. Raises OSError."""
+    try:
+        return bool(cell.read(f"{term}/{RESULT}"))
+    except FileNotFoundError:
+        return False
+
+
 def carry_over(cell: Folder, terms: Terms, term: str, holder: str | None = None) -> None:
     """Takes what a run goes on from into a new term, and removes it where it lay; of ``holder``,
     whose term goes on, nothing is removed.

@@ -23,7 +23,7 @@ from supclap_platform.ledger.leases import LeaseName, parse_lease
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.logs import captured
 from supclap_platform.ledger.names import RAY_TRAIN
-from supclap_platform.ledger.terms import has_ended
+from supclap_platform.ledger.terms import has_ended, is_finished
 from supclap_platform.running.doing import noted, waiting, waits_no_more
 from supclap_platform.running.ending import (
     Fatal,
@@ -177,6 +177,8 @@ def _work(arguments: dict[str, Any]) -> None:
         lambda: ledger.begin_group(task.signature, lease.nonce).base.rpartition("/")[2]
     )
     folder = cell.below(group)
+    if is_finished(cell, group):
+        return  # the group before has finished, and one of its workers was lost after that
     if rank == 0:
         waits_no_more(attempt)
     with captured(folder, task.label, rank), noted(folder) if rank == 0 else nullcontext():
