@@ -224,6 +224,51 @@ def test_a_process_that_has_to_be_killed_leaves_no_lease(
     assert folder.names() == []
 
 
+class Hanging:
+    """A process that says nothing, and its pipe."""
+
+    pid = 7
+
+    def __init__(self) -> None:
+        self.killed = False
+
+    def poll(self, seconds: float) -> bool:
+        return False
+
+    def join(self, seconds: float | None = None) -> None:
+        assert self.killed  # else the join would be waited for
+
+    def kill(self) -> None:
+        self.killed = True
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("theirs", ["lease", "result"])
+def test_a_process_that_hangs_is_not_waited_for_once_others_have_its_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, theirs: str
+) -> None:
+    monkeypatch.setattr(module, "LOOK", 0.0)
+    cells, ledger, _ = experiment(tmp_path)
+    executor, process = WithoutRay(ledger, "shared"), Hanging()
+    executor._process, executor._pipe, executor._cell = process, process, cells[0]
+    folder = ledger.cell(cells[0].signature)
+    own = LeaseName(LeaseName.own().host, process.pid, 1, "0001-00000000")
+    monkeypatch.setattr(LeaseName, "gone", lambda lease: False)  # it is paused, no more
+    folder.write(str(own), b"{}")
+    assert [executor.wait(0) for _ in range(3)] == [[], [], []]  # it may be at work
+    folder.delete_file(str(own))
+    if theirs == "result":
+        finish(ledger, cells[0], {})
+    else:
+        folder.write(str(LeaseName("elsewhere", 7, 1, "0002-00000000")), b"{}")
+    assert executor.wait(0) == []
+    assert not process.killed
+    assert executor.wait(0) == [(cells[0].signature, Ending("busy"))]
+    assert process.killed
+    assert executor.room_for(cells[0])
+
+
 def test_a_machine_that_lacks_what_every_cell_needs_takes_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ from supclap_platform.running.ending import GRACE, Ending
 from supclap_platform.running.task import Task, task_of
 
 WATCH_SECONDS = 1.0
+LOOK = 10.0  # seconds between looks at whether a cell is still this process's
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -62,6 +63,8 @@ class WithoutRay:
         self._process: Any = None
         self._pipe: Connection | None = None
         self._kind: tuple[str, bool] | None = None  # what the process may run
+        self._looked = 0.0
+        self._lost = False  # the last look has found the cell to be finished, or another's
         born = [name.born for name in drivers_of(ledger, experiment)]
         # What those who are at work now have given up is given up for who joins them; what failed
         # before all of them is tried again, as a run does.
@@ -92,6 +95,7 @@ class WithoutRay:
 
     def submit(self, cell: Cell) -> None:
         self._cell = cell
+        self._looked, self._lost = time.monotonic(), False
         self._known = self._elsewhere(cell.signature)
         if self._known is not None:
             return
@@ -120,9 +124,14 @@ class WithoutRay:
         if ending is None:
             assert self._pipe is not None
             try:
-                if not self._pipe.poll(seconds):
+                if self._pipe.poll(seconds):
+                    ending = self._pipe.recv()
+                elif self._has_lost(cell):
+                    self._process.kill()
+                    self.close()
+                    ending = Ending("busy")
+                else:
                     return []
-                ending = self._pipe.recv()
             except (EOFError, OSError):
                 ending = Ending("crashed", f"the process of the cell ended: {self._fate()}")
         self._cell = self._known = None
@@ -166,6 +175,23 @@ class WithoutRay:
                 return Ending("busy")  # the grid looks for itself, and finds why it was given up
             self._ledger.clear_failure(signature)
         return None
+
+    def _has_lost(self, cell: Cell) -> bool:
+        """Whether others have taken the cell, or finished it, while its process here hangs: that
+        would be waited for without an end. Two looks say so: one that has just ended says it."""
+        if time.monotonic() - self._looked < LOOK:
+            return False
+        self._looked = time.monotonic()
+        with contextlib.suppress(OSError):
+            overview = self._ledger.overview([cell.signature])
+            holder = overview.leases.get(cell.signature)
+            own = (LeaseName.own().host, self._process.pid)
+            before = self._lost
+            self._lost = overview.of(cell.signature) is State.DONE or (
+                holder is not None and (holder.host, holder.pid) != own
+            )
+            return before and self._lost
+        return False
 
     def _begin(self, kind: tuple[str, bool]) -> None:
         context = multiprocessing.get_context("spawn")
