@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from supclap_platform.ledger.leases import LeaseName
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.records import State
 from supclap_platform.running.ending import Ending
+from supclap_platform.running.heartbeats import Sign
 from supclap_platform.running.place import Place
 
 pytestmark = pytest.mark.heavy  # imports Ray
@@ -184,3 +186,102 @@ def test_a_run_that_is_stopped_waits_until_each_cell_has_given_its_lease_back(
     assert by_force == ["stubborn"]
     left = {name for name, cell in cells.items() if ledger.cell(cell.signature).names()}
     assert left == {"late"}  # which, living, has taken its own away
+
+
+class Doubtful(OneNode):
+    """A fleet that loses a node of which no attempt has said anything, and notes whom it doubts."""
+
+    def __init__(self) -> None:
+        self.lost: list[Any] = []
+        self.nodes = SimpleNamespace(silent=lambda node: False)
+        self.ended: list[Place] = []
+        self.doubts: list[str] = []
+
+    def look(self) -> list[Any]:
+        lost, self.lost = self.lost, []
+        return lost
+
+    def end(self, place: Place) -> None:
+        self.ended.append(place)
+
+    def doubt(self, name: str) -> None:
+        self.doubts.append(name)
+
+
+class Watched:
+    """A run of three cells, each an attempt of Ray's by the name of its place."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        import ray
+        from supclap_platform.running import executor as module
+
+        path = folder / "e.yaml"
+        path.write_text(FILE.replace("{A: {}}", "{A: {}}\nseeds: 3"), encoding="utf-8")
+        self.ledger = open_ledger(folder / "storage", writing=True)
+        self.cells = cells_of(load_experiment(path))
+        self.fleet = Doubtful()
+        self.ready: list[str] = []  # of these Ray has a word that was not heard yet
+        self.forgotten: list[str] = []
+        self.now = 1000.0
+        patch.setattr(module, "Fleet", lambda *_: self.fleet)
+        patch.setattr(module, "_forget", self.forgotten.append)
+        clock = SimpleNamespace(monotonic=lambda: self.now, sleep=lambda seconds: None)
+        patch.setattr(module, "time", clock)
+        patch.setattr(ray, "wait", lambda said, **_: ([s for s in said if s in self.ready], []))
+        patch.setattr(module, "_heard", lambda said: Place("n", "p", "late", 9))
+        self.executor = module.RayExecutor(Standing(), self.ledger, "shown")
+        self.attempts = dict(zip("abc", self.cells, strict=True))
+        for name, cell in self.attempts.items():
+            self.executor._running[name] = module._Attempt(cell, self.now)
+
+    def place(self, name: str) -> Place:
+        place = Place("n", "p", "elsewhere", ord(name))
+        self.executor._running[name].place = place
+        lease = LeaseName("elsewhere", place.pid, 1, f"0001-0000000{name}")
+        self.ledger.cell(self.attempts[name].signature).write(str(lease), b"{}")
+        return place
+
+    def wait(self) -> dict[str, Ending]:
+        names = {cell.signature: name for name, cell in self.attempts.items()}
+        return {names[signature]: ending for signature, ending in self.executor.wait(0)}
+
+
+def test_a_cell_that_was_lost_before_it_said_where_it_is_goes_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray holds it for minutes, and nobody knows of which node it was."""
+    run = Watched(tmp_path, monkeypatch)
+    run.place("a")
+    run.now += 60
+    assert run.wait() == {}  # waiting for room is no loss
+    run.fleet.lost.append(SimpleNamespace(id="another"))
+    assert run.wait() == {}
+    run.now += 9
+    run.ready.append("b")  # it lives
+    assert run.wait() == {}
+    run.ready.clear()
+    run.now += 2
+    endings = run.wait()
+    assert {name: ending.kind for name, ending in endings.items()} == {"c": "moved"}
+    assert run.forgotten == ["c"]
+    assert run.fleet.doubts == []
+
+
+def test_a_cell_whose_process_is_silent_is_taken_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Watched(tmp_path, monkeypatch)
+    places = {name: run.place(name) for name in "abc"}
+    signs = {"a": Sign.STALE, "b": Sign.TAKEN, "c": Sign.STALE}
+    monkeypatch.setattr(run.executor._heartbeats, "look", lambda claims: signs)
+    run.ready.append("c")  # it has just ended, or said where it is
+    endings = run.wait()
+    assert {name: ending.kind for name, ending in endings.items()} == {"a": "lost", "b": "busy"}
+    assert endings["a"].error == "its process has not renewed its lease for 60 s"
+    assert run.ledger.state(run.attempts["a"].signature) is State.TO_RUN
+    assert run.fleet.ended == [places["a"], places["b"]]
+    assert run.fleet.doubts == ["n"]
+    assert list(run.executor._running) == ["c"]
+    signs = {"c": Sign.NEVER}
+    run.ready.clear()
+    assert run.wait()["c"].kind == "moved"  # none of the cell's own has run

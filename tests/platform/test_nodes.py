@@ -112,6 +112,29 @@ def test_a_node_set_aside_is_looked_at_again_later_each_time(world: World) -> No
     assert nodes.selector([(CELL, DATA)]) == {}
 
 
+def test_a_node_that_does_not_answer_what_it_has_is_used_only_where_no_other_can(
+    world: World,
+) -> None:
+    """As one whose storage hangs: cells would go there and hang too."""
+    nodes, small, large = world.nodes, Resources(), Resources(workers=2, cpu=2)
+    nodes.doubt(TWO)
+    assert nodes.doubted(small, CELL, DATA) == {TWO}
+    assert nodes.doubted(large, CELL, DATA) == set()  # it takes both
+    assert nodes.why_nowhere(small, CELL, DATA) == ""
+    nodes.refuse(ONE, CELL, "no such data")
+    assert nodes.doubted(small, CELL, DATA) == set()
+    assert nodes.doubted(small, OTHER, DATA) == {TWO}
+    nodes.doubt(ONE)
+    assert nodes.doubted(small, OTHER, DATA) == set()  # none answers: all are used
+    nodes.heard(ONE)
+    assert nodes.selector([(OTHER, DATA)], nodes.doubted(small, OTHER, DATA)) == {
+        ID_LABEL: f"!in({TWO})"
+    }
+    nodes.heard(TWO)
+    assert nodes.doubted(small, OTHER, DATA) == set()
+    assert nodes.news()[1:] == ["one (10.0.0.1) has answered", "two (10.0.0.2) has answered"]
+
+
 def test_only_where_every_node_was_tried_a_cell_can_run_nowhere(world: World) -> None:
     nodes, small = world.nodes, Resources()
     nodes.refuse(ONE, CELL, "no such data")

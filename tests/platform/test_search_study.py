@@ -28,8 +28,10 @@ from supclap_platform.results.search_figures import search_figures
 from supclap_platform.running.cluster import RayLost
 from supclap_platform.running.ending import Ending
 from supclap_platform.running.fleet import Fleet
+from supclap_platform.running.heartbeats import Heartbeats, Sign
 from supclap_platform.running.nodes import ID_LABEL
 from supclap_platform.running.place import Place
+from supclap_platform.search import searcher
 from supclap_platform.search.explain import explain
 from supclap_platform.search.judging import findings_of, ranked
 from supclap_platform.search.pruning import Asha
@@ -337,6 +339,12 @@ class TwoNodes(Fleet):
 
     def __init__(self, world: World) -> None:
         self.nodes = world.nodes
+        self.doubts: list[str] = []
+
+    def end(self, place: Place) -> None: ...
+
+    def doubt(self, name: str) -> None:
+        self.doubts.append(name)
 
 
 @pytest.mark.heavy
@@ -410,6 +418,37 @@ def test_a_search_on_a_cluster_ends_only_when_no_trial_can_come_back(tmp_path: P
 
 
 @pytest.mark.heavy
+@pytest.mark.heavy
+def test_a_trial_that_is_silent_or_was_lost_before_it_said_where_it_is_goes_on_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book, ledger = opened(tmp_path)
+    book.prepare()
+    world = World()
+    fleet = TwoNodes(world)
+    search = StudySearch(book, ledger, pytest.fail, lambda: None, fleet)
+    heartbeats = Heartbeats(ledger, "e")
+    numbers = {}
+    for name in "abcdef":
+        numbers[name] = json.loads(search.suggest(name)["trial"])["number"]
+        if name in "abc":
+            search.live[name].place = Place(ONE, host="one", pid=7)
+    signs = {"a": Sign.STALE, "b": Sign.GONE, "c": Sign.TAKEN}
+    # "b" tries a cell again later, "c" waits for one that another run trains
+    monkeypatch.setattr(heartbeats, "look", lambda claims: signs if "a" in claims else {})
+    assert [one.trial.number for one in search.lose_silent(heartbeats, "abcde")] == [numbers["a"]]
+    assert fleet.doubts == [ONE]
+    (node,) = [n for n in world.nodes.living.values() if n.id == TWO]
+    search.lose(node, silent=True)
+    assert search.lose_silent(heartbeats, "abcde") == []  # it may say so yet
+    search.hear("d", {"kind": "begun", "step": -1, **asdict(Place(ONE, "p", "one", 8))})
+    monkeypatch.setattr(searcher, "UNSAID", -1.0)
+    # "f" has no process: it waits for room
+    assert [one.trial.number for one in search.lose_silent(heartbeats, "abcde")] == [numbers["e"]]
+    assert search.gone == {"a", "e"}
+    assert json.loads(search.suggest("again")["trial"])["number"] == numbers["e"]
+
+
 def test_the_figures_are_the_same_bytes_from_the_same_study(tmp_path: Path) -> None:
     book, ledger = opened(tmp_path)
     book.prepare()

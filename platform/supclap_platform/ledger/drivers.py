@@ -6,6 +6,8 @@ how `supclap stop` asks the driver to stop, from any machine that sees the stora
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from supclap_platform.ledger.leases import Lease, LeaseName, alive, hold, leases_in
 from supclap_platform.ledger.ledger import Ledger
 
@@ -22,6 +24,15 @@ def drivers_of(ledger: Ledger, experiment: str) -> list[LeaseName]:
     """The live drivers of an experiment."""
     found = leases_in(ledger.experiment_folder(experiment).below(FOLDER))
     return [name for name, beat in found.items() if alive(name, beat)]
+
+
+def own_beat(ledger: Ledger, experiment: str) -> datetime | None:
+    """The last heartbeat of this process as a driver, on the storage's clock; None of another.
+    Raises OSError."""
+    own = LeaseName.own()
+    found = leases_in(ledger.experiment_folder(experiment).below(FOLDER))
+    mine = (beat for name, beat in found.items() if (name.host, name.pid) == (own.host, own.pid))
+    return max(mine, default=None)
 
 
 def ask_to_stop(ledger: Ledger, experiment: str) -> list[LeaseName]:

@@ -14,11 +14,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.schema import Resources
+from supclap_platform.ledger.leases import STALE_AFTER
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.running.attempt import run_cell
 from supclap_platform.running.cluster import Cluster, dead_of
 from supclap_platform.running.ending import GRACE, Ending
 from supclap_platform.running.fleet import Fleet
+from supclap_platform.running.heartbeats import Claim, Heartbeats, Sign
 from supclap_platform.running.machine import MB, check_fits, demand, seats
 from supclap_platform.running.place import Place, here
 from supclap_platform.running.preflight import cards_here
@@ -31,16 +33,19 @@ REFRESH = 5.0  # seconds between looks at the resources of a cluster, which may 
 ORPHANS = 60.0  # seconds in which a cell that has ended badly may leave something reserved
 SOON = 5.0  # seconds in which Ray begins a cell that it has room for, with a process made for it
 CARDS = 60.0  # seconds in which this machine says how large its devices are
+UNSAID = 10.0  # seconds in which a cell says where it is that was not lost with a node
 KILLED = 5.0  # seconds in which a process is gone that was killed
 
 
 @dataclass
 class _Attempt:
-    """A cell that was given to Ray. ``place``: where it has begun; None before that."""
+    """A cell that was given to Ray. ``place``: where it has begun; None before that, and then
+    ``doubted``: when a node was lost, which may have been its own."""
 
     cell: Cell
     since: float
     place: Place | None = None
+    doubted: float | None = None
 
 
 class _Dead(Ending):
@@ -65,6 +70,7 @@ class RayExecutor:
         self._ledger = ledger
         self._experiment = experiment
         self.fleet = None if cluster.own else Fleet(ledger, experiment)
+        self._heartbeats = Heartbeats(ledger, experiment)
         self._total = cluster.resources()
         self._orphans_until = self._freed = 0.0
         self._reported = -REFRESH  # so that the first word is said at once
@@ -108,7 +114,7 @@ class RayExecutor:
     def places(self, cell: Cell) -> int:
         """How many cells like this one fit the cluster at once."""
         cell = self.shares.given(cell)
-        total = self._totals(cell)
+        total = self._totals(cell, later=True)
         return max(1, min(int(total.get(n, 0.0) / a) for n, a in demand(cell.resources).items()))
 
     def submit(self, cell: Cell) -> None:
@@ -200,21 +206,54 @@ class RayExecutor:
         """The attempts that were lost with their nodes. Ray itself would hold them for minutes."""
         if self.fleet is None:
             return []
-        found = []
+        found, now = [], time.monotonic()
         for node in self.fleet.look():
             silent = self.fleet.nodes.silent(node)
             for said, attempt in list(self._running.items()):
                 place = attempt.place
                 if place is None:
-                    continue
+                    attempt.doubted = attempt.doubted or now
                 # Of a machine that Ray calls dead Ray Train itself replaces the workers.
-                if place.node == node.id or (silent and node.id in _workers_of(attempt)):
-                    del self._running[said]
-                    _forget(said)
-                    self._evict(attempt)
-                    ending = Ending("lost", f"its machine {node} is gone")
-                    found.append((attempt.cell.signature, self._judged(attempt, ending)))
+                elif place.node == node.id or (silent and node.id in _workers_of(attempt)):
+                    found.append(self._drop(said, Ending("lost", f"its machine {node} is gone")))
+        return [*found, *self._lose_unsaid(now), *self._lose_silent()]
+
+    def _lose_unsaid(self, now: float) -> list[tuple[str, Ending]]:
+        """The attempts that may have been lost with a node before they said where they are. One
+        that only waits for room waits anew; of one that has begun the lease keeps a second out."""
+        moved = Ending("moved", "it has not begun, and a machine was lost")
+        overdue = [
+            said
+            for said, attempt in self._running.items()
+            if attempt.place is None and attempt.doubted and now - attempt.doubted > UNSAID
+        ]
+        return [self._drop(said, moved) for said in overdue if not _says_more(said)]
+
+    def _lose_silent(self) -> list[tuple[str, Ending]]:
+        """The attempts whose processes have fallen silent, on nodes that live."""
+        assert self.fleet is not None
+        claims = {
+            said: Claim(attempt.place, (attempt.cell.signature,))
+            for said, attempt in self._running.items()
+            if attempt.place is not None
+        }
+        found = []
+        for said, sign in self._heartbeats.look(claims).items():
+            if _says_more(said):
+                continue
+            place = claims[said].place
+            self.fleet.end(place)
+            if sign is not Sign.TAKEN:
+                self.fleet.doubt(place.node)
+            found.append(self._drop(said, _ending_of(sign)))
         return found
+
+    def _drop(self, said: Any, ending: Ending) -> tuple[str, Ending]:
+        """Ends an attempt of which nothing more is awaited."""
+        attempt = self._running.pop(said)
+        _forget(said)
+        self._evict(attempt)
+        return attempt.cell.signature, self._judged(attempt, ending)
 
     def _evict(self, attempt: _Attempt) -> None:
         """Takes a cell from a process that is dead: on another machine nobody else can know it."""
@@ -269,9 +308,9 @@ class RayExecutor:
         """The memory of the smallest device that a cell may be given, in MB."""
         return self.fleet.card(cell) if self.fleet else self._own_card
 
-    def _totals(self, cell: Cell) -> dict[str, float]:
-        """What the nodes have in all that may be given the cell."""
-        return self.fleet.room(cell) if self.fleet else self._total
+    def _totals(self, cell: Cell, later: bool = False) -> dict[str, float]:
+        """What the nodes have in all that may be given the cell, now or ``later``."""
+        return self.fleet.room(cell, later) if self.fleet else self._total
 
 
 def _smallest_card() -> float | None:
@@ -327,6 +366,20 @@ def _workers_of(attempt: _Attempt) -> set[str]:
     if not nested(attempt.cell.resources) or attempt.place is None:
         return set()
     return nodes_of_groups(attempt.place.process)
+
+
+def _ending_of(sign: Sign) -> Ending:
+    """How an attempt has ended that has fallen silent."""
+    if sign is Sign.TAKEN:
+        return Ending("busy")
+    if sign is Sign.NEVER:  # no code of the cell has run: it has no part in it
+        return Ending("moved", str(sign))
+    return Ending("lost", f"its process has not renewed its lease for {STALE_AFTER:.0f} s")
+
+
+def _says_more(said: Any) -> bool:
+    """Whether an attempt has said something that was not heard yet."""
+    return bool(ray.wait([said], num_returns=1, timeout=0)[0])
 
 
 def _forget(said: Any) -> None:

@@ -15,12 +15,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from supclap.errors import InputError
 from supclap.wording import duration, gist
 from supclap_platform.experiment.cells import Cell
+from supclap_platform.ledger.leases import STALE_AFTER
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.names import PREFLIGHT
 from supclap_platform.ledger.staleness import code_of_package
 from supclap_platform.running.ending import Ending
 from supclap_platform.running.machine import demand, impossible
 from supclap_platform.running.nodes import Node, Nodes, keep_knocking, raylet_answers
+from supclap_platform.running.place import Place, end_process
 from supclap_platform.running.preflight import SECONDS, Answers, Questions, answer
 from supclap_platform.running.ray_internals import can_grow
 from supclap_platform.running.task import Task, task_of
@@ -58,8 +60,10 @@ class Fleet:
         self._ask(useful)
         self._hear(SECONDS)
         for node in self._asked.values():
+            self.nodes.doubt(node.id)
             self._lines.append(
-                f"{node} has not answered within {duration(SECONDS)}: it is used meanwhile"
+                f"{node} has not answered within {duration(SECONDS)}: until it does, it is given "
+                "only cells that no other node can run"
             )
         reasons = [self.why_nowhere(cell) for cell in cells]
         if cells and all(reasons) and not can_grow():
@@ -69,9 +73,31 @@ class Fleet:
         """The nodes that were lost since the last look. Asks again those that were set aside."""
         gone = self.nodes.look()
         self._hear(0.0)
-        asked = {node.id for node in self._asked.values()}
-        self._ask(node for node in self.nodes.due() if node.id not in asked)
+        with contextlib.suppress(OSError):  # a storage that is away: they stay aside
+            self._ask(self.nodes.due())
         return gone
+
+    def end(self, place: Place) -> None:
+        """Kills the process of a cell on a node that lives: paused, it would keep what it has."""
+        if place.node in self.nodes.living:
+            there = NodeAffinitySchedulingStrategy(place.node, soft=False)
+            options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0}
+            ray.remote(end_process).options(scheduling_strategy=there, **options).remote(place)
+
+    def doubt(self, name: str) -> None:
+        """A cell's process has fallen silent on a node: it is asked whether it still has all, and
+        until it answers others are used first."""
+        node = self.nodes.living.get(name)
+        if node is None:
+            return
+        self._lines.append(
+            f"{node}: a cell's process has not renewed its lease for {duration(STALE_AFTER)}: the "
+            "cell starts anew, elsewhere if it can until the node answers"
+        )
+        with contextlib.suppress(OSError):
+            if self._kinds:
+                self._ask([node])
+                self.nodes.doubt(name)
 
     def judged(self, cell: Cell, node: str, ending: Ending) -> Ending:
         """How an attempt on a node has ended, what the node may be to blame for put down to it."""
@@ -90,15 +116,20 @@ class Fleet:
         return Ending("moved", ending.error, ending.log)
 
     def selector(self, *cells: Cell) -> dict[str, str]:
-        """Ray's label selector that keeps these cells from nodes that are barred or lost."""
-        return self.nodes.selector([(cell.signature, cell.data) for cell in cells])
+        """Ray's label selector that keeps these cells from nodes that are barred or lost, or do not
+        answer."""
+        doubted = {name for cell in cells for name in self._doubted(cell)}
+        return self.nodes.selector([(cell.signature, cell.data) for cell in cells], doubted)
 
     def why_nowhere(self, cell: Cell) -> str:
         return self.nodes.why_nowhere(cell.resources, cell.signature, cell.data)
 
-    def room(self, cell: Cell) -> dict[str, float]:
-        """What the nodes have in all that may be given a cell."""
-        barred = self.nodes.barred(cell.signature, cell.data)
+    def room(self, cell: Cell, later: bool = False) -> dict[str, float]:
+        """What the nodes have in all that may be given a cell. ``later``: also those that are yet
+        to answer."""
+        barred = set(self.nodes.barred(cell.signature, cell.data))
+        if not later:
+            barred |= self._doubted(cell)
         total: dict[str, float] = {}
         for name, node in self.nodes.living.items():
             if name not in barred:
@@ -136,8 +167,12 @@ class Fleet:
         lines, self._lines = self._lines, []
         return [*self.nodes.news(), *lines]
 
+    def _doubted(self, cell: Cell) -> set[str]:
+        return self.nodes.doubted(cell.resources, cell.signature, cell.data)
+
     def _ask(self, nodes: Iterable[Node]) -> None:
-        nodes = list(nodes)
+        asked = {node.id for node in self._asked.values()}
+        nodes = [node for node in nodes if node.id not in asked]
         if not nodes or not self._kinds:
             return
         tasks = [(k, task_of(c, self._ledger, self._experiment)) for k, c in self._kinds.items()]
@@ -153,7 +188,9 @@ class Fleet:
             try:
                 found: Answers = ray.get(reference)
             except ray.exceptions.RayError:
-                continue  # it was lost meanwhile
+                self.nodes.heard(node.id, said=False)  # it was lost meanwhile
+                continue
+            self.nodes.heard(node.id)
             if found.lacks:
                 self.nodes.set_aside(node.id, found.lacks)
                 continue

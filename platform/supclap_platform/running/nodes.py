@@ -64,6 +64,7 @@ class Nodes:
     _aside: dict[str, _Aside] = field(default_factory=dict)
     _refused: dict[tuple[str, str], str] = field(default_factory=dict)  # (node, cell) -> reason
     _lacking: dict[tuple[str, str], _Aside] = field(default_factory=dict)  # (node, data)
+    _doubted: set[str] = field(default_factory=set)  # asked what they have, and silent
     _looked: float = float("-inf")
     _said: list[str] = field(default_factory=list)
 
@@ -159,6 +160,25 @@ class Nodes:
                 del self._refused[name, cell]
                 self.lack(name, data, reason)
 
+    def doubt(self, name: str) -> None:
+        """A node was asked what it has and has not answered yet: others are used first."""
+        self._doubted.add(name)
+
+    def heard(self, name: str, said: bool = True) -> None:
+        """A node has answered; ``said``: with what it has."""
+        if name in self._doubted:
+            self._doubted.discard(name)
+            if said:
+                self._said.append(f"{self._shown(name)} has answered")
+
+    def doubted(self, resources: Resources, signature: str, data: str) -> set[str]:
+        """The living nodes that are not to be given a cell while they do not answer: none where no
+        other could run it."""
+        names = self._doubted & self.living.keys()
+        if not names or not self.holds(resources, {*names, *self.barred(signature, data)}):
+            return set()
+        return names
+
     def barred(self, signature: str, data: str) -> dict[str, str]:
         """The living nodes that a cell is not given to, each with the reason."""
         now = self.clock()
@@ -167,14 +187,17 @@ class Nodes:
         found |= {n: reason for (n, cell), reason in self._refused.items() if cell == signature}
         return {name: reason for name, reason in found.items() if name in self.living}
 
-    def selector(self, cells: Iterable[tuple[str, str]]) -> dict[str, str]:
+    def selector(
+        self, cells: Iterable[tuple[str, str]], but: Collection[str] = ()
+    ) -> dict[str, str]:
         """Ray's label selector that keeps cells from nodes that are barred or lost.
 
         Args:
             cells: their signatures, each with its data.
+            but: further nodes that it keeps them from.
         """
         barred = (name for cell in cells for name in self.barred(*cell))
-        names = sorted({*barred, *self._lost})
+        names = sorted({*barred, *self._lost, *but})
         return {ID_LABEL: f"!in({', '.join(names)})"} if names else {}
 
     def holds(self, resources: Resources, without: Collection[str] = ()) -> bool:

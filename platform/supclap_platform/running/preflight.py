@@ -16,7 +16,7 @@ from supclap_platform.ledger.staleness import code_of_package
 from supclap_platform.running.node_check import check_code, unseen
 from supclap_platform.running.task import Task
 
-SECONDS = 5.0  # in which all nodes answer together; one that takes longer is used meanwhile
+SECONDS = 5.0  # in which all nodes answer together; of one that takes longer see `Nodes.doubt`
 
 
 @dataclass(frozen=True)

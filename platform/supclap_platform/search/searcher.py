@@ -9,7 +9,7 @@ be finished already.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -23,8 +23,10 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.plan import profile_key, shape
 from supclap_platform.ledger.records import Known, State
 from supclap_platform.running.ending import Ending
+from supclap_platform.running.executor import UNSAID
 from supclap_platform.running.fleet import Fleet
 from supclap_platform.running.group import ask_workers_to_end
+from supclap_platform.running.heartbeats import Claim, Heartbeats, Sign
 from supclap_platform.running.nodes import Node
 from supclap_platform.running.place import Place
 from supclap_platform.running.ray_internals import nodes_of_groups
@@ -38,12 +40,14 @@ Say = Callable[[str], None]
 
 @dataclass
 class Live:
-    """A trial that Tune has been given. ``place``: where it has said that it is."""
+    """A trial that Tune has been given. ``place``: where it has said that it is; before that,
+    ``doubted``: when a node was lost, which may have been its own."""
 
     own: optuna.trial.Trial
     trial: Trial
     since: float = field(default_factory=time.monotonic)
     place: Place = field(default_factory=Place)
+    doubted: float | None = None
 
 
 class StudySearch(OptunaSearch):
@@ -184,12 +188,49 @@ class StudySearch(OptunaSearch):
         Args:
             silent: Ray still takes it for living, and so replaces none of the workers there.
         """
+        for live in self.live.values():
+            if not live.place.node:
+                live.doubted = live.doubted or time.monotonic()
+        return self._take_back(
+            name
+            for name, live in list(self.live.items())
+            if live.place.node == node.id or (silent and node.id in self._workers_of(live))
+        )
+
+    def lose_silent(self, heartbeats: Heartbeats, begun: Collection[str]) -> list[Live]:
+        """Takes back the trials whose processes have fallen silent on nodes that live, and those
+        that were lost before they said where they are.
+
+        Args:
+            begun: Tune's names of trials that have a process.
+        """
+        assert self._fleet is not None
+        now = time.monotonic()
+        claims = {
+            name: Claim(live.place, live.trial.signatures)
+            for name, live in self.live.items()
+            if live.place.node
+        }
+        # One without a lease of its own may wait for a cell of another, or to try one again.
+        signs = heartbeats.look(claims).items()
+        silent = [name for name, sign in signs if sign in (Sign.STALE, Sign.NEVER)]
+        for name in silent:
+            self._fleet.end(claims[name].place)
+            self._fleet.doubt(claims[name].place.node)
+        unsaid = [
+            name
+            for name, live in self.live.items()
+            if name in begun and name not in claims and live.doubted
+            if now - live.doubted > UNSAID
+        ]
+        return self._take_back([*silent, *unsaid])
+
+    def _take_back(self, names: Iterable[str]) -> list[Live]:
         lost = []
-        for name, live in list(self.live.items()):
-            if live.place.node == node.id or (silent and node.id in self._workers_of(live)):
-                lost.append(self.live.pop(name))
-                self.gone.add(name)
-                self._evict(live)
+        for name in names:
+            lost.append(self.live.pop(name))
+            self.gone.add(name)
+            self._evict(lost[-1])
         self._orphans[:0] = [live.own for live in lost]
         return lost
 

@@ -6,7 +6,7 @@ import logging
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.names import RAY_TUNE
 from supclap_platform.running.fleet import Fleet
+from supclap_platform.running.heartbeats import Heartbeats
 from supclap_platform.running.machine import demand
 from supclap_platform.running.progress import Progress, Reader, Running, running
 from supclap_platform.running.ray_internals import free_orphaned_groups
@@ -123,6 +124,7 @@ class _Keeper:
         self._nested = nested(probe.resources)
         self._watch = watch
         self._fleet = fleet
+        self._heartbeats = Heartbeats(ledger, book.trials.experiment.name)
         self._began = self._noted = self._looked = time.monotonic()
         self._worked = 0.0  # seconds of workers since the last note
         self._finished_before = len(book.over())
@@ -131,7 +133,8 @@ class _Keeper:
         if self._search.stopping is None:
             self._search.stopping = reason
 
-    def step(self) -> None:
+    def step(self, begun: Collection[str]) -> None:
+        """``begun``: Tune's names of trials that have a process."""
         self._search.check()
         now = time.monotonic()
         if now - self._looked < LOOK_SECONDS:
@@ -141,6 +144,7 @@ class _Keeper:
         if self._fleet is not None:
             for node in self._fleet.look():
                 self._search.lose(node, self._fleet.nodes.silent(node))
+            self._search.lose_silent(self._heartbeats, begun)
         with self._search.keeping():
             used = self._book.exhausted((now - self._noted, self._worked))
             if used:
@@ -214,7 +218,7 @@ class _Keeper:
                 search.check()  # a dead Ray is not to be asked for anything
 
             def on_step_end(self, iteration: int, trials: Any, **more: Any) -> None:
-                keeper.step()
+                keeper.step({t.trial_id for t in trials if t.temporary_state.ray_actor is not None})
                 for trial in trials:
                     if trial.trial_id in search.gone:
                         search.gone.discard(trial.trial_id)
