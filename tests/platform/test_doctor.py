@@ -3,6 +3,7 @@ missing."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from click.testing import CliRunner, Result
 from s3_server import S3Server, s3_server
 from supclap_platform.cli import main
 from supclap_platform.commands import doctor
+from supclap_platform.experiment.cells import Cell
 from tiny_encoders import make_ced
 from tiny_hub import Hub, serving
 from tiny_run import make_collection
@@ -145,6 +147,34 @@ def test_each_thing_is_here_or_would_be_fetched_or_is_missing_with_its_command(
     assert lines[0].endswith("nothing lies there")
 
 
+@pytest.mark.heavy
+def test_the_nodes_of_a_cluster_are_asked_for_data_and_weights_and_each_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from supclap_platform.running import cluster, fleet
+
+    monkeypatch.setenv("MY_SOUNDS", str(tmp_path / "mine"))
+    asked: list[str] = []
+
+    def examined(ledger: object, cells: list[Cell], experiment: str) -> dict[str, str]:
+        assert experiment == "far"
+        asked.extend(str(need.place) for c in cells for need in c.method.needs(c.config))
+        return {"one (10.0.0.1)": "", "two (10.0.0.2)": "data.folder: no such folder"}
+
+    monkeypatch.setattr(fleet, "examined", examined)
+    monkeypatch.setattr(cluster, "connected", lambda address: contextlib.nullcontext())
+    found, _ = ask(written(tmp_path, str(tmp_path / "tones")), "--address", "head:6379")
+    assert {str(tmp_path / name) for name in ("tones", "mine", "ced")} <= set(asked)
+    nodes = [line.split(None, 2) for line in found.stdout.splitlines() if " nodes " in line]
+    assert [line[0] for line in nodes] == ["ok", "WRONG"]
+    assert nodes[0][2] == (
+        "1 of 2 have the storage, this code, what far.yaml needs, and devices that compute: "
+        "one (10.0.0.1)"
+    )
+    assert nodes[1][2] == "two (10.0.0.2): data.folder: no such folder"
+    assert found.exit_code == 1
+
+
 def test_a_file_with_a_mistake_and_options_without_a_file_end_it_before_it_begins(
     tmp_path: Path,
 ) -> None:
@@ -162,7 +192,7 @@ def test_what_a_run_here_lacks_is_named_and_a_clusters_nodes_are_not_judged_by_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    monkeypatch.setattr(doctor, "_nodes", lambda *_: "all 2 see it")
+    monkeypatch.setattr(doctor, "_nodes", lambda *_: [("ok", "2 of 2 have all")])
     file = tmp_path / "made.yaml"
     text = "experiment: made\nbase: {data: {name: soundscenes}}\nvariants: {InfoNCE: {}}\n"
     file.write_text(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from supclap_platform.experiment.cells import cells_of
@@ -43,6 +44,14 @@ def test_each_thing_that_is_missing_is_named(asked: Questions, tmp_path: Path) -
     other = replace(task, code=dict.fromkeys(task.code, "0"), host="driver")
     assert "has other code than the driver" in answer(replace(asked, tasks=((kind, other),))).lacks
     shutil.rmtree(tmp_path / "tones")
-    found = answer(asked)
-    assert found.lacks == ""
-    assert str(tmp_path / "tones") in found.data[kind]
+    for fetching in (True, False):
+        found = answer(replace(asked, fetching=fetching))
+        assert found.lacks == ""
+        assert str(tmp_path / "tones") in found.data[kind]
+
+
+def test_the_doctor_has_nothing_fetched(asked: Questions, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert answer(replace(asked, fetching=False)) == Answers()
+    far = SimpleNamespace(awaited=lambda seconds: "3 files", fault=lambda: pytest.fail("fetched"))
+    monkeypatch.setattr(type(asked.tasks[0][1].method), "needs", lambda self, config: [far])
+    assert answer(replace(asked, fetching=False)) == Answers()

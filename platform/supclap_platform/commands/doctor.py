@@ -6,7 +6,7 @@ import importlib
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,9 +15,11 @@ import click
 
 from supclap.errors import InputError
 from supclap.scratch import scratch_folder
-from supclap.wording import gist
-from supclap_platform.commands.doctor_file import WRONG, findings, read
+from supclap.wording import gist, one_line
+from supclap_platform.commands.doctor_file import OK, WRONG, findings, read
 from supclap_platform.commands.options import Asked, file_options, storage_option
+from supclap_platform.commands.plan_missing import cells_by_needs
+from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.profile import DEFAULT_PROFILE
 from supclap_platform.running.listening import Listener, advice, listening
 
@@ -63,8 +65,6 @@ def doctor(
         ("ray", lambda: _ray(address, reached)),
         ("network", lambda: advice(reached)),
     ]
-    if address is not None:
-        checks.append(("nodes", lambda: _nodes(address, storage)))
     wrong = 0
     for name, check in checks:
         try:
@@ -73,6 +73,10 @@ def doctor(
             sign, found = "WRONG", gist(error, None)
             wrong += 1
         click.echo(f"{sign:<6}{name:<18}{found}")
+    if address is not None:
+        for sign, found in _nodes(address, storage, None if of_file is None else of_file[0]):
+            click.echo(f"{sign:<6}{'nodes':<18}{found}")
+            wrong += sign == WRONG
     if asked is not None and of_file is not None:
         click.echo(f"{asked.file}, profile {asked.profile}")
         for one in findings(*of_file, asked, here=address is None):
@@ -208,15 +212,26 @@ def _ray(address: str | None, reached: list[Listener]) -> str:
     return f"starts with {shown}; its workers {worker}"
 
 
-def _nodes(address: str, storage: str) -> str:
-    """What each node of a cluster lacks: storage, code, devices. Raises RuntimeError."""
+def _nodes(address: str, storage: str, experiment: Experiment | None) -> Iterator[tuple[str, str]]:
+    """What the nodes of a cluster have, in a line, and what each other lacks: storage, code,
+    devices, and what an experiment needs."""
     from supclap_platform.ledger.ledger import open_ledger
     from supclap_platform.running.cluster import connected
     from supclap_platform.running.fleet import examined
 
-    with connected(address):
-        found = examined(open_ledger(storage, writing=True))
-    wrong = [f"{node}: {lacks}" for node, lacks in found.items() if lacks]
-    if wrong:
-        raise RuntimeError("; ".join(wrong))
-    return f"all {len(found)} see the storage, have this code, and devices that compute"
+    try:
+        cells = [] if experiment is None else cells_by_needs(experiment)
+        with connected(address):
+            ledger = open_ledger(storage, writing=True)
+            found = examined(ledger, cells, experiment.name if experiment else "")
+    except Exception as error:  # as of any other part
+        yield WRONG, gist(error, None)
+        return
+    whole = [node for node, lacks in found.items() if not lacks]
+    if whole:
+        more = f", what {experiment.path.name} needs" if experiment and cells else ""
+        have = f"the storage, this code{more}, and devices that compute"
+        yield OK, f"{len(whole)} of {len(found)} have {have}: {one_line(', '.join(whole))}"
+    for node, lacks in found.items():
+        if lacks:
+            yield WRONG, f"{node}: {lacks}"

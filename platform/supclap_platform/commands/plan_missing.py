@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from rich.text import Text
 
@@ -16,9 +17,11 @@ from supclap.progress import activity
 from supclap.secrets import without_password
 from supclap.wording import counted, one_line
 from supclap_platform.commands.options import Asked
+from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.experiment.method import Need
 from supclap_platform.experiment.profile import DEFAULT_PROFILE
+from supclap_platform.experiment.schema import Resources
 from supclap_platform.experiment.search import placeholders
 from supclap_platform.experiment.settings import Lacking
 from supclap_platform.experiment.variants import Stage, Variant
@@ -158,7 +161,20 @@ def short(experiment: Experiment, asked: Asked) -> Iterator[Missing]:
         )
 
 
-def _configurations(part: Experiment) -> Iterator[object]:
+def cells_by_needs(experiment: Experiment) -> list[Cell]:
+    """A cell for each set of things that cells need and that may be there, to be asked of nodes. It
+    has no signature: for that what it needs would have to be on this machine."""
+    found: dict[frozenset[str], Cell] = {}
+    for part in experiment.parts or (experiment,):
+        for config in _configurations(part):
+            needs = list(part.method.needs(config))
+            if not any(need.variable for need in needs):
+                cell = Cell("", 0, config, "", Resources(), method=part.method)
+                found.setdefault(frozenset(need.place for need in needs), cell)
+    return list(found.values())
+
+
+def _configurations(part: Experiment) -> Iterator[Any]:
     if part.stage is not None and part.stage.variant is None:
         yield part.stage.config
     for variant in part.variants:

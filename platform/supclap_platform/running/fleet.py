@@ -27,7 +27,7 @@ from supclap_platform.running.preflight import SECONDS, Answers, Questions, answ
 from supclap_platform.running.ray_internals import can_grow
 from supclap_platform.running.task import Task, task_of
 
-PATIENCE = 60.0  # seconds that `supclap doctor` gives the nodes
+PATIENCE = 15.0  # seconds that `supclap doctor` gives the nodes: a process may begin slowly there
 SHORT = 30.0  # seconds that a cell waits for a node that is not there until a line says so
 
 
@@ -207,20 +207,28 @@ class Fleet:
             self._ledger.storage.delete(self._marker)
 
 
-def examined(ledger: Ledger) -> dict[str, str]:
+def examined(ledger: Ledger, cells: Iterable[Cell] = (), experiment: str = "") -> dict[str, str]:
     """What each node of the cluster that this process is connected to lacks; empty where nothing.
 
-    Raises InputError where the storage cannot be written.
+    Args:
+        cells: of an experiment of that name: what they need of data and weights is looked for too,
+            and nothing is fetched.
+
+    Raises:
+        InputError: the storage cannot be written.
     """
     nodes = Nodes(ray.nodes, raylet_answers)
     nodes.look()
     marker = _marker()
-    asked = _asked(nodes.living.values(), ledger, marker)
+    tasks = tuple((str(n), task_of(cell, ledger, experiment)) for n, cell in enumerate(cells))
+    asked = _asked(nodes.living.values(), ledger, marker, tasks, fetching=False)
     answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=PATIENCE)
     found = {str(node): f"has not answered in {duration(PATIENCE)}" for node in asked.values()}
     for reference in answered:
         try:
-            found[str(asked[reference])] = ray.get(reference).lacks
+            said: Answers = ray.get(reference)
+            reasons = dict.fromkeys([said.lacks, *said.data.values()])
+            found[str(asked[reference])] = "; ".join(filter(None, reasons))
         except ray.exceptions.RayError as error:
             found[str(asked[reference])] = gist(error)
     ledger.storage.delete(marker)
@@ -237,6 +245,7 @@ def _asked(
     ledger: Ledger,
     marker: str,
     tasks: tuple[tuple[str, Task], ...] = (),
+    fetching: bool = True,
 ) -> dict[Any, Node]:
     """Asks each node what it has; by Ray's reference to its answer."""
     # What the driver has just written, a node sees that shares its storage.
@@ -244,7 +253,8 @@ def _asked(
     found = {}
     for node in nodes:
         gpus = int(node.resources.get("GPU", 0.0))
-        questions = Questions(ledger.storage.place, marker, code_of_package(), tasks, gpus)
+        own = code_of_package()
+        questions = Questions(ledger.storage.place, marker, own, tasks, gpus, fetching)
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
         options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0}
         if gpus:  # its own process: one that has looked at devices must run no cell

@@ -32,6 +32,7 @@ class Questions:
     code: str
     tasks: tuple[tuple[str, Task], ...] = ()
     gpus: int = 0
+    fetching: bool = True
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,17 @@ def answer(questions: Questions) -> Answers:
     seen: set[Any] = set()
     try:
         _check_storage(questions)
-        if not questions.tasks:  # else each task's own modules, and no others, are compared
+        # Before a run each task's own modules, and no others, are compared.
+        if not questions.tasks or not questions.fetching:
             _check_code(questions.code)
         cards = _check_devices(questions.gpus)
         for kind, task in questions.tasks:
             check_code(task)
             try:
-                task.method.check_data(task.configuration(), seen)
+                if questions.fetching:
+                    task.method.check_data(task.configuration(), seen)
+                else:
+                    _look_for_needs(task)
             except InputError as error:
                 missing[kind] = str(error)
     except InputError as error:
@@ -64,6 +69,15 @@ def answer(questions: Questions) -> Answers:
     except OSError as error:
         return Answers(masked(gist(error, None), questions.storage))
     return Answers("", missing, cards)
+
+
+def _look_for_needs(task: Task) -> None:
+    """Raises InputError where this node lacks something that lies outside of the experiment's file
+    and that a run would not fetch by itself."""
+    for need in task.method.needs(task.configuration()):
+        fault = need.fault() if need.awaited(SECONDS) is None else None
+        if fault is not None:
+            raise InputError(fault)
 
 
 def _check_storage(questions: Questions) -> None:
