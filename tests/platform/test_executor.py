@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.reader import load_experiment
@@ -14,7 +17,8 @@ from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.records import State
 from supclap_platform.running.ending import Ending
 from supclap_platform.running.heartbeats import Sign
-from supclap_platform.running.place import Place
+from supclap_platform.running.place import Place, end_process
+from waiting import until
 
 pytestmark = pytest.mark.heavy  # imports Ray
 
@@ -285,3 +289,21 @@ def test_a_cell_whose_process_is_silent_is_taken_from_it(
     signs = {"c": Sign.NEVER}
     run.ready.clear()
     assert run.wait()["c"].kind == "moved"  # none of the cell's own has run
+
+
+@pytest.mark.parametrize(("title", "killed"), [("ray::85fa", True), ("another", False)])
+def test_a_paused_process_of_rays_is_killed_and_no_other(title: str, killed: bool) -> None:
+    """By now its number may be that of a process which is none of Ray's."""
+    words = ["bash", "-c", f"echo; exec -a {title} sleep 60"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        until(lambda: psutil.Process(process.pid).cmdline()[0] == title)
+        process.send_signal(signal.SIGSTOP)
+        end_process(Place("n", "p", "elsewhere", process.pid))
+        assert process.poll() is None
+        end_process(Place("n", "p", LeaseName.own().host, process.pid))
+        if killed:
+            assert process.wait(60) == -signal.SIGKILL
+        assert process.poll() == (-signal.SIGKILL if killed else None)
+        process.kill()
