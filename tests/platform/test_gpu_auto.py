@@ -364,6 +364,9 @@ def test_the_executor_gives_ray_the_share_and_the_task_too(
     tasks: list[Task] = []
 
     class Remote:
+        def __call__(self, _: Any) -> Remote:  # as of `ray.remote(max_calls=1)`
+            return self
+
         def options(self, **options: Any) -> Remote:
             asked.append(options)
             return self
@@ -373,7 +376,7 @@ def test_the_executor_gives_ray_the_share_and_the_task_too(
             return f"said {len(tasks)}"
 
     heard: dict[str, Ending] = {}
-    monkeypatch.setattr(ray, "remote", lambda *_: Remote())
+    monkeypatch.setattr(ray, "remote", lambda *_, **__: Remote())
     monkeypatch.setattr(ray, "wait", lambda left, **_: ([s for s in left if s in heard], []))
     monkeypatch.setattr(module, "_heard", lambda said: heard[said])
     monkeypatch.setattr(module, "_smallest_card", lambda: CARD)
@@ -398,6 +401,43 @@ def test_the_executor_gives_ray_the_share_and_the_task_too(
     found.submit(third)
     assert asked[-1]["num_gpus"] == 0.2
     assert len(found.news()) == 3
+
+
+@pytest.mark.heavy  # imports Ray
+def test_a_process_that_has_a_device_serves_once(
+    plan: Plan, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray would give it a cell for another device, which it would train on its own. It is asked for
+    what it knows itself of the functions that it is given, and nothing is started."""
+    import ray
+    from ray.remote_function import RemoteFunction
+    from supclap_platform.running import executor as module
+    from supclap_platform.running import fleet
+    from supclap_platform.running.nodes import Node
+
+    calls: list[int] = []
+
+    class Given:
+        def remote(self, *_: Any) -> str:
+            return f"said {len(calls)}"
+
+    def options(function: Any, **_: Any) -> Given:
+        calls.append(function._max_calls)
+        return Given()
+
+    monkeypatch.setattr(RemoteFunction, "options", options)
+    monkeypatch.setattr(ray, "get", lambda *_, **__: (80_000.0, 40_000.0))
+    found = module.RayExecutor(Gpus(), ledger, "shared")
+    cell = of(plan, "A")
+    for gpu_ in (1, 0.25, "auto", 0):
+        found.submit(replace(cell, resources=Resources(gpu=gpu_)))
+    assert calls == [1, 1, 1, 0]  # 0: as often as Ray likes
+    assert module._smallest_card() == 40_000
+    assert calls.pop() == 1
+    has = {"CPU": 4.0}
+    nodes = [Node("a" * 56, "a", "h", 1, has | {"GPU": 2.0}), Node("b" * 56, "b", "h", 1, has)]
+    fleet._asked(nodes, ledger, "marker")
+    assert calls[-2:] == [1, 0]
 
 
 def test_a_process_is_held_to_its_share_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

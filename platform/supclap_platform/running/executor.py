@@ -79,6 +79,9 @@ class RayExecutor:
         self._running: dict[Any, _Attempt] = {}  # by Ray's stream of what the task says
         self._work = work
         self._run = ray.remote(_saying_where)
+        # A process that has computed on a device stays there, whichever device Ray gives it next,
+        # and keeps memory of it. Ray ends one itself only where devices are asked for right here.
+        self._run_on_device = ray.remote(max_calls=1)(_saying_where)
 
     def begin(self, cells: list[Cell]) -> None:
         """Looks before the first cell whether these can run.
@@ -128,7 +131,8 @@ class RayExecutor:
             task = replace(task, nodes=nodes)
         elif nodes:
             options["label_selector"] = nodes
-        said = self._run.options(name=cell.signature, **options).remote(self._work, task)
+        run = self._run_on_device if options.get("num_gpus") else self._run
+        said = run.options(name=cell.signature, **options).remote(self._work, task)
         self._running[said] = _Attempt(cell, time.monotonic())
 
     def why_nowhere(self, cell: Cell) -> str:
@@ -314,10 +318,11 @@ class RayExecutor:
 
 
 def _smallest_card() -> float | None:
-    """The memory of this machine's smallest device, in MB, asked for in a process of its own: one
-    that has looked at devices keeps a context there."""
+    """The memory of this machine's smallest device, in MB, asked for in a process of its own, which
+    then ends: one that has looked at devices keeps a context there."""
     apart = {"env_vars": {"SUPCLAP_PREFLIGHT": "1"}}
-    asked = ray.remote(cards_here).options(num_cpus=0, max_retries=0, runtime_env=apart)
+    once = ray.remote(max_calls=1)(cards_here)
+    asked = once.options(num_cpus=0, max_retries=0, runtime_env=apart)
     with contextlib.suppress(ray.exceptions.RayError):
         return min(ray.get(asked.remote(), timeout=CARDS), default=None)
     return None

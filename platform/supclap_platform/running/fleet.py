@@ -257,9 +257,11 @@ def _asked(
         questions = Questions(ledger.storage.place, marker, own, tasks, gpus, fetching)
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
         options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0}
-        if gpus:  # its own process: one that has looked at devices must run no cell
+        ask = ray.remote(answer)
+        if gpus:  # its own process, which then ends: one that has looked at devices holds them
             options["runtime_env"] = {"env_vars": {"SUPCLAP_PREFLIGHT": "1"}}
-        asked = ray.remote(answer).options(scheduling_strategy=there, **options)
+            ask = ray.remote(max_calls=1)(answer)
+        asked = ask.options(scheduling_strategy=there, **options)
         found[asked.remote(questions)] = node
     return found
 
