@@ -22,7 +22,7 @@ from supclap.losses.multilingual import View
 from supclap.losses.own import Shares
 from supclap.losses.pairs import full_precision, widened
 from supclap.losses.passes import Layout
-from supclap.memory import asked_for
+from supclap.memory import asked_for, emptied
 from supclap.model.clap import CLAP, Tower
 from supclap.model.results import suspects
 from supclap.optimization import optimizer_part
@@ -90,8 +90,6 @@ class Step:
                 are as they were.
             PartError: a part of one's own fails, or gives what it should not.
         """
-        rows = self.workers.part(len(batch))
-        count = rows.stop - rows.start
         while True:
             try:
                 figures = self._gradients(batch, fed, checkpoint)
@@ -100,21 +98,8 @@ class Step:
                 self.boost.lower()
                 continue
             except (RuntimeError, MemoryError) as error:
-                asked = asked_for(error)
-                smaller = smaller_chunk(count, self.chunk)
-                if asked is None:
-                    raise
-                if self.config.on_oom == "end" or smaller is None:
-                    device = self.workers.device
-                    number = batch.step + 1
-                    raise out_of_memory(
-                        number, asked, self.config, count, self.chunk, device
-                    ) from None
-            # Not before: the error holds the frames, and these what did not fit.
-            self.chunk = smaller
-            self.optimizer.zero_grad()
-            if self.workers.device.type == "cuda":
-                torch.cuda.empty_cache()
+                smaller = self.smaller(error, batch.step)
+            self.go_on_with(smaller)
         self.boost.passed()
         try:
             with guarded(self.optimizer_part, "step"):
@@ -125,6 +110,35 @@ class Step:
                 raise
             raise no_room_for_state(batch.step + 1, asked) from None
         return figures
+
+    def smaller(self, error: Exception, step: int) -> int:
+        """Half the clips of a forward pass, where an error says that there is no memory for a step
+        or for the batch that it takes.
+
+        Args:
+            step: counted from 0.
+
+        Raises:
+            TrainingError: there is no half, or it is not asked for.
+            RuntimeError, MemoryError: ``error`` itself, which says something else.
+        """
+        asked = asked_for(error)
+        if asked is None:
+            raise error
+        part = self.workers.part(self.config.batch_size)  # every batch is full
+        rows = part.stop - part.start
+        smaller = smaller_chunk(rows, self.chunk)
+        if self.config.on_oom == "end" or smaller is None:
+            device = self.workers.device
+            raise out_of_memory(step + 1, asked, self.config, rows, self.chunk, device) from None
+        return smaller
+
+    def go_on_with(self, chunk: int) -> None:
+        """Takes steps with so many clips per forward pass from now on. To be called when the error
+        is forgotten: it holds the frames, and these what did not fit."""
+        self.chunk = chunk
+        self.optimizer.zero_grad()
+        emptied(self.workers.device)
 
     def _gradients(self, batch: Batch, fed: Fed, checkpoint: str) -> dict[str, float]:
         """Leaves the global batch's gradient, clipped, at the parameters; gives the figures."""

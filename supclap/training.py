@@ -10,9 +10,9 @@ from __future__ import annotations
 import importlib
 import math
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,11 +28,11 @@ from supclap.divergence import TrainingError
 from supclap.errors import InputError
 from supclap.events import EpochEnded, Event, Finished, Started, current_names, from_line, to_line
 from supclap.feasibility import check_run
-from supclap.feeding import Feed
+from supclap.feeding import Feed, Item
 from supclap.held_out import inputs_of, measure_at_the_end, open_held_out
 from supclap.losses import SupCLAPLoss, build_loss
 from supclap.measurement import better, check_metric, measure_retrieval
-from supclap.memory import asked_for
+from supclap.memory import fitting
 from supclap.model.clap import CLAP, build_model
 from supclap.model.frozen import frozen_hashes
 from supclap.optimization import build_optimizer, set_learning_rate, state_of
@@ -155,13 +155,13 @@ def _events(
     # The parts: first what takes a moment to refuse, then what reads, builds and computes.
     check_metric(config)
     check_run(config, workers.size)
-    with _fitting("loss"):
+    with fitting("loss"):
         loss = _loss(config).to(workers.device)
     collection = collection or open_data(config.data)
     train = collection.split(config.data.train)
     batches = batches_of(config, train)
     sets = choose_sets(config, collection)
-    with activity("building the model"), _fitting("model"):
+    with activity("building the model"), fitting("model"):
         model = _model(config, train).to(workers.device)
     workers.same_start(model, loss)
     if config.compile:
@@ -173,10 +173,11 @@ def _events(
         from supclap.augmenting import augmenter_of
 
         augmenter = augmenter_of(config, train, batches)
-    inputs = inputs_of(
-        config.data.train, train, model, config.data.languages, config.seed, augmenter
-    )
-    held_out = open_held_out(sets, model, config.data.languages, config.metrics)
+    with fitting("input", SMALLER):
+        inputs = inputs_of(
+            config.data.train, train, model, config.data.languages, config.seed, augmenter
+        )
+        held_out = open_held_out(sets, model, config.data.languages, config.metrics)
     watched = [s for s in ("val", config.select.split) if s in held_out.retrieval]
     steps = batches.steps_per_epoch
     step = Step(config, model, loss, optimizer, inputs, workers, steps * config.epochs)
@@ -241,15 +242,18 @@ def _events(
         with activity("writing a checkpoint"), writing(folder):
             checkpoints.save(progress.checkpoint, parts, keep=progress.best.get("checkpoint"))
 
+    def made(epoch: int, first: int) -> Iterable[Item]:
+        rest = batches.epoch(epoch, start=first - epoch * steps)
+        return inputs.feed(rest, workers.rank, workers.size)
+
     # The loop.
     usage.measure()  # what the first epoch uses is counted from here
     feed = Feed(workers.device)
     for epoch in range(progress.epoch, config.epochs):
         clock = Clock(progress.epoch_seconds)
         model.train()
-        rest = batches.epoch(epoch, start=progress.step - epoch * steps)
         with activity(epoch_name(epoch + 1, config.epochs), steps, STEPS) as done:
-            for batch, fed in feed.ahead(inputs.feed(rest, workers.rank, workers.size)):
+            for batch, fed in _fed(feed, partial(made, epoch), progress.step, step):
                 set_learning_rate(optimizer, config.optimizer, batch.step, steps, config.epochs)
                 figures = step(batch, fed, progress.checkpoint)
                 if step.chunk != progress.chunk:
@@ -266,7 +270,7 @@ def _events(
 
         metrics = {name: total / steps for name, total in progress.sums.items()}
         for split in dict.fromkeys(watched):  # in the same order on every worker
-            with _fitting(f"measuring {split}", SMALLER):
+            with fitting(f"measuring {split}", SMALLER):
                 found = measure_retrieval(
                     split, model, held_out.retrieval[split], workers, held_out.own
                 )
@@ -287,7 +291,7 @@ def _events(
         best = workers.from_first(lambda: checkpoints.load(kept))
         restore(model, best["model"])
     model.merge_adapters()  # what is measured is what is kept
-    with _fitting("measuring", SMALLER):
+    with fitting("measuring", SMALLER):
         measured = measure_at_the_end(model, held_out, workers)
     chosen = from_line(progress.events[progress.best["epoch"]])
     assert isinstance(chosen, EpochEnded)
@@ -337,18 +341,20 @@ def _loss(config: RunConfig) -> SupCLAPLoss:
             raise InputError(f"loss: {error}") from None
 
 
-@contextmanager
-def _fitting(part: str, remedy: str = "lower its sizes") -> Iterator[None]:
-    """Turns PyTorch's complaint that there is no memory for a part into an InputError."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        asked = asked_for(error)
-        if asked is None:
-            raise
-        raise InputError(
-            f"{part}: does not fit into memory (a single tensor of it takes {asked}); {remedy}"
-        ) from None
+def _fed(
+    feed: Feed, made: Callable[[int], Iterable[Item]], first: int, step: Step
+) -> Generator[Item, None, None]:
+    """Batches from a step on, made ahead. Where memory ends as one is made, `Step` is asked to take
+    less, as where it ends within a step, and the same batches are made anew from that one on."""
+    while True:
+        try:
+            for item in feed.ahead(made(first)):
+                yield item
+                first += 1
+            return
+        except (RuntimeError, MemoryError) as error:
+            smaller = step.smaller(error, first)
+        step.go_on_with(smaller)
 
 
 def _in_chunks(progress: Progress, started: Started) -> Started:

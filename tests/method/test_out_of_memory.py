@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,16 @@ import torch
 from supclap_platform.experiment.identity import signature
 from tiny_run import everything, make_collection, tiny_config
 
+from supclap.batches import Batch
 from supclap.config import RunConfig, parse_config
 from supclap.errors import InputError, SettingError
 from supclap.events import EpochEnded, Finished
 from supclap.feasibility import check_run
-from supclap.memory import asked_for
+from supclap.inputs import Inputs, SplitInputs
+from supclap.memory import asked_for, was_short
 from supclap.model.cnn import AudioCNN
 from supclap.out_of_memory import OutOfMemory, smaller_chunk
+from supclap.step import Step
 from supclap.storage import Folder
 from supclap.training import fit
 
@@ -38,6 +43,44 @@ def test_it_is_recognised_by_what_pytorch_and_numpy_really_say() -> None:
     assert asked_for(MemoryError()) == "some memory"
     assert asked_for(RuntimeError("shapes do not match")) is None
     assert asked_for(ValueError(CUDA)) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be reported later",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "cuFFT error: CUFFT_ALLOC_FAILED",
+        "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`",
+        "CUDA driver error: out of memory",
+        "Triton Error [CUDA]: out of memory",
+        "NCCL error in: /pytorch/NCCLUtils.cpp:77, unhandled cuda error (run with NCCL_DEBUG=INFO "
+        "for details), NCCL version 2.27.5\nLast error:\nCuda failure 2 'out of memory'",
+        "std::bad_alloc",
+    ],
+)
+def test_it_is_recognised_where_no_size_is_said(said: str) -> None:
+    """As PyTorch 2.13's sources, and those of the libraries that it calls, put it."""
+    kinds = [RuntimeError, torch.AcceleratorError]
+    if said.startswith("NCCL"):
+        kinds = [torch.distributed.DistBackendError]
+    assert [asked_for(kind(said)) for kind in kinds] == ["some memory"] * len(kinds)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: an illegal memory access was encountered",
+        "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(handle)`",
+        "CUDA error: device-side assert triggered",
+        "NCCL error in: x, remote process exited\nLast error:\nCuda failure 999 'unknown error'",
+        "DataLoader worker is killed. It is possible that its workers are out of shared memory",
+    ],
+)
+def test_what_is_something_else_is_not_taken_for_it(said: str) -> None:
+    assert asked_for(RuntimeError(said)) is None
 
 
 def test_halves_go_down_to_one_clip() -> None:
@@ -114,6 +157,78 @@ def test_where_memory_ends_later_a_resumed_run_keeps_the_chunk(
     whole, resumed = (everything(Folder.at(tmp_path / name)) for name in ("whole", "resumed"))
     assert whole["result.json"]["made_with"]["chunk"] == "4 from step 2"
     assert resumed == whole
+
+
+class Input:
+    """Has no memory for the batch of a step, once, as the thread makes it that is ahead; notes the
+    batches that steps are given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: int, times: int = 1) -> None:
+        self.left, self.trained = times, list[list[int]]()
+        feed, gradients = SplitInputs.feed, Step._gradients
+
+        def short(inputs: SplitInputs, batches: Iterable[Batch], *workers: int) -> Iterator[Any]:
+            for item in feed(inputs, batches, *workers):
+                if item[0].step == step and self.left:
+                    assert threading.current_thread().name == "prefetch"
+                    self.left -= 1
+                    raise torch.OutOfMemoryError(CUDA)
+                yield item
+
+        def noted(at: Step, batch: Batch, *given: Any) -> dict[str, float]:
+            self.trained.append([batch.step, *batch.rows.tolist(), *batch.captions.tolist()])
+            return gradients(at, batch, *given)
+
+        monkeypatch.setattr(SplitInputs, "feed", short)
+        monkeypatch.setattr(Step, "_gradients", noted)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("step", [0, 4])
+def test_a_run_goes_on_where_there_is_no_memory_for_its_input(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """The same batches follow: it ends as a run whose step did not fit there."""
+    with monkeypatch.context() as patch:
+        expected = Input(patch, step, times=0)
+        Room(patch, most=5, since=step)
+        list(fit(config, Folder.at(tmp_path / "step")))
+    with monkeypatch.context() as patch:
+        found = Input(patch, step)
+        list(fit(config, Folder.at(tmp_path / "input")))
+    del expected.trained[step]  # the try that did not fit
+    assert found.trained == expected.trained
+    assert [row[0] for row in found.trained] == list(range(6))
+    runs = [everything(Folder.at(tmp_path / name)) for name in ("step", "input")]
+    assert runs[0]["result.json"]["made_with"]["chunk"] == f"4 from step {step + 1}"
+    assert runs[0] == runs[1]  # to the bit
+
+
+@pytest.mark.heavy
+def test_input_without_memory_ends_as_a_step_does(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Input(monkeypatch, 1, times=9)
+    with pytest.raises(OutOfMemory, match=r"in step 2: 2\.30 GiB .*8 clips, 1 at once"):
+        list(fit(config, Folder.at(tmp_path / "chunk")))
+    config = config.model_copy(update={"on_oom": "end"})
+    Input(monkeypatch, 1)
+    with pytest.raises(OutOfMemory, match=r"in step 2: .*set chunk: 4") as error:
+        list(fit(config, Folder.at(tmp_path / "end")))
+    assert was_short(error.value)  # so that a share of a device is made larger
+
+
+@pytest.mark.heavy
+def test_input_without_memory_before_the_first_step_is_a_line(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def features(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA error: out of memory")
+
+    monkeypatch.setattr(Inputs, "_features", features)
+    with pytest.raises(InputError, match=r"^input: does not fit into memory; a smaller model") as e:
+        list(fit(config, Folder.at(tmp_path / "run")))
+    assert was_short(e.value)
 
 
 @pytest.mark.heavy

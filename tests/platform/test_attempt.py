@@ -15,15 +15,18 @@ import pytest
 import torch
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.reader import load_experiment
+from supclap_platform.experiment.run import RunError
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.ledger.records import State
 from supclap_platform.running.attempt import run_cell
 from supclap_platform.running.ending import Ending
+from supclap_platform.running.group import _for_good
 from supclap_platform.running.task import task_of
 from tiny_grid import write_experiment
 from tiny_run import everything
 
+from supclap.errors import InputError
 from supclap.storage import Folder
 
 
@@ -41,6 +44,31 @@ def ledger(tmp_path: Path) -> Ledger:
 
 def attempt(cell: Cell, ledger: Ledger) -> Ending:
     return run_cell(task_of(cell, ledger, "tiny"))
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "wrong"),
+    [
+        (InputError("data: none"), "data: none", True),
+        (RunError("step 3: not finite"), "step 3: not finite", False),
+        (
+            torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be late"),
+            "AcceleratorError: CUDA error: out of memory",
+            False,
+        ),
+        (RuntimeError("device-side assert triggered"), None, False),
+        (OSError("disk"), None, False),
+    ],
+)
+def test_of_several_workers_what_new_ones_would_meet_again_ends_the_cell(
+    error: Exception, text: str | None, wrong: bool
+) -> None:
+    left = _for_good(error, "s3://key:secret@bucket")
+    if text is None:
+        assert left is None
+    else:
+        assert left is not None
+        assert (left.error.startswith(text), left.input) == (True, wrong)
 
 
 @pytest.mark.heavy

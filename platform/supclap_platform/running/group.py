@@ -8,15 +8,17 @@ import os
 import secrets
 import threading
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from math import ceil
 from typing import Any
 
 from supclap.errors import InputError
 from supclap.patience import MARGIN
 from supclap.scratch import sweep
+from supclap.secrets import masked
 from supclap.storage import Folder
 from supclap.stored import as_kind, read_values
+from supclap.wording import gist
 from supclap_platform.experiment.run import Crash, RunError
 from supclap_platform.ledger.holding import Held
 from supclap_platform.ledger.leases import LeaseName, parse_lease
@@ -186,16 +188,25 @@ def _work(arguments: dict[str, Any]) -> None:
             task.load_code()
             run = run_of(task, ledger, folder, lambda _: None)
             task.method.fit(task.configuration(), run)
-        except (InputError, RunError) as error:
-            wrong = isinstance(error, InputError)
-            if not has_ended(cell, group):  # else its group is not the present one any more
+        except Exception as error:
+            if not isinstance(error, InputError | RunError):
+                log_error(error, task.storage)
+            left = _for_good(error, task.storage)
+            if left is not None and not has_ended(cell, group):  # else it is not the present one
                 node = ray.get_runtime_context().get_node_id()
-                left = {"error": str(error), "input": wrong, "node": node}
-                attempt.write(FATAL, json.dumps(left).encode())
-            raise
-        except Exception as error:  # Ray Train starts the workers anew, and says nothing of it
-            log_error(error, task.storage)
-            raise
+                attempt.write(FATAL, json.dumps(asdict(replace(left, node=node))).encode())
+            raise  # Ray Train starts the workers anew, and says nothing of it
+
+
+def _for_good(error: Exception, storage: str) -> _Left | None:
+    """What an error leaves that new workers would meet again; None of every other one."""
+    from supclap.memory import asked_for
+
+    if isinstance(error, InputError | RunError):
+        return _Left(str(error), isinstance(error, InputError))
+    if asked_for(error) is None:
+        return None
+    return _Left(masked(f"{type(error).__name__}: {gist(error, None)}", storage), False)
 
 
 def _end_with(lease: LeaseName, cell: Folder) -> None:
