@@ -29,7 +29,7 @@ from supclap.scratch import scratch_folder
 from supclap.storage import Folder
 from supclap.training import TrainingError, fit
 from supclap.user_code import UserCode, needed_by
-from supclap.workers import Workers, join
+from supclap.workers import Workers, check_devices, join
 
 # After one worker is gone the others fail on their own, with errors that only say so. The one that
 # went first is to be named, so it is waited for shortly.
@@ -47,9 +47,11 @@ def launch(config: RunConfig, place: str, workers: int) -> Generator[Event, None
     """The events of `fit` in ``workers`` new processes, which share this process's threads.
 
     Raises:
+        InputError: there are fewer GPUs than workers, though some.
         InputError, TrainingError: as `fit` does, from whichever worker.
         WorkerLost: a worker's process ended without a word; the others are stopped.
     """
+    check_devices(workers, "--workers")
     check_run(config, workers)
     with activity("opening the data"):
         open_data(config.data)  # faults show before anything starts; the workers find it made

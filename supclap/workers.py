@@ -22,7 +22,7 @@ from supclap.batches import part_of
 from supclap.errors import InputError
 from supclap.exchange import exchange, introduce, meet
 from supclap.patience import MARGIN, TIMEOUT
-from supclap.wording import gist
+from supclap.wording import counted, gist
 
 Value = TypeVar("Value")
 
@@ -50,9 +50,11 @@ class Workers:
             timeout: how long it waits for the others before it gives up.
 
         Raises:
-            InputError: the environment names several workers but they do not find each other.
+            InputError: the environment names several workers but they do not find each other, or
+                more of them on this machine than it has GPUs.
         """
         if not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            check_devices(_beside(), "torchrun --nproc-per-node")
             join()
         if not dist.is_initialized():
             return cls(device=_device(0))
@@ -142,6 +144,29 @@ class Workers:
     def _talk(self) -> torch.device:
         """Where objects are packed for the wire: NCCL speaks only from the GPU."""
         return self.device if dist.get_backend() == "nccl" else torch.device("cpu")
+
+
+def more_than_devices(workers: int) -> bool:
+    """Whether several workers of this machine would have to share GPUs, of which it has some: two
+    on one die within NCCL, which only says that a call was invalid."""
+    return workers > 1 and torch.cuda.is_available() and workers > torch.cuda.device_count()
+
+
+def check_devices(workers: int, option: str) -> None:
+    """Raises InputError where `more_than_devices`; ``option``: what asks for so many."""
+    if more_than_devices(workers):
+        found = torch.cuda.device_count()
+        raise InputError(
+            f"{option} {workers}: this machine has {counted(found, 'GPU')}, and NCCL refuses two "
+            f"workers on one; give {option} {found}, or CUDA_VISIBLE_DEVICES= to train on the CPU"
+        )
+
+
+def _beside() -> int:
+    """How many workers of a run are on this machine, as far as the environment says: torchrun how
+    many, others only which one of them this process is."""
+    least = int(os.environ.get("LOCAL_RANK", 0)) + 1
+    return int(os.environ.get("LOCAL_WORLD_SIZE", least))
 
 
 def join(**where: Any) -> None:

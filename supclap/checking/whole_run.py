@@ -22,6 +22,7 @@ from supclap.progress import STEPS, Doing, listening
 from supclap.run_files import MODEL
 from supclap.storage import Folder
 from supclap.training import TrainingError, fit
+from supclap.workers import more_than_devices
 
 # Two epochs of four steps.
 SMALL: dict[str, Any] = {
@@ -64,7 +65,10 @@ def check_run_of(config: RunConfig, scratch: Path, workers: bool = True) -> Iter
     yield _same("same again", first, _elsewhere(config, scratch / "again"), _HIDDEN)
     yield _same("resumed", first, _resumed(config, scratch / "resumed"), _FORGOTTEN)
     yield _near("chunks", first, config.model_copy(update={"chunk": 4}), scratch / "chunks", 1)
-    if workers:
+    if workers and more_than_devices(2):
+        only = "not on one GPU, which NCCL refuses; with CUDA_VISIBLE_DEVICES= all is on the CPU"
+        yield Finding("two workers", None, only)
+    elif workers:
         yield _near("two workers", first, config, scratch / "workers", 2)
 
 
