@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from supclap.memory import emptied
+
 
 class Usage:
     """Measures from one call of `measure` to the next, and the peak of memory since it was made,
@@ -18,6 +20,8 @@ class Usage:
         self._on_gpu = self._reserved = 0.0
         self._marked = _reset_mark()
         if torch.cuda.is_available() and torch.cuda.is_initialized():
+            # What runs before in this process have left to the allocator is not this one's.
+            emptied(torch.device("cuda"))
             torch.cuda.reset_peak_memory_stats()
 
     def measure(self) -> dict[str, float]:

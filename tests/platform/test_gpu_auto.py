@@ -5,6 +5,7 @@ No device and no Ray: results say what was measured, and Ray's answers are given
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -496,6 +497,7 @@ def test_what_was_reserved_is_kept_over_a_reset_of_the_peaks(
     now = {"reserved": 5e9, "allocated": 3e9}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: now.update(reserved=1e9))
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: now["reserved"])
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: now["allocated"])
@@ -506,3 +508,38 @@ def test_what_was_reserved_is_kept_over_a_reset_of_the_peaks(
     assert usage.reserved() == 5000.0
     now["reserved"] = 6e9
     assert usage.reserved() == 6000.0
+
+
+def test_what_an_earlier_cell_has_left_to_the_allocator_is_not_this_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PyTorch's allocator, made up: reserved is what is allocated and what it keeps for later; a
+    model that is in a reference cycle still has its memory."""
+    import torch
+
+    from supclap.usage import Usage
+
+    class Memory:
+        kept = peak = 5_000 * 10**6
+
+        def empty(self) -> None:
+            self.kept = held()
+
+        def reset(self) -> None:
+            self.peak = self.kept
+
+    class Model:
+        def __init__(self) -> None:
+            self.itself = self
+
+    def held() -> int:
+        return 4_000 * 10**6 * (earlier() is not None)
+
+    earlier = weakref.ref(Model())
+    memory = Memory()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", memory.empty)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", memory.reset)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: memory.peak)
+    assert Usage().reserved() == 0.0
