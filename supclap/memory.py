@@ -25,6 +25,7 @@ _NO_MORE = re.compile(
     re.IGNORECASE,
 )
 SOME = "some memory"
+SMALLER = "a smaller model, or shorter clips, take less"
 
 
 def asked_for(error: BaseException) -> str | None:

@@ -30,7 +30,7 @@ def out_of_memory(
         sizes = f"{counted(rows, 'clip')}, {chunk} at once"
     return OutOfMemory(
         f"out of memory in step {step}: {asked} could not be had{_held(device)}, with {sizes}; "
-        f"{' or '.join(_remedies(config, rows, chunk))}"
+        f"{remedies(config, rows, chunk)}"
     )
 
 
@@ -57,13 +57,20 @@ def _held(device: torch.device) -> str:
     return f" beside {used:.1f} of {whole / 1e9:.1f} GB in use ({name})"
 
 
-def _remedies(config: RunConfig, rows: int, chunk: int | None) -> list[str]:
-    """What can be changed, the changes that leave the result as it is first."""
+def remedies(config: RunConfig, rows: int, chunk: int | None, fits: int | None = None) -> str:
+    """What can be changed, the changes that leave the result as it is first.
+
+    Args:
+        rows, chunk: as `out_of_memory` takes them.
+        fits: clips of a forward pass that are known to fit; else half of them are tried.
+    """
     found = []
-    half = smaller_chunk(rows, chunk)
+    half = fits or smaller_chunk(rows, chunk)
     if half is not None:
         now = f"now {chunk}; " if chunk else ""
-        found.append(f"set chunk: {half} ({now}exact), or on_oom: chunk, which finds one")
+        found.append(f"set chunk: {half} ({now}exact)")
+        if rows == config.batch_size:  # with one worker, and with no other number
+            found[0] += ", or on_oom: chunk, which finds one"
     sides = (("audio", config.model.audio), ("text", config.model.text))
     # Stages of the CNN cannot be computed again, and nothing of a frozen encoder is kept.
     again = [
@@ -75,4 +82,4 @@ def _remedies(config: RunConfig, rows: int, chunk: int | None) -> list[str]:
     if config.precision not in HALF:
         found.append("set precision: bf16")
     found.append(f"lower batch_size (now {config.batch_size})")
-    return found
+    return " or ".join(found)

@@ -2,16 +2,19 @@
 
 For a first forecast, before anything has finished. No data are needed but their numbers. What is
 timed: the encoders forwards and backwards, InfoNCE, the optimizer's step, features, augmentations,
-measuring. What is not: reading sounds from disk, what a regularization adds at the embeddings, the
-exchange between workers. A batch that would not fit the seconds given is timed in a part and taken
-for linear.
+measuring, in the precision of the run and with the algorithms that training asks for. What is not:
+reading sounds from disk, what a regularization adds at the embeddings, the exchange between
+workers, encoders as a compiler translates them. A batch that would not fit the seconds given, or
+the memory that is here, is timed in a part and taken for linear.
 """
 
 from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,13 +27,18 @@ from supclap.data.clips import Caption
 from supclap.data.places import INDICES, is_here, with_events_here
 from supclap.errors import InputError
 from supclap.footprint import MB, UNKNOWN, Footprint, footprint
-from supclap.losses import build_loss
+from supclap.losses import LossOutput, build_loss
+from supclap.losses.accumulation import backward_in_chunks
+from supclap.memory import SMALLER, asked_for, emptied, fitting
 from supclap.model.clap import CLAP, Level
 from supclap.model.tokens import Tokens
 from supclap.optimization import build_optimizer
-from supclap.precision import autocast
+from supclap.out_of_memory import remedies
+from supclap.precision import autocast, check_precision, products_in
 from supclap.standing_in import WORDS, build, counts
 from supclap.usage import Usage, resident
+from supclap.wording import counted
+from supclap.workers import own_device
 
 BUDGET = 1.5  # seconds for the steps of one configuration
 FIRST_ROWS = 4  # of the first try
@@ -48,6 +56,7 @@ class Estimate:
     steps: int
     footprint: Footprint = UNKNOWN
     assumed: tuple[str, ...] = ()  # what stands in for weights and data that are not here
+    short: str = ""  # that a batch does not fit into memory here, and what would help
 
     @property
     def whole(self) -> float:
@@ -83,14 +92,35 @@ def estimate(config: RunConfig, workers: int = 1, threads: int = 1, gpu: bool = 
     # The first optimizer of a process imports it, which takes seconds that are not a step's.
     importlib.import_module("torch._dynamo")
     sizes, assumed = sizes_or_published(config)
+    if config.compile:
+        assumed = (*assumed, "encoders that are not compiled (compile: true)")
+    with fitting("run", SMALLER), _as_in_training(config, threads, gpu) as device:
+        timer = _Timer(config, sizes, workers, device)
+        found = timer.estimate()
+    return replace(found, assumed=(*timer.assumed, *assumed))
+
+
+@contextmanager
+def _as_in_training(config: RunConfig, threads: int, gpu: bool) -> Iterator[torch.device]:
+    """Within it this process computes as `supclap.training.fit` does; afterwards as before.
+
+    Raises InputError where the device cannot compute in the run's precision.
+    """
     before = torch.get_num_threads()
+    asked = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.set_num_threads(threads)
     try:
-        timer = _Timer(config, sizes, workers, torch.device("cuda" if gpu else "cpu"))
-        found = timer.estimate()
-        return replace(found, assumed=(*timer.assumed, *assumed))
+        with products_in(config.precision), warnings.catch_warnings():
+            # Of operations that have no such form a run warns by name, in its log.
+            warnings.filterwarnings("ignore", ".*deterministic", UserWarning)
+            device = own_device(0) if gpu else torch.device("cpu")
+            check_precision(config.precision, device)
+            yield device
     finally:
         torch.set_num_threads(before)
+        if gpu:
+            torch.use_deterministic_algorithms(asked, warn_only=warned)
 
 
 def sizes_of(config: RunConfig) -> Sizes:
@@ -178,11 +208,14 @@ class _Timer:
         self.workers = workers
         self.held = self._held()
         self.peak: tuple[int, float | None] = (0, None)  # rows of the largest step, MB at most
+        self.lacked = ""  # what a step that did not fit could not have
         began = time.monotonic()
-        model, self.assumed = build(config, sizes.widths)
-        self.model: CLAP = model.to(device)
+        with fitting("model"):
+            model, self.assumed = build(config, sizes.widths)
+            self.model: CLAP = model.to(device)
         self.setup = time.monotonic() - began
-        self.loss = build_loss(LossConfig(), config.batch_size).to(device)
+        with fitting("loss"):
+            self.loss = build_loss(LossConfig(), config.batch_size).to(device)
         self.optimizer = build_optimizer(config.optimizer, self.model, self.loss)
         self.texts = texts_of(config)
         self.level: Level = "outputs" if self.model.audio.frozen else "features"
@@ -205,11 +238,26 @@ class _Timer:
         every = (self.sizes.train + clips + more) * listening
         once = every + (self.sizes.pairs * self.texts + captions + asked) * encoding
         seconds = epochs * batches * step + (measuring + features) / self.workers
-        return Estimate(seconds, self.setup, once, steps, self._footprint())
+        return Estimate(seconds, self.setup, once, steps, self._footprint(), short=self._short())
+
+    def _short(self) -> str:
+        """That a batch does not fit here, and what would help; empty where it does."""
+        rows, chunk = self.peak[0], self.config.chunk
+        if not self.lacked or rows == self.rows:
+            return ""
+        return (
+            f"a step of {counted(self.rows, 'clip')} does not fit into memory here ({self.lacked} "
+            f"could not be had): its time and memory are taken from one of {counted(rows, 'clip')}"
+            f"; {remedies(self.config, self.rows, chunk, self._at_once(rows))}"
+        )
+
+    def _at_once(self, rows: int) -> int:
+        """Clips of a forward pass of a step."""
+        return min(rows, self.config.chunk or rows)
 
     def _footprint(self) -> Footprint:
         rows, peak = self.peak
-        times = min(self.rows, self.config.chunk or self.rows) / max(1, rows)
+        times = self._at_once(self.rows) / self._at_once(rows)
         found = footprint(self.model, self.loss, self.optimizer, self.held, peak, times)
         return replace(found, kept=kept_MB(self.model, self.config, self.sizes))
 
@@ -220,43 +268,86 @@ class _Timer:
         return resident() or 0.0
 
     def _step(self) -> tuple[float, int]:
-        """Seconds of one step of the whole batch, and how many were timed."""
+        """Seconds of one step of the whole batch, and how many were timed.
+
+        Raises InputError where there is no memory for a step of one clip.
+        """
         self.model.train()
+        self.usage = Usage()
         until = time.monotonic() + BUDGET
-        rows = min(FIRST_ROWS, self.rows)
-        self._train(rows)  # the first one allocates
-        while True:
-            took = self._train(rows)
-            wanted = took * self.rows / rows
+        rows, most = min(FIRST_ROWS, self.rows), self.rows
+        while (first := self._train(rows)) is None:  # the first one allocates
+            rows, most = rows // 2, rows // 2
+            if not rows:
+                raise InputError(
+                    f"a step of one clip does not fit into memory here ({self.lacked} could not be "
+                    f"had); {remedies(self.config, 1, None)}"
+                )
+        took = self._train(rows) or first
+        while rows < most:
             left = until - time.monotonic()
-            if rows == self.rows:
-                break
-            if wanted <= left / 2:
-                rows = self.rows
+            if took * most / rows <= left / 2:
+                more = most
             elif 2 * took <= left / 2:
-                rows = min(2 * rows, self.rows)
+                more = min(2 * rows, most)
             else:
-                return wanted, 1
+                break
+            longer = self._train(more)
+            if longer is None:
+                most = max(rows, more // 2)
+            else:
+                rows, took = more, longer
+        if rows < self.rows:
+            return took * self.rows / rows, 1
         times = [took]
         while len(times) < MOST_STEPS and time.monotonic() + took < until:
-            times.append(self._train(rows))
+            times.append(self._train(rows) or took)
         return min(times), len(times)
 
-    def _train(self, rows: int) -> float:
+    def _train(self, rows: int) -> float | None:
+        """Seconds of a step of so many clips; None where there is no memory for it."""
+        try:
+            took = self._trained(rows)
+        except (RuntimeError, MemoryError) as error:
+            asked = asked_for(error)
+            if asked is None:
+                raise
+            self.lacked = asked
+        else:
+            if rows > self.peak[0]:
+                self.peak = rows, self.usage.peak()
+            return took
+        # Not before: the error holds the frames, and these what did not fit.
+        self.optimizer.zero_grad()
+        emptied(self.device)
+        return None
+
+    def _trained(self, rows: int) -> float:
         audio = self._sound(rows)
         text = self._words(rows * self.texts)
-        usage = Usage() if rows > self.peak[0] else None
+
+        def encode(some: slice) -> tuple[Tensor, Tensor]:
+            spoken = text[some.start * self.texts : some.stop * self.texts]
+            with autocast(self.config.precision, self.device):
+                heard, read = self.model(audio[some], spoken, self.level)
+            return heard, read.unflatten(0, (len(heard), self.texts))
+
+        def loss(heard: Tensor, read: Tensor) -> LossOutput:
+            found: LossOutput = self.loss(heard, read[:, 0])
+            return found
+
         began = time.monotonic()
         self.optimizer.zero_grad()
-        with autocast(self.config.precision, self.device):
-            heard, read = self.model(audio, text, self.level)
-        self.loss(heard, read[: len(heard)]).total.backward()
+        chunk = self.config.chunk
+        if chunk is None:
+            loss(*encode(slice(0, rows))).total.backward()
+        else:
+            starts = range(0, rows, chunk)
+            chunks = [slice(start, min(start + chunk, rows)) for start in starts]
+            backward_in_chunks(encode, chunks, loss)
         self.optimizer.step()
         self._wait()
-        took = time.monotonic() - began
-        if usage is not None:
-            self.peak = rows, usage.peak()
-        return took
+        return time.monotonic() - began
 
     @torch.no_grad()
     def _audio(self) -> tuple[float, float, float]:

@@ -32,7 +32,7 @@ from supclap.feeding import Feed, Item
 from supclap.held_out import inputs_of, measure_at_the_end, open_held_out
 from supclap.losses import SupCLAPLoss, build_loss
 from supclap.measurement import better, check_metric, measure_retrieval
-from supclap.memory import fitting
+from supclap.memory import SMALLER, fitting
 from supclap.model.clap import CLAP, build_model
 from supclap.model.frozen import frozen_hashes
 from supclap.optimization import build_optimizer, set_learning_rate, state_of
@@ -52,9 +52,6 @@ from supclap.version import both, both_modules, made_with, ran_on, went_on
 from supclap.workers import Workers
 
 __all__ = ["TrainingError", "fit"]
-
-
-SMALLER = "a smaller model, or shorter clips, take less"
 
 
 @dataclass

@@ -57,9 +57,9 @@ class Workers:
             check_devices(_beside(), "torchrun --nproc-per-node")
             join()
         if not dist.is_initialized():
-            return cls(device=_device(0))
+            return cls(device=own_device(0))
         local = int(os.environ.get("LOCAL_RANK", dist.get_rank()))
-        found = cls(dist.get_rank(), dist.get_world_size(), _device(local))
+        found = cls(dist.get_rank(), dist.get_world_size(), own_device(local))
         introduce(found.device, timeout)
         return found
 
@@ -196,7 +196,7 @@ def _leave() -> None:
         dist.destroy_process_group()
 
 
-def _device(local_rank: int) -> torch.device:
+def own_device(local_rank: int) -> torch.device:
     """This worker's device. On a GPU the algorithms that give the same bits every time are asked
     for, as a bit-identical resume depends on them; those of a CPU do so anyway."""
     if not torch.cuda.is_available():

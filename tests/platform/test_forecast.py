@@ -98,6 +98,21 @@ def test_what_cannot_be_timed_stays_unknown_with_its_reason(
     assert last.endswith("and none could be timed: it asks for a GPU")
 
 
+def test_a_batch_that_does_not_fit_here_is_said_with_what_helps(
+    tmp_path: Path, timed: list[tuple[RunConfig, int, int, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = "a step of 24 clips does not fit into memory here; set chunk: 8"
+    found = Estimate(10.0, 1.0, 0.0, 1, short=short)
+    monkeypatch.setattr(supclap.timing, "estimate", lambda *_: found)
+    path = write_experiment(tmp_path, seeds=1)
+    arguments = ["plan", str(path), "--storage", str(tmp_path / "storage"), "--at-once", "1"]
+    shown = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert shown.exit_code == 0
+    lines = shown.stdout.splitlines()
+    assert lines.count(short) == 1
+    assert lines[-1].startswith("forecast: 2 cells take ")
+
+
 def test_the_command_says_what_the_forecast_rests_on(
     tmp_path: Path, timed: list[tuple[RunConfig, int, int, bool]]
 ) -> None:

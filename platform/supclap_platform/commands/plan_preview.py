@@ -48,8 +48,8 @@ def count_line(plan: Plan) -> str:
 
 
 def run_lines(plan: Plan, first: Estimates | None) -> Iterator[str]:
-    """The runs that could not be timed, by what their steps are; then what stands in for what is
-    not here, for these and for those that were timed."""
+    """The runs that could not be timed, by what their steps are; what stands in for what is not
+    here, for these and for those that were timed; and of those whose batch does not fit here."""
     known = first.previews if first else {}
     kinds: Counter[str] = Counter()
     for cell in plan.to_run:
@@ -65,6 +65,7 @@ def run_lines(plan: Plan, first: Estimates | None) -> Iterator[str]:
     assumed |= dict.fromkeys(first.assumed if first else ())
     if assumed:
         yield f"taken for what is not here: {'; '.join(assumed)}"
+    yield from first.short if first else ()
 
 
 def open_lines(plan: Plan, first: Estimates | None, asked: Asked) -> Iterator[str]:

@@ -89,6 +89,7 @@ class Timing:
     of: what that is made for; runs of equal ``of`` share it.
     footprint: what it takes of memory and disk; None where that is not known.
     assumed: what stands in for weights and data that are not here, in words.
+    short: that a batch does not fit into memory here, and what would help; empty where it does.
     """
 
     whole: float
@@ -97,6 +98,7 @@ class Timing:
     of: str = ""
     footprint: Footprint | None = None
     assumed: tuple[str, ...] = ()
+    short: str = ""
 
 
 @dataclass(frozen=True)

@@ -124,9 +124,8 @@ class SupclapMethod(Method):
         except InputError:
             assumed = (*assumed, "no time for scenes of recordings that are not here")
         data = config.data.model_dump_json()
-        return Timing(
-            found.whole, found.steps, once, data, _size(found.footprint, CHECKPOINTS), assumed
-        )
+        takes = _size(found.footprint, CHECKPOINTS)
+        return Timing(found.whole, found.steps, once, data, takes, assumed, found.short)
 
     def preview(self, config: RunConfig) -> Preview:
         from supclap.footprint import CHECKPOINTS

@@ -50,6 +50,7 @@ class Estimates:
     footprints: what the shapes that were timed take of memory and disk.
     previews: what is known of those that could not be timed.
     assumed: what stood in, where steps were timed, for weights and data that are not here.
+    short: of shapes whose batch does not fit into memory here: what does, and what would help.
     """
 
     seconds: Mapping[str, float]
@@ -61,6 +62,7 @@ class Estimates:
     footprints: Mapping[str, Footprint] = field(default_factory=dict)
     previews: Mapping[str, Preview] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
+    short: tuple[str, ...] = ()
 
 
 def forecast(
@@ -193,8 +195,9 @@ def time_shapes(plan: Plan, ledger: Ledger, budget: float = TIMING) -> Estimates
     of = {form: each.of for form, each in found.items()}
     sizes = {form: each.footprint for form, each in found.items() if each.footprint}
     assumed = tuple(dict.fromkeys(words for each in found.values() for words in each.assumed))
+    short = tuple(dict.fromkeys(each.short for each in found.values() if each.short))
     return Estimates(
-        seconds, steps, once, of, frozenset(late), tuple(reasons), sizes, previews, assumed
+        seconds, steps, once, of, frozenset(late), tuple(reasons), sizes, previews, assumed, short
     )
 
 
