@@ -91,7 +91,7 @@ class Fleet:
         if node is None:
             return
         self._lines.append(
-            f"{node}: a cell's process has not renewed its lease for {duration(STALE_AFTER)}: the "
+            f"{node}: a cell's process has not renewed its lease for {STALE_AFTER:.0f} s: the "
             "cell starts anew, elsewhere if it can until the node answers"
         )
         with contextlib.suppress(OSError):
