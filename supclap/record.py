@@ -6,8 +6,6 @@ there are always as of the last checkpoint.
 from __future__ import annotations
 
 import re
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +31,7 @@ from supclap.run_files import (
     result_file,
     writing,
 )
+from supclap.scratch import scratch_folder
 from supclap.storage import Folder
 from supclap.stored import read_content, read_values
 
@@ -108,9 +107,9 @@ class Record:
     ) -> None:
         """Writes all that a finished run leaves, the result last, and removes the checkpoints."""
         with writing(self.folder):
-            with tempfile.TemporaryDirectory(prefix="supclap-model-") as scratch:
-                model.save(Path(scratch, MODEL))
-                for path in sorted(Path(scratch, MODEL).rglob("*")):
+            with scratch_folder("model") as scratch:
+                model.save(scratch / MODEL)
+                for path in sorted((scratch / MODEL).rglob("*")):
                     if path.is_file():
                         name = path.relative_to(scratch).as_posix()
                         self.folder.write(name, path.read_bytes())

@@ -105,3 +105,60 @@ def test_a_process_in_a_container_of_its_own_is_left_alone(tmp_path: Path) -> No
         sweep([tmp_path])
         time.sleep(0.1)
     assert not folder.exists()
+
+
+SAVES = """
+import sys, time
+from pathlib import Path
+from supclap.record import Record
+from supclap.storage import Folder
+
+class Model:
+    def save(self, folder):
+        folder.mkdir()
+        (folder / "weights.safetensors").write_bytes(b"w" * 1000)
+        print(folder, flush=True)
+        time.sleep(600)
+
+Record(Folder.at(sys.argv[1])).finish(Model(), {}, [], None, None)
+"""
+
+
+@pytest.mark.heavy
+def test_a_model_that_was_being_saved_goes_after_its_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "tmp"
+    own.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(own))
+    process = subprocess.Popen(
+        [sys.executable, "-c", SAVES, str(tmp_path / "run")],
+        env={**os.environ, "TMPDIR": str(own)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        model = Path(process.stdout.readline().strip())
+        sweep()
+        assert (model / "weights.safetensors").exists()
+    finally:
+        process.kill()
+        process.wait()
+    assert (model / "weights.safetensors").exists()
+    sweep()
+    assert list(own.iterdir()) == []
+
+
+# They last beyond a context: a page that the browser shows, what a notebook holds, and a model that
+# MLflow opens, by code that it keeps apart from this package.
+OTHERS = {"opening.py", "pyfunc_model.py", "report.py", "scratch.py"}
+
+
+def test_no_other_temporary_folder_stays_when_its_process_is_killed() -> None:
+    root = Path(module.__file__).parents[1]
+    words = ("TemporaryDirectory(", "mkdtemp(", "mkstemp(", "NamedTemporaryFile(")
+    paths = [*(root / "supclap").rglob("*.py"), *(root / "platform").rglob("*.py")]
+    assert len(paths) > 300
+    found = {p.name for p in paths if any(w in p.read_text(encoding="utf-8") for w in words)}
+    assert found == OTHERS

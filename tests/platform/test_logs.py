@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from s3_server import S3Server, s3_server
@@ -131,6 +132,7 @@ def test_the_next_attempt_removes_the_temporary_log_of_a_killed_one(
         raise Begun
 
     monkeypatch.setattr("supclap_platform.running.attempt.checked_ledger", begun)
+    task: Any = None  # that is not asked for yet
     with pytest.raises(Begun):
-        run_cell(None)  # type: ignore[arg-type]
+        run_cell(task)
     assert [one.name for one in tmp_path.iterdir()] == ["said"]
