@@ -13,6 +13,8 @@ from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.running.heartbeats import LOOK, Claim, Heartbeats, Sign
 from supclap_platform.running.place import Place
 
+from supclap.storage import Folder
+
 CELL = "a" * 16
 CLAIM = Claim(Place("n", "p", "elsewhere", 7), (CELL,))
 OWN = LeaseName("elsewhere", 7, 1, "0001-00000000")
@@ -30,9 +32,9 @@ class World:
         self.driver = LeaseName.own()
         self.beat(self.drivers, self.driver)
 
-    def beat(self, folder: object, name: LeaseName) -> None:
-        folder.write(str(name), b"{}")  # type: ignore[attr-defined]
-        os.utime(Path(folder.base, str(name)), (self.now, self.now))  # type: ignore[attr-defined]
+    def beat(self, folder: Folder, name: LeaseName) -> None:
+        folder.write(str(name), b"{}")
+        os.utime(Path(folder.base, str(name)), (self.now, self.now))
 
     def cell(self, *beating: LeaseName, signature: str = CELL) -> None:
         for name in beating:
