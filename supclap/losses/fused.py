@@ -142,31 +142,42 @@ def gradients(
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as it is compiled here; as it is, with a warning, where nothing compiles it."""
+    """The function as it is compiled here; as it is, with a warning, where nothing compiles it, or
+    where it has been compiled for `KINDS` kinds of input."""
     made = _translated(function)
 
     def call(*given: Any) -> Any:
         if function in _plain:
             return function(*given)
-        from torch._dynamo.exc import TorchDynamoException
+        from torch._dynamo import config
+        from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
         try:
-            return made(*given)
+            with config.patch(recompile_limit=KINDS):
+                return made(*given)
+        except FailOnRecompileLimitHit:
+            gist = f"they have been compiled for {KINDS} kinds of input, and this is another one"
         except TorchDynamoException as error:
-            _plain.add(function)
             gist = str(error).strip().splitlines()[0][:200]
-            warnings.warn(f"tiles are computed without fused kernels: {gist}", stacklevel=2)
-            return function(*given)
+        _plain.add(function)
+        warnings.warn(f"tiles are computed without fused kernels: {gist}", stacklevel=2)
+        return function(*given)
 
     return call
 
+
+# Each base, set of sides, precision and number type is compiled for itself; so is a tile of one row
+# and one of all rows. PyTorch would stop after 8, and go on step by step without a word.
+KINDS = 64
 
 _plain: set[Callable[..., Any]] = set()  # what could not be translated here
 
 
 @cache
 def _translated(function: Callable[..., Any]) -> Callable[..., Any]:
-    translated: Callable[..., Any] = torch.compile(function)
+    # dynamic: the last tile, which is shorter, goes through the same kernels as the others in every
+    # call, so that a repetition has the same bits. fullgraph: what cannot be compiled, raises.
+    translated: Callable[..., Any] = torch.compile(function, dynamic=True, fullgraph=True)
     return translated
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ import torch
 from loss_forms import BASES, Measured, assert_same, build, embeddings, value_and_gradients
 from torch._dynamo.exc import TorchDynamoException
 
+from benchmarks import gpu
 from supclap.losses import fused
 from supclap.losses.literal import literal_loss
 from supclap.losses.passes import Pass
+from supclap.precision import products_in
 
 CASES = [
     (base, radius, sides)
@@ -25,6 +28,30 @@ CASES = [
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "wanted", lambda device: True)
+
+
+@pytest.fixture
+def runs(as_on_a_gpu: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The numbers of the graphs that have been run, in their order; nothing is made of them."""
+    graphs, found = [], []
+
+    def backend(graph: Any, inputs: list[Any]) -> Callable[..., Any]:
+        number = len(graphs)
+        graphs.append(graph)
+
+        def run(*given: Any) -> Any:
+            found.append(number)
+            return graph.forward(*given)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    monkeypatch.setattr(fused, "_plain", set())
+    torch._dynamo.reset()
+    fused._translated.cache_clear()
+    yield found
+    torch._dynamo.reset()
+    fused._translated.cache_clear()
 
 
 def literally(loss: Any, raw: Any) -> Measured:
@@ -66,7 +93,7 @@ def test_compiled_they_equal_the_literal_form(
     backend: str, as_on_a_gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda one: made(one, backend=backend))
+    monkeypatch.setattr(torch, "compile", partial(made, backend=backend))
     fused._translated.cache_clear()
     try:
         for base, radius in (("infonce", "sorted"), ("siglip", "static")):
@@ -76,6 +103,58 @@ def test_compiled_they_equal_the_literal_form(
     finally:
         fused._translated.cache_clear()
     assert not fused._plain
+
+
+@pytest.mark.heavy
+def test_a_repetition_goes_through_the_same_graphs_its_shorter_last_tile_too(
+    runs: list[int],
+) -> None:
+    """Other kernels would add in another order."""
+    loss, raw = build("infonce", "static", "both", 0.0, 11, tile=4), embeddings(11)
+    for _ in range(2):
+        value_and_gradients(loss, loss, raw)
+    assert runs == 2 * [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.heavy
+def test_every_tile_that_the_benchmark_measures_is_compiled(
+    runs: list[int], monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """PyTorch stops after 8 compilations of a function and goes on step by step."""
+    tiles = []
+    compiled = fused.compiled
+
+    def noting(function: Callable[..., Any]) -> Callable[..., Any]:
+        tiles.append(function)
+        return compiled(function)
+
+    monkeypatch.setattr(fused, "compiled", noting)
+    cpu = torch.device("cpu")
+    size = gpu.Size((22, 8), (12, 20), 8, 0.0, 8, True)
+    assert gpu.equality(size, cpu) == []
+    for precision in ("float32", "tf32"):
+        with products_in(precision):
+            for pairs in size.pairs:
+                audio, text = (side.requires_grad_() for side in gpu.embeddings(pairs, 8, cpu))
+                for loss in gpu.rivals(pairs, size, cpu).values():
+                    gpu.step(loss, audio, text)
+    assert len(tiles) > 100
+    assert len(runs) == len(tiles)
+    assert not recwarn.list
+    assert max(runs) < 8  # with SVR and without, TF32 and without, forward and backward
+
+
+@pytest.mark.heavy
+def test_kinds_of_input_without_end_are_not_compiled_and_it_says_so(
+    runs: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "KINDS", 1)
+    loss, raw = build("infonce", "static", "both", 0.0, 9, tile=4), embeddings(9)  # then one row
+    with pytest.warns(UserWarning, match=r"without fused kernels: .* for 1 kinds") as said:
+        found = value_and_gradients(loss, loss, raw)
+    assert len(said) == 2  # forward and backward
+    assert runs == [0, 0, 1, 1]
+    assert_same(found, literally(loss, raw), 1e-10)
 
 
 def test_where_nothing_can_be_compiled_it_says_so_once_and_goes_on(
