@@ -34,16 +34,19 @@ class Feed:
             while True:
                 began = time.monotonic()
                 found = next(made, None)
+                if found is not None and found[1] is not None:
+                    found[1].synchronize()  # handed out once its work is queued: a step would wait
                 self._waited += time.monotonic() - began
                 if found is None:
                     return
                 item, ready = found
                 if ready is not None:
-                    self._take(item[1], ready)
+                    self._take(item[1])
                 yield item
 
     def waited(self) -> float:
-        """Seconds that steps have waited for a batch since the last call."""
+        """Seconds that steps have waited for a batch since the last call: until it lay on the
+        device, even where that was still busy with the step before. So a GPU waited no longer."""
         found, self._waited = self._waited, 0.0
         return found
 
@@ -57,11 +60,9 @@ class Feed:
                     ready.record(self._stream)
                 yield item, ready
 
-    def _take(self, fed: Fed, ready: Any) -> None:
-        """The step's stream waits for an item, and its memory is not given away before the step
-        has used it."""
+    def _take(self, fed: Fed) -> None:
+        """An item's memory is not given away before the step has used it."""
         mine = torch.cuda.current_stream(self._device)
-        mine.wait_event(ready)
         for side in fed:
             for tensor in (side,) if isinstance(side, Tensor) else (side.ids, side.mask):
                 tensor.record_stream(mine)

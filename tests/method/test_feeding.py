@@ -45,6 +45,23 @@ def test_what_is_made_while_a_step_runs_is_not_waited_for() -> None:
     assert feed.waited() < SLOW / 2
 
 
+def test_what_the_device_has_still_to_do_for_a_batch_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a GPU: batches are handed out once the work on them is queued."""
+    feed = Feed(CPU)
+
+    class Ready:
+        def synchronize(self) -> None:
+            time.sleep(SLOW)
+
+    monkeypatch.setattr(feed, "_made", lambda items: ((item, Ready()) for item in items))
+    monkeypatch.setattr(feed, "_take", lambda fed: None)
+    items: list[Any] = [(number, None) for number in range(4)]
+    assert list(feed.ahead(items)) == items
+    assert feed.waited() > 3.5 * SLOW
+
+
 def test_a_fault_comes_through_and_leaving_ends_the_thread() -> None:
     def items() -> Iterator[Any]:
         yield 0
