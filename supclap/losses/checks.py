@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from weakref import WeakSet
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 # Room for embeddings that were normalised in bfloat16 (8 bits of mantissa).
 NORM_TOLERANCE = 1e-2
 
 
-def check_embeddings(audio: Tensor, text: Tensor, smallest: int = 2) -> None:
+_seen: WeakSet[nn.Module] = WeakSet()  # losses whose first embeddings on a GPU were in order
+
+
+def check_embeddings(
+    audio: Tensor, text: Tensor, smallest: int = 2, by: nn.Module | None = None
+) -> None:
     """Raises ValueError unless ``audio`` and ``text`` are L2-normalised pairs.
 
     Args:
         audio, text: (N, d) floating point, N >= ``smallest``, every row of norm 1 within
             `NORM_TOLERANCE`.
+        by: the loss that asks. On a GPU it would wait at each call for all work that is queued,
+            so there the norms are looked at in its calls up to the first that is in order, and in
+            later ones shapes and types alone. On a CPU, and without ``by``, always.
 
     One pass over the N x d numbers and one transfer of a scalar: nothing beside the N x N products.
     """
@@ -34,13 +44,15 @@ def check_embeddings(audio: Tensor, text: Tensor, smallest: int = 2) -> None:
             f"audio and text: expected a batch of at least {smallest} pairs, as a single pair has "
             f"no negative to contrast with, got {len(audio)}"
         )
-    if not len(audio):
+    if not len(audio) or (by in _seen and _waits(audio.device)):
         return
     with torch.no_grad():
         norms = torch.stack([torch.linalg.vector_norm(x, dim=1).float() for x in (audio, text)])
         deviation = (norms - 1).abs()
         worst = deviation.max().item()  # NaN and infinity survive max()
     if worst <= NORM_TOLERANCE:
+        if by is not None and _waits(audio.device):
+            _seen.add(by)
         return
     for name, value, off in (("audio", audio, deviation[0]), ("text", text, deviation[1])):
         finite = torch.isfinite(value).all(dim=1)
@@ -54,6 +66,11 @@ def check_embeddings(audio: Tensor, text: Tensor, smallest: int = 2) -> None:
                 f"{name}: expected L2-normalised embeddings (norm 1 within {NORM_TOLERANCE}), row "
                 f"{row} has norm {norm:.6g}; pass them through torch.nn.functional.normalize first"
             )
+
+
+def _waits(device: torch.device) -> bool:
+    """Whether a number is read from there only after all work that is queued."""
+    return device.type != "cpu"
 
 
 def check_clip_ids(clip_ids: Tensor | None, pairs: int) -> None:

@@ -111,7 +111,7 @@ class SupCLAPLoss(nn.Module):
         Raises:
             ValueError: names the argument, what is expected and what was found.
         """
-        check_embeddings(audio, text)
+        check_embeddings(audio, text, by=self)
         check_clip_ids(clip_ids, len(audio))
         with full_precision(audio):
             audio, text = widened(audio), widened(text)

@@ -73,7 +73,7 @@ class GlobalBatchLoss(nn.Module):
         if not parallel(self.group):
             output: LossOutput = self.loss(audio, text, clip_ids)
             return output
-        check_embeddings(audio, text, smallest=0)
+        check_embeddings(audio, text, smallest=0, by=self)
         check_clip_ids(clip_ids, len(audio))
         rank, workers = dist.get_rank(self.group), dist.get_world_size(self.group)
         counts = _counts(len(audio), audio.device, self.group)

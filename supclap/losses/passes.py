@@ -14,6 +14,7 @@ from supclap.exchange import exchange
 from supclap.losses import fused
 from supclap.losses.fused import BlockGradients, BlockLosses
 from supclap.losses.products import Products
+from supclap.losses.small import SMALL
 
 Partition = Literal["softmax", "sigmoid"]
 
@@ -93,9 +94,9 @@ class Pass:
         tiled = kept[0] is None and inputs.rho_audio is not None
         self.push = inputs.text - inputs.audio if tiled else None
         self.softmax = terms.partition == "softmax"
-        # Tiles of a GPU; where clips repeat, as on a CPU.
-        self.fused = layout.tile is not None and fused.wanted(inputs.text.device)
-        self.fused &= terms.clips is None
+        # On a GPU; where clips repeat, as on a CPU. Compiling is not worth it for small batches.
+        self.fused = terms.clips is None and fused.wanted(inputs.text.device)
+        self.fused &= layout.tile is not None or layout.pairs > SMALL
 
     # ---- blocks -----------------------------------------------------------------------------
 

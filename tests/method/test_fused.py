@@ -11,9 +11,10 @@ import pytest
 import torch
 from loss_forms import BASES, Measured, assert_same, build, embeddings, value_and_gradients
 from torch._dynamo.exc import TorchDynamoException
+from torch.nn import functional as F
 
 from benchmarks import gpu
-from supclap.losses import fused
+from supclap.losses import GlobalBatchLoss, checks, fused, passes
 from supclap.losses.literal import literal_loss
 from supclap.losses.passes import Pass
 from supclap.precision import products_in
@@ -75,15 +76,32 @@ def test_they_equal_the_literal_form(
     assert calls == 3 * [fused.losses] + 3 * [fused.gradients]
 
 
-def test_clips_that_repeat_and_products_that_are_kept_go_as_on_a_cpu(
+@pytest.mark.parametrize(("base", "radius", "sides"), CASES)
+def test_kept_products_equal_the_literal_form(
+    base: str, radius: str | None, sides: str, as_on_a_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def noting(function: Callable[..., Any]) -> Callable[..., Any]:
+        calls.append(function)
+        return function
+
+    monkeypatch.setattr(fused, "compiled", noting)
+    monkeypatch.setattr(passes, "CACHE_ELEMENTS", 70 * 30)  # blocks of 30, 30 and 10 rows
+    raw = embeddings(70)
+    loss = build(base, radius, sides, 0.3, 70)
+    assert_same(value_and_gradients(loss, loss, raw), literally(loss, raw), 1e-9)
+    assert calls == 3 * [fused.losses] + 3 * [fused.gradients]
+
+
+def test_clips_that_repeat_and_small_batches_go_as_on_a_cpu(
     as_on_a_gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fused, "compiled", lambda function: pytest.fail("compiled"))
-    raw = embeddings(70)
-    clips = torch.arange(70) // 2
-    for tile, given in ((4, clips), (None, None)):
-        loss = build("infonce", "static", "both", 0.0, 70, tile=tile)
-        value_and_gradients(loss, loss, raw, given)
+    for pairs, base, tile in ((70, "infonce", 4), (70, "infonce", None), (64, "siglip", None)):
+        clips = torch.arange(70) // 2 if pairs == 70 else None
+        loss = build(base, "static", "both", 0.0, pairs, tile=tile)
+        value_and_gradients(loss, loss, embeddings(pairs), clips)
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
@@ -184,3 +202,48 @@ def test_a_gpu_has_larger_blocks_than_a_cpu() -> None:
         return len(Pass(inputs, (x, None, None), Layout(8192), Terms("softmax", "mask")).blocks())
 
     assert (blocks("cpu"), blocks("meta")) == (256, 1)
+
+
+def test_gradients_are_added_to_their_transposes_by_one_kernel_on_a_gpu() -> None:
+    """To the same bits as by the panels of a CPU, here with ragged ones; the kernels by shapes."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from supclap.losses.products import PANEL, symmetric_sum
+
+    class Counting(TorchDispatchMode):
+        added = 0
+
+        def __torch_dispatch__(
+            self, function: Any, kinds: Any, given: Any = (), named: Any = None
+        ) -> Any:
+            self.added += function is torch.ops.aten.add.Tensor
+            return function(*given, **(named or {}))
+
+    m = torch.randn(2 * PANEL + 30, 2 * PANEL + 30, generator=torch.Generator().manual_seed(0))
+    assert symmetric_sum(m).equal(m + m.T)
+    with Counting() as counting:
+        assert symmetric_sum(torch.empty(8192, 8192, device="meta")).shape == (8192, 8192)
+    assert counting.added == 1
+
+
+@pytest.mark.parametrize("wrap", [lambda loss: loss, lambda loss: loss.base, GlobalBatchLoss])
+def test_norms_are_looked_at_on_a_gpu_until_they_are_in_order_and_on_a_cpu_always(
+    wrap: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = [F.normalize(side, dim=1).detach() for side in embeddings(5)]
+    bad = [2 * side for side in good]
+    here, there = (wrap(build("infonce", "static", "both", 0.0, 5)) for _ in range(2))
+    for loss, on_a_gpu in ((here, False), (there, True)):
+        with monkeypatch.context() as patched:
+            patched.setattr(checks, "_waits", lambda device, found=on_a_gpu: found)
+            with pytest.raises(ValueError, match="expected L2-normalised"):
+                loss(*bad)
+            loss(*good)
+            if on_a_gpu:
+                patched.setattr(torch.Tensor, "item", lambda self: pytest.fail("waits"))
+                loss(*bad)
+            else:
+                with pytest.raises(ValueError, match="expected L2-normalised"):
+                    loss(*bad)
+            with pytest.raises(ValueError, match="one text per audio"):  # shapes always
+                loss(good[0], good[1][1:])
