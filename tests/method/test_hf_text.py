@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 import torch
 from tiny_encoders import SENTENCES
-from tiny_transformers import TEXTS, make_text
+from tiny_transformers import (
+    PAIRED,
+    TEXTLESS,
+    TEXTS,
+    make_pair,
+    make_text,
+    make_textless,
+    word_tokenizer,
+)
 from transformers import AutoModel, AutoTokenizer
 
 import supclap
@@ -184,3 +192,66 @@ def test_what_is_wrong_is_found_before_anything_starts(
     with pytest.raises(SettingError, match=r"missing encoder") as caught:
         check_data(parse_config({"model": {"text": text}}))
     assert caught.value.key == "model.text.folder"
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("kind", [*PAIRED, "clap_text_model"])
+def test_of_a_model_that_pairs_texts_with_something_the_texts_tower_is_taken(
+    kind: str, tmp_path: Path
+) -> None:
+    """Alone too, and cut to what it takes: CLAP counts positions from the padding's number on."""
+    import transformers
+
+    whole = make_pair(tmp_path / "whole", kind.removesuffix("_text_model"))
+    towers, longest = AutoModel.from_pretrained(whole).eval().text_model, 36
+    if "clap" in kind:
+        longest = 34
+    if kind.endswith("_text_model"):
+        towers.save_pretrained(tmp_path / "tower")
+        word_tokenizer().save_pretrained(tmp_path / "tower")
+        towers = transformers.ClapTextModel.from_pretrained(tmp_path / "tower").eval()
+        whole = tmp_path / "tower"
+    texts = ["a dog barks while rain falls", LONG]
+    config = ModelConfig.model_validate(
+        {"text": {"name": "huggingface", "folder": str(whole)}, "dim": 8}
+    )
+    model = build_model(config, [], 0.5, seed=0).eval()
+    encoder = model.text.encoder
+    assert isinstance(encoder, HuggingFaceText)
+    tokens = encoder.tokenize(texts, ["eng", "eng"])
+    assert tokens.mask.sum(1).tolist()[1] == longest
+    with torch.no_grad():
+        found = encoder(tokens)
+        for row, ids, mask in zip(found, tokens.ids, tokens.mask, strict=True):
+            alone = ids[mask][None]
+            states = towers(alone, attention_mask=torch.ones_like(alone)).last_hidden_state[0]
+            assert row.numpy() == pytest.approx(states.mean(0).numpy(), abs=2e-5)
+    (encoder(tokens) ** 2).sum().backward()
+    assert [n for n, p in encoder.named_parameters() if p.grad is None] == []
+    before = model.encode_text(texts)
+    model.save(tmp_path / "m")
+    shutil.rmtree(whole)
+    assert (supclap.load(tmp_path / "m").encode_text(texts) == before).all()
+
+
+@pytest.mark.parametrize("kind", [*TEXTLESS, "zoedepth"])
+def test_a_model_that_reads_no_text_is_one_line_before_anything_starts(
+    kind: str, tmp_path: Path
+) -> None:
+    """The last is of no class that could be opened as an encoder."""
+    from supclap.config import parse_config
+    from supclap.errors import SettingError
+    from supclap.feasibility import check_data
+
+    if kind in TEXTLESS:
+        make_textless(tmp_path, kind)
+    else:
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    text = {"name": "huggingface", "folder": str(tmp_path)}
+    with pytest.raises(SettingError) as caught:
+        check_data(parse_config({"model": {"text": text}}))
+    assert caught.value.key == "model.text.folder"
+    assert str(caught.value) == (
+        f"{tmp_path / 'config.json'}: describes a model of type '{kind}', which reads no text; "
+        "give a text encoder"
+    )

@@ -194,3 +194,37 @@ def make_sound(folder: Path, name: str, seed: int = 0) -> Path:
     getattr(transformers, extractor)(**settings).save_pretrained(folder)
     save_random(AutoModel.from_config(AutoConfig.for_model(kind, **sizes)), folder, seed)
     return folder
+
+
+LOOK = VIEW | {"image_size": 16, "patch_size": 8}
+READ = SMALL | {"max_position_embeddings": 36, "pad_token_id": 1}
+# Models of which only a part reads text, or none.
+PAIRED: dict[str, dict[str, Any]] = {
+    "clap": {"audio_config": SWIN, "text_config": READ, "projection_dim": 8},
+    "clip": {"text_config": READ, "vision_config": LOOK, "projection_dim": 8},
+    "siglip": {"text_config": READ | {"projection_size": 32}, "vision_config": LOOK},
+}
+TEXTLESS: dict[str, dict[str, Any]] = {
+    "wav2vec2": LISTEN,
+    "whisper": SOUNDS["whisper"][1],
+    "audio-spectrogram-transformer": SOUNDS["ast"][1],
+    "vit": LOOK,
+    "siglip_vision_model": LOOK,
+}
+
+
+def make_pair(folder: Path, kind: str, seed: int = 0) -> Path:
+    """A model of two towers, with the tokenizer of its texts."""
+    tokenizer = word_tokenizer()
+    tokenizer.save_pretrained(folder)
+    sizes = PAIRED[kind]
+    marks = {"vocab_size": len(tokenizer), "bos_token_id": 2, "eos_token_id": 3}
+    sizes = sizes | {"text_config": sizes["text_config"] | marks}
+    save_random(AutoModel.from_config(AutoConfig.for_model(kind, **sizes)), folder, seed)
+    return folder
+
+
+def make_textless(folder: Path, kind: str) -> Path:
+    """A model that reads no text, without a tokenizer."""
+    save_random(AutoModel.from_config(AutoConfig.for_model(kind, **TEXTLESS[kind])), folder)
+    return folder

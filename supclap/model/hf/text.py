@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,21 @@ TOKENIZER, READING = "tokenizer.json", "reading.json"
 LONGEST = 512  # tokens, where neither model nor tokenizer says how many it takes
 # Their positions are counted from the padding's number on, so that there are fewer of them.
 COUNTED_FROM_PADDING = ("roberta", "camembert", "mpnet", "longformer", "data2vec-text", "ibert")
+COUNTED_FROM_PADDING += ("clap", "altclip", "bridgetower")
 
 
 class HuggingFaceText(nn.Module):
     """A text encoder of transformers with its pretrained weights, under ``pooling``.
 
-    Of a model that translates or summarises it is the encoder. A text is cut to what the model
+    Of a model that translates or summarises it is the encoder, of one that pairs texts with sounds
+    or images (CLAP, CLIP, SigLIP) the tower of the texts. A text is cut to what the model
     takes, its marks kept; it is tokenized as transformers' own tokenizer does, whatever its
     language.
 
     Raises:
-        InputError: no such folder, a model that transformers does not have, weights that are
-            missing, damaged or of another shape, a tokenizer that is not that model's.
+        InputError: no such folder, a model that transformers does not have or that reads no text,
+            weights that are missing, damaged or of another shape, a tokenizer that is not that
+            model's.
     """
 
     def __init__(self, config: TextConfig, source: Source) -> None:
@@ -74,27 +78,24 @@ class States(nn.Module):
         super().__init__()
         content = kept(source, folder, CONFIG)
         where = CONFIG if folder is None else str(folder / CONFIG)
-        transformers = library()
         values = description(content, where)
         config = quiet(values, source.dropout, where)
+        choose = partial(_reader_of, where=where, kind=values["model_type"])
+        self.encoder = made(config, folder, choose, _opens(config, where))
+        words = getattr(self.encoder, "config", None) or getattr(config, "text_config", config)
+        self.width = _width(words, where)
         if folder is None:
             tokenizer = kept(source, None, TOKENIZER)
             reading = _reading(kept(source, None, READING))
         else:
-            tokenizer, most = _as_opened(transformers, folder)
-            most = longest or min(most, _positions(config))
-            padding = getattr(config, "pad_token_id", None)
+            tokenizer, most = _as_opened(library(), folder)
+            most = longest or min(most, _positions(words))
+            padding = getattr(words, "pad_token_id", None)
             reading = {"longest": most, "padding": padding if isinstance(padding, int) else 0}
-        text_alone = type(config) in transformers.MODEL_FOR_TEXT_ENCODING_MAPPING
-        auto = "AutoModelForTextEncoding" if text_alone else "AutoModel"
-        self.encoder = made(config, folder, _encoder_of, auto)
         self.padding: int = max(reading["padding"], 0)
         self.tokenizer = _tokenizer(tokenizer, where.replace(CONFIG, TOKENIZER))
         self.tokenizer.enable_truncation(reading["longest"])
-        self.width = _width(config)
-        self._refuse_other_tokenizer(
-            len(self.encoder.get_input_embeddings().weight), where.replace(CONFIG, TOKENIZER)
-        )
+        self._refuse_other_tokenizer(where.replace(CONFIG, TOKENIZER))
         self.kept = {
             CONFIG: content,
             TOKENIZER: tokenizer,
@@ -115,7 +116,10 @@ class States(nn.Module):
         states: Tensor = found.last_hidden_state
         return states
 
-    def _refuse_other_tokenizer(self, rows: int, where: str) -> None:
+    def _refuse_other_tokenizer(self, where: str) -> None:
+        table = _table(self.encoder)
+        assert table is not None  # `_reader_of` has looked
+        rows = len(table)
         most = max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
         # A mark that was added and never trained (T5's vocabulary has such) is met by no caption.
         if self.tokenizer.get_vocab_size(with_added_tokens=False) > rows:
@@ -142,21 +146,60 @@ def last(states: Tensor, mask: Tensor) -> Tensor:
 POOLING: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mean": mean, "cls": first, "last": last}
 
 
-def _encoder_of(model: Any) -> Any:
-    """Of a model that has one beside a decoder, the encoder."""
-    if getattr(model.config, "is_encoder_decoder", False) or hasattr(model, "decoder"):
-        return model.get_encoder()
-    if type(model).__name__.endswith("EncoderModel"):  # T5's keeps its table of words twice
-        return model.get_encoder()
+def _opens(config: Any, where: str) -> str:
+    """The class of transformers that opens a model."""
+    transformers = library()
+    if type(config) in transformers.MODEL_FOR_TEXT_ENCODING_MAPPING:
+        return "AutoModelForTextEncoding"
+    if type(config) in transformers.MODEL_MAPPING:
+        return "AutoModel"
+    own = type(config).__name__.removesuffix("Config") + "Model"
+    if not hasattr(transformers, own):  # else a tower alone, say, or two models coupled
+        raise _no_text(where, config.model_type)
+    return own
+
+
+def _reader_of(model: Any, where: str, kind: str) -> Any:
+    """Of a model what reads texts: of one that has towers that of the texts, of one that has an
+    encoder beside a decoder the encoder, else the model itself. Raises InputError: nothing does."""
+    for tower in ("text_model", "language_model"):
+        if isinstance(getattr(model, tower, None), nn.Module):
+            model = getattr(model, tower)
+    several = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    several = several or hasattr(model, "decoder")
+    if several or type(model).__name__.endswith("EncoderModel"):  # T5's has its words' table twice
+        encoder = model.get_encoder()
+        model = model if _table(encoder) is None else encoder
+    if _table(model) is None:
+        raise _no_text(where, kind)
+    if isinstance(getattr(model, "head", None), nn.Linear):  # SigLIP's, behind its pooling
+        model.head = nn.Identity()
     return model
 
 
-def _width(config: Any) -> int:
+def _table(model: Any) -> Tensor | None:
+    """A row for each token that a model reads; None of one that reads sounds or images."""
+    if getattr(model, "main_input_name", "input_ids") != "input_ids":
+        return None
+    try:
+        found = model.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        found = getattr(getattr(model, "embeddings", None), "token_embedding", None)
+    weight = getattr(found, "weight", None)
+    return weight if isinstance(weight, Tensor) and weight.ndim == 2 else None
+
+
+def _no_text(where: str, kind: str) -> InputError:
+    said = f"describes a model of type {kind!r}, which reads no text; give a text encoder"
+    return InputError(f"{where}: {said}")
+
+
+def _width(config: Any, where: str) -> int:
     for name in ("hidden_size", "d_model", "dim", "n_embd"):
         value = getattr(config, name, None)
         if isinstance(value, int):
             return value
-    raise InputError(f"{CONFIG}: names no hidden_size, so no width of a text's output is known")
+    raise InputError(f"{where}: names no hidden_size, so no width of a text's output is known")
 
 
 def _positions(config: Any) -> int:
