@@ -239,7 +239,7 @@ def _events(
         with activity("writing a checkpoint"), writing(folder):
             checkpoints.save(progress.checkpoint, parts, keep=progress.best.get("checkpoint"))
 
-    def made(epoch: int, first: int) -> Iterable[Item]:
+    def fed_from(epoch: int, first: int) -> Iterable[Item]:
         rest = batches.epoch(epoch, start=first - epoch * steps)
         return inputs.feed(rest, workers.rank, workers.size)
 
@@ -250,7 +250,7 @@ def _events(
         clock = Clock(progress.epoch_seconds)
         model.train()
         with activity(epoch_name(epoch + 1, config.epochs), steps, STEPS) as done:
-            for batch, fed in _fed(feed, partial(made, epoch), progress.step, step):
+            for batch, fed in _fed(feed, partial(fed_from, epoch), progress.step, step):
                 set_learning_rate(optimizer, config.optimizer, batch.step, steps, config.epochs)
                 figures = step(batch, fed, progress.checkpoint)
                 if step.chunk != progress.chunk:
