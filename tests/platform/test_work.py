@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -251,7 +252,8 @@ def test_a_process_that_hangs_is_not_waited_for_once_others_have_its_cell(
     monkeypatch.setattr(module, "LOOK", 0.0)
     cells, ledger, _ = experiment(tmp_path)
     executor, process = WithoutRay(ledger, "shared"), Hanging()
-    executor._process, executor._pipe, executor._cell = process, process, cells[0]
+    executor._process, executor._cell = process, cells[0]
+    executor._pipe = cast(Any, process)
     folder = ledger.cell(cells[0].signature)
     own = LeaseName(LeaseName.own().host, process.pid, 1, "0001-00000000")
     monkeypatch.setattr(LeaseName, "gone", lambda lease: False)  # it is paused, no more

@@ -24,8 +24,10 @@ KEY = "model.text.folder"
 TOKENIZER, READING = "tokenizer.json", "reading.json"
 LONGEST = 512  # tokens, where neither model nor tokenizer says how many it takes
 # Their positions are counted from the padding's number on, so that there are fewer of them.
-COUNTED_FROM_PADDING = ("roberta", "camembert", "mpnet", "longformer", "data2vec-text", "ibert")
-COUNTED_FROM_PADDING += ("clap", "altclip", "bridgetower")
+COUNTED_FROM_PADDING = (
+    *("roberta", "camembert", "mpnet", "longformer", "data2vec-text", "ibert"),
+    *("clap", "altclip", "bridgetower"),
+)
 
 
 class HuggingFaceText(nn.Module):
