@@ -187,6 +187,7 @@ BASICS = {
             "progress",
             "run_files",
             "scalars",
+            "scratch",
             "secrets",
             "section",
             "s3",
