@@ -106,7 +106,7 @@ def test_a_holder_on_a_copy_of_this_machine_keeps_its_cell(
     assert taken(ledger)
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), 2**30])
+@pytest.mark.parametrize("pid", [os.getpid(), 2**30], ids=["living", "nobody"])
 def test_a_lease_of_an_earlier_version_is_judged_by_its_heartbeat(ledger: Ledger, pid: int) -> None:
     own = LeaseName.own()
     earlier = LeaseName(own.host_name, pid, own.born, "0001-0a1b2c3d")
