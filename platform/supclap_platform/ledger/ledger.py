@@ -80,7 +80,10 @@ def open_ledger(place: str | Path, writing: bool = False) -> Ledger:
         InputError: no such file system, an address with a mistake in it, not reachable, not a
             folder, or not writable.
     """
-    in_store(place)  # as a path, s3:/bucket would be a folder of that name, here
+    try:
+        in_store(place)  # as a path, s3:/bucket would be a folder of that name, here
+    except InputError as error:
+        raise InputError(f"storage {error}") from None
     storage = Folder.at(place)
     try:
         found = storage.filesystem.get_file_info(storage.base)
