@@ -10,6 +10,16 @@ from contextlib import contextmanager
 from types import FrameType
 
 LIKE_CTRL_C = (signal.SIGTERM, signal.SIGHUP)
+_asked: set[int] = set()  # by which signals this process was asked to end
+
+
+def asked_to_end() -> bool:
+    """Whether a signal has asked this process to end, in the context of `interruptible`.
+
+    Python drops an exception that is raised within a finalizer, and with it the KeyboardInterrupt
+    of a signal that comes just then. Nobody closes a terminal twice, so who works in a loop asks.
+    """
+    return bool(_asked)
 
 
 @contextmanager
@@ -25,17 +35,17 @@ def interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    own, closed = os.getpid(), False
+    own = os.getpid()
+    _asked.clear()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal closed
         if os.getpid() != own:  # a fork of this process: whoever ends it means the usual
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
-        if number == signal.SIGHUP and closed:
+        if number == signal.SIGHUP and number in _asked:
             return
-        closed = closed or number == signal.SIGHUP
+        _asked.add(number)
         handler = signal.getsignal(signal.SIGINT)
         if not callable(handler):
             raise KeyboardInterrupt
@@ -49,5 +59,6 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
+        _asked.clear()
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

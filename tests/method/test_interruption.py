@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from supclap.interruption import interruptible
+from supclap.interruption import asked_to_end, interruptible
 
 BOTH = (signal.SIGTERM, signal.SIGHUP)
 
@@ -53,6 +54,28 @@ def test_a_terminal_is_closed_once_though_shell_and_kernel_both_say_so() -> None
         signal.raise_signal(signal.SIGHUP)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
+
+
+class Finalized:
+    def __init__(self, number: signal.Signals) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        signal.raise_signal(self.number)
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_a_wish_to_end_that_a_finalizer_has_swallowed_is_known(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: dropped.append(found.exc_type))
+    with interruptible():
+        assert not asked_to_end()
+        Finalized(number)
+        assert dropped == [KeyboardInterrupt]  # nobody was interrupted
+        assert asked_to_end()
+    assert not asked_to_end()
 
 
 def test_what_nohup_ignores_stays_ignored() -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 from rich.console import Console
 
 from supclap.errors import INTERRUPTED
+from supclap.interruption import asked_to_end
 from supclap.wording import counted
 from supclap_platform.experiment.cells import Cell
 from supclap_platform.ledger.drivers import announce, drivers_of
@@ -73,7 +74,7 @@ def drive(
                     view.show(monitor.progress())
                 if tracker is not None:
                     tracker.catch_up()
-                if driver.lost:
+                if driver.lost or asked_to_end():
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
             view.say("stopping: running cells keep their last checkpoint", "yellow")
