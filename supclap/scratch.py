@@ -43,7 +43,7 @@ def held_folder(kind: str, parent: Path) -> Iterator[Path]:
     lock = os.open(folder / LOCK, os.O_WRONLY | os.O_CREAT, 0o600)  # no other program inherits it
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        os.write(lock, _kernel().encode())  # only now: without it nobody takes the lock for free
+        os.write(lock, kernel().encode())  # only now: without it nobody takes the lock for free
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -65,8 +65,8 @@ def sweep(parents: Iterable[Path] | None = None) -> None:
 def _remove_where_dead(folder: Path) -> None:
     lock = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        kernel = os.read(lock, 100).decode(errors="replace")
-        if not kernel or kernel != _kernel():
+        named = os.read(lock, 100).decode(errors="replace")
+        if not named or named != kernel():
             return
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(folder, ignore_errors=True)
@@ -74,8 +74,8 @@ def _remove_where_dead(folder: Path) -> None:
         os.close(lock)
 
 
-def _kernel() -> str:
-    """What this start of this kernel is called; empty where the system does not say."""
+def kernel() -> str:
+    """What this start of this machine's kernel is called; empty where the system does not say."""
     try:
         return _KERNEL.read_text(encoding="ascii").strip()
     except OSError:

@@ -59,17 +59,23 @@ def literally(loss: Any, raw: Any) -> Measured:
     return value_and_gradients(lambda a, t, c: literal_loss(loss, a, t, c), loss, raw)
 
 
-@pytest.mark.parametrize(("base", "radius", "sides"), CASES)
-def test_they_equal_the_literal_form(
-    base: str, radius: str | None, sides: str, as_on_a_gpu: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = []
+@pytest.fixture
+def calls(as_on_a_gpu: None, monkeypatch: pytest.MonkeyPatch) -> list[Callable[..., Any]]:
+    """The functions that would be compiled, in the order of their calls."""
+    found = []
 
     def noting(function: Callable[..., Any]) -> Callable[..., Any]:
-        calls.append(function)
+        found.append(function)
         return function
 
     monkeypatch.setattr(fused, "compiled", noting)
+    return found
+
+
+@pytest.mark.parametrize(("base", "radius", "sides"), CASES)
+def test_they_equal_the_literal_form(
+    base: str, radius: str | None, sides: str, calls: list[Callable[..., Any]]
+) -> None:
     raw = embeddings(11)
     loss = build(base, radius, sides, 0.3, 11, tile=4)  # the last tile has three rows
     assert_same(value_and_gradients(loss, loss, raw), literally(loss, raw), 1e-10)
@@ -78,15 +84,12 @@ def test_they_equal_the_literal_form(
 
 @pytest.mark.parametrize(("base", "radius", "sides"), CASES)
 def test_kept_products_equal_the_literal_form(
-    base: str, radius: str | None, sides: str, as_on_a_gpu: None, monkeypatch: pytest.MonkeyPatch
+    base: str,
+    radius: str | None,
+    sides: str,
+    calls: list[Callable[..., Any]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    calls = []
-
-    def noting(function: Callable[..., Any]) -> Callable[..., Any]:
-        calls.append(function)
-        return function
-
-    monkeypatch.setattr(fused, "compiled", noting)
     monkeypatch.setattr(passes, "CACHE_ELEMENTS", 70 * 30)  # blocks of 30, 30 and 10 rows
     raw = embeddings(70)
     loss = build(base, radius, sides, 0.3, 70)

@@ -63,7 +63,7 @@ def test_what_cannot_be_known_to_be_dead_stays(
     process.kill()
     process.wait()
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(module, "_kernel", lambda: "another machine's")
+        elsewhere.setattr(module, "kernel", lambda: "another machine's")
         sweep([tmp_path])
     assert folder.exists()
     sweep([tmp_path])

@@ -18,6 +18,7 @@ from supclap_platform.ledger.leases import LeaseName, acquire, leases_in, parse_
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.records import State
 
+from supclap import scratch
 from supclap.storage import Folder
 
 A = "a" * 16
@@ -97,7 +98,7 @@ def test_a_holder_on_a_copy_of_this_machine_keeps_its_cell(
     kernel = tmp_path / "boot_id"
     kernel.write_text("0f5c2c9c-6b7e-4f4c-9a51-9d1c3b7f6a10\n", encoding="ascii")
     with monkeypatch.context() as there:
-        there.setattr(leases, "_KERNEL", kernel)
+        there.setattr(scratch, "_KERNEL", kernel)
         copy = LeaseName.own("0001-0a1b2c3d").host
     name = LeaseName(copy, 2**30, 1, "0001-0a1b2c3d")  # a number that nobody has here
     left(ledger, name, silent=59)
@@ -121,8 +122,8 @@ def test_a_lease_of_an_earlier_version_is_judged_by_its_heartbeat(ledger: Ledger
 def test_where_a_system_tells_no_machines_apart_the_host_name_does(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for known in ("_KERNEL", "_PROCESSES"):
-        monkeypatch.setattr(leases, known, tmp_path / "nowhere")
+    for module, known in ((scratch, "_KERNEL"), (leases, "_PROCESSES")):
+        monkeypatch.setattr(module, known, tmp_path / "nowhere")
     own = LeaseName.own()
     assert own.host == own.host_name
     left(ledger, own)

@@ -37,6 +37,7 @@ from types import TracebackType
 
 import pyarrow.fs as pafs
 
+from supclap.scratch import kernel
 from supclap.storage import Folder
 
 PREFIX = "lease~"
@@ -47,9 +48,9 @@ _NAME = re.compile(r"^lease~([A-Za-z0-9._-]+)~(\d+)~(\d+)~([0-9a-f-]+)$")
 # boot, and the moment of boot moves when the system's clock is set. A live holder must never look
 # dead.
 CLOCK_TOLERANCE = 5_000
-# What tells one machine from another of its name, on Linux: other systems have neither.
-_KERNEL = Path("/proc/sys/kernel/random/boot_id")  # another one after each start
-_PROCESSES = Path("/proc/self/ns/pid")  # the table that a process's number is one of
+# The table that a process's number is one of. It tells one machine from another of its name, with
+# the start of the kernel, on Linux: other systems have neither.
+_PROCESSES = Path("/proc/self/ns/pid")
 _MACHINE = re.compile(r"\.[0-9a-f]{8}$")
 
 
@@ -277,9 +278,7 @@ def _host() -> str:
     """This machine as its leases name it: the host's name, and what tells it from others of that
     name where the system says it."""
     name = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()) or "host"
-    told = []
-    with contextlib.suppress(OSError):
-        told.append(_KERNEL.read_text(encoding="ascii").strip())
+    told = [start] if (start := kernel()) else []
     with contextlib.suppress(OSError):
         told.append(str(_PROCESSES.readlink()))
     return f"{name}.{sha256(' '.join(told).encode()).hexdigest()[:8]}" if told else name

@@ -118,18 +118,20 @@ def end(cell: Folder, term: str) -> bool:
 
 def has_ended(cell: Folder, term: str) -> bool:
     """Whether a term has ended without a result. Raises OSError."""
-    try:
-        return not cell.read(f"{term}/{RESULT}")
-    except FileNotFoundError:
-        return False
+    return _end_of(cell, term) == b""
 
 
 def is_finished(cell: Folder, term: str) -> bool:
     """Whether a term has ended with a result. Raises OSError."""
+    return bool(_end_of(cell, term))
+
+
+def _end_of(cell: Folder, term: str) -> bytes | None:
+    """What has ended a term: a result, or nothing in its place; None while it goes on."""
     try:
-        return bool(cell.read(f"{term}/{RESULT}"))
+        return cell.read(f"{term}/{RESULT}")
     except FileNotFoundError:
-        return False
+        return None
 
 
 def carry_over(cell: Folder, terms: Terms, term: str, holder: str | None = None) -> None:
