@@ -140,7 +140,7 @@ def test_a_mistyped_address_is_no_folder_of_that_name(
         monkeypatch.setenv("SUPCLAP_STORAGE", place)
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 2, done.output
-    said = "supclap: s3:/bucket/results: an address has two slashes: s3://bucket/results"
+    said = "supclap: storage s3:/bucket/results: an address has two slashes: s3://bucket/results"
     assert said in done.stderr.splitlines()
     assert beside(tmp_path) == {"e.yaml"}
 
