@@ -10,7 +10,7 @@ from supclap_platform.cli import main
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.forecast import Estimates, forecast, time_shapes
 from supclap_platform.ledger.ledger import Ledger, open_ledger
-from supclap_platform.ledger.plan import Plan, make_plan, shape
+from supclap_platform.ledger.plan import Plan, make_plan
 from supclap_platform.testing import finish
 from tiny_grid import write_experiment
 
@@ -46,9 +46,9 @@ def test_every_shape_is_timed_once_and_the_forecast_rests_on_it(
     tmp_path: Path, timed: list[tuple[RunConfig, int, int, bool]]
 ) -> None:
     plan, ledger = planned(tmp_path)
-    assert len({shape(cell) for cell in plan.cells}) == 1
+    assert len({cell.shape for cell in plan.cells}) == 1
     first = time_shapes(plan, ledger)
-    form = shape(plan.cells[0])
+    form = plan.cells[0].shape
     assert first is not None
     assert (first.seconds, first.steps, first.once) == ({form: 21.0}, 3, {form: 35.0})
     assert [asked[1:] for asked in timed] == [(1, 1, False)]
@@ -67,7 +67,7 @@ def test_a_finished_cell_knows_better(
     plan, ledger = planned(tmp_path)
     assert time_shapes(plan, ledger) is None
     assert timed == []
-    assert forecast(plan, ledger, 1, Estimates({shape(plan.cells[1]): 99.0}, 3)).wall_seconds == 21
+    assert forecast(plan, ledger, 1, Estimates({plan.cells[1].shape: 99.0}, 3)).wall_seconds == 21
 
 
 def test_what_does_not_fit_the_budget_is_scaled_by_epochs_and_clips(

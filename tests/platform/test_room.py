@@ -15,7 +15,7 @@ from supclap_platform.experiment.method import Footprint
 from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.forecast import Estimates
 from supclap_platform.ledger.ledger import open_ledger
-from supclap_platform.ledger.plan import make_plan, shape
+from supclap_platform.ledger.plan import make_plan
 from supclap_platform.ledger.room import Room, room
 from tiny_grid import write_experiment
 
@@ -76,7 +76,7 @@ def test_finished_cells_know_their_memory_better_and_fewer_models_take_less(
 ) -> None:
     ledger = open_ledger(file.parent / "s")
     plan = make_plan(load_experiment(file), ledger, code_of=lambda _: "now")
-    form = shape(plan.cells[0])
+    form = plan.cells[0].shape
     size = Footprint(500.0, 100.0, 600.0, 50.0)
     first = Estimates({form: 1.0}, 1, of={form: "data"}, footprints={form: size})
     assert room(plan, 2, first) == Room(500.0, 1000.0, 0, 4 * 100 + 2 * 2 * 300, 4, 50.0)

@@ -21,7 +21,7 @@ from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.experiment.supclap_method import SUPCLAP
 from supclap_platform.ledger.forecast import Estimates, forecast
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.ledger.plan import make_plan, remember, shape
+from supclap_platform.ledger.plan import make_plan, remember
 from supclap_platform.ledger.room import room
 from supclap_platform.results.conclusion import conclude
 from supclap_platform.results.report import build_report
@@ -214,7 +214,7 @@ def test_the_clips_of_each_world_count_on_the_disk(
     assert taken("disk")[1] == 5
     # Outputs of frozen encoders are another for each world too.
     plan = make_plan(load(tmp_path, text), ledger)
-    forms = {shape(cell) for cell in plan.cells}
+    forms = {cell.shape for cell in plan.cells}
     size = Footprint(kept=50.0)
     first = Estimates({}, 1, of=dict.fromkeys(forms, "data"), footprints=dict.fromkeys(forms, size))
     found = room(plan, 2, first)
@@ -247,12 +247,12 @@ def test_what_stays_the_same_is_named(tmp_path: Path, ledger: Ledger) -> None:
 def test_worlds_are_one_shape_and_each_is_made(tmp_path: Path, ledger: Ledger) -> None:
     experiment = load(tmp_path, TEXT.replace("stage, ", "").replace("init:", "# init:"))
     plan = make_plan(experiment, ledger)
-    (form,) = {shape(cell) for cell in plan.cells}
+    (form,) = {cell.shape for cell in plan.cells}
     first = Estimates({form: 20.0}, 3, {form: 5.0}, {form: "world 7"})
     assert forecast(plan, ledger, 2, first).wall_seconds == 3 * 5.0 + 3 * 20.0
     shared = load(tmp_path, TEXT.replace("stage, world", "").replace("init:", "# init:"))
     plan = make_plan(shared, ledger)
-    assert {shape(cell) for cell in plan.cells} == {form}
+    assert {cell.shape for cell in plan.cells} == {form}
     assert forecast(plan, ledger, 2, first).wall_seconds == 5.0 + 3 * 20.0
 
 
@@ -295,7 +295,7 @@ def test_a_method_of_ones_own_says_what_can_vary(tmp_path: Path, ledger: Ledger)
         experiment = load(tmp_path, OWN)
         cells = cells_of(experiment)
         assert [c.config.room for c in cells if c.variant == "A"] == [5, 1005, 2005]
-        assert len({shape(cell) for cell in cells}) == 2
+        assert len({cell.shape for cell in cells}) == 2
         (verdict,) = judge(experiment, ledger)
         assert "its own first weights, order of the data and room" in verdict.scope
         assert "cannot vary 'world' (valid: room)" in mistake(

@@ -16,7 +16,7 @@ from supclap_platform.experiment.identity import NamesOfContents
 from supclap_platform.experiment.method import Preview
 from supclap_platform.ledger.forecast import Estimates
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.ledger.plan import Plan, make_plan, shape
+from supclap_platform.ledger.plan import Plan, make_plan
 from supclap_platform.running.machine import demand, machine, short_of
 
 MOST_KINDS = 4  # of runs that have a line of their own
@@ -53,7 +53,7 @@ def run_lines(plan: Plan, first: Estimates | None) -> Iterator[str]:
     known = first.previews if first else {}
     kinds: Counter[str] = Counter()
     for cell in plan.to_run:
-        found = known.get(shape(cell))
+        found = known.get(cell.shape)
         if found is not None and (found.steps is not None or found.parameters):
             kinds[_steps(cell, found)] += 1
     for words, number in kinds.most_common(MOST_KINDS):
@@ -72,7 +72,7 @@ def open_lines(plan: Plan, first: Estimates | None, asked: Asked) -> Iterator[st
     """What is not known, and what would make it known."""
     if first is None or not first.previews:
         return
-    left = {shape(cell): cell for cell in plan.to_run}
+    left = {cell.shape: cell for cell in plan.to_run}
     waiting = [left[form] for form in first.previews if form in left]
     if not waiting:
         return

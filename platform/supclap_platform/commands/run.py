@@ -158,7 +158,7 @@ def _end(
     files: dict[str, bytes] = {}
     account, ended = None, right_now()  # which the report and MLflow show
     try:  # the last words need no room: they are printed before they are written
-        files, account = _conclude(experiment, seen, tracker, console, mixed, store, ended)
+        files, account = _conclude(plan, seen, tracker, console, mixed, store, ended)
         files |= search_files(experiment, seen)
     except OSError as error:
         own = seen.experiment_folder(experiment.name).uri
@@ -210,7 +210,7 @@ def _sayer(console: Console) -> Callable[[str], None]:
 
 
 def _conclude(
-    experiment: Experiment,
+    plan: Plan,
     seen: Snapshot,
     tracker: Tracker,
     console: Console,
@@ -220,7 +220,8 @@ def _conclude(
 ) -> tuple[dict[str, bytes], Account]:
     """Prints and writes what an experiment ends with; its files by name, and what it says."""
     console.print()
-    concluded = conclude_parts(experiment, seen, mixed)
+    experiment = plan.experiment
+    concluded = conclude_parts(experiment, seen, mixed, plan.cells)
     drawings: dict[str, Sequence[Drawing]] = {}  # part -> its figures, drawn for files and page
     if experiment.parts:
         files = _conclude_parts(experiment, concluded, drawings, seen, console)

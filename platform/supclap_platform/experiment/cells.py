@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from supclap.errors import InputError, SettingError
 from supclap_platform.experiment.experiment import Experiment
-from supclap_platform.experiment.identity import Contents
+from supclap_platform.experiment.identity import Contents, digest
 from supclap_platform.experiment.method import Configuration, Method
 from supclap_platform.experiment.rows import RESERVED
 from supclap_platform.experiment.schema import Resources
@@ -38,6 +39,17 @@ class Cell:
     def data(self) -> str:
         """Equal for cells that are trained on the same data."""
         return json.dumps(self.method.same_data(self.config), sort_keys=True, default=str)
+
+    @cached_property
+    def shape(self) -> str:
+        """What decides how long it takes, hashed."""
+        given = self.resources
+        return digest(
+            {
+                "run": self.method.shape(self.config),
+                "workers": [given.workers, given.cpu, given.gpu],
+            }
+        )
 
 
 def cells_of(experiment: Experiment, content: Contents | None = None) -> list[Cell]:

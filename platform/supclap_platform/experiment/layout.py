@@ -66,10 +66,11 @@ def check_layout(
         if entry.label:
             labels[entry.row] = entry.label
     names = {row: labels.get(row, row) for row in chosen or known}
+    shown: dict[str, str] = {}
     for row, name in names.items():
-        other = next((o for o, theirs in names.items() if theirs == name and o != row), None)
-        if other is not None:
-            raise document.error((*table_place, "rows"), f"'{row}' and '{other}' are both '{name}'")
+        other = shown.setdefault(name, row)
+        if other != row:
+            raise document.error((*table_place, "rows"), f"'{other}' and '{row}' are both '{name}'")
     drawn: dict[str, FigureLayout] = {}
     for place, figure in enumerate(figures):
         key = ("figures", str(place))

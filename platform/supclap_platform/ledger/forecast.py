@@ -17,7 +17,7 @@ from supclap_platform.experiment.identity import digest
 from supclap_platform.experiment.method import Footprint, Preview, Timing
 from supclap_platform.ledger.bill import Bill, Costs
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.ledger.plan import Plan, Status, shape
+from supclap_platform.ledger.plan import Plan, Status
 from supclap_platform.ledger.records import Result
 
 TIMING = 10.0  # seconds that timing steps may take in all
@@ -98,12 +98,12 @@ class Times:
     def of(cls, plan: Plan, ledger: Ledger, first: Estimates | None = None) -> Times:
         """Those of a plan; ``first`` as `forecast` takes it."""
         left = plan.to_run
-        finished = _known(plan, ledger, {shape(cell) for cell in left})
+        finished = _known(plan, ledger, {cell.shape for cell in left})
         guessed = dict(first.seconds) if first else {}
         seconds: dict[str, float] = {}
         estimated: set[str] = set()
         for cell in left:
-            form = shape(cell)
+            form = cell.shape
             known = finished.get(form)
             if not known and form in guessed:
                 known = [guessed[form]]
@@ -140,7 +140,7 @@ def _once(cells: Sequence[Cell], first: Estimates) -> float:
     may have a world of its own."""
     kinds: dict[str, set[str]] = {}
     for cell in cells:
-        form = shape(cell)
+        form = cell.shape
         if form in first.once:
             seen = digest(cell.method.same_data(cell.config))
             kinds.setdefault(form, set()).add(seen)
@@ -159,8 +159,8 @@ def time_shapes(plan: Plan, ledger: Ledger, budget: float = TIMING) -> Estimates
     the mean of those that did.
     """
     left = plan.to_run
-    cells = {shape(cell): cell for cell in reversed(left)}
-    counts = Counter(shape(cell) for cell in left)
+    cells = {cell.shape: cell for cell in reversed(left)}
+    counts = Counter(cell.shape for cell in left)
     missing = cells.keys() - _known(plan, ledger, set(cells)).keys()
     if not missing:
         return None
@@ -210,8 +210,8 @@ def _known(plan: Plan, ledger: Ledger, shapes: set[str]) -> dict[str, list[float
     """Seconds of the finished cells of each shape: of the plan, else of other experiments."""
     seconds: dict[str, list[float]] = {}
     for cell in plan.cells:
-        if cell.signature in plan.results and shape(cell) in shapes:
-            seconds.setdefault(shape(cell), []).append(_whole(plan.results[cell.signature]))
+        if cell.signature in plan.results and cell.shape in shapes:
+            seconds.setdefault(cell.shape, []).append(_whole(plan.results[cell.signature]))
     for form, results in _elsewhere(ledger, shapes - set(seconds)).items():
         seconds[form] = [_whole(result) for result in results]
     return seconds

@@ -28,7 +28,7 @@ from supclap_platform.ledger.known_table import KnownTable, known_tables
 from supclap_platform.ledger.leases import Lease, alive, hold, leases_in
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.names import EXPERIMENTS
-from supclap_platform.ledger.plan import profile_key, shape
+from supclap_platform.ledger.plan import profile_key
 from supclap_platform.ledger.records import Known, State
 
 HISTORIES, RECORD, ARTIFACTS = "parents", "parent.json", "artifacts"
@@ -74,7 +74,7 @@ class Histories:
 
     def begin(self, experiment: Experiment, cells: Sequence[Cell]) -> History:
         """Notes that a run of an experiment begins; the first one's time stays."""
-        known = tuple(Known(c.variant, c.seed, c.signature, shape(c), c.group) for c in cells)
+        known = tuple(Known(c.variant, c.seed, c.signature, c.shape, c.group) for c in cells)
         moment = now()
         keeps = [part.keep for part in experiment.parts or (experiment,)]
         asked = {keep.mlflow for keep in keeps}

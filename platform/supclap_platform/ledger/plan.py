@@ -10,7 +10,6 @@ from typing import Any
 
 from supclap_platform.experiment.cells import Cell, cells_of
 from supclap_platform.experiment.experiment import Experiment
-from supclap_platform.experiment.identity import digest
 from supclap_platform.ledger.declared import declare
 from supclap_platform.ledger.leases import LeaseName
 from supclap_platform.ledger.ledger import Ledger
@@ -130,17 +129,10 @@ def remember(plan: Plan, ledger: Ledger) -> None:
     done = {s for s, status in plan.statuses.items() if status in (Status.DONE, Status.STALE)}
     for one in (plan.experiment, *plan.experiment.parts):
         cells = plan.cells if one is plan.experiment else cells_of(one)
-        known = [Known(c.variant, c.seed, c.signature, shape(c), c.group) for c in cells]
+        known = [Known(c.variant, c.seed, c.signature, c.shape, c.group) for c in cells]
         ledger.remember(one.name, profile_key(one), known)
         if not one.parts:
             declare(one, cells, done, ledger, round(time.time() * 1000))
-
-
-def shape(cell: Cell) -> str:
-    """What decides how long a cell takes, hashed."""
-    values = cell.method.shape(cell.config)
-    given = cell.resources
-    return digest({"run": values, "workers": [given.workers, given.cpu, given.gpu]})
 
 
 def _status(stale: bool, state: State, result: Result | None) -> Status:

@@ -13,7 +13,7 @@ from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.keep import ALL
 from supclap_platform.experiment.method import Footprint
 from supclap_platform.ledger.forecast import Estimates
-from supclap_platform.ledger.plan import Plan, shape
+from supclap_platform.ledger.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def room(plan: Plan, at_once: int, first: Estimates | None) -> Room | None:
     for cell in plan.cells:
         result = plan.results.get(cell.signature)
         if result is not None and result.peak_MB is not None:
-            peaks.setdefault(shape(cell), []).append(result.peak_MB)
+            peaks.setdefault(cell.shape, []).append(result.peak_MB)
     guessed: dict[str, Footprint] = {}
     if first:
         guessed = {form: known.footprint for form, known in first.previews.items()}
@@ -63,7 +63,7 @@ def room(plan: Plan, at_once: int, first: Estimates | None) -> Room | None:
     taken: list[float] = []  # by cell, of all its workers
     disk, checkpoints = 0.0, 0.0
     data: dict[str, set[str]] = {}  # by shape: each world of its cells
-    forms = {cell.signature: shape(cell) for cell in plan.to_run}
+    forms = {cell.signature: cell.shape for cell in plan.to_run}
     for cell in plan.to_run:
         form = forms[cell.signature]
         found = guessed.get(form)

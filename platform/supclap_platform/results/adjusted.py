@@ -21,7 +21,6 @@ from math import atan, exp, lgamma, log, pi, sqrt
 
 import numpy as np
 from scipy import special
-from scipy.optimize import brentq, minimize_scalar
 
 from supclap_platform.results.crossing import REACH, Alive, alive_before, gauss
 
@@ -41,6 +40,8 @@ def adjusted(looks: Sequence[int], bounds: Sequence[float], mean: float, std: fl
         At most ``mean``. Where less was seen than is to be expected with any effect, the effect
         with which the least is.
     """
+    from scipy.optimize import brentq, minimize_scalar  # here: few claims come to it
+
     seen = mean / std
     known = (tuple(looks), tuple(bounds))
 

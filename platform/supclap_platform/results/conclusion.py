@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from supclap.progress import activity
 from supclap.storage import Folder
+from supclap_platform.experiment.cells import Cell
 from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.ledger import Ledger
 from supclap_platform.ledger.records import State
@@ -73,17 +74,29 @@ class Conclusion:
 
 
 @activity("making the table and the verdicts")
-def conclude(experiment: Experiment, ledger: Ledger, mixed: bool = False) -> Conclusion:
+def conclude(
+    experiment: Experiment,
+    ledger: Ledger,
+    mixed: bool = False,
+    cells: Sequence[Cell] | None = None,
+) -> Conclusion:
     """The conclusion from what the ledger holds now.
 
-    Raises InputError as `build_table` does.
+    Args:
+        mixed: as `build_table` has it, and so are the errors.
+        cells: all of the experiment's, where they are known already.
     """
-    return concluded(experiment, ledger, mixed)
+    return concluded(experiment, ledger, mixed, cells)
 
 
-def concluded(experiment: Experiment, ledger: Ledger, mixed: bool = False) -> Conclusion:
+def concluded(
+    experiment: Experiment,
+    ledger: Ledger,
+    mixed: bool = False,
+    cells: Sequence[Cell] | None = None,
+) -> Conclusion:
     """As `conclude`, without a word on the terminal however long it takes."""
-    evidence = Evidence(experiment, ledger)
+    evidence = Evidence(experiment, ledger, cells)
     table = build_table(experiment, ledger, mixed, evidence.cells)
     if not experiment.claims:
         return Conclusion(experiment, evidence, table, ())
@@ -93,7 +106,15 @@ def concluded(experiment: Experiment, ledger: Ledger, mixed: bool = False) -> Co
 
 
 def conclude_parts(
-    experiment: Experiment, ledger: Ledger, mixed: bool = False
+    experiment: Experiment,
+    ledger: Ledger,
+    mixed: bool = False,
+    cells: Sequence[Cell] | None = None,
 ) -> tuple[Conclusion, ...]:
-    """The conclusion of each part of an experiment that includes others, else its own."""
-    return tuple(conclude(one, ledger, mixed) for one in experiment.parts or (experiment,))
+    """The conclusion of each part of an experiment that includes others, else its own.
+
+    ``cells``: as `conclude` has them, of the whole experiment.
+    """
+    if experiment.parts:
+        return tuple(conclude(part, ledger, mixed) for part in experiment.parts)
+    return (conclude(experiment, ledger, mixed, cells),)

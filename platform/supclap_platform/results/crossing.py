@@ -28,7 +28,6 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.polynomial.legendre import leggauss
 from scipy import special
-from scipy.optimize import brentq
 
 NODES = 40  # of the polynomial that q is, at each look
 OUTER, INNER = 24, 24  # points of the two integrals; of the outer one more, where n is large
@@ -190,5 +189,7 @@ def _bound(alive: Alive, n: int, chance: float) -> float:
     if rest > 0:  # below the polynomial's end, where everything is alive
         tail = float(special.stdtr(n - 1, -sqrt(n - 1) * tan(alive.low)))
         return float(-special.stdtrit(n - 1, tail + rest))
+    from scipy.optimize import brentq  # here: a fixed design has no bounds to compute
+
     u = float(brentq(beyond, 0.0, 1.0, xtol=1e-14, rtol=1e-12))
     return sqrt(n - 1) * tan(alive.top - span * u**2)

@@ -46,13 +46,14 @@ class Evidence:
     ``cells``: all that the experiment declares, the stage of ``init`` included.
     """
 
-    def __init__(self, experiment: Experiment, ledger: Ledger) -> None:
+    def __init__(
+        self, experiment: Experiment, ledger: Ledger, cells: Sequence[Cell] | None = None
+    ) -> None:
         self._ledger = ledger
-        self.cells = cells_of(experiment)
+        self.cells = cells_of(experiment) if cells is None else cells
         self.own_data = bool(experiment.vary)  # each seed has data of its own
-        cells = [cell for cell in self.cells if cell.variant != INIT]
         self._cells: dict[str, list[Cell]] = {}
-        for cell in cells:
+        for cell in (cell for cell in self.cells if cell.variant != INIT):
             self._cells.setdefault(cell.variant, []).append(cell)
         signatures = [cell.signature for cell in self.cells]
         overview, self._results = ledger.examine(signatures)

@@ -187,7 +187,8 @@ def _mixture(cells: Sequence[Cell], results: dict[str, Result], ledger: Ledger) 
     code = mixture(cells, results, ledger)
     found = [] if code is None else [f"finished cells are of {code}"]
     hashes: dict[str, set[str]] = {}
-    for cell in cells:
+    several_seen = len({result.data for result in results.values()}) > 1
+    for cell in cells if several_seen else ():
         if cell.signature in results:
             seen = digest(cell.method.same_data(cell.config))
             hashes.setdefault(seen, set()).add(results[cell.signature].data)

@@ -13,7 +13,7 @@ from supclap_platform.experiment.experiment import Experiment
 from supclap_platform.ledger.bill import Costs
 from supclap_platform.ledger.forecast import remaining
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.ledger.plan import Plan, Status, shape
+from supclap_platform.ledger.plan import Plan, Status
 from supclap_platform.ledger.records import Result
 from supclap_platform.running.doing import WAITING
 from supclap_platform.running.grid import Grid, Phase, Standing
@@ -41,7 +41,7 @@ class Monitor:
         self._at_once = at_once
         self._began = time.monotonic()
         self._ledger = ledger
-        self._shapes = {cell.signature: shape(cell) for cell in plan.cells}
+        self._shapes = {cell.signature: cell.shape for cell in plan.cells}
         self._epochs = _epochs_left(plan, ledger)
         self._finished = _finished(plan.cells, plan.results.values())
         self._timed: dict[str, float] = {}  # by shape, from cells at work
@@ -167,7 +167,7 @@ def watch(
     at_work: list[tuple[Cell, float]] = []
     for cell in cells:
         if plan.status(cell) is Status.RUNNING:
-            form, events = shape(cell), reader.events(cell.signature)
+            form, events = cell.shape, reader.events(cell.signature)
             shown = len(lines) < LINES or nested(cell.resources)
             doing = reader.doing(cell.signature) if shown else None
             pace = timed(events, doing)
@@ -181,7 +181,7 @@ def watch(
     known |= {form: sum(times) / len(times) for form, times in finished.items()}
     open_ = (Status.TO_RUN, Status.RESUMABLE)
     left = _epochs_left(plan, ledger)
-    to_come = [(c, shape(c), left[c.signature]) for c in cells if plan.status(c) in open_]
+    to_come = [(c, c.shape, left[c.signature]) for c in cells if plan.status(c) in open_]
     waiting = [(form, epochs) for _, form, epochs in to_come]
     active = [(cell, one) for (cell, _), one in zip(at_work, lines, strict=True)]
     ahead = seconds_ahead(active, to_come, known)
@@ -216,7 +216,7 @@ def _finished(cells: Iterable[Cell], results: Iterable[Result]) -> dict[str, lis
     times: dict[str, dict[str, float]] = {}
     for cell in cells:
         if cell.signature in found:
-            one = times.setdefault(shape(cell), {})
+            one = times.setdefault(cell.shape, {})
             one[cell.signature] = _per_epoch(found[cell.signature])
     return {form: list(each.values()) for form, each in times.items()}
 

@@ -20,7 +20,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from supclap_platform.ledger.ledger import Ledger
-from supclap_platform.ledger.plan import profile_key, shape
+from supclap_platform.ledger.plan import profile_key
 from supclap_platform.ledger.records import Known, State
 from supclap_platform.running.ending import Ending
 from supclap_platform.running.executor import UNSAID
@@ -282,7 +282,7 @@ class StudySearch(OptunaSearch):
         """Makes the trial's cells known: to the ledger, and in the study."""
         own.set_user_attr(CELLS, list(trial.signatures))
         experiment = self._book.trials.experiment
-        known = [Known(c.variant, c.seed, c.signature, shape(c)) for c in trial.cells]
+        known = [Known(c.variant, c.seed, c.signature, c.shape) for c in trial.cells]
         self._ledger.remember(experiment.name, profile_key(experiment), known)
 
     def _end(self, own: optuna.trial.Trial, trial: Trial) -> None:
