@@ -1,5 +1,6 @@
-"""Hosts that vanish: the power gone, a cut cable, a machine that slept. Seconds to the start
-elsewhere, on one cluster for all of it: a head and three hosts of one core.
+"""Hosts that vanish: the power gone, a cut cable, a machine that slept; and a paused process on one
+that lives. Seconds to the start elsewhere, on one cluster for all of it: a head and three hosts of
+one core.
 
 It prints what it has measured; on a machine that is busy with others each figure is what it is.
 """
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import psutil
 import pytest
 from hosts import SHARED, Host, experiment, hosts
 from supclap_platform.ledger.leases import LeaseName, leases_in
@@ -97,8 +99,8 @@ class Run:
         signature, lease = next(iter(self.holders().items()))
         return next(h for h in self.cluster.others if h.name == lease.host_name), signature, lease
 
-    def moved(self, signature: str, before: LeaseName, name: str) -> None:
-        """Waits until another process holds a cell, and notes how long that took."""
+    def moved(self, signature: str, before: LeaseName, name: str) -> LeaseName:
+        """Waits until another process holds a cell, which it returns; notes how long that took."""
         began = time.monotonic()
         until(lambda: before not in leases_in(self.ledger.cell(signature)), self.process)
         noticed = time.monotonic() - began
@@ -112,7 +114,7 @@ class Run:
         self.cluster.seconds[name] = time.monotonic() - began
         print(f"{name}: taken from it after {noticed:.1f} s, ", end="")
         print(f"{self.cluster.seconds[name]:.1f} s to the start elsewhere", flush=True)
-        assert held[0].host != before.host
+        return held[0]
 
 
 @pytest.fixture(scope="module")
@@ -144,11 +146,30 @@ def test_a_trial_of_a_lost_host_starts_elsewhere(cluster: Cluster) -> None:
         run.trains(2)
         host, signature, lease = run.one_at_work()
         host.cut()
-        run.moved(signature, lease, "trial, cut off")
+        assert run.moved(signature, lease, "trial, cut off").host != lease.host
         host.mend()
     host.rejoin(cluster.head)
     assert "failed" not in run.output
     assert cluster.seconds["trial, cut off"] < CUT
+
+
+@pytest.mark.parametrize("kind", ["cell", "trial"])
+def test_a_paused_process_of_a_node_that_lives_is_ended_and_its_cell_starts_anew(
+    cluster: Cluster, kind: str
+) -> None:
+    """Ray says that it runs; only its lease tells."""
+    with cluster.running(f"paused-{kind}", SEARCH if kind == "trial" else "") as run:
+        run.trains(2)
+        host, signature, lease = run.one_at_work()
+        (paused,) = host.named("ray::", but=("Agent", "IDLE", "TuneController"))
+        paused.suspend()
+        run.moved(signature, lease, f"{kind}, paused")
+        until(lambda: not paused.is_running() or paused.status() == psutil.STATUS_ZOMBIE)
+        seen = len(run.epochs(signature))
+        until(lambda: len(run.epochs(signature)) > seen, run.process)
+        assert run.epochs(signature) == list(range(1, len(run.epochs(signature)) + 1))
+    assert "failed" not in run.output
+    assert cluster.seconds[f"{kind}, paused"] < CUT
 
 
 def test_cells_of_a_lost_host_start_elsewhere_and_one_that_wakes_writes_nothing(
@@ -158,7 +179,7 @@ def test_cells_of_a_lost_host_start_elsewhere_and_one_that_wakes_writes_nothing(
         run.trains(2)
         cut, signature, lease = run.one_at_work()
         cut.cut()
-        run.moved(signature, lease, "cut off")
+        assert run.moved(signature, lease, "cut off").host != lease.host
         cut.mend()
         cut.rejoin(cluster.head)
 
@@ -166,7 +187,7 @@ def test_cells_of_a_lost_host_start_elsewhere_and_one_that_wakes_writes_nothing(
         host, signature, lease = run.one_at_work()
         host.pause()
         host.cut()  # a machine that sleeps answers nobody
-        run.moved(signature, lease, "asleep")
+        assert run.moved(signature, lease, "asleep").host != lease.host
         host.wake()
         host.mend()
         since = time.monotonic()
@@ -181,7 +202,7 @@ def test_cells_of_a_lost_host_start_elsewhere_and_one_that_wakes_writes_nothing(
         run.trains(2)
         host, signature, lease = run.one_at_work()
         host.kill()
-        run.moved(signature, lease, "killed")
+        assert run.moved(signature, lease, "killed").host != lease.host
     assert f"{cut.name} ({cut.address}) has not answered for 15 s: it is lost" in run.output
     assert "failed" not in run.output
     assert cluster.seconds["cut off"] < CUT
