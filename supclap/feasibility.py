@@ -119,7 +119,7 @@ def check_data(config: RunConfig, seen: set[Any] | None = None) -> None:
     seconds = clip_seconds(data)
     model = (config.model.model_dump_json(), seconds)
     if model not in seen:
-        _check_folders(config.model, seconds)
+        check_folders(config.model, seconds)
     seen.add(model)
 
 
@@ -280,8 +280,11 @@ def _check_optimizer(config: RunConfig) -> None:
         learning_rate(optimizer, min(step, config.epochs * steps - 1), steps, config.epochs)
 
 
-def _check_folders(model: ModelConfig, seconds: float) -> None:
-    """Models that lie in folders: described as this package reads them, and of the right sizes."""
+def check_folders(model: ModelConfig, seconds: float) -> None:
+    """Models that lie in folders: described as this package reads them, and of the right sizes.
+
+    ``seconds``: of a clip.
+    """
     for side in ("audio", "text"):
         if getattr(model, side).folder is not None:
             check_encoder(model, side, seconds)

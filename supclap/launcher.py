@@ -19,12 +19,14 @@ from typing import Any
 
 import torch
 
+from supclap.bounds import clip_seconds
 from supclap.config import RunConfig, parse_config
 from supclap.data import open_data
 from supclap.errors import InputError
 from supclap.events import Event
-from supclap.feasibility import check_run
+from supclap.feasibility import check_folders, check_run
 from supclap.progress import Doing, activity, listening, relay
+from supclap.record import Record
 from supclap.scratch import scratch_folder
 from supclap.storage import Folder
 from supclap.training import TrainingError, fit
@@ -52,7 +54,12 @@ def launch(config: RunConfig, place: str, workers: int) -> Generator[Event, None
         WorkerLost: a worker's process ended without a word; the others are stopped.
     """
     check_devices(workers, "--workers")
+    finished = Record(Folder.at(place)).look(config)
+    if finished is not None:
+        yield from finished
+        return
     check_run(config, workers)
+    check_folders(config.model, clip_seconds(config.data))
     with activity("opening the data"):
         open_data(config.data)  # faults show before anything starts; the workers find it made
     code = needed_by(config)

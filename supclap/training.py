@@ -27,7 +27,7 @@ from supclap.data.clips import Clips, Collection
 from supclap.divergence import TrainingError
 from supclap.errors import InputError
 from supclap.events import EpochEnded, Event, Finished, Started, current_names, from_line, to_line
-from supclap.feasibility import check_run
+from supclap.feasibility import check_folders, check_run
 from supclap.feeding import Feed, Item
 from supclap.held_out import inputs_of, measure_at_the_end, open_held_out
 from supclap.losses import SupCLAPLoss, build_loss
@@ -154,7 +154,10 @@ def _events(
     check_run(config, workers.size)
     with fitting("loss"):
         loss = _loss(config).to(workers.device)
-    collection = collection or open_data(config.data)
+    if collection is None:
+        if not by_signature:  # of a cell they have been looked at before it came here
+            check_folders(config.model, clip_seconds(config.data))
+        collection = open_data(config.data)
     train = collection.split(config.data.train)
     batches = batches_of(config, train)
     sets = choose_sets(config, collection)

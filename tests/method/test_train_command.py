@@ -201,3 +201,18 @@ def test_of_many_that_come_and_go_one_holds_the_folder(tmp_path: Path) -> None:
         held = list(threads.map(come_and_go, range(4)))
     assert max(most) == 1
     assert sum(held) == len(most) > 0
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_folder_that_is_no_encoder_is_refused_before_clips_are_made(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    monkeypatch.setenv("SUPCLAP_CACHE", str(tmp_path / "cache"))
+    changes = ["model.text.name=huggingface", "model.text.folder=nowhere", "batch_size=8"]
+    arguments = [word for change in changes for word in ("--set", change)]
+    result = train("--workers", workers, *arguments)
+    assert result.exit_code == 2
+    assert "model.text.folder: " in result.output.splitlines()[-1]
+    assert not list(tmp_path.glob("cache/**/*.npy")) + list(tmp_path.glob("cache/**/*.wav"))
+    assert "making" not in result.output
