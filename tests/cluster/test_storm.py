@@ -113,15 +113,27 @@ class Storm(Chaos):
     # -- kills ----------------------------------------------------------------------------------
 
     def kill(self, whom: str) -> bool:
-        """Kills once, at a random moment while a cell trains; False where none is left to."""
-        if not self.trains():
-            return False
-        time.sleep(self.random.uniform(0.0, 3.0))
+        """Kills once, at a random moment while a cell trains; False where none is left to.
+
+        A cell is killed instead of a data-parallel worker where there is none at that moment.
+        """
+        found: list[psutil.Process] = []
+        while not found:
+            if not self.trains():
+                return False
+            time.sleep(self.random.uniform(0.0, 3.0))
+            if whom == "worker":
+                found = self.processes("RayTrainWorker")
+                whom = "worker" if found else "cell"
+            if whom == "cell":
+                found = self.processes("ray::", but=("RayTrainWorker", "Agent", "IDLE"))
+            if whom not in ("cell", "worker"):
+                break
         host = self.random.choice(self.others)
         began = time.monotonic()
         {
-            "cell": lambda: self.end_one("ray::", but=("RayTrainWorker", "Agent", "IDLE")),
-            "worker": lambda: self.end_one("RayTrainWorker"),
+            "cell": lambda: self.end_one(found),
+            "worker": lambda: self.end_one(found),
             "driver": self.kill_driver,
             "mlflow": lambda: self.head.end("mlflow"),
             "raylet": lambda: self.kill_raylet(host),
@@ -135,12 +147,14 @@ class Storm(Chaos):
         print(f"{sum(self.kills.values())}: {whom}, {time.monotonic() - began:.0f} s", flush=True)
         return True
 
-    def end_one(self, name: str, but: tuple[str, ...] = ()) -> None:
-        """kill -9 of a process of this name on any host; of none where there is none."""
-        found = [one for host in (self.head, *self.others) for one in host.named(name, but)]
-        if found:
-            with suppress(psutil.Error):
-                self.random.choice(found).kill()
+    def processes(self, name: str, but: tuple[str, ...] = ()) -> list[psutil.Process]:
+        """Those of this name, on all hosts."""
+        return [one for host in (self.head, *self.others) for one in host.named(name, but)]
+
+    def end_one(self, processes: list[psutil.Process]) -> None:
+        """kill -9 of one of them."""
+        with suppress(psutil.NoSuchProcess):
+            self.random.choice(processes).kill()
 
     def kill_driver(self) -> None:
         assert self.driver is not None
@@ -253,7 +267,7 @@ def nothing_is_left(storm: Storm, head: Host, others: list[Host]) -> None:
 
     def at_work() -> list[psutil.Process]:
         names = ("RayTrainWorker", "supclap_platform.cli")
-        return [one for host in (head, *others) for name in names for one in host.named(name)]
+        return [one for name in names for one in storm.processes(name)]
 
     # What a run that has ended leaves to Ray to end is over some moments later.
     until(lambda: groups() <= {"REMOVED"}, pause=2.0)

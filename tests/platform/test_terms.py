@@ -111,6 +111,23 @@ def test_what_a_run_goes_on_from_is_carried_over_and_only_logs_stay(ledger: Ledg
     second.release()
 
 
+@pytest.mark.parametrize("group", [False, True])
+def test_what_an_attempt_left_that_was_killed_before_its_run_began_is_removed(
+    ledger: Ledger, group: bool
+) -> None:
+    first = taken(ledger)
+    first.folder.write("ray-train/0a1b2c3d/.validate_storage_marker", b"")
+    first.folder.write("doing.json", b"{}")
+    first.folder.write("log.txt", b"begun")
+    lost(ledger, first)
+    second = taken(ledger)
+    if group:
+        second.folder.write("ray-train/4e5f/.validate_storage_marker", b"")
+        ledger.begin_group(A, second.term)
+        assert second.folder.names() == ["ray-train"]  # it goes on
+    assert sorted(first.folder.names()) == ["log.txt", "result.json"]
+
+
 def test_each_group_of_workers_has_a_term_and_the_last_one_counts(ledger: Ledger) -> None:
     held = taken(ledger)
     one = ledger.begin_group(A, held.term)

@@ -176,7 +176,7 @@ class Host:
         called dead."""
         for name in ("ray.scripts", "raylet", "gcs_server", "ray::", "/ray/"):
             self.end(name)
-        self.ray.kill()  # nsenter, which stops for good with what it has started
+        self.ray.kill()
         self.ray.wait()
         for log in self._crashes():
             log.unlink()
@@ -224,6 +224,7 @@ class Host:
     def wake(self) -> None:
         """Thaws it."""
         self._signal(signal.SIGCONT)
+        self.ray.send_signal(signal.SIGCONT)  # nsenter, which stops with what it has started
 
     def _signal(self, number: int) -> None:
         for process in self.processes()[1:]:

@@ -135,8 +135,8 @@ def _end_of(cell: Folder, term: str) -> bytes | None:
 
 
 def carry_over(cell: Folder, terms: Terms, term: str, holder: str | None = None) -> None:
-    """Takes what a run goes on from into a new term, and removes it where it lay; of ``holder``,
-    whose term goes on, nothing is removed.
+    """Takes what a run goes on from into a new term, and removes all but logs where earlier ones
+    have left something; of ``holder``, whose term goes on, nothing is removed.
 
     Checkpoints may still be replaced there, by a process that has lost the cell: what is copied is
     what one pointer names, and the pointer comes last.
@@ -145,10 +145,8 @@ def carry_over(cell: Folder, terms: Terms, term: str, holder: str | None = None)
     if source is not None:
         _copy_checkpoints(cell, source, term)
     source = source if source is not None else terms.last_with(CONFIG)
-    if source is None:
-        return
     start = f"{source}/" if source else ""
-    for name in terms.files:
+    for name in terms.files if source is not None else ():
         rest = name[len(start) :] if name.startswith(start) else ""
         if rest in (CONFIG, EVENTS) or rest.startswith(f"{OWN}/"):
             with contextlib.suppress(FileNotFoundError):
