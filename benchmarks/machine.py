@@ -19,10 +19,12 @@ import torch
 
 
 def describe() -> str:
-    """One line: processor, cores, threads, PyTorch and Python."""
+    """One line: processor, cores, threads, PyTorch and Python; and where each process compiles
+    Python's modules anew, which costs it seconds."""
     return (
         f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads of PyTorch, "
         f"torch {torch.__version__}, Python {platform.python_version()}"
+        f"{', which keeps no bytecode' if sys.dont_write_bytecode else ''}"
     )
 
 

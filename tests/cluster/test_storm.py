@@ -32,6 +32,7 @@ SEED = int(os.environ.get("SUPCLAP_STORM_SEED", "0"))
 DISK = 256  # MB of the shared disk
 PORT = 5000  # of MLflow's server on the head
 SILENT = 25.0  # seconds for which a host is cut off, paused or asleep, and the disk full at most
+WORKER_COMES = 60.0  # seconds: such cells wait for two cores, and are over some time
 # Of a hundred kills, how many of each kind.
 KINDS = {
     "cell": 24, "worker": 14, "driver": 14, "mlflow": 14, "raylet": 8, "cut": 10, "sleep": 4,
@@ -115,16 +116,17 @@ class Storm(Chaos):
     def kill(self, whom: str) -> bool:
         """Kills once, at a random moment while a cell trains; False where none is left to.
 
-        A cell is killed instead of a data-parallel worker where there is none at that moment.
+        A cell is killed instead of a data-parallel worker where none comes for a while.
         """
         found: list[psutil.Process] = []
+        end = time.monotonic() + WORKER_COMES
         while not found:
             if not self.trains():
                 return False
             time.sleep(self.random.uniform(0.0, 3.0))
             if whom == "worker":
                 found = self.processes("RayTrainWorker")
-                whom = "worker" if found else "cell"
+                whom = "worker" if found or time.monotonic() < end else "cell"
             if whom == "cell":
                 found = self.processes("ray::", but=("RayTrainWorker", "Agent", "IDLE"))
             if whom not in ("cell", "worker"):
