@@ -8,16 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 
 from supclap.storage import Folder
-from supclap.stored import (
-    Damaged,
-    as_kind,
-    parse_values,
-    read_content,
-)
+from supclap.stored import Damaged, as_kind, parse_values, plain, read_content
 from supclap_platform.ledger.records import Known
 from supclap_platform.ledger.results import Spared
 
@@ -32,8 +27,8 @@ class _Asked:
 
 def keep_asked(folder: Folder, profile: str, cells: Sequence[Known]) -> None:
     """Notes a list in an experiment's folder, where it is not there."""
-    known = [asdict(cell) for cell in cells]
-    text = json.dumps({"profile": profile, "cells": known}, ensure_ascii=False, sort_keys=True)
+    asked = plain(_Asked(profile, tuple(cells)))
+    text = json.dumps(asked, ensure_ascii=False, sort_keys=True)
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
     if not folder.exists(f"cells-{name}.json"):
         folder.write(f"cells-{name}.json", text.encode())
