@@ -14,7 +14,9 @@ from supclap.losses.checks import check_number
 from supclap.parts.losses import Radius
 
 Order = Literal["batch", "sorted", "pooled"]
-WORTH_THREADS = 1 << 17  # numbers that take a millisecond to sort; a thread takes a tenth to start
+# Numbers that take some ten milliseconds to sort. For fewer one thread is faster: PyTorch's own
+# threads spin for a while after each of its operations, and keep the cores from others.
+WORTH_THREADS = 1 << 22
 
 
 class DynamicRadius(Radius):
