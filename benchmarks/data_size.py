@@ -61,7 +61,7 @@ class Feed(training.Feed):
         next(super().ahead(items))
         os._exit(0)
 training.Feed = Feed
-data = {"name": "collection", "folder": sys.argv[1], "val": None, "test": "train"}
+data = {"name": "collection", "folder": sys.argv[1], "val": None, "test": None}
 values = {"data": data, "batch_size": 24, "epochs": 1, "select": {"split": "last"}}
 for _ in training.fit(parse_config(values), Folder.at(sys.argv[2])):
     pass

@@ -18,6 +18,7 @@ from supclap.losses import (
     SupCLAPLoss,
     SupportVectorRegularization,
 )
+from supclap.losses.dynamic_radius import WORTH_THREADS
 from supclap.losses.literal import literal_loss
 from supclap.parts import Pairs
 
@@ -238,8 +239,10 @@ def test_the_predictor_reads_the_negatives_in_descending_order(
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_large_batches_are_sorted_by_several_threads_alike(threads: int) -> None:
-    similarities = torch.randn(400, 400, generator=torch.Generator().manual_seed(2))
-    radius, read = DynamicRadius(400, width=8), []
+    n = 1500
+    assert n * n >= WORTH_THREADS
+    similarities = torch.randn(n, n, generator=torch.Generator().manual_seed(2))
+    radius, read = DynamicRadius(n, width=8), []
     radius.predictor.register_forward_pre_hook(lambda _, given: read.append(given[0]))
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -247,8 +250,8 @@ def test_large_batches_are_sorted_by_several_threads_alike(threads: int) -> None
         radius(similarities)
     finally:
         torch.set_num_threads(before)
-    others = ~torch.eye(400, dtype=torch.bool)
-    expected = similarities[others].view(400, 399).sort(dim=1, descending=True).values
+    others = ~torch.eye(n, dtype=torch.bool)
+    expected = similarities[others].view(n, n - 1).sort(dim=1, descending=True).values
     assert torch.equal(read[0][:, 1:], expected)
     assert torch.equal(read[0][:, 0], similarities.diagonal())
 
