@@ -17,7 +17,6 @@ Order = Literal["batch", "sorted", "pooled"]
 # Numbers that take some milliseconds to sort. For fewer one thread is faster: PyTorch's own
 # threads spin for a while after each of its operations, and keep the cores from others.
 WORTH_THREADS = 1 << 21
-IN_CACHE = 1 << 17  # numbers of float32 in half a megabyte
 
 
 class DynamicRadius(Radius):
@@ -106,34 +105,27 @@ def _in_order(similarities: Tensor, offset: int) -> Tensor:
     """Each row's positive, then its negatives in descending order: (n, N), without gradient.
 
     The values of PyTorch's sort, which on a CPU also keeps track of where each came from; numpy's
-    sorts numbers alone, with the processor's vector instructions, in a tenth of the time. Some rows
-    at once, which stay in a core's cache until they are done.
+    sorts numbers alone, with the processor's vector instructions, in a tenth of the time.
     """
-    n, columns = similarities.shape
     found = torch.empty_like(similarities, memory_format=torch.contiguous_format)
-    given, made = similarities.numpy(), found.numpy()
+    found.copy_(similarities).neg_()
+    positives, first = found.diagonal(offset), found[:, 0]
+    kept = positives.clone()
+    # The negatives may stand in any order before they are sorted: that in the positive's place.
+    positives.copy_(first.clone())
+    first.copy_(kept)
+    _sort_rows(found.numpy()[:, 1:])
+    return found.neg_()
 
-    def order(first: int) -> None:
-        rows = made[first : first + step]
-        np.negative(given[first : first + step], out=rows)  # numpy sorts in ascending order
-        each = np.arange(len(rows))
-        own = each + first + offset
-        # The negatives may stand in any order before they are sorted: that in the positive's place.
-        positives = rows[each, own]
-        rows[each, own] = rows[:, 0]
-        rows[:, 0] = positives
-        rows[:, 1:].sort(axis=1)
-        np.negative(rows, out=rows)
 
-    step = max(1, IN_CACHE // max(columns, 1))
-    threads = torch.get_num_threads() if found.numel() >= WORTH_THREADS else 1
+def _sort_rows(values: np.ndarray) -> None:
+    """Each row in ascending order, in its place, by as many threads as PyTorch takes."""
+    threads = torch.get_num_threads() if values.size >= WORTH_THREADS else 1
     if threads == 1:
-        for first in range(0, n, step):
-            order(first)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(order, range(0, n, step)))
-    return found
+        values.sort(axis=1)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda rows: rows.sort(axis=1), np.array_split(values, threads)))
 
 
 def positive_first(similarities: Tensor, offset: int = 0) -> Tensor:
