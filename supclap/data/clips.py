@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import sys
 from collections import OrderedDict
@@ -89,7 +90,7 @@ class Clips:
         """
         self.path = path
         self.content_hash = content_hash
-        table = _read_table(path, remedy)
+        table, mapped = _read_table(path, remedy)
         if words and _hash_of_words(table) != words:
             raise Damaged(str(path), "altered: not the clips that its index vouches for", remedy)
         # One view of all samples per record batch, and each clip's batch, start and length.
@@ -106,6 +107,7 @@ class Clips:
         self.captions: list[tuple[Caption, ...]] = [
             row for chunk in table.column("captions").chunks for row in captions_of(chunk)
         ]
+        mapped.madvise(mmap.MADV_NORMAL)  # samples come by the second
 
     @property
     def lengths(self) -> np.ndarray:
@@ -133,12 +135,19 @@ class Clips:
         return (self[row] for row in range(len(self)))
 
 
-def _read_table(path: Path, remedy: str) -> pa.Table:
-    """A split's file as a memory-mapped table whose every offset and text is valid."""
+def _read_table(path: Path, remedy: str) -> tuple[pa.Table, mmap.mmap]:
+    """A split's file as a table whose every offset and text is valid, and its memory map.
+
+    What is not samples is some pages of every few megabytes. The system reads nothing ahead of what
+    is asked for, until the map is set back: of 20,000 clips of ten seconds it read half a
+    gigabyte of samples along, which was half the time to the first batch.
+    """
     try:
         check_regular(path)
-        with pa.memory_map(str(path)) as source:
-            table = pa.ipc.open_file(source).read_all()
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        mapped.madvise(mmap.MADV_RANDOM)
+        table = pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
         same = table.schema.equals(SCHEMA)
         if same:
             table.validate(full=True)
@@ -151,7 +160,7 @@ def _read_table(path: Path, remedy: str) -> pa.Table:
     if not same:
         why = f"its columns are not those of supclap clips, format {FORMAT}"
         raise Damaged(str(path), why, remedy)
-    return table
+    return table, mapped
 
 
 def _hash_of_words(table: pa.Table) -> str:
@@ -310,7 +319,7 @@ def write_split(folder: Path, name: str, split: str, clips: Iterable[Clip]) -> i
                 writer.write_batch(_record_batch(rows))
         with open(scratch, "rb") as written:
             os.fsync(written.fileno())  # before the rename, or a power cut leaves an empty file
-        words = _hash_of_words(_read_table(scratch, ANEW))
+        words = _hash_of_words(_read_table(scratch, ANEW)[0])
         if target.is_file():  # from here to `_enter` the index must not vouch for another file
             _enter(folder, name, split, None)
         os.replace(scratch, target)
