@@ -108,7 +108,7 @@ def _in_order(similarities: Tensor, offset: int) -> Tensor:
     sorts numbers alone, with the processor's vector instructions, in a tenth of the time.
     """
     found = torch.empty_like(similarities, memory_format=torch.contiguous_format)
-    found.copy_(similarities).neg_()
+    torch.neg(similarities, out=found)
     positives, first = found.diagonal(offset), found[:, 0]
     kept = positives.clone()
     # The negatives may stand in any order before they are sorted: that in the positive's place.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from supclap_platform.ledger.history import Histories, History
 from supclap_platform.ledger.kept_code import kept_in
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.names import EXPERIMENTS
+from supclap_platform.running.garbage import rare_collections
 
 
 @dataclass(frozen=True)
@@ -158,19 +157,7 @@ def experiment_options(command: Any) -> Any:
         no_code: bool,
         **others: Any,
     ) -> Any:
-        with _rare_collections():
+        with rare_collections():
             return command(Asked(file, profile, changes, storage, no_code), **others)
 
     return file_options(storage_option(called))
-
-
-@contextlib.contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Lets Python look for cycles seldom: what thousands of cells consist of lives as long as the
-    command, and looking through it took a seventh of a run of 10,000 that had nothing to do."""
-    before = gc.get_threshold()
-    gc.set_threshold(50_000, 50, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)

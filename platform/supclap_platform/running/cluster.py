@@ -17,6 +17,7 @@ from supclap.environment import environment
 from supclap.errors import InputError
 from supclap.progress import activity
 from supclap.scratch import sweep
+from supclap_platform.running.garbage import usual_collections
 from supclap_platform.running.machine import cores
 from supclap_platform.running.ray_folder import PARENT, ray_folder
 from supclap_platform.running.ray_internals import bury, hush, sparing
@@ -70,6 +71,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[C
     Raises:
         InputError: there is no cluster at the address, or Ray does not start.
     """
+    usual_collections()
     os.environ.update({k: v for k, v in _SETTINGS.items() if k not in os.environ})
     hush()
     sweep([PARENT, Path(tempfile.gettempdir())])
