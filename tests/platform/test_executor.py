@@ -1,9 +1,11 @@
-"""What the executor makes of a process that has ended, without Ray: its answers are given here."""
+"""What the executor makes of a process that has ended: Ray's answers are given here, but for those
+on a process that was asked to end and goes on."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,7 @@ from supclap_platform.experiment.reader import load_experiment
 from supclap_platform.ledger.leases import LeaseName
 from supclap_platform.ledger.ledger import Ledger, open_ledger
 from supclap_platform.ledger.records import State
+from supclap_platform.running.cluster import connected
 from supclap_platform.running.ending import Ending
 from supclap_platform.running.heartbeats import Sign
 from supclap_platform.running.place import Place, end_process
@@ -129,9 +132,15 @@ def test_a_cell_that_was_cancelled_gives_itself_back(
     assert ledger.state(cell.signature) is State.RUNNING
 
 
+class Said(str):
+    """An attempt by name, in the place of Ray's generator."""
+
+    def completed(self) -> Said:
+        return self
+
+
 class Attempts:
-    """Ray's answers on attempts: each says these words in turn, the last of them after a kill where
-    it does not end by itself."""
+    """Ray's answers on attempts: each says these words in turn, and one ends after a kill alone."""
 
     def __init__(self, words: dict[str, list[Any]], stubborn: str) -> None:
         self.words, self.stubborn = words, stubborn
@@ -141,12 +150,9 @@ class Attempts:
         self.cancelled.append((said, force))
 
     def wait(self, running: list[str], **_: Any) -> tuple[list[str], list[str]]:
-        """As `ray.wait`: a stream is ready when it has a next word."""
+        """As `ray.wait` of tasks that have been cancelled."""
         ready = [
-            said
-            for said in running
-            if len(self.words[said])
-            > (said == self.stubborn and (said, True) not in self.cancelled)
+            said for said in running if said != self.stubborn or (said, True) in self.cancelled
         ]
         return ready[:1], running
 
@@ -183,7 +189,7 @@ def test_a_run_that_is_stopped_waits_until_each_cell_has_given_its_lease_back(
     monkeypatch.setattr(ray, "wait", ours.wait)
     monkeypatch.setattr(ray, "cancel", ours.cancel)
     found = module.RayExecutor(Standing(), ledger, "shown")
-    found._running = {name: module._Attempt(cell, 0.0) for name, cell in cells.items()}
+    found._running = {Said(name): module._Attempt(cell, 0.0) for name, cell in cells.items()}
     found.cancel()
     assert not any(words.values())  # each was waited for, to its end
     by_force = [said for said, force in ours.cancelled if force]
@@ -308,3 +314,40 @@ def test_a_paused_process_of_rays_is_killed_and_no_other(title: str, killed: boo
             assert process.wait(60) == -signal.SIGKILL
         assert process.poll() == (-signal.SIGKILL if killed else None)
         process.kill()
+
+
+def test_a_cell_that_does_not_hear_that_it_is_to_end_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where Python drops the interruption: the run that is stopped must not wait for its end."""
+    import ray
+    from supclap_platform.running import executor as module
+
+    def deaf(_: Any) -> Any:
+        import time
+
+        end = time.monotonic() + 300
+        while time.monotonic() < end:
+            try:
+                time.sleep(300)
+            except KeyboardInterrupt:
+                continue
+
+    path = tmp_path / "e.yaml"
+    path.write_text(FILE, encoding="utf-8")
+    ledger = open_ledger(tmp_path / "storage", writing=True)
+    (cell,) = cells_of(load_experiment(path))
+    monkeypatch.setattr(module, "GRACE", 1.0)
+    with connected(None, 1) as cluster:
+        found = module.RayExecutor(cluster, ledger, "shown", deaf)
+        found.submit(cell)
+        (said,) = found._running
+        until(lambda: found.wait(0.2) == [] and found._running[said].place is not None)
+        place = found._running[said].place
+        assert place is not None
+        process = psutil.Process(place.pid)
+        began = time.monotonic()
+        found.cancel()
+        assert time.monotonic() - began < 60
+        until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+        assert ray.wait([said.completed()], timeout=0)[0]

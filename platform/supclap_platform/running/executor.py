@@ -294,18 +294,26 @@ class RayExecutor:
 
     def _ended(self, seconds: float) -> list[tuple[_Attempt, Ending]]:
         """The attempts that end within so many seconds, and how; they run no more. That one says
-        where it is, which it may not have said before, is no end."""
+        where it is, which it may not have said before, is no end.
+
+        What is waited for is the end of the task, not its next word: of a task that was cancelled
+        Ray has a next word at once, and asking for it waits for the task, however long that runs on
+        (Python drops the KeyboardInterrupt that comes while an object is freed).
+        """
         until, found = time.monotonic() + seconds, []
-        while self._running:
+        ends = {said.completed(): said for said in self._running}
+        while ends:
             left = max(0.0, until - time.monotonic())
-            said, _ = ray.wait(list(self._running), num_returns=1, timeout=left)
-            if not said:
+            ended, _ = ray.wait(list(ends), num_returns=1, timeout=left)
+            if not ended:
                 break
-            heard = _heard(said[0])
-            if isinstance(heard, Place):
-                self._running[said[0]].place = heard
-            else:
-                found.append((self._running.pop(said[0]), heard))
+            said = ends.pop(ended[0])
+            attempt = self._running.pop(said)
+            heard = _heard(said)
+            while isinstance(heard, Place):
+                attempt.place = heard
+                heard = _heard(said)
+            found.append((attempt, heard))
         return found
 
     def _card(self, cell: Cell) -> float | None:
