@@ -73,29 +73,18 @@ class Conclusion:
         return [folder.uri_of(name) for name in self.files]
 
 
-@activity("making the table and the verdicts")
-def conclude(
-    experiment: Experiment,
-    ledger: Ledger,
-    mixed: bool = False,
-    cells: Sequence[Cell] | None = None,
-) -> Conclusion:
-    """The conclusion from what the ledger holds now.
-
-    Args:
-        mixed: as `build_table` has it, and so are the errors.
-        cells: all of the experiment's, where they are known already.
-    """
-    return concluded(experiment, ledger, mixed, cells)
-
-
 def concluded(
     experiment: Experiment,
     ledger: Ledger,
     mixed: bool = False,
     cells: Sequence[Cell] | None = None,
 ) -> Conclusion:
-    """As `conclude`, without a word on the terminal however long it takes."""
+    """The conclusion from what the ledger holds now, without a word on the terminal meanwhile.
+
+    Args:
+        mixed: as `build_table` has it, and so are the errors.
+        cells: all of the experiment's, where they are known already.
+    """
     evidence = Evidence(experiment, ledger, cells)
     table = build_table(experiment, ledger, mixed, evidence.cells)
     if not experiment.claims:
@@ -103,6 +92,10 @@ def concluded(
     from supclap_platform.results.verdicts import judge  # SciPy takes a second to import
 
     return Conclusion(experiment, evidence, table, judge(experiment, ledger, evidence))
+
+
+# As `concluded`; a terminal shows that it lasts.
+conclude = activity("making the table and the verdicts")(concluded)
 
 
 def conclude_parts(
@@ -113,7 +106,7 @@ def conclude_parts(
 ) -> tuple[Conclusion, ...]:
     """The conclusion of each part of an experiment that includes others, else its own.
 
-    ``cells``: as `conclude` has them, of the whole experiment.
+    ``cells``: as `concluded` has them, of the whole experiment.
     """
     if experiment.parts:
         return tuple(conclude(part, ledger, mixed) for part in experiment.parts)
