@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import psutil
 import pytest
 from hosts import SHARED, Host, experiment, hosts
 from supclap_platform.ledger.leases import LeaseName, leases_in
 from supclap_platform.ledger.ledger import Ledger, open_ledger
-from waiting import PATIENCE, until
+from waiting import PATIENCE, is_over, until
 
 from supclap.errors import INTERRUPTED
 from supclap.events import EpochEnded
@@ -164,7 +163,7 @@ def test_a_paused_process_of_a_node_that_lives_is_ended_and_its_cell_starts_anew
         (paused,) = host.named("ray::", but=("Agent", "IDLE", "TuneController"))
         paused.suspend()
         run.moved(signature, lease, f"{kind}, paused")
-        until(lambda: not paused.is_running() or paused.status() == psutil.STATUS_ZOMBIE)
+        until(lambda: is_over(paused.pid))
         seen = len(run.epochs(signature))
         until(lambda: len(run.epochs(signature)) > seen, run.process)
         assert run.epochs(signature) == list(range(1, len(run.epochs(signature)) + 1))

@@ -21,7 +21,7 @@ from supclap_platform.running.cluster import connected
 from supclap_platform.running.ending import Ending
 from supclap_platform.running.heartbeats import Sign
 from supclap_platform.running.place import Place, end_process
-from waiting import until
+from waiting import is_over, until
 
 pytestmark = pytest.mark.heavy  # imports Ray
 
@@ -329,11 +329,12 @@ def test_a_cell_that_does_not_hear_that_it_is_to_end_is_killed(
         end = time.monotonic() + 300
         while time.monotonic() < end:
             try:
+                begun.touch()
                 time.sleep(300)
             except KeyboardInterrupt:
                 continue
 
-    path = tmp_path / "e.yaml"
+    path, begun = tmp_path / "e.yaml", tmp_path / "begun"
     path.write_text(FILE, encoding="utf-8")
     ledger = open_ledger(tmp_path / "storage", writing=True)
     (cell,) = cells_of(load_experiment(path))
@@ -343,11 +344,11 @@ def test_a_cell_that_does_not_hear_that_it_is_to_end_is_killed(
         found.submit(cell)
         (said,) = found._running
         until(lambda: found.wait(0.2) == [] and found._running[said].place is not None)
+        until(begun.exists)  # before that it would hear
         place = found._running[said].place
         assert place is not None
-        process = psutil.Process(place.pid)
         began = time.monotonic()
         found.cancel()
         assert time.monotonic() - began < 60
-        until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+        until(lambda: is_over(place.pid))
         assert ray.wait([said.completed()], timeout=0)[0]

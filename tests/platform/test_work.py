@@ -29,7 +29,7 @@ from supclap_platform.running.task import Task, task_of
 from supclap_platform.running.without_ray import WithoutRay
 from supclap_platform.testing import fail, finish
 from tiny_grid import attempts, claimed, environment, start, supclap, write_experiment
-from waiting import until
+from waiting import is_over, until
 
 from supclap.errors import INTERRUPTED, InputError
 
@@ -57,14 +57,6 @@ def metrics(ledger: Ledger, cell: Cell) -> dict[str, float]:
     result = ledger.result(cell.signature)
     assert result is not None
     return dict(result.metrics)
-
-
-def ended(pid: int) -> bool:
-    """Whether a process has; one that nobody has asked how is still listed."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 @pytest.mark.heavy
@@ -118,7 +110,7 @@ def test_a_killed_process_is_replaced_and_a_killed_command_taken_over(
     (pid,) = held().values()
     first.kill()  # the command: its cell's process ends by itself
     first.communicate()
-    until(lambda: ended(pid))
+    until(lambda: is_over(pid))
     second = start("work", path, "--storage", storage)
     until(resumable, second)
     (pid,) = held().values()
@@ -127,7 +119,7 @@ def test_a_killed_process_is_replaced_and_a_killed_command_taken_over(
     assert second.returncode == INTERRUPTED, output
     assert "stopping: running cells keep their last checkpoint" in output
     assert claimed(storage) == []
-    assert ended(pid)
+    assert is_over(pid)
     assert not list(storage.glob("cells/*/failure.json"))
 
 
@@ -219,7 +211,7 @@ def test_a_process_that_has_to_be_killed_leaves_no_lease(
         folder.write(str(LeaseName(LeaseName.own().host, process.pid, 1, "0")), b"{}")
         executor._process, executor._cell = process, cells[0]
         executor.cancel()
-        assert ended(process.pid)
+        assert is_over(process.pid)
     finally:
         process.kill()
     assert folder.names() == []

@@ -7,6 +7,8 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import psutil
+
 # Seconds after which a wait is given up. No test measures by it: only one that fails lasts so long.
 PATIENCE = 600.0
 
@@ -25,6 +27,14 @@ def until(
             return
         assert time.monotonic() < end, f"not within {PATIENCE:g} s"
         time.sleep(pause)
+
+
+def is_over(pid: int) -> bool:
+    """Whether a process has; one that nobody has asked how is still listed."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def answers(url: str) -> bool:
